@@ -1,1 +1,118 @@
-//! placeholder
+//! The clock and the entropy source, real and hand-driven: the only code that asks the machine for
+//! either. Everything else is handed a [`Clock`] or an [`Entropy`], so that a test can hold the hand.
+//!
+//! The clock is the wall clock. Waits are measured elsewhere with the monotonic clock of the runtime;
+//! nothing here promises that two readings rise.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use roundtrip_domain::id::{Id, Kind};
+use roundtrip_domain::time::Timestamp;
+
+/// Tells the time, UTC.
+#[derive(Debug, Clone, Default)]
+pub enum Clock {
+    /// The machine's.
+    #[default]
+    System,
+    /// Moved by hand; clones share the hand.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A clock that stands at `at` until moved.
+    pub fn manual(at: Timestamp) -> Self {
+        Self::Manual(Arc::new(AtomicI64::new(at.ms())))
+    }
+
+    /// The time now.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Self::System => {
+                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                Timestamp::from_ms(since.map_or(0, |d| d.as_millis() as i64))
+            }
+            Self::Manual(ms) => Timestamp::from_ms(ms.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a manual clock by this many milliseconds, back too. Does nothing to the machine's.
+    pub fn advance(&self, by_ms: i64) {
+        if let Self::Manual(ms) = self {
+            ms.fetch_add(by_ms, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Gives random bits.
+#[derive(Debug, Clone, Default)]
+pub enum Entropy {
+    /// The machine's cryptographic source.
+    #[default]
+    System,
+    /// A repeatable sequence from a seed; clones share the sequence. For tests, never for keys.
+    Seeded(Arc<AtomicU64>),
+}
+
+impl Entropy {
+    /// A repeatable sequence.
+    pub fn seeded(seed: u64) -> Self {
+        Self::Seeded(Arc::new(AtomicU64::new(seed)))
+    }
+
+    /// Fills a buffer. Panics if the machine has no randomness to give: no key may be made without it.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
+    pub fn fill(&self, buffer: &mut [u8]) {
+        match self {
+            Self::System => getrandom::fill(buffer).expect("the machine gives random bits"),
+            Self::Seeded(state) => {
+                for chunk in buffer.chunks_mut(8) {
+                    // SplitMix64 (Steele, Lea, Flood 2014).
+                    let mut z = state
+                        .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst)
+                        .wrapping_add(0x9e37_79b9_7f4a_7c15);
+                    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                    let bytes = (z ^ (z >> 31)).to_le_bytes();
+                    chunk.copy_from_slice(&bytes[..chunk.len()]);
+                }
+            }
+        }
+    }
+
+    /// 32 random bits.
+    pub fn u32(&self) -> u32 {
+        let mut bytes = [0; 4];
+        self.fill(&mut bytes);
+        u32::from_le_bytes(bytes)
+    }
+
+    /// 128 random bits.
+    pub fn u128(&self) -> u128 {
+        let mut bytes = [0; 16];
+        self.fill(&mut bytes);
+        u128::from_le_bytes(bytes)
+    }
+
+    /// A new id minted at `at`.
+    pub fn id<K: Kind>(&self, at: Timestamp) -> Id<K> {
+        Id::mint(at, self.u128())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hand_is_shared_and_the_sequence_repeats() {
+        let clock = Clock::manual(Timestamp::from_ms(5));
+        clock.clone().advance(-2);
+        assert_eq!(clock.now(), Timestamp::from_ms(3));
+        assert_eq!(Entropy::seeded(1).u128(), Entropy::seeded(1).u128());
+        assert_ne!(Entropy::seeded(1).u128(), Entropy::seeded(2).u128());
+        assert_ne!(Entropy::System.u128(), Entropy::System.u128());
+    }
+}

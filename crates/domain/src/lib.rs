@@ -1,1 +1,22 @@
-//! placeholder
+//! Roundtrip's nouns and decisions.
+//!
+//! Everything a decision needs arrives as an argument; what it returns is data that can be printed,
+//! compared and stored. There is no I/O, no clock and no randomness here, and nothing derives a wire or
+//! disk format: each edge (`store`, `web`) keeps its own shapes.
+
+pub mod attribution;
+pub mod click;
+pub mod click_id;
+pub mod device;
+pub mod event;
+pub mod facts;
+pub mod id;
+pub mod money;
+pub mod params;
+pub mod postback;
+pub mod problem;
+pub mod referrer;
+pub mod retry;
+pub mod settings;
+pub mod template;
+pub mod time;

@@ -1,1 +1,137 @@
-//! placeholder
+//! The loops that move work along.
+//!
+//! The cast: [`attribute`] turns recorded events into decisions and planned deliveries; [`deliver`] sends
+//! what is due through the guarded [`sender`] and settles it; [`upkeep`] publishes closed slices of the click
+//! log and deletes what is too old. Each is a thin shell over steps that a test can drive. [`Engine`] starts
+//! them, restarts one that panics, and gives up loudly when panics repeat.
+//!
+//! Not here: what to decide and when to try again (pure, in `domain`), and HTTP towards us (`web`). The two
+//! never meet: a test send is a queued delivery.
+
+pub mod attribute;
+pub mod deliver;
+pub mod sender;
+mod supervise;
+pub mod upkeep;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_domain::retry::Policy;
+use roundtrip_domain::time::Span;
+use roundtrip_store::click_log::ClickLog;
+use roundtrip_store::ledger::Ledger;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::sender::Sender;
+
+/// What the loops work with.
+#[derive(Clone)]
+pub struct Config {
+    /// Events, decisions, deliveries.
+    pub ledger: Ledger,
+    /// Touches.
+    pub clicks: ClickLog,
+    /// The way out.
+    pub sender: Sender,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness for jitter and nonces.
+    pub entropy: Entropy,
+    /// When a postback is tried again.
+    pub policy: Policy,
+    /// How long attempts of finished deliveries are kept. Default 30 d.
+    pub attempts_kept: Span,
+}
+
+/// Counters of the loops.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Revisions decided.
+    pub decided: AtomicU64,
+    /// Deliveries planned.
+    pub planned: AtomicU64,
+    /// Sends begun.
+    pub sends: AtomicU64,
+    /// Deliveries delivered.
+    pub delivered: AtomicU64,
+    /// Sends that are tried again.
+    pub retried: AtomicU64,
+    /// Deliveries given up.
+    pub dead: AtomicU64,
+    /// Sends under way.
+    pub in_flight: AtomicU64,
+    /// Due deliveries that a sweep of the table found and nobody had handed over. Should stay zero
+    /// after the start.
+    pub swept: AtomicU64,
+    /// Loops that panicked and were started again.
+    pub panics: AtomicU64,
+    /// Set when a loop panicked too often, or durability was lost: the process must end.
+    pub failed: AtomicBool,
+}
+
+/// The running loops.
+pub struct Engine {
+    stop: watch::Sender<bool>,
+    loops: Vec<JoinHandle<()>>,
+    stats: Arc<Stats>,
+    failed: watch::Receiver<bool>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl Engine {
+    /// Starts the loops on the current runtime.
+    pub fn start(config: Config) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let (fail, failed) = watch::channel(false);
+        let fail = Arc::new(fail);
+        let stats = Arc::new(Stats::default());
+        let shared = supervise::Shared { stopping, stats: stats.clone(), fail };
+        let loops = vec![
+            supervise::run("attribute", shared.clone(), {
+                let config = config.clone();
+                move |shared| attribute::run(config.clone(), shared)
+            }),
+            supervise::run("deliver", shared.clone(), {
+                let config = config.clone();
+                move |shared| deliver::run(config.clone(), shared)
+            }),
+            supervise::run("upkeep", shared, move |shared| upkeep::run(config.clone(), shared)),
+        ];
+        Self { stop, loops, stats, failed }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Resolves when the process must end.
+    pub async fn failed(&self) {
+        let mut failed = self.failed.clone();
+        // The other end lives as long as the loops; if they are all gone nothing moves any more.
+        let _ = failed.wait_for(|failed| *failed).await;
+    }
+
+    /// Stops: nothing new is begun, what is under way ends or runs into its own deadline.
+    pub async fn stop(self) {
+        // Nobody listens only if every loop is gone already.
+        let _ = self.stop.send(true);
+        for task in self.loops {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Stats {
+    fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}

@@ -1,1 +1,32 @@
-fn main() {}
+//! The `roundtrip` binary: configuration, wiring, commands, telemetry, shutdown.
+//!
+//! | file | who does what |
+//! | --- | --- |
+//! | `command/` | one file per command; `command/mod.rs` lists them |
+//! | `config` | the server's settings: flags, environment, file; raw, then checked |
+//! | `data_dir`, `admin_token` | the directory, its lock, the first admin key |
+//! | `node`, `stores` | one running server: stores, loops, listeners, and their end |
+//! | `listen`, `operate`, `metrics`, `telemetry` | the accept loop; probes; counters; log lines |
+//! | `client`, `terminal` | what commands speak to, and where they print |
+//!
+//! Nothing here decides anything about clicks, events or postbacks.
+
+mod admin_token;
+#[expect(dead_code, reason = "for the commands that follow")]
+mod client;
+mod command;
+mod config;
+mod data_dir;
+mod listen;
+mod metrics;
+mod node;
+mod operate;
+mod stores;
+mod telemetry;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    command::main()
+}

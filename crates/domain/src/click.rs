@@ -1,0 +1,230 @@
+//! A touch as it is recorded: a click, an impression, or a request that only looked like one.
+
+use std::net::IpAddr;
+
+use crate::device::{DeviceId, DeviceIdKind, Print};
+use crate::id::{Id, WorkspaceNo, kind};
+use crate::params::{Params, PartnerClickId};
+use crate::time::Timestamp;
+
+/// What kind of touch it is. Numbers are stored: append only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum TouchKind {
+    /// A visitor followed a tracking link.
+    Click = 1,
+    /// A partner's server told of a click.
+    ServerClick = 2,
+    /// An ad was shown.
+    Impression = 3,
+    /// HEAD, prefetch or a link preview: answered and kept, never a touch that earns anything.
+    Preview = 4,
+}
+
+impl TouchKind {
+    /// The kind with that number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Click,
+            2 => Self::ServerClick,
+            3 => Self::Impression,
+            4 => Self::Preview,
+            _ => return None,
+        })
+    }
+
+    /// The word used in explanations and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Click => "click",
+            Self::ServerClick => "server_click",
+            Self::Impression => "impression",
+            Self::Preview => "preview",
+        }
+    }
+
+    /// Whether it can earn an install as a click.
+    pub const fn is_click(self) -> bool {
+        matches!(self, Self::Click | Self::ServerClick)
+    }
+}
+
+/// How a link's parameters are named. Numbers are stored: append only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+pub enum LinkDialect {
+    /// Linkrunner's names, which are ours too.
+    #[default]
+    Linkrunner = 1,
+    /// Tracknow's click form: `campaign_id`, `ref_id`, `sub1`…`sub8`.
+    Tracknow = 2,
+}
+
+impl LinkDialect {
+    /// The dialect with that number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Linkrunner,
+            2 => Self::Tracknow,
+            _ => return None,
+        })
+    }
+}
+
+/// What was odd about a touch; a bit set that is stored with it. Bits are append-only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    /// No partner click id on the link.
+    pub const PARTNER_CLICK_ID_ABSENT: Self = Self(1);
+    /// The partner click id is still a macro.
+    pub const PARTNER_CLICK_ID_UNEXPANDED: Self = Self(1 << 1);
+    /// A value or the query was over-long and cut.
+    pub const CUT: Self = Self(1 << 2);
+    /// A percent escape was bad.
+    pub const BAD_ESCAPE: Self = Self(1 << 3);
+    /// A value is no UTF-8.
+    pub const BAD_UTF8: Self = Self(1 << 4);
+    /// A parameter came twice.
+    pub const REPEATED: Self = Self(1 << 5);
+    /// A destination from the request was outside the link's allow-list and was not followed.
+    pub const DESTINATION_REFUSED: Self = Self(1 << 6);
+
+    const NAMES: [(Self, &'static str); 7] = [
+        (Self::PARTNER_CLICK_ID_ABSENT, "partner_click_id_absent"),
+        (Self::PARTNER_CLICK_ID_UNEXPANDED, "partner_click_id_unexpanded"),
+        (Self::CUT, "value_cut"),
+        (Self::BAD_ESCAPE, "percent_escape_invalid"),
+        (Self::BAD_UTF8, "utf8_invalid"),
+        (Self::REPEATED, "parameter_repeated"),
+        (Self::DESTINATION_REFUSED, "destination_refused"),
+    ];
+
+    /// Adds a flag.
+    pub fn set(&mut self, flag: Self) {
+        self.0 |= flag.0;
+    }
+
+    /// Whether a flag is set.
+    pub const fn has(self, flag: Self) -> bool {
+        self.0 & flag.0 == flag.0
+    }
+
+    /// The names of the flags that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| name)
+    }
+}
+
+/// A touch, before and after the log gave it its id.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Click {
+    /// Owner of everything else named here.
+    pub workspace: WorkspaceNo,
+    /// The app or site that the link promotes.
+    pub app: Id<kind::App>,
+    /// The campaign of the link.
+    pub campaign: Id<kind::Campaign>,
+    /// Whose link it is.
+    pub partner: Id<kind::Partner>,
+    /// The link.
+    pub link: Id<kind::Link>,
+    /// What kind of touch it is.
+    pub kind: TouchKind,
+    /// How its parameters are named.
+    pub dialect: LinkDialect,
+    /// What was odd about it.
+    pub flags: Flags,
+    /// When it reached us. Windows count from here.
+    pub received_at: Timestamp,
+    /// The query, as received.
+    pub query: Vec<u8>,
+    /// The visitor's address (from the connection, a trusted proxy, or a server-to-server parameter).
+    pub ip: Option<IpAddr>,
+    /// The visitor's browser, at most [`Click::HEADER_BYTES_MAX`] bytes.
+    pub user_agent: Option<String>,
+    /// Where the visitor came from, at most [`Click::HEADER_BYTES_MAX`] bytes.
+    pub referer: Option<String>,
+    /// The visitor's languages, at most 128 bytes.
+    pub language: Option<String>,
+}
+
+impl std::fmt::Debug for Click {
+    /// Personal data (query, address, browser) is not printed.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Click")
+            .field("workspace", &self.workspace)
+            .field("link", &self.link)
+            .field("kind", &self.kind)
+            .field("received_at", &self.received_at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Click {
+    /// Longest header value that is kept, in bytes.
+    pub const HEADER_BYTES_MAX: usize = 512;
+
+    /// The query, read.
+    pub fn params(&self) -> Params {
+        Params::parse(&self.query)
+    }
+
+    /// Sets the flags that follow from the query. Returns what was read, so that ingest reads once.
+    pub fn flag(&mut self) -> Params {
+        let params = self.params();
+        match PartnerClickId::judge(params.get("click_id")) {
+            PartnerClickId::Present => {}
+            PartnerClickId::Absent => self.flags.set(Flags::PARTNER_CLICK_ID_ABSENT),
+            PartnerClickId::Unexpanded => self.flags.set(Flags::PARTNER_CLICK_ID_UNEXPANDED),
+        }
+        let odd = params.oddities;
+        for (is, flag) in [
+            (odd.cut, Flags::CUT),
+            (odd.bad_escape, Flags::BAD_ESCAPE),
+            (odd.bad_utf8, Flags::BAD_UTF8),
+            (odd.repeated, Flags::REPEATED),
+        ] {
+            if is {
+                self.flags.set(flag);
+            }
+        }
+        params
+    }
+
+    /// Raw device ids that the link carried and that can match an install.
+    pub fn device_ids(params: &Params) -> Vec<DeviceId> {
+        DeviceIdKind::ALL
+            .into_iter()
+            .filter(|kind| kind.matches_clicks())
+            .filter_map(|kind| DeviceId::parse(kind, &params.text(kind.name())?))
+            .collect()
+    }
+
+    /// Where this touch can be found: its device ids and its partner click id. Previews have none.
+    pub fn prints(&self) -> Vec<Print> {
+        if self.kind == TouchKind::Preview {
+            return Vec::new();
+        }
+        let params = self.params();
+        let mut prints: Vec<Print> =
+            Self::device_ids(&params).iter().map(|id| Print::device(self.app, id)).collect();
+        let partner_click_id = params.get("click_id");
+        if let (PartnerClickId::Present, Some(param)) =
+            (PartnerClickId::judge(partner_click_id), partner_click_id)
+        {
+            prints.push(Print::partner_click_id(self.partner, &param.bytes()));
+        }
+        prints
+    }
+}
+
+/// A touch that the log holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch {
+    /// Its id.
+    pub id: crate::click_id::ClickId,
+    /// What was recorded.
+    pub click: Click,
+}

@@ -1,0 +1,249 @@
+//! The query of a link, event or postback: names, values, and the very bytes that came.
+//!
+//! A query is kept raw with the click and read again by this module whenever it is needed, so there is
+//! one reading of it. Reading never fails: what is over-long is cut and flagged, a bad escape stays as
+//! it came and is flagged, because a click is never dropped for its parameters.
+
+use std::borrow::Cow;
+
+/// Longest query that is kept, in bytes. The rest is cut at a parameter's boundary and flagged.
+pub const QUERY_BYTES_MAX: usize = 16 * 1024;
+/// Longest value, in received bytes.
+pub const VALUE_BYTES_MAX: usize = 2_048;
+/// Longest name, in received bytes; a longer one loses its parameter, flagged.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Most parameters that are read from one query.
+pub const PARAMS_MAX: usize = 128;
+
+/// One parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Param {
+    /// Decoded name; bytes that are no UTF-8 become U+FFFD.
+    pub name: String,
+    /// The received bytes of the value, still percent-encoded.
+    pub raw: Vec<u8>,
+}
+
+impl Param {
+    /// The decoded bytes of the value; `+` is a space.
+    pub fn bytes(&self) -> Vec<u8> {
+        decode(&self.raw)
+    }
+
+    /// The decoded value as text; bytes that are no UTF-8 become U+FFFD.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+}
+
+/// What was odd about a query. All of it is kept with the click and counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// A value or the whole query was longer than allowed and was cut.
+    pub cut: bool,
+    /// A `%` that is not followed by two hexadecimal digits.
+    pub bad_escape: bool,
+    /// A value whose decoded bytes are no UTF-8.
+    pub bad_utf8: bool,
+    /// A name that came twice; the first one counts.
+    pub repeated: bool,
+}
+
+/// A query, read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Params {
+    list: Vec<Param>,
+    /// What was odd about it.
+    pub oddities: Oddities,
+}
+
+impl Params {
+    /// Reads a raw query (what stands behind the `?`). A second literal `?` counts as `&`, since
+    /// partners glue their parameters to links that have some already.
+    pub fn parse(query: &[u8]) -> Self {
+        let mut this = Self::default();
+        let query = if query.len() > QUERY_BYTES_MAX {
+            this.oddities.cut = true;
+            &query[..QUERY_BYTES_MAX]
+        } else {
+            query
+        };
+        for pair in query.split(|b| matches!(b, b'&' | b'?')) {
+            if pair.is_empty() {
+                continue;
+            }
+            if this.list.len() == PARAMS_MAX {
+                this.oddities.cut = true;
+                break;
+            }
+            let (name, value) = match pair.iter().position(|b| *b == b'=') {
+                Some(at) => (&pair[..at], &pair[at + 1..]),
+                None => (pair, &pair[pair.len()..]),
+            };
+            if name.is_empty() {
+                continue;
+            }
+            if name.len() > NAME_BYTES_MAX {
+                this.oddities.cut = true;
+                continue;
+            }
+            this.oddities.bad_escape |= bad_escape(name) || bad_escape(value);
+            let name = String::from_utf8_lossy(&decode(name)).into_owned();
+            if this.get(&name).is_some() {
+                this.oddities.repeated = true;
+                continue;
+            }
+            let raw = if value.len() > VALUE_BYTES_MAX {
+                this.oddities.cut = true;
+                cut(value, VALUE_BYTES_MAX)
+            } else {
+                value
+            };
+            let param = Param { name, raw: raw.to_vec() };
+            if !this.oddities.bad_utf8 && std::str::from_utf8(&param.bytes()).is_err() {
+                this.oddities.bad_utf8 = true;
+            }
+            this.list.push(param);
+        }
+        this
+    }
+
+    /// The first parameter of that name.
+    pub fn get(&self, name: &str) -> Option<&Param> {
+        self.list.iter().find(|p| p.name == name)
+    }
+
+    /// The text of the first parameter of that name, if it is not empty.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.get(name).map(Param::text).filter(|t| !t.is_empty())
+    }
+
+    /// All parameters, in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &Param> {
+        self.list.iter()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+/// Decodes percent escapes and `+`. A bad escape stays as it is.
+pub fn decode(raw: &[u8]) -> Vec<u8> {
+    let plussed: Cow<'_, [u8]> = if raw.contains(&b'+') {
+        raw.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect::<Vec<_>>().into()
+    } else {
+        raw.into()
+    };
+    percent_encoding::percent_decode(&plussed).collect()
+}
+
+/// Whether a `%` stands without its two hexadecimal digits.
+pub fn bad_escape(raw: &[u8]) -> bool {
+    raw.iter().enumerate().any(|(i, b)| {
+        *b == b'%' && !raw.get(i + 1..i + 3).is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+/// Cuts raw bytes without splitting an escape or, where it is UTF-8, a character.
+fn cut(raw: &[u8], max: usize) -> &[u8] {
+    let mut end = max;
+    if let Some(at) = raw[..end].iter().rposition(|b| *b == b'%')
+        && at + 3 > end
+    {
+        end = at;
+    }
+    while end > 0 && end < raw.len() && (raw[end] & 0xc0) == 0x80 {
+        end -= 1;
+    }
+    &raw[..end]
+}
+
+/// Whether a value is still a macro that its sender did not fill: `{clickid}`, `__CLICKID__`,
+/// `[CLICK_ID]`, `${x}`, `{{x}}`, `%x%`, `#x#`, `<x>`, also percent-encoded once.
+pub fn unexpanded(raw: &[u8]) -> bool {
+    let decoded = decode(raw);
+    // A second decode finds templates that were encoded twice on their way.
+    [decode(&decoded), decoded, raw.to_vec()].iter().any(|value| {
+        let Ok(text) = std::str::from_utf8(value) else { return false };
+        let text = text.trim();
+        let inside = |open: &str, close: &str| {
+            text.len() > open.len() + close.len()
+                && text.strip_prefix(open).and_then(|t| t.strip_suffix(close)).is_some_and(|name| {
+                    name.bytes().all(|b| {
+                        b.is_ascii_alphanumeric()
+                            || matches!(b, b'_' | b'-' | b'.' | b' ' | b'{' | b'}' | b'[' | b']' | b'#' | b'@' | b':' | b'(' | b')' | b'!' | b'~' | b'|')
+                    })
+                })
+        };
+        [("{", "}"), ("${", "}"), ("%{", "}"), ("[", "]"), ("__", "__"), ("%", "%"), ("#", "#"), ("<", ">"), ("(", ")"), ("$(", ")")]
+            .iter()
+            .any(|(open, close)| inside(open, close))
+    })
+}
+
+/// What a partner's click id on a link is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartnerClickId {
+    /// There is one.
+    Present,
+    /// The parameter is missing or empty.
+    Absent,
+    /// Still a macro.
+    Unexpanded,
+}
+
+impl PartnerClickId {
+    /// Judges the parameter.
+    pub fn judge(param: Option<&Param>) -> Self {
+        match param {
+            None => Self::Absent,
+            Some(p) if p.bytes().iter().all(u8::is_ascii_whitespace) => Self::Absent,
+            Some(p) if unexpanded(&p.raw) => Self::Unexpanded,
+            Some(_) => Self::Present,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_received_bytes_and_decodes_values() {
+        let p = Params::parse(b"click_id=a%2fb+c%20%ff&sub1=&x&=y&~n=1&click_id=second?glued=1");
+        assert_eq!(p.get("click_id").unwrap().raw, b"a%2fb+c%20%ff");
+        assert_eq!(p.get("click_id").unwrap().bytes(), b"a/b c \xff");
+        assert_eq!(p.get("sub1").unwrap().raw, b"");
+        assert_eq!(p.text("sub1"), None);
+        assert_eq!(p.text("~n").as_deref(), Some("1"));
+        assert_eq!(p.text("glued").as_deref(), Some("1"));
+        assert_eq!(p.oddities, Oddities { cut: false, bad_escape: false, bad_utf8: true, repeated: true });
+    }
+
+    #[test]
+    fn cuts_and_flags_instead_of_dropping() {
+        let long = [b"a=".as_slice(), "é".repeat(3_000).as_bytes(), b"&b=2"].concat();
+        let p = Params::parse(&long);
+        assert!(p.oddities.cut && !p.oddities.bad_utf8, "cut at a character");
+        assert_eq!(p.text("b").as_deref(), Some("2"));
+        let escapes = [b"a=".as_slice(), b"%41".repeat(1_000).as_slice()].concat();
+        let p = Params::parse(&escapes);
+        assert!(p.oddities.cut && !p.oddities.bad_escape);
+        assert!(!bad_escape(&p.get("a").unwrap().raw), "no escape is split");
+        assert!(Params::parse(&b"a=1&".repeat(9_000)).oddities.cut);
+        assert!(Params::parse(b"a=%zz").oddities.bad_escape);
+    }
+
+    #[test]
+    fn tells_macros_that_nobody_filled() {
+        for left in ["{clickid}", "%7Bclickid%7D", "__CLICKID__", "[CLICK_ID]", "${click.id}", "{{x}}", "%257Bclick_id%257D", "##ID##", "%clickid%", "<id>", "(clickid)"] {
+            assert!(unexpanded(left.as_bytes()), "{left}");
+        }
+        for value in ["", "abc", "a{b}c", "{\"json\":1}", "__a", "50%", "%20", "a__b__", "[]", "{}"] {
+            assert!(!unexpanded(value.as_bytes()), "{value}");
+        }
+        assert_eq!(PartnerClickId::judge(Params::parse(b"click_id=%20").get("click_id")), PartnerClickId::Absent);
+    }
+}

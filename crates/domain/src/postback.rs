@@ -1,0 +1,275 @@
+//! From a decision to what partners are told, and why others are not.
+//!
+//! [`plan`] is pure: every rule of the app and kind is considered, and each one ends as planned or as
+//! suppressed with a reason. Nothing is planned twice for the same partner by the same rule.
+
+use crate::attribution::{Credit, Decision};
+use crate::event::{ConversionKind, Environment, Event};
+use crate::facts::Facts;
+use crate::id::{Id, kind};
+use crate::params::PartnerClickId;
+use crate::settings::{App, Rule, Scope, Settings};
+use crate::template::{Audience, Value, Values};
+use crate::time::Timestamp;
+
+/// Why a rule that was considered did not fire. Numbers are stored: append only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Suppressed {
+    /// Nobody won it, and the rule tells only of what its partner won.
+    Unattributed = 1,
+    /// Another partner won it.
+    OtherPartner = 2,
+    /// The event's installation has not been seen yet.
+    InstallUnknown = 3,
+    /// The rule renames events and does not name this one.
+    Unmapped = 4,
+    /// The rule's list of events does not name this one.
+    OtherEvent = 5,
+    /// Longer after the install (or click) than the rule tells.
+    OutsideWindow = 6,
+    /// The first one was told already.
+    NotFirst = 7,
+    /// The template echoes the partner's click id and the click had none.
+    NoPartnerClickId = 8,
+    /// The conversion waits for approval.
+    Pending = 9,
+    /// A sandbox event, and the rule does not ask for those.
+    Sandbox = 10,
+    /// The rule names no partner and nobody won: there is nobody to tell.
+    NobodyToTell = 11,
+}
+
+impl Suppressed {
+    /// All reasons.
+    pub const ALL: [Self; 11] = [
+        Self::Unattributed,
+        Self::OtherPartner,
+        Self::InstallUnknown,
+        Self::Unmapped,
+        Self::OtherEvent,
+        Self::OutsideWindow,
+        Self::NotFirst,
+        Self::NoPartnerClickId,
+        Self::Pending,
+        Self::Sandbox,
+        Self::NobodyToTell,
+    ];
+
+    /// The reason with that number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| *r as u8 == number)
+    }
+
+    /// The stable reason.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unattributed => "unattributed",
+            Self::OtherPartner => "other_partner",
+            Self::InstallUnknown => "install_unknown",
+            Self::Unmapped => "unmapped",
+            Self::OtherEvent => "other_event",
+            Self::OutsideWindow => "outside_window",
+            Self::NotFirst => "not_first",
+            Self::NoPartnerClickId => "no_partner_click_id",
+            Self::Pending => "pending",
+            Self::Sandbox => "sandbox",
+            Self::NobodyToTell => "nobody_to_tell",
+        }
+    }
+
+    /// The reason as the end of the sentence "it was not sent because …".
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Unattributed => "no partner won the conversion, and the rule tells only of what its partner won",
+            Self::OtherPartner => "another partner won the conversion",
+            Self::InstallUnknown => "the event's installation has not been seen yet; it is planned when that arrives",
+            Self::Unmapped => "the rule renames events and does not name this one",
+            Self::OtherEvent => "the rule lists the events that it tells of, and this is none of them",
+            Self::OutsideWindow => "it happened longer after the install or click than the rule tells",
+            Self::NotFirst => "the rule tells only the first, and the first was told already",
+            Self::NoPartnerClickId => "the template echoes the partner's click id, and the click came without one",
+            Self::Pending => "the conversion is pending, and the rule does not tell of those",
+            Self::Sandbox => "it is a sandbox event, and the rule does not ask for those",
+            Self::NobodyToTell => "the rule tells whoever won, and nobody did",
+        }
+    }
+}
+
+/// A macro's value as it is stored with a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MacroValue {
+    /// The key that values are asked for.
+    pub name: String,
+    /// The decoded bytes.
+    pub decoded: Vec<u8>,
+    /// The received bytes, when it came on the wire.
+    pub received: Option<Vec<u8>>,
+}
+
+/// What became of one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Considered {
+    /// The rule.
+    pub rule: Id<kind::Rule>,
+    /// Its version.
+    pub rule_version: u64,
+    /// Who is told, or would have been.
+    pub partner: Option<Id<kind::Partner>>,
+    /// Planned with its macro values, or suppressed.
+    pub outcome: Result<Vec<MacroValue>, Suppressed>,
+}
+
+/// What else planning needs to know.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The installation's event, when known and not the event itself.
+    pub install: Option<&'a Event>,
+    /// When the installation was born.
+    pub install_at: Option<Timestamp>,
+    /// Whether the event is the birth of its installation.
+    pub is_install: bool,
+    /// Whether a rule told an earlier event of the same subject: asked for `first_only` rules.
+    pub told_before: &'a dyn Fn(&Rule, Option<Id<kind::Partner>>) -> bool,
+}
+
+/// Considers every rule of the app and kind. In the order of the rules' slugs.
+pub fn plan(
+    event: &Event,
+    decision: &Decision,
+    app: &App,
+    settings: &Settings,
+    context: Context<'_>,
+) -> Vec<Considered> {
+    let Some(kind) = &decision.kind else { return Vec::new() };
+    let rules = settings.rules.get(&app.id).map_or(&[][..], Vec::as_slice);
+    rules
+        .iter()
+        .filter(|rule| rule.on == *kind)
+        .map(|rule| {
+            let winner = decision.credit.winner();
+            let partner = rule.partner.or(winner.map(|w| w.touch.click.partner));
+            let outcome = judge(event, decision, kind, rule, partner, context)
+                .map_or_else(|| Ok(values(event, decision, app, settings, rule, partner, context)), Err);
+            Considered { rule: rule.id, rule_version: rule.version, partner, outcome }
+        })
+        .collect()
+}
+
+fn judge(
+    event: &Event,
+    decision: &Decision,
+    kind: &ConversionKind,
+    rule: &Rule,
+    partner: Option<Id<kind::Partner>>,
+    context: Context<'_>,
+) -> Option<Suppressed> {
+    let winner = decision.credit.winner();
+    let won = winner.is_some_and(|w| Some(w.touch.click.partner) == partner);
+    let name = if context.is_install { "install" } else { event.name.as_str() };
+    if *kind == ConversionKind::Event && !rule.events.is_empty() && !rule.events.iter().any(|e| e == name) {
+        return Some(Suppressed::OtherEvent);
+    }
+    if event.environment == Environment::Sandbox && !rule.sandbox {
+        return Some(Suppressed::Sandbox);
+    }
+    if event.postback.as_ref().is_some_and(|p| p.pending) && !rule.pending {
+        return Some(Suppressed::Pending);
+    }
+    if rule.scope == Scope::Attributed && !won {
+        return Some(match (&decision.credit, winner) {
+            (Credit::InstallUnknown, _) => Suppressed::InstallUnknown,
+            (_, Some(_)) => Suppressed::OtherPartner,
+            (_, None) => Suppressed::Unattributed,
+        });
+    }
+    if partner.is_none() {
+        return Some(match decision.credit {
+            Credit::InstallUnknown => Suppressed::InstallUnknown,
+            _ => Suppressed::NobodyToTell,
+        });
+    }
+    if !rule.rename.is_empty() && !rule.rename.contains_key(name) {
+        return Some(Suppressed::Unmapped);
+    }
+    let born = context.install_at.or(winner.map(|w| w.touch.click.received_at));
+    if born.is_some_and(|born| event.reference_at().since(born) > rule.window.ms()) {
+        return Some(Suppressed::OutsideWindow);
+    }
+    if won && rule.template.uses_partner_click_id() {
+        let params = winner.map(|w| w.touch.click.params()).unwrap_or_default();
+        if PartnerClickId::judge(params.get("click_id")) != PartnerClickId::Present {
+            return Some(Suppressed::NoPartnerClickId);
+        }
+    }
+    if rule.first_only && (context.told_before)(rule, partner) {
+        return Some(Suppressed::NotFirst);
+    }
+    None
+}
+
+/// The values that a delivery stores: those its template asks for. A partner's own settings (`cfg.…`) are
+/// read at each send, so that a changed token is the one that is sent.
+fn values(
+    event: &Event,
+    decision: &Decision,
+    app: &App,
+    settings: &Settings,
+    rule: &Rule,
+    partner: Option<Id<kind::Partner>>,
+    context: Context<'_>,
+) -> Vec<MacroValue> {
+    let winner = decision.credit.winner();
+    let facts = Facts {
+        event,
+        install: context.install,
+        install_at: context.install_at,
+        is_install: context.is_install,
+        is_first: !(context.told_before)(rule, partner),
+        winner: winner.map(|w| (w, w.touch.click.params())),
+        app,
+        rule,
+        partner: partner.and_then(|p| settings.partners.get(&p)).map(|p| &**p),
+        settings,
+    };
+    let audience = Audience {
+        values: &facts,
+        revenue_shared: rule.share_revenue,
+        winner: winner.is_some_and(|w| Some(w.touch.click.partner) == partner),
+    };
+    let mut values: Vec<MacroValue> = Vec::new();
+    for used in rule.template.macros() {
+        if used.key.starts_with("cfg.") || values.iter().any(|v| v.name == used.key) {
+            continue;
+        }
+        if let Some(value) = audience.get(&used.key) {
+            values.push(MacroValue {
+                name: used.key.clone(),
+                decoded: value.decoded.into_owned(),
+                received: value.received.map(std::borrow::Cow::into_owned),
+            });
+        }
+    }
+    values
+}
+
+/// The values of a stored delivery, with the partner's settings as they are now.
+pub struct Stored<'a> {
+    /// What was stored.
+    pub values: &'a [MacroValue],
+    /// The partner's settings.
+    pub cfg: Option<&'a std::collections::BTreeMap<String, String>>,
+}
+
+impl Values for Stored<'_> {
+    fn get(&self, name: &str) -> Option<Value<'_>> {
+        if let Some(name) = name.strip_prefix("cfg.") {
+            return self.cfg?.get(name).map(|v| Value::text(v.as_str()));
+        }
+        let value = self.values.iter().find(|v| v.name == name)?;
+        Some(Value {
+            decoded: value.decoded.as_slice().into(),
+            received: value.received.as_deref().map(Into::into),
+        })
+    }
+}

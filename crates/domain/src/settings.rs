@@ -1,0 +1,409 @@
+//! What an owner sets up: apps, campaigns, partners, links, rules, keys.
+//!
+//! These are the checked forms that the program runs on. The documents that people write (file, API,
+//! pages) are read and judged in `store::settings`; a [`Settings`] that exists is consistent.
+//! Settings feed decisions, a rule tells a partner, a check looks for fraud: the words are kept apart.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::click::LinkDialect;
+use crate::event::ConversionKind;
+use crate::id::{Id, WorkspaceNo, kind};
+use crate::money::Currency;
+use crate::template::{Template, UrlTemplate};
+use crate::time::Span;
+
+/// What an app runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Platform {
+    /// Android.
+    Android,
+    /// iOS and iPadOS.
+    Ios,
+    /// A web site or shop.
+    Web,
+}
+
+impl Platform {
+    /// Its word in the API and the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Android => "android",
+            Self::Ios => "ios",
+            Self::Web => "web",
+        }
+    }
+
+    /// Whether it has installations.
+    pub const fn is_mobile(self) -> bool {
+        !matches!(self, Self::Web)
+    }
+
+    /// The default click window: 7 days for apps, 30 for the web.
+    pub const fn click_window(self) -> Span {
+        match self {
+            Self::Web => Span::from_days(30),
+            _ => Span::from_days(7),
+        }
+    }
+}
+
+/// The hard maximum of any click window.
+pub const CLICK_WINDOW_MAX: Span = Span::from_days(90);
+/// How long a partner is told of a user's events, unless the rule says otherwise.
+pub const POSTBACK_WINDOW: Span = Span::from_days(30);
+
+/// How inbound postbacks of an app prove who sent them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PostbackAuth {
+    /// Senders that need no token.
+    pub addresses: Vec<IpNet>,
+    /// Set by hand (`auth = "none"`): anyone may send, and everything books as pending.
+    pub none: bool,
+}
+
+/// A mobile app or a web site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// Its id.
+    pub id: Id<kind::App>,
+    /// Its key in file and API.
+    pub slug: String,
+    /// For people.
+    pub name: String,
+    /// What it runs on.
+    pub platform: Platform,
+    /// Package name or bundle id.
+    pub bundle_id: Option<String>,
+    /// The store's page; without one, Android's is made from the bundle id.
+    pub store_url: Option<String>,
+    /// The currency of events that name none.
+    pub currency: Option<Currency>,
+    /// What its own event names mean.
+    pub events: BTreeMap<String, ConversionKind>,
+    /// How long a click may earn something here; a link can say otherwise.
+    pub click_window: Span,
+    /// Who may send postbacks.
+    pub postback: PostbackAuth,
+}
+
+impl App {
+    /// What an event of this name is. The birth of an installation is decided elsewhere.
+    pub fn kind_of(&self, event_name: &str) -> ConversionKind {
+        if let Some(kind) = self.events.get(event_name) {
+            return kind.clone();
+        }
+        match event_name {
+            "signup" => ConversionKind::Signup,
+            "purchase" => ConversionKind::Purchase,
+            _ => ConversionKind::Event,
+        }
+    }
+}
+
+/// A campaign of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Campaign {
+    /// Its id.
+    pub id: Id<kind::Campaign>,
+    /// Its key in file and API.
+    pub slug: String,
+    /// For people.
+    pub name: String,
+    /// The app that it promotes.
+    pub app: Id<kind::App>,
+    /// `campaign_id` on links and postbacks; unique in the workspace.
+    pub public_id: String,
+    /// Where a visitor lands on the web; a destination template.
+    pub landing_page: Option<Arc<UrlTemplate>>,
+    /// Parameters that every inbound postback must carry.
+    pub mandatory: Vec<String>,
+}
+
+/// An affiliate or ad network.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Partner {
+    /// Its id.
+    pub id: Id<kind::Partner>,
+    /// Its key in file and API.
+    pub slug: String,
+    /// For people; `utm_source` and `{pid}`.
+    pub name: String,
+    /// Its public id; unique in the workspace.
+    pub ref_id: String,
+    /// Its own settings, for `{cfg.…}` macros. May hold secrets: never printed.
+    pub cfg: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Partner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partner").field("id", &self.id).field("slug", &self.slug).finish_non_exhaustive()
+    }
+}
+
+/// Where a link leads, by platform. Each is a destination template.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Destinations {
+    /// For Android; without one, the app's store page with our referrer.
+    pub android: Option<Arc<UrlTemplate>>,
+    /// For iOS; without one, the app's store page.
+    pub ios: Option<Arc<UrlTemplate>>,
+    /// For everything else; without one, the campaign's landing page.
+    pub web: Option<Arc<UrlTemplate>>,
+    /// Tried first on a phone: opens the app where it is installed.
+    pub deep_link: Option<Arc<UrlTemplate>>,
+    /// When nothing else fits.
+    pub fallback: Option<Arc<UrlTemplate>>,
+}
+
+/// A tracking link: campaign × partner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its id.
+    pub id: Id<kind::Link>,
+    /// What stands in the URL; unique in the installation. Also its slug.
+    pub public_id: String,
+    /// Its campaign.
+    pub campaign: Id<kind::Campaign>,
+    /// The campaign's app.
+    pub app: Id<kind::App>,
+    /// Whose link it is.
+    pub partner: Id<kind::Partner>,
+    /// How its parameters are named.
+    pub dialect: LinkDialect,
+    /// Where it leads.
+    pub destinations: Destinations,
+    /// Prefixes of destinations that a request may ask for.
+    pub allow_destinations: Vec<String>,
+    /// How long its clicks may earn something; else the app's.
+    pub click_window: Option<Span>,
+}
+
+/// Which conversions a rule tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Those that its partner won.
+    Attributed,
+    /// All of them; what only the winner may see is empty for others.
+    All,
+}
+
+/// What a partner is told, when and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Its id.
+    pub id: Id<kind::Rule>,
+    /// Its key in file and API.
+    pub slug: String,
+    /// The settings version that last changed it; deliveries name it.
+    pub version: u64,
+    /// The app whose conversions it tells of.
+    pub app: Id<kind::App>,
+    /// The partner that is told; `None`: whichever partner won.
+    pub partner: Option<Id<kind::Partner>>,
+    /// The kind of conversion.
+    pub on: ConversionKind,
+    /// For kind `event`: the names. Empty: any name.
+    pub events: Vec<String>,
+    /// The request.
+    pub template: Arc<Template>,
+    /// Attributed only, or all.
+    pub scope: Scope,
+    /// Only the first conversion of its kind for an installation, customer or click.
+    pub first_only: bool,
+    /// Whether money is told. Off empties every money macro.
+    pub share_revenue: bool,
+    /// Event names as the partner knows them. When not empty, other names are not told (`unmapped`).
+    pub rename: BTreeMap<String, String>,
+    /// Also tells of sandbox events, and of nothing else then.
+    pub sandbox: bool,
+    /// Also tells of pending conversions.
+    pub pending: bool,
+    /// How long after the install (or click) the partner is told.
+    pub window: Span,
+}
+
+/// What a key may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// Ships inside apps and pages.
+    Client,
+    /// Reports events from a server.
+    Server,
+    /// Stands as `token` in inbound postbacks.
+    Postback,
+    /// Speaks to the API.
+    Admin,
+}
+
+impl KeyKind {
+    /// Its word in the API and the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Postback => "postback",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What an admin key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyScope {
+    /// Read settings, reports, stories.
+    Read,
+    /// Change settings.
+    Write,
+    /// Replay deliveries.
+    Replay,
+}
+
+/// A credential. Only its hash is known.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its id.
+    pub id: Id<kind::Key>,
+    /// Its key in file and API.
+    pub slug: String,
+    /// What it may be used for.
+    pub kind: KeyKind,
+    /// The app it speaks for; always there for client and server keys.
+    pub app: Option<Id<kind::App>>,
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+    /// For admin keys.
+    pub scopes: Vec<KeyScope>,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// One version of all that a workspace's owner set up; immutable, with the indexes that look-ups need.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The workspace's number.
+    pub workspace: WorkspaceNo,
+    /// Its slug, which is the namespace in URLs.
+    pub slug: String,
+    /// Counts up with each change; decisions name it.
+    pub version: u64,
+    /// By id.
+    pub apps: HashMap<Id<kind::App>, Arc<App>>,
+    /// By id.
+    pub campaigns: HashMap<Id<kind::Campaign>, Arc<Campaign>>,
+    /// By id.
+    pub partners: HashMap<Id<kind::Partner>, Arc<Partner>>,
+    /// By id.
+    pub links: HashMap<Id<kind::Link>, Arc<Link>>,
+    /// By app, in the order of their slugs.
+    pub rules: HashMap<Id<kind::App>, Vec<Arc<Rule>>>,
+    /// By hash.
+    pub keys: HashMap<[u8; 32], Arc<Key>>,
+}
+
+impl Settings {
+    /// Settings of a workspace in which nothing is set up.
+    pub fn empty(workspace: WorkspaceNo, slug: impl Into<String>) -> Self {
+        Self {
+            workspace,
+            slug: slug.into(),
+            version: 0,
+            apps: HashMap::new(),
+            campaigns: HashMap::new(),
+            partners: HashMap::new(),
+            links: HashMap::new(),
+            rules: HashMap::new(),
+            keys: HashMap::new(),
+        }
+    }
+
+    /// The click window that holds for a link.
+    pub fn click_window(&self, app: &App, link: Id<kind::Link>) -> Span {
+        self.links.get(&link).and_then(|l| l.click_window).unwrap_or(app.click_window).min(CLICK_WINDOW_MAX)
+    }
+
+    /// The campaign of that public id.
+    pub fn campaign_by_public_id(&self, public_id: &str) -> Option<&Arc<Campaign>> {
+        self.campaigns.values().find(|c| c.public_id == public_id)
+    }
+
+    /// The partner of that public id.
+    pub fn partner_by_ref_id(&self, ref_id: &str) -> Option<&Arc<Partner>> {
+        self.partners.values().find(|p| p.ref_id == ref_id)
+    }
+
+    /// The link of a campaign and a partner (Tracknow's click form names both); the first by public id.
+    pub fn link_of(&self, campaign: Id<kind::Campaign>, partner: Id<kind::Partner>) -> Option<&Arc<Link>> {
+        self.links
+            .values()
+            .filter(|l| l.campaign == campaign && l.partner == partner)
+            .min_by(|a, b| a.public_id.cmp(&b.public_id))
+    }
+
+    /// A rule by its id, whatever its app.
+    pub fn rule(&self, id: Id<kind::Rule>) -> Option<&Arc<Rule>> {
+        self.rules.values().flatten().find(|r| r.id == id)
+    }
+}
+
+/// The current settings of every workspace, with what is looked up without knowing the workspace.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    workspaces: Vec<Arc<Settings>>,
+    links: HashMap<String, (usize, Id<kind::Link>)>,
+    keys: HashMap<[u8; 32], (usize, Arc<Key>)>,
+}
+
+impl Catalog {
+    /// Indexes the settings of all workspaces.
+    pub fn new(workspaces: Vec<Arc<Settings>>) -> Self {
+        let mut this = Self { workspaces, ..Self::default() };
+        for (at, settings) in this.workspaces.iter().enumerate() {
+            for link in settings.links.values() {
+                this.links.insert(link.public_id.clone(), (at, link.id));
+            }
+            for key in settings.keys.values() {
+                this.keys.insert(key.hash, (at, key.clone()));
+            }
+        }
+        this
+    }
+
+    /// Every workspace's settings.
+    pub fn workspaces(&self) -> &[Arc<Settings>] {
+        &self.workspaces
+    }
+
+    /// The settings of a workspace.
+    pub fn workspace(&self, number: WorkspaceNo) -> Option<&Arc<Settings>> {
+        self.workspaces.iter().find(|s| s.workspace == number)
+    }
+
+    /// The settings of a namespace.
+    pub fn namespace(&self, slug: &str) -> Option<&Arc<Settings>> {
+        self.workspaces.iter().find(|s| s.slug == slug)
+    }
+
+    /// The link of that public id, case-sensitive, and its workspace's settings.
+    pub fn link(&self, public_id: &str) -> Option<(&Arc<Settings>, &Arc<Link>)> {
+        let (at, id) = self.links.get(public_id)?;
+        let settings = &self.workspaces[*at];
+        Some((settings, settings.links.get(id)?))
+    }
+
+    /// The key of that hash, and its workspace's settings. Hashing first makes the look-up's timing
+    /// tell nothing about the token.
+    pub fn key(&self, hash: &[u8; 32]) -> Option<(&Arc<Settings>, &Arc<Key>)> {
+        let (at, key) = self.keys.get(hash)?;
+        Some((&self.workspaces[*at], key))
+    }
+}

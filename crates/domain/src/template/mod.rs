@@ -1,0 +1,91 @@
+//! Postback and destination templates: text with macros in it, parsed once when it is saved and
+//! filled in each time something is sent.
+//!
+//! The cast:
+//! - [`vocabulary`] lists every macro name there is, with what may be shown to whom.
+//! - `expression` reads `{name|filter:argument||other}` and nothing else; what is not exactly that is text.
+//! - `filter` changes a value; `place` writes it so that it cannot leave the spot it stands in; `fill` is
+//!   the loop that joins the two with the text between.
+//! - [`UrlTemplate`] knows scheme, host, path, query and fragment; [`Template`] adds method, headers and
+//!   body and is what a rule points to.
+//! - [`Values`] is where values come from. It is asked for canonical names only: a word that means two
+//!   things (`click_id`) is settled by the [`Scope`] while parsing, so no caller has to remember it.
+//!
+//! Parsing reports [`Finding`]s and always gives a template; rendering is total and reports what was
+//! missing in [`Rendered`]. A template whose findings contain an error is not meant to be saved, but even
+//! then rendering it cannot panic, break a line, or show a value that a mistyped filter should have hidden.
+//!
+//! Not relied on: this module never decides *whether* something is told ([`Audience`] only hides what a
+//! decision said to hide), never connects anywhere, and its check of hosts is a courtesy to the author. The
+//! sender checks addresses when it connects.
+
+mod address;
+mod body;
+mod expression;
+mod fill;
+mod filter;
+mod finding;
+mod header;
+mod place;
+mod request;
+mod suggestion;
+mod value;
+pub mod vocabulary;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+pub use self::address::{RenderedUrl, UrlTemplate};
+pub use self::body::Body;
+pub use self::finding::{Code, Finding, Severity};
+pub use self::place::Place;
+pub use self::request::{Method, Parts, Rendered, Template, Use};
+pub use self::value::{Audience, Sending, Value, Values};
+pub use self::vocabulary::{Availability, FAMILIES, Macro, VOCABULARY};
+
+/// Longest URL that is rendered, in bytes. Longer ones are cut and marked, and are better not sent: most
+/// servers refuse a request line well before this.
+pub const URL_BYTES_MAX: usize = 16 * 1024;
+/// Longest header value that is rendered, in bytes; the usual limit of a whole header block elsewhere.
+pub const HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Most headers a template may have.
+pub const HEADERS_MAX: usize = 64;
+/// Longest body that is rendered, in bytes.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Most findings one parse reports. A pasted page of nonsense should not answer with a megabyte.
+pub const FINDINGS_MAX: usize = 100;
+
+/// What a template is for. It settles the words that mean two things, and which macros have a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// A request to a partner: `{click_id}` is the partner's own click id.
+    Postback,
+    /// Where a visitor is sent (landing page, store, deep link): `{click_id}` is Roundtrip's click id.
+    Destination,
+}
+
+/// How macros are written in a template. Append-only: the stored form of a rule names its dialect, and
+/// the syntaxes of other systems get a member here when they are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// `{name}`, `{name|filter:argument}`, `{first||second}`.
+    #[default]
+    Canonical,
+}
+
+impl Dialect {
+    /// The stable word for this dialect in configuration and stored rules.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Canonical => "canonical",
+        }
+    }
+
+    /// Reads the stable word back.
+    pub fn from_name(name: &str) -> Option<Self> {
+        (name == "canonical").then_some(Self::Canonical)
+    }
+}

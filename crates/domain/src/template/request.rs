@@ -1,0 +1,309 @@
+//! A whole request: method, URL, headers, body; and what is left of it once it is filled in.
+
+use super::address::UrlTemplate;
+use super::body::{Body, compile_form, compile_json, note_nested};
+use super::expression::{Piece, Reading};
+use super::fill::{Context, Part, Report};
+use super::finding::Findings;
+use super::header::{check_name, compile_text, scan_value};
+use super::{
+    BODY_BYTES_MAX, Code, Dialect, Finding, HEADER_BYTES_MAX, HEADERS_MAX, Place, Scope, Sending, Values,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt;
+
+/// The method of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Everything is in the URL.
+    #[default]
+    Get,
+    /// With a body.
+    Post,
+    /// With a body.
+    Put,
+}
+
+impl Method {
+    /// The method as it is sent.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+
+    /// Reads a method, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Get, Self::Post, Self::Put]
+            .into_iter()
+            .find(|method| name.eq_ignore_ascii_case(method.as_str()))
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The texts a template is read from, as their author wrote them. This is what is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// How macros are written.
+    pub dialect: Dialect,
+    /// GET, POST or PUT.
+    pub method: String,
+    /// The URL template.
+    pub url: String,
+    /// Names and value templates, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body template.
+    pub body: Body,
+}
+
+impl Parts {
+    /// A GET request to a URL, the form nearly every postback has.
+    pub fn get(url: impl Into<String>) -> Self {
+        Self { method: "GET".to_owned(), url: url.into(), ..Self::default() }
+    }
+}
+
+/// One use of a macro name in a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// The name as written.
+    pub name: String,
+    /// The name values are asked for: `click_id` is settled, an unknown name is `param.NAME`.
+    pub key: String,
+    /// The part of the request it stands in.
+    pub place: Place,
+    /// Byte offset of the name in that part's text.
+    pub offset: usize,
+}
+
+impl Use {
+    pub(super) fn of(pieces: &[Piece<'_>], place: impl Fn(usize) -> Place) -> Vec<Self> {
+        let mut uses = Vec::new();
+        for piece in pieces {
+            let Piece::Macro { expression, .. } = piece else { continue };
+            uses.extend(expression.alternatives.iter().map(|alternative| Self {
+                name: alternative.name.clone(),
+                key: alternative.key.clone(),
+                place: place(alternative.at),
+                offset: alternative.at,
+            }));
+        }
+        uses
+    }
+}
+
+/// A request template, parsed. It is `Send + Sync` and meant to be shared by all deliveries of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    source: Parts,
+    method: Method,
+    url: UrlTemplate,
+    headers: Vec<(String, Vec<Part>)>,
+    body: Option<Vec<Part>>,
+    uses: Vec<Use>,
+    names_content_type: bool,
+    names_authorization: bool,
+}
+
+/// A request, filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The method.
+    pub method: Method,
+    /// The URL: printable ASCII, at most [`super::URL_BYTES_MAX`] bytes, without user and password.
+    pub url: String,
+    /// Headers in the template's order, then `content-type` and `authorization` where the body and the URL call
+    /// for them and the template names none. Values have no control bytes but tabs the author wrote.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body, at most [`BODY_BYTES_MAX`] bytes.
+    pub body: Option<Vec<u8>>,
+    /// Macros that were empty for want of a value, as written; at most 100.
+    pub missing: Vec<String>,
+    /// Unknown macros that kept their text; at most 100.
+    pub unexpanded: Vec<String>,
+    /// Something was cut at its bound; the request is better not sent.
+    pub too_long: bool,
+}
+
+impl Template {
+    /// Reads a request template. There is always one; it may be saved when no finding is an error.
+    pub fn parse(source: Parts) -> (Self, Vec<Finding>) {
+        let mut all = Findings::default();
+        let scope = Scope::Postback;
+        let method = Method::from_name(&source.method).unwrap_or_else(|| {
+            let message = format!("`{}` is not GET, POST or PUT", source.method.escape_debug());
+            all.add(Finding::new(Code::MethodInvalid, Place::Method, 0, message));
+            Method::Get
+        });
+        let url = UrlTemplate::read(&source.url, scope, source.dialect, &mut all);
+        let mut uses: Vec<Use> = url.macros().cloned().collect();
+
+        let mut findings = Findings::default();
+        if source.headers.len() > HEADERS_MAX {
+            let message = format!("there are more than {HEADERS_MAX} headers");
+            findings.add(Finding::new(Code::TemplateTooLong, Place::Header(HEADERS_MAX), 0, message));
+        }
+        let mut headers = Vec::new();
+        for (index, (name, value)) in source.headers.iter().take(HEADERS_MAX).enumerate() {
+            let place = Place::Header(index);
+            if value.len() > HEADER_BYTES_MAX {
+                let message = format!("the value of `{name}` is longer than {HEADER_BYTES_MAX} bytes");
+                findings
+                    .add(Finding::new(Code::TemplateTooLong, place, HEADER_BYTES_MAX, message).about(name));
+                continue;
+            }
+            let reading = Reading { dialect: source.dialect, scope, place, free_text: false };
+            let pieces = scan_value(reading, name, value, &mut findings);
+            if check_name(name, place, &mut findings) {
+                uses.extend(Use::of(&pieces, |_| place));
+                headers.push((name.clone(), compile_text(pieces, false)));
+            }
+        }
+
+        let mut text = source.body.text();
+        if text.len() > BODY_BYTES_MAX {
+            let message = format!("the body is longer than {BODY_BYTES_MAX} bytes");
+            findings.add(Finding::new(Code::TemplateTooLong, Place::Body, BODY_BYTES_MAX, message));
+            text = "";
+        }
+        let sends_body = source.body != Body::None && method != Method::Get;
+        if source.body != Body::None && method == Method::Get {
+            findings.add(Finding::new(Code::BodyIgnored, Place::Body, 0, Code::BodyIgnored.meaning()));
+        }
+        let body = sends_body.then(|| {
+            let reading = Reading { dialect: source.dialect, scope, place: Place::Body, free_text: true };
+            let pieces = reading.scan(text, &mut findings);
+            uses.extend(Use::of(&pieces, |_| Place::Body));
+            match source.body {
+                Body::Json(_) => compile_json(pieces, &mut findings),
+                Body::Form(_) => {
+                    note_nested(&pieces, |_| Place::Body, &mut findings);
+                    compile_form(pieces, &mut findings)
+                }
+                Body::Text(_) | Body::None => compile_text(pieces, true),
+            }
+        });
+
+        let names = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let template = Self {
+            names_content_type: names("content-type"),
+            names_authorization: names("authorization"),
+            method,
+            url,
+            headers,
+            body,
+            uses,
+            source,
+        };
+        template.check_uses(&mut findings);
+        all.append(findings);
+        (template, all.into_vec())
+    }
+
+    fn check_uses(&self, findings: &mut Findings) {
+        if !self.uses_partner_click_id() {
+            findings.add(Finding::new(
+                Code::NoPartnerClickId,
+                Place::Url,
+                0,
+                Code::NoPartnerClickId.meaning(),
+            ));
+        }
+        let amount = self.uses.iter().find(|used| matches!(used.key.as_str(), "revenue" | "revenue_minor"));
+        if let Some(amount) = amount
+            && !self.uses.iter().any(|used| used.key == "currency")
+        {
+            let meaning = Code::RevenueWithoutCurrency.meaning();
+            findings.add(
+                Finding::new(Code::RevenueWithoutCurrency, amount.place, amount.offset, meaning)
+                    .about(&amount.name),
+            );
+        }
+    }
+
+    /// The texts it was read from, byte for byte: parsing them again gives the same template.
+    pub const fn source(&self) -> &Parts {
+        &self.source
+    }
+
+    /// The method.
+    pub const fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The URL template.
+    pub const fn url(&self) -> &UrlTemplate {
+        &self.url
+    }
+
+    /// Host and port as written, when no setting has to be filled in to know them.
+    pub fn authority(&self) -> Option<&str> {
+        self.url.authority()
+    }
+
+    /// The macros it uses: URL, then headers, then body; alternatives each for themselves.
+    pub fn macros(&self) -> impl Iterator<Item = &Use> {
+        self.uses.iter()
+    }
+
+    /// Whether the partner gets its own click id back. Where it does, a conversion without one is not told.
+    pub fn uses_partner_click_id(&self) -> bool {
+        self.uses.iter().any(|used| used.key == "partner_click_id")
+    }
+
+    /// Fills the request in. Total: whatever the values hold, there is a request, and what was missing is said.
+    pub fn render(&self, values: &dyn Values, sending: &Sending<'_>) -> Rendered {
+        let mut report = Report::default();
+        let context = Context { values, sending: Some(sending) };
+        let (url, userinfo) = self.url.fill(context, &mut report);
+        let mut headers: Vec<(String, Vec<u8>)> = self
+            .headers
+            .iter()
+            .map(|(name, parts)| (name.clone(), context.fill(parts, HEADER_BYTES_MAX, &mut report)))
+            .collect();
+        let body = self.body.as_ref().map(|parts| context.fill(parts, BODY_BYTES_MAX, &mut report));
+        if let Some(kind) = self.source.body.content_type()
+            && body.is_some()
+            && !self.names_content_type
+        {
+            headers.push(("content-type".to_owned(), kind.as_bytes().to_vec()));
+        }
+        if let Some(pair) = userinfo
+            && !self.names_authorization
+        {
+            headers
+                .push(("authorization".to_owned(), format!("Basic {}", STANDARD.encode(pair)).into_bytes()));
+        }
+        Rendered {
+            method: self.method,
+            url,
+            headers,
+            body,
+            missing: report.missing,
+            unexpanded: report.unexpanded,
+            too_long: report.too_long,
+        }
+    }
+}
+
+/// The request as people write one down: method and URL, headers, an empty line, the body.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.source.method, self.source.url)?;
+        for (name, value) in &self.source.headers {
+            write!(f, "\n{name}: {value}")?;
+        }
+        match self.source.body.text() {
+            "" => Ok(()),
+            text => write!(f, "\n\n{text}"),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! From recorded events to decisions.
+//!
+//! One step: list undecided events, ask the click log what their evidence leads to, hand both to the
+//! ledger, which decides inside its transaction. There is one such loop per ledger; it may run a step twice
+//! (after a crash, after a retry) because deciding is idempotent.
+//!
+//! A click log that cannot answer is no answer: the event stays undecided and the step is tried again. To
+//! take "cannot read" for "not there" would call a paid install organic.
+
+use std::collections::HashMap;
+
+use roundtrip_domain::attribution::{Carrier, DeadEnd, Lead, MatchType};
+use roundtrip_domain::click::Touch;
+use roundtrip_domain::click_id::ClickId;
+use roundtrip_domain::device::Print;
+use roundtrip_domain::event::{Event, Source};
+use roundtrip_domain::referrer::{self, Referrer};
+use roundtrip_domain::settings::CLICK_WINDOW_MAX;
+use roundtrip_store::click_log::{ClickLog, Found};
+use roundtrip_store::ledger::{Prepared, Undecided};
+
+use crate::supervise::Shared;
+use crate::{Config, Stats};
+
+/// Most events in one step.
+const BATCH_MAX: u32 = 512;
+/// Most touches that one device id leads to. Candidates are kept up to 50; more help nobody.
+const TOUCHES_PER_PRINT_MAX: usize = 64;
+/// Longest text of a dead click id that a story keeps.
+const DEAD_TEXT_CHARS_MAX: usize = 64;
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing was undecided.
+    Idle,
+    /// A batch was decided; there may be more.
+    Decided,
+    /// A store could not answer; try again later.
+    Later,
+}
+
+/// Steps until told to stop.
+pub async fn run(config: Config, mut shared: Shared) {
+    let mut trouble: u32 = 0;
+    while !shared.is_stopping() {
+        match step(&config, &shared.stats).await {
+            Step::Decided => trouble = 0,
+            Step::Idle => {
+                trouble = 0;
+                // The timer is the safety net behind the signal.
+                tokio::select! {
+                    () = config.ledger.undecided_signal() => {}
+                    () = shared.pause(1_000) => {}
+                }
+            }
+            Step::Later => {
+                if config.ledger.is_fatal() {
+                    return shared.give_up("the ledger lost durability");
+                }
+                trouble = (trouble + 1).min(6);
+                shared.pause(50 << trouble).await;
+            }
+        }
+    }
+}
+
+/// Decides one batch.
+pub async fn step(config: &Config, stats: &Stats) -> Step {
+    let list = match config.ledger.undecided(BATCH_MAX).await {
+        Ok(list) if list.is_empty() => return Step::Idle,
+        Ok(list) => list,
+        Err(error) => {
+            tracing::warn!(error = %error, "undecided events cannot be listed");
+            return Step::Later;
+        }
+    };
+    let prepared = match leads(&config.clicks, list).await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            tracing::warn!(error = %error, "the click log cannot answer; the events stay undecided");
+            return Step::Later;
+        }
+    };
+    match config.ledger.decision_commit(prepared, config.clock.now()).await {
+        Ok(done) => {
+            Stats::add(&stats.decided, done.decided.into());
+            Stats::add(&stats.planned, done.planned.len() as u64);
+            if done.decided + done.unchanged == 0 { Step::Later } else { Step::Decided }
+        }
+        Err(error) => {
+            tracing::warn!(error = %error, "decisions cannot be stored");
+            Step::Later
+        }
+    }
+}
+
+/// A click id that an event names.
+struct Named<'a> {
+    match_type: MatchType,
+    text: String,
+    id: Option<ClickId>,
+    carrier: &'a Event,
+}
+
+fn named(event: &Event) -> Vec<Named<'_>> {
+    let mut named = Vec::new();
+    let mut name = |match_type, text: &str| {
+        named.push(Named {
+            match_type,
+            text: text.chars().take(DEAD_TEXT_CHARS_MAX).collect(),
+            id: ClickId::parse(text.trim().as_bytes()),
+            carrier: event,
+        });
+    };
+    if let Some(referrer) = &event.referrer
+        && let Referrer::Ours { click_id } = referrer::parse(&referrer.referrer)
+    {
+        name(MatchType::InstallReferrer, &click_id);
+    }
+    if let Some(click_id) = &event.click_id {
+        let by = if event.source == Source::Postback { MatchType::Postback } else { MatchType::ClickId };
+        name(by, click_id);
+    }
+    named
+}
+
+/// Asks the click log what the evidence of a batch leads to.
+pub async fn leads(
+    clicks: &ClickLog,
+    list: Vec<Undecided>,
+) -> Result<Vec<Prepared>, roundtrip_store::click_log::Error> {
+    let mut ids: Vec<ClickId> =
+        list.iter().flat_map(|u| u.evidence()).flat_map(named).filter_map(|n| n.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let found: HashMap<ClickId, Found> = if ids.is_empty() {
+        HashMap::new()
+    } else {
+        let answers = clicks.find_batch(&ids).await?;
+        ids.into_iter().zip(answers).collect()
+    };
+    let mut prepared = Vec::with_capacity(list.len());
+    for undecided in list {
+        let mut leads = Vec::new();
+        for event in undecided.evidence() {
+            for named in named(event) {
+                leads.push(lead(&named, &found));
+            }
+            for touch in by_device(clicks, event).await? {
+                leads.push(Lead::Touch { match_type: MatchType::DeviceId, touch, carrier: Carrier::of(event) });
+            }
+        }
+        prepared.push(Prepared { undecided, leads });
+    }
+    Ok(prepared)
+}
+
+fn lead(named: &Named<'_>, found: &HashMap<ClickId, Found>) -> Lead {
+    let dead = |why| Lead::Dead { match_type: named.match_type, text: named.text.clone(), why };
+    let Some(id) = named.id else { return dead(DeadEnd::Malformed) };
+    match found.get(&id) {
+        Some(Found::Touch(touch)) => Lead::Touch {
+            match_type: named.match_type,
+            touch: (**touch).clone(),
+            carrier: Carrier::of(named.carrier),
+        },
+        Some(Found::NotOurs) => dead(DeadEnd::NotOurs),
+        Some(Found::Expired) => dead(DeadEnd::Expired),
+        Some(Found::NotStored) | None => dead(DeadEnd::NotStored),
+    }
+}
+
+/// Touches that carried one of the event's device ids, up to the moment at which the event reached us: later
+/// ones cannot have led to it.
+async fn by_device(
+    clicks: &ClickLog,
+    event: &Event,
+) -> Result<Vec<Touch>, roundtrip_store::click_log::Error> {
+    let mut touches: Vec<Touch> = Vec::new();
+    let from = event.reference_at().plus_ms(-CLICK_WINDOW_MAX.ms());
+    for id in event.device.ids.iter().filter(|id| id.kind.matches_clicks()) {
+        let print = Print::device(event.app, id);
+        for touch in clicks.find_print(print, from, event.received_at, TOUCHES_PER_PRINT_MAX).await? {
+            if !touches.iter().any(|known| known.id == touch.id) {
+                touches.push(touch);
+            }
+        }
+    }
+    Ok(touches)
+}

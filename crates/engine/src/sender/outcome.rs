@@ -1,0 +1,121 @@
+//! What an attempt came to. A partner that answers 500 is not an error of ours: it is an outcome, and
+//! policy reads it. Whether an outcome is a success, or worth another try, is NOT decided here.
+
+/// How an exchange ended. `send` never returns an error instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The status line and headers of an answer arrived. Redirects (3xx) are answers like any other: they
+    /// are never followed. How the body ended is in [`super::Answer::body_end`]; the status counts even
+    /// when the body stalled or broke off, and a pattern over the body is judged on what was read.
+    Answered {
+        /// The HTTP status code, 100–999.
+        status: u16,
+    },
+    /// No answer's head arrived.
+    Failed(Failure),
+}
+
+/// Why there is no answer. The codes are stable: they stand in the attempt table and in the docs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The URL does not parse, is not http(s), or has no host.
+    BadUrl,
+    /// The request cannot be written as HTTP: a header name or value that would break the framing, a
+    /// header that belongs to the sender, or a method that is not a plain request.
+    BadRequest,
+    /// `http://` while the operator allows only `https://`.
+    PlainHttpRefused,
+    /// A port outside 80, 443, 1024 and up, and the operator's list.
+    PortRefused,
+    /// The name resolved to at least one address that is never connected to.
+    RefusedAddress,
+    /// All connections of the sender are in use until the deadline. Ours, never the endpoint's fault.
+    PoolFull,
+    /// The name did not resolve, or not within the connect budget.
+    Dns,
+    /// Every checked address refused or failed the TCP connection.
+    Connect,
+    /// TCP or the TLS handshake did not finish within the connect budget. Nothing was sent.
+    ConnectTimeout,
+    /// The TLS handshake failed: certificate, name, version, or an alert from the other side.
+    Tls,
+    /// The connection ended before a whole answer head had arrived.
+    Reset,
+    /// The deadline passed before a whole answer head had arrived.
+    Timeout,
+    /// What came back is not HTTP/1.1, or its head is larger than the sender reads.
+    Protocol,
+}
+
+impl Failure {
+    /// Every failure, for tables in the docs and tests.
+    pub const ALL: [Failure; 13] = [
+        Self::BadUrl,
+        Self::BadRequest,
+        Self::PlainHttpRefused,
+        Self::PortRefused,
+        Self::RefusedAddress,
+        Self::PoolFull,
+        Self::Dns,
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::Tls,
+        Self::Reset,
+        Self::Timeout,
+        Self::Protocol,
+    ];
+
+    /// The stable code, in snake case.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::BadUrl => "bad_url",
+            Self::BadRequest => "bad_request",
+            Self::PlainHttpRefused => "plain_http_refused",
+            Self::PortRefused => "port_refused",
+            Self::RefusedAddress => "refused_address",
+            Self::PoolFull => "pool_full",
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Tls => "tls",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+        }
+    }
+
+    /// Whether the endpoint or the way to it is in trouble, as opposed to a refusal or shortage of ours.
+    /// Only trouble is charged to the endpoint (breaker, concurrency).
+    #[must_use]
+    pub const fn is_trouble(self) -> bool {
+        match self {
+            Self::Dns
+            | Self::Connect
+            | Self::ConnectTimeout
+            | Self::Tls
+            | Self::Reset
+            | Self::Timeout
+            | Self::Protocol => true,
+            Self::BadUrl
+            | Self::BadRequest
+            | Self::PlainHttpRefused
+            | Self::PortRefused
+            | Self::RefusedAddress
+            | Self::PoolFull => false,
+        }
+    }
+}
+
+/// A failure on its way up, with the sentence that goes into the evidence.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub(super) failure: Failure,
+    pub(super) detail: String,
+}
+
+impl Fault {
+    pub(super) fn new(failure: Failure, detail: impl Into<String>) -> Self {
+        Self { failure, detail: detail.into() }
+    }
+}

@@ -1,0 +1,71 @@
+//! What keeps the house in order: closed slices are counted in the ledger, old rows and files go.
+//!
+//! Everything here is done in bounded steps and may be done twice; nothing else waits for it.
+
+use roundtrip_domain::time::Timestamp;
+
+use crate::Config;
+use crate::supervise::Shared;
+
+/// How often closed slices are looked for.
+const PUBLISH_MS: u64 = 1_000;
+/// How often old rows and files are looked for, in rounds of [`PUBLISH_MS`].
+const EXPIRE_ROUNDS: u32 = 60;
+/// Bounded deletes in one round, so that a backlog does not keep the writer busy.
+const EXPIRE_STEPS_MAX: u32 = 20;
+
+/// Works until told to stop.
+pub async fn run(config: Config, mut shared: Shared) {
+    let mut round: u32 = 0;
+    while !shared.is_stopping() {
+        publish(&config).await;
+        if round.is_multiple_of(EXPIRE_ROUNDS) {
+            expire(&config, config.clock.now()).await;
+        }
+        round = round.wrapping_add(1);
+        shared.pause(PUBLISH_MS).await;
+    }
+    publish(&config).await;
+}
+
+/// Puts the counts of closed slices into the ledger. What fails is tried in the next round.
+pub async fn publish(config: &Config) {
+    for slice in config.clicks.to_publish() {
+        let seq = slice.seq;
+        if let Err(error) = config.ledger.slice_publish(slice).await {
+            tracing::warn!(error = %error, slice.seq = seq, "a slice's counts cannot be stored");
+            return;
+        }
+        if let Err(error) = config.clicks.published(seq) {
+            tracing::warn!(error = %error, slice.seq = seq, "a slice cannot be marked as published");
+        }
+    }
+}
+
+/// Deletes what is too old.
+pub async fn expire(config: &Config, now: Timestamp) {
+    let clicks = config.clicks.clone();
+    let deleted = tokio::task::spawn_blocking(move || clicks.expire(now)).await;
+    match deleted {
+        Ok(Ok(files)) => {
+            for file in files {
+                tracing::info!(slice.file = file.file, slice.clicks = file.clicks, "an old slice was deleted");
+            }
+        }
+        Ok(Err(error)) => tracing::warn!(error = %error, "old slices cannot be deleted"),
+        Err(error) => tracing::warn!(error = %error, "deleting old slices panicked"),
+    }
+    let workspaces: Vec<_> = config.ledger.catalog().workspaces().iter().map(|s| s.workspace).collect();
+    for workspace in workspaces {
+        for _ in 0..EXPIRE_STEPS_MAX {
+            match config.ledger.expire(workspace, now, config.attempts_kept).await {
+                Ok(step) if step.is_partial() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(error = %error, "old rows cannot be deleted");
+                    break;
+                }
+            }
+        }
+    }
+}

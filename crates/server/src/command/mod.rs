@@ -1,0 +1,85 @@
+//! The commands. Each has a file with its arguments (`Args`) and a `run`; this one lists them.
+//!
+//! A new command is a file, a line in [`Command`] and a line in [`Command::run`].
+
+mod key;
+mod serve;
+mod template;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::client::{self, Client};
+use crate::config;
+use crate::node::Fatal;
+
+/// Exit code of arguments or settings that cannot be used; clap's own.
+const EXIT_USAGE: u8 = 2;
+/// Exit code of a store that can no longer promise durability; `EX_SOFTWARE` of sysexits.
+const EXIT_FATAL: u8 = 70;
+
+/// Measures which click earned an install, signup, purchase or web conversion, and tells everyone who must know.
+#[derive(Debug, Parser)]
+#[command(name = "roundtrip", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the server.
+    Serve(serve::Args),
+    /// Makes and replaces the admin key.
+    Key(key::Args),
+    /// Tries a postback template, without a server.
+    Template(template::Args),
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Serve(args) => serve::run(args),
+            Self::Key(args) => key::run(args),
+            Self::Template(args) => template::run(args),
+        }
+    }
+}
+
+/// Reads the arguments, runs the command and says what went wrong, once.
+#[expect(clippy::print_stderr, reason = "the one place that tells a person why a command failed")]
+pub(crate) fn main() -> ExitCode {
+    match Cli::parse().command.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("roundtrip: failed to {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// What the caller of the process learns: usage, a store that gave up, or just a failure.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<config::Refused>() {
+        EXIT_USAGE
+    } else if error.is::<Fatal>() {
+        EXIT_FATAL
+    } else {
+        1
+    }
+}
+
+#[expect(dead_code, reason = "for the commands that follow")]
+/// Runs a command that speaks to a server's admin API.
+pub(crate) fn with_client<F>(flags: &client::Flags, run: F) -> anyhow::Result<ExitCode>
+where
+    F: AsyncFnOnce(&Client) -> anyhow::Result<ExitCode>,
+{
+    let client = Client::from_flags(flags)?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(&client))
+}

@@ -1,0 +1,347 @@
+//! The settings of `roundtrip serve`: read raw from flags, environment and file, then checked into [`Config`],
+//! the only form the rest of the program sees.
+//!
+//! [`SETTINGS`] declares each setting once. The flags, the environment variables, the keys of the file's
+//! `[server]` table and `docs/server.md` all come from it, so none of them can be forgotten. Everything that
+//! is wrong is reported at once, each with the place it came from.
+//!
+//! Not here: apps, campaigns, partners, links and rules. Their tables stand in the same file, are read by
+//! `roundtrip apply` alone, and are ignored by `serve`.
+
+mod raw;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use roundtrip_domain::problem::Problem;
+use roundtrip_domain::time::Span;
+use roundtrip_engine::sender::Subnet;
+
+use crate::telemetry;
+
+pub(crate) use self::raw::{Flags, Raw};
+
+/// What form a setting's value has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One text or number.
+    One,
+    /// True or false; as a flag it needs no value.
+    Switch,
+    /// Any number of texts: a repeated flag, a comma-separated variable, an array in the file.
+    Many,
+}
+
+/// One setting of the server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting {
+    /// The key in the `[server]` table; also the setting's name in messages.
+    pub(crate) key: &'static str,
+    /// The flag, without the dashes.
+    pub(crate) flag: &'static str,
+    /// The environment variable.
+    pub(crate) env: &'static str,
+    /// What the value is called in the help.
+    pub(crate) value: &'static str,
+    /// Its form.
+    pub(crate) form: Form,
+    /// The value when nobody says anything; empty where there is none.
+    pub(crate) default: &'static str,
+    /// What it does, in one sentence or two.
+    pub(crate) meaning: &'static str,
+}
+
+const fn one(
+    key: &'static str,
+    flag: &'static str,
+    env: &'static str,
+    value: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting { key, flag, env, value, form: Form::One, default, meaning }
+}
+
+const fn switch(key: &'static str, flag: &'static str, env: &'static str, meaning: &'static str) -> Setting {
+    Setting { key, flag, env, value: "BOOL", form: Form::Switch, default: "false", meaning }
+}
+
+const fn many(
+    key: &'static str,
+    flag: &'static str,
+    env: &'static str,
+    value: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting { key, flag, env, value, form: Form::Many, default: "", meaning }
+}
+
+/// The variable and the flag that name the file itself. The file cannot name itself, so it is no [`Setting`].
+pub(crate) const CONFIG_ENV: &str = "ROUNDTRIP_CONFIG";
+
+/// Every setting, in the order of the documentation.
+pub(crate) const SETTINGS: &[Setting] = &[
+    one(
+        "data",
+        "data",
+        "ROUNDTRIP_DATA",
+        "DIR",
+        "./roundtrip-data",
+        "The data directory. It is made with mode 0700, and one server at a time holds it.",
+    ),
+    one(
+        "public",
+        "public",
+        "ROUNDTRIP_PUBLIC",
+        "ADDR",
+        "127.0.0.1:8080",
+        "Where the public listener binds: clicks, events, postbacks. Port 0 is any free port.",
+    ),
+    one(
+        "admin",
+        "admin",
+        "ROUNDTRIP_ADMIN",
+        "ADDR",
+        "127.0.0.1:8081",
+        "Where the admin listener binds: API, dashboard, metrics. Port 0 is any free port. It speaks plain \
+         HTTP: beyond loopback, put a proxy with TLS before it.",
+    ),
+    one(
+        "public_url",
+        "public-url",
+        "ROUNDTRIP_PUBLIC_URL",
+        "URL",
+        "",
+        "How the world reaches the public listener, such as https://go.example.com; links and examples are shown \
+         with it. Without it, the listener's own address is used.",
+    ),
+    many(
+        "trusted_proxies",
+        "trusted-proxy",
+        "ROUNDTRIP_TRUSTED_PROXIES",
+        "CIDR",
+        "Whose X-Forwarded-For and X-Forwarded-Proto count.",
+    ),
+    switch(
+        "allow_plain_http",
+        "allow-plain-http",
+        "ROUNDTRIP_ALLOW_PLAIN_HTTP",
+        "Takes events and inbound postbacks over plain HTTP from beyond loopback. They carry keys and personal \
+         data that anyone on the way can then read.",
+    ),
+    many(
+        "allow_private",
+        "allow-private",
+        "ROUNDTRIP_ALLOW_PRIVATE",
+        "CIDR",
+        "Private, loopback or other special address ranges that postbacks and webhooks may be sent to. All are \
+         refused otherwise.",
+    ),
+    switch(
+        "allow_plain_http_out",
+        "allow-plain-http-out",
+        "ROUNDTRIP_ALLOW_PLAIN_HTTP_OUT",
+        "Sends postbacks and webhooks to http URLs too.",
+    ),
+    one(
+        "extra_roots",
+        "extra-roots",
+        "ROUNDTRIP_EXTRA_ROOTS",
+        "FILE",
+        "",
+        "A PEM file of root certificates to trust besides the web's own when sending.",
+    ),
+    one(
+        "click_durability",
+        "click-durability",
+        "ROUNDTRIP_CLICK_DURABILITY",
+        "strict|relaxed",
+        "strict",
+        "strict: a redirect leaves after its click is on the disk. relaxed: it may leave before, and a power \
+         loss may lose the last clicks that were answered.",
+    ),
+    one(
+        "click_retention",
+        "click-retention",
+        "ROUNDTRIP_CLICK_RETENTION",
+        "SPAN",
+        "120d",
+        "How long clicks are kept. Below the longest window of any link, late conversions find no click.",
+    ),
+    one(
+        "connections_max",
+        "connections-max",
+        "ROUNDTRIP_CONNECTIONS_MAX",
+        "N",
+        "4096",
+        "How many connections the public listener serves at once, 1 to 1000000; more wait in the system's queue.",
+    ),
+    switch(
+        "metrics_public",
+        "metrics-public",
+        "ROUNDTRIP_METRICS_PUBLIC",
+        "Answers /metrics on the admin listener without the token.",
+    ),
+    one(
+        "log_format",
+        "log-format",
+        "ROUNDTRIP_LOG_FORMAT",
+        "human|json",
+        "human",
+        "How log lines on standard error look.",
+    ),
+    one(
+        "log_level",
+        "log-level",
+        "ROUNDTRIP_LOG_LEVEL",
+        "FILTER",
+        "info",
+        "error, warn, info, debug or trace, or a filter such as info,roundtrip_engine=debug.",
+    ),
+    switch(
+        "log_requests",
+        "log-requests",
+        "ROUNDTRIP_LOG_REQUESTS",
+        "Logs a line for each request on the public listener too. Without it they are only counted.",
+    ),
+    switch(
+        "json",
+        "json",
+        "ROUNDTRIP_JSON",
+        "Prints one JSON line on standard output when ready, instead of a text for people.",
+    ),
+];
+
+/// When a redirect may leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// After its click is on the disk.
+    Strict,
+    /// As soon as the click is handed over.
+    Relaxed,
+}
+
+/// The settings that a server runs on, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The data directory.
+    pub(crate) data: PathBuf,
+    /// Where the public listener binds.
+    pub(crate) public: SocketAddr,
+    /// Where the admin listener binds.
+    pub(crate) admin: SocketAddr,
+    /// How the world reaches the public listener, without a slash at its end.
+    pub(crate) public_url: Option<String>,
+    /// Whose forwarding headers count.
+    pub(crate) trusted_proxies: Vec<Subnet>,
+    /// Whether events may come over plain HTTP from beyond loopback.
+    pub(crate) allow_plain_http: bool,
+    /// Special address ranges that may be sent to.
+    pub(crate) allow_private: Vec<Subnet>,
+    /// Whether plain http URLs may be sent to.
+    pub(crate) allow_plain_http_out: bool,
+    /// Root certificates to trust besides the web's own.
+    pub(crate) extra_roots: Option<PathBuf>,
+    /// When a redirect may leave.
+    pub(crate) click_durability: Durability,
+    /// How long clicks are kept.
+    pub(crate) click_retention: Span,
+    /// Connections that the public listener serves at once.
+    pub(crate) connections_max: u32,
+    /// Whether `/metrics` needs no token.
+    pub(crate) metrics_public: bool,
+    /// How and what is logged.
+    pub(crate) log: telemetry::Settings,
+    /// Whether each public request is logged.
+    pub(crate) log_requests: bool,
+    /// Whether the ready line is JSON.
+    pub(crate) json: bool,
+    /// What is odd but no reason to refuse; logged at the start.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", text(.0))]
+pub(crate) struct Refused(pub(crate) Vec<Problem>);
+
+fn text(problems: &[Problem]) -> String {
+    let mut text = match problems.len() {
+        1 => "use the settings: one problem".to_owned(),
+        n => format!("use the settings: {n} problems"),
+    };
+    for problem in problems {
+        text.push_str(&format!("\n  {}: {} ({})", problem.field, problem.message, problem.code));
+    }
+    text
+}
+
+impl Config {
+    /// Reads and checks the settings of this process: `flags`, then `env`, then the file, then defaults.
+    ///
+    /// # Errors
+    /// Every problem there is, at once.
+    pub(crate) fn load(flags: &Flags, env: &[(String, std::ffi::OsString)]) -> Result<Self, Refused> {
+        let mut problems = Vec::new();
+        let raw = Raw::collect(flags, env, &mut problems);
+        read::check(&raw, problems)
+    }
+}
+
+/// The page of all settings, in Markdown; `docs/server.md`.
+#[cfg(test)]
+pub(crate) fn page() -> String {
+    let mut page = String::from(
+        "# Settings of the server\n\n\
+         `roundtrip serve` takes each setting from, in this order: its flag, its environment variable, its key in \
+         the `[server]` table of the file that `--config` (or `ROUNDTRIP_CONFIG`) names, its default. Lists are \
+         repeated flags, comma-separated variables, arrays in the file; they replace each other and are not \
+         joined. Unknown keys are refused, and all problems are reported at once, each with the place it came \
+         from. The other tables of the file describe apps, campaigns, partners, links and rules; `roundtrip \
+         apply` reads them, `serve` does not.\n\n\
+         This page is generated from the code (`crates/server/src/config.rs`); a test compares.\n\n\
+         | flag | environment | key in `[server]` | default | meaning |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for s in SETTINGS {
+        let value = if s.form == Form::Switch { String::new() } else { format!(" {}", s.value.replace('|', "\\|")) };
+        let default = if s.default.is_empty() { "none".to_owned() } else { format!("`{}`", s.default) };
+        page.push_str(&format!(
+            "| `--{}{value}` | `{}` | `{}` | {default} | {} |\n",
+            s.flag,
+            s.env,
+            s.key,
+            s.meaning.replace('|', "\\|")
+        ));
+    }
+    page.push_str(
+        "\n## Bounds that are not settings\n\n\
+         | what | bound |\n| --- | --- |\n\
+         | request target | 16 KiB (`uri_too_long`) |\n\
+         | headers | 64 lines, 16 KiB together (`header_too_large`; far above that, 431 without a body) |\n\
+         | reading a request's headers, and an idle kept connection | 10 s |\n\
+         | one request, from its headers to its answer | 30 s, then the connection is closed without an answer |\n\
+         | connections on the admin listener | 256 |\n\
+         | finishing requests at shutdown | 10 s; a second signal ends the wait |\n\n\
+         ## Signals and exit codes\n\n\
+         SIGTERM and SIGINT end the server in order: it stops accepting, finishes what it has begun, stops its \
+         loops, closes its stores, gives the directory free and ends with 0. Exit code 1 is a start or stop that \
+         failed, 2 a setting or argument that cannot be used, 70 a store that could no longer promise durability \
+         (start again: it goes on from what is on the disk).\n\n\
+         ## The data directory\n\n\
+         | name | what |\n| --- | --- |\n\
+         | `lock` | held while a server runs, with its process id; not the lock itself, which the system forgets with the process |\n\
+         | `admin.token` | the first admin key, mode 0600, made at the first start; `roundtrip key reset` replaces it, a running server notices |\n\
+         | `ledger.sqlite` and its `-wal`, `-shm` | the ledger |\n\
+         | `clicks/` | the click log |\n\n\
+         ## Operating it\n\n\
+         `/healthz` answers 200 on both listeners while the process runs. `/readyz`, on the admin listener, answers \
+         503 with the reasons while a store cannot take anything or the server is stopping. `/metrics`, on the admin \
+         listener, needs the token as `Authorization: Bearer`: the numbers tell whoever reaches it how much \
+         passes through. Set `metrics_public` where the network already keeps others out. The metrics are listed in \
+         [metrics.md](metrics.md), log lines in [logging.md](logging.md).\n",
+    );
+    page
+}

@@ -1,0 +1,164 @@
+//! From texts to types. Each reader reports what it cannot use and goes on with a stand-in, so that all
+//! problems come out of one run; a [`Config`] exists only when there were none.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use roundtrip_domain::problem::{Code, Problem};
+use roundtrip_domain::time::Span;
+use roundtrip_engine::sender::Subnet;
+use url::Url;
+
+use super::raw::Raw;
+use super::{Config, Durability, Refused, SETTINGS};
+use crate::telemetry;
+
+/// The longest that clicks may be kept; the ledger keeps idempotency keys for 400 days, and nothing needs a
+/// click for ten years.
+const CLICK_RETENTION_MAX: Span = Span::from_days(3_650);
+
+pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused> {
+    let mut r = Reader { raw, problems };
+    let config = Config {
+        data: PathBuf::from(r.one("data").unwrap_or_default()),
+        public: r.address("public"),
+        admin: r.address("admin"),
+        public_url: r.public_url(),
+        trusted_proxies: r.subnets("trusted_proxies"),
+        allow_plain_http: r.switch("allow_plain_http"),
+        allow_private: r.subnets("allow_private"),
+        allow_plain_http_out: r.switch("allow_plain_http_out"),
+        extra_roots: r.one("extra_roots").map(PathBuf::from),
+        click_durability: r
+            .choice("click_durability", &[("strict", Durability::Strict), ("relaxed", Durability::Relaxed)]),
+        click_retention: r.click_retention(),
+        connections_max: r.connections_max(),
+        metrics_public: r.switch("metrics_public"),
+        log: telemetry::Settings {
+            format: r.choice(
+                "log_format",
+                &[("human", telemetry::Format::Human), ("json", telemetry::Format::Json)],
+            ),
+            level: r.log_level(),
+        },
+        log_requests: r.switch("log_requests"),
+        json: r.switch("json"),
+        notes: raw.notes.clone(),
+    };
+    if config.public == config.admin && config.public.port() != 0 && r.problems.is_empty() {
+        let place = r.place("admin");
+        r.refuse(&place, "is the address of the public listener too; the admin listener needs its own");
+    }
+    if r.problems.is_empty() { Ok(config) } else { Err(Refused(r.problems)) }
+}
+
+struct Reader<'a> {
+    raw: &'a Raw,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn refuse(&mut self, place: &str, message: impl Into<String>) {
+        self.problems.push(Problem::new(Code::ConfigInvalid, place, message));
+    }
+
+    fn place(&self, key: &str) -> String {
+        self.raw.get(key).map_or_else(|| format!("server.{key}"), |said| said.place.clone())
+    }
+
+    /// The one text of a setting, its default included; `None` when there is neither.
+    fn one(&self, key: &str) -> Option<String> {
+        if let Some(said) = self.raw.get(key) {
+            return said.values.last().cloned();
+        }
+        let setting = SETTINGS.iter().find(|setting| setting.key == key)?;
+        (!setting.default.is_empty()).then(|| setting.default.to_owned())
+    }
+
+    fn parsed<T>(&mut self, key: &str, fallback: T, read: impl FnOnce(&str) -> Result<T, String>) -> T {
+        let text = self.one(key).unwrap_or_default();
+        read(&text).unwrap_or_else(|message| {
+            let place = self.place(key);
+            self.refuse(&place, message);
+            fallback
+        })
+    }
+
+    fn address(&mut self, key: &str) -> SocketAddr {
+        self.parsed(key, SocketAddr::from(([127, 0, 0, 1], 0)), |text| {
+            text.parse().map_err(|_| format!("`{text}` is not an address and port, such as 127.0.0.1:8080 or [::1]:8080"))
+        })
+    }
+
+    fn switch(&mut self, key: &str) -> bool {
+        self.parsed(key, false, |text| match text {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(format!("`{text}` is neither true nor false")),
+        })
+    }
+
+    fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> T {
+        self.parsed(key, choices[0].1, |text| {
+            let found = choices.iter().find(|(word, _)| *word == text);
+            found.map(|(_, value)| *value).ok_or_else(|| {
+                let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+                format!("`{text}` is not one of {}", words.join(", "))
+            })
+        })
+    }
+
+    fn subnets(&mut self, key: &str) -> Vec<Subnet> {
+        let Some(said) = self.raw.get(key) else { return Vec::new() };
+        let mut subnets = Vec::new();
+        for (index, text) in said.values.iter().enumerate() {
+            match text.parse() {
+                Ok(subnet) => subnets.push(subnet),
+                Err(error) => {
+                    let error: roundtrip_engine::sender::SubnetError = error;
+                    self.refuse(&format!("{}[{index}]", said.place), error.to_string());
+                }
+            }
+        }
+        subnets
+    }
+
+    fn public_url(&mut self) -> Option<String> {
+        self.one("public_url")?;
+        self.parsed("public_url", None, |text| {
+            let url = Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err(format!("`{text}` does not begin with https:// or http://"));
+            }
+            let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+            if !bare || !url.username().is_empty() || url.password().is_some() {
+                return Err("is more than scheme, host and port".to_owned());
+            }
+            Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
+        })
+    }
+
+    fn click_retention(&mut self) -> Span {
+        self.parsed("click_retention", Span::from_days(1), |text| {
+            let span = Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 120d or 36h"))?;
+            if (Span::from_seconds(1)..=CLICK_RETENTION_MAX).contains(&span) {
+                Ok(span)
+            } else {
+                Err(format!("`{text}` is not between 1s and {CLICK_RETENTION_MAX}"))
+            }
+        })
+    }
+
+    fn connections_max(&mut self) -> u32 {
+        self.parsed("connections_max", 1, |text| match text.parse() {
+            Ok(number @ 1..=1_000_000) => Ok(number),
+            _ => Err(format!("`{text}` is not a number from 1 to 1000000")),
+        })
+    }
+
+    fn log_level(&mut self) -> String {
+        self.parsed("log_level", String::new(), |text| {
+            telemetry::filter(text).map(|_| text.to_owned()).map_err(|error| format!("is no level or filter: {error}"))
+        })
+    }
+}

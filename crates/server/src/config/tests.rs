@@ -1,0 +1,138 @@
+use std::ffi::OsString;
+
+use clap::{Args as _, FromArgMatches as _};
+
+use super::*;
+
+/// The settings from arguments, variables and a file's text.
+fn load(arguments: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Result<Config, Refused> {
+    let dir = tempfile::tempdir().unwrap();
+    let command = Flags::augment_args(clap::Command::new("serve"));
+    let matches = command.try_get_matches_from(std::iter::once(&"serve").chain(arguments)).unwrap();
+    let mut flags = Flags::from_arg_matches(&matches).unwrap();
+    if let Some(text) = file {
+        let path = dir.path().join("roundtrip.toml");
+        std::fs::write(&path, text).unwrap();
+        flags.config = Some(path);
+    }
+    let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
+    Config::load(&flags, &env)
+}
+
+fn problems(arguments: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Vec<String> {
+    let refused = load(arguments, env, file).unwrap_err();
+    refused.0.iter().map(|problem| format!("{} {}", problem.code, problem.field)).collect()
+}
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let config = load(&[], &[], None).unwrap();
+    assert_eq!(config.data, PathBuf::from("./roundtrip-data"));
+    assert_eq!(config.public.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.admin.to_string(), "127.0.0.1:8081");
+    assert_eq!(config.click_durability, Durability::Strict);
+    assert_eq!(config.click_retention, Span::from_days(120));
+    let off = [config.allow_plain_http, config.allow_plain_http_out, config.metrics_public, config.json];
+    assert_eq!((off, config.public_url, config.notes), ([false; 4], None, vec![]));
+}
+
+#[test]
+fn flags_are_stronger_than_variables_than_the_file_than_defaults() {
+    let file = "[server]\npublic = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\nconnections_max = 7\n\
+                trusted_proxies = ['10.0.0.0/8', '::1']\nallow_plain_http = true\n[apps.shop]\nname = 'not ours'";
+    let env = [
+        ("ROUNDTRIP_PUBLIC", "127.0.0.1:3"),
+        ("ROUNDTRIP_ADMIN", "127.0.0.1:4"),
+        ("ROUNDTRIP_ALLOW_PLAIN_HTTP", "0"),
+        ("ROUNDTRIP_LOG_LEVEL", ""),
+    ];
+    let config = load(&["--public", "127.0.0.1:5"], &env, Some(file)).unwrap();
+    assert_eq!(config.public.port(), 5, "flag");
+    assert_eq!(config.admin.port(), 4, "variable");
+    assert_eq!(config.connections_max, 7, "file");
+    assert_eq!(config.log.level, "info", "an empty variable is none, so the default");
+    assert!(!config.allow_plain_http, "a variable can switch off what the file switched on");
+    assert_eq!(config.trusted_proxies.len(), 2);
+    let lists = [("ROUNDTRIP_TRUSTED_PROXIES", "10.0.0.0/8, 192.168.0.0/16,::1")];
+    assert_eq!(load(&[], &lists, None).unwrap().trusted_proxies.len(), 3);
+    assert_eq!(load(&["--trusted-proxy=10.0.0.1"], &lists, None).unwrap().trusted_proxies.len(), 1);
+    assert!(load(&["--allow-plain-http"], &[], None).unwrap().allow_plain_http);
+    assert!(!load(&["--allow-plain-http=false"], &[], Some(file)).unwrap().allow_plain_http);
+}
+
+#[test]
+fn all_problems_are_reported_at_once_with_their_place() {
+    let file = "[server]\npublik = '127.0.0.1:1'\nadmin = 8081\nclick_retention = 'a while'\n\
+                allow_private = ['10.0.0.0/8', '10.0.0.1/8', 'home']\nmetrics_public = 'yes'";
+    let env = [("ROUNDTRIP_ADMIN", "localhost"), ("ROUNDTRIP_LOG_LEVEL", "loud")];
+    let arguments = ["--public=8080", "--click-durability=maybe", "--public-url=https://u@h/x", "--connections-max=0"];
+    assert_eq!(
+        problems(&arguments, &env, Some(file)),
+        [
+            "config_invalid server.metrics_public",
+            "config_unknown_key server.publik",
+            "config_invalid --public",
+            "config_invalid ROUNDTRIP_ADMIN",
+            "config_invalid --public-url",
+            "config_invalid server.allow_private[1]",
+            "config_invalid server.allow_private[2]",
+            "config_invalid --click-durability",
+            "config_invalid server.click_retention",
+            "config_invalid --connections-max",
+            "config_invalid ROUNDTRIP_LOG_LEVEL",
+        ]
+    );
+    let text = load(&arguments, &env, Some(file)).unwrap_err().to_string();
+    assert!(text.starts_with("use the settings: 11 problems\n"), "{text}");
+    assert!(text.contains("\n  server.publik: is no setting; did you mean public? (config_unknown_key)\n"), "{text}");
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    assert_eq!(problems(&["--config=/nonexistent/rt.toml"], &[], None), ["config_missing /nonexistent/rt.toml"]);
+    assert_eq!(problems(&[], &[("ROUNDTRIP_CONFIG", "/nonexistent/rt.toml")], None), ["config_missing /nonexistent/rt.toml"]);
+    assert_eq!(problems(&[], &[], Some("server = 1")), ["config_invalid server"]);
+    for bad in ["[server", "[server]\npublic = '127.0.0.1:1'\npublic = '127.0.0.1:2'"] {
+        let refused = load(&[], &[], Some(bad)).unwrap_err();
+        assert!(refused.0.len() == 1 && refused.0[0].message.starts_with("is not TOML"), "{refused}");
+    }
+}
+
+#[test]
+fn listeners_need_two_addresses_and_odd_variables_are_noted() {
+    assert_eq!(problems(&["--admin=127.0.0.1:8080"], &[], None), ["config_invalid --admin"]);
+    load(&["--public=127.0.0.1:0", "--admin=127.0.0.1:0"], &[], None).unwrap();
+    let env = [("ROUNDTRIP_PUBLC", "x"), ("ROUNDTRIP_TOKEN", "x"), ("ROUNDTRIP_CONFIG_MAP_NAME", "x"), ("PATH", "x")];
+    let notes = load(&[], &env, None).unwrap().notes;
+    assert_eq!(
+        notes,
+        [
+            "the variable ROUNDTRIP_PUBLC is no setting; did you mean ROUNDTRIP_PUBLIC?",
+            "the variable ROUNDTRIP_CONFIG_MAP_NAME is no setting"
+        ]
+    );
+}
+
+#[test]
+fn every_setting_is_read_and_named_consistently() {
+    for setting in SETTINGS {
+        let long = setting.key.replace('_', "-");
+        let singular = setting.form == Form::Many && setting.flag != long;
+        assert!(setting.flag == long || singular, "{}", setting.key);
+        assert_eq!(setting.env, format!("ROUNDTRIP_{}", setting.key.to_uppercase()));
+        // A value that no setting can have is refused by each that reads its value at all.
+        let text_is_free = ["data", "extra_roots"].contains(&setting.key);
+        let refused = load(&[&format!("--{}=\u{1} ?", setting.flag)], &[], None).is_err();
+        assert!(refused != text_is_free, "{} is declared and not read", setting.key);
+    }
+}
+
+#[test]
+fn the_page_in_docs_is_the_generated_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/server.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, page()).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(written == page(), "docs/server.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-server config");
+}

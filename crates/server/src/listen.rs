@@ -1,0 +1,313 @@
+//! Listeners: our own accept loop under the routers, so that everything a stranger can hold has a bound.
+//!
+//! | what | bound, and why this one |
+//! | --- | --- |
+//! | connections | a semaphore taken before `accept`; more wait in the system's queue, which costs us nothing |
+//! | reading a request's headers, idle keep-alive | [`HEAD_READ_MAX`]; hyper starts the clock when it begins to wait for the next head |
+//! | request target and headers | [`TARGET_BYTES_MAX`], [`HEADERS_MAX`], [`HEADERS_BYTES_MAX`]: answered as JSON up to [`HEAD_BYTES_MAX`], and by hyper without a body beyond |
+//! | one request | [`REQUEST_MAX`], then the connection is closed without an answer: silence promises nothing |
+//!
+//! A listener stops in two stages: [`Stage::Drain`] closes the socket and lets each connection finish the
+//! request it is in; [`Stage::Cut`] drops what is left.
+//!
+//! Not here: TLS (a proxy before us ends it), HTTP/2, bounds on bodies (the handler that reads one knows how
+//! large it may be). No line is logged per public request unless asked for: at tens of thousands a second
+//! counters tell more.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use roundtrip_domain::problem::{Code, Problem};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tower::Service as _;
+
+use crate::metrics::{Answer, ListenerMetrics};
+
+/// How long a request's headers may take, and how long a kept connection may be idle.
+const HEAD_READ_MAX: Duration = Duration::from_secs(10);
+/// The longest request target, in bytes. Landing pages stay below 8 KiB; this leaves room for a nested URL.
+const TARGET_BYTES_MAX: usize = 16 * 1024;
+/// The most header lines.
+const HEADERS_MAX: usize = 64;
+/// The most bytes in header lines together.
+const HEADERS_BYTES_MAX: usize = 16 * 1024;
+/// The most bytes hyper buffers for one head: both bounds above and half as much again, so that most
+/// offenders are told in JSON what was wrong.
+const HEAD_BYTES_MAX: usize = 48 * 1024;
+/// How long one request may take. A redirect waits 250 ms at most and a batch of events for its commit; what
+/// takes longer is a body that trickles in or a store that hangs.
+const REQUEST_MAX: Duration = Duration::from_secs(30);
+/// How many connections may wait for `accept`; the system may lower it.
+const BACKLOG: u32 = 4_096;
+/// The pause after a failed `accept`, doubled while failures go on.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// The longest such pause.
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How far a listener is on its way to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Accepting.
+    Run,
+    /// Finishing what was begun.
+    Drain,
+    /// Dropping what is left.
+    Cut,
+}
+
+/// Which of the two listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// For the world.
+    Public,
+    /// For the operator.
+    Admin,
+}
+
+impl Side {
+    /// The word in logs and metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// A bound socket that does not accept yet.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    side: Side,
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds. From here on connections queue up, and are answered once [`Self::serve`] runs.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub(crate) fn bind(side: Side, address: SocketAddr) -> anyhow::Result<Self> {
+        let bind = || -> io::Result<Self> {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // A restart must not wait for the old process's closed connections.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let socket = socket.listen(BACKLOG)?;
+            Ok(Self { side, address: socket.local_addr()?, socket })
+        };
+        bind().with_context(|| format!("bind the {} listener to {address}", side.as_str()))
+    }
+
+    /// Where it is bound; the port is the real one.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves `router` until `stage` says otherwise. Returns when the last connection is gone.
+    pub(crate) async fn serve(
+        self,
+        router: Router,
+        connections_max: u32,
+        log_requests: bool,
+        metrics: ListenerMetrics,
+        mut stage: watch::Receiver<Stage>,
+    ) {
+        let Self { side, socket, .. } = self;
+        let slots = Arc::new(Semaphore::new(connections_max as usize));
+        let shared = Arc::new(Shared { side, log_requests, metrics });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_READ_MAX).max_buf_size(HEAD_BYTES_MAX);
+        let mut pause = ACCEPT_PAUSE_MIN;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = reached(&mut stage, Stage::Drain) => break,
+                accepted = accept(&slots, &socket) => accepted,
+            };
+            let (slot, stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    shared.metrics.accept_errors.inc();
+                    // Out of file descriptors or memory: accepting again at once would only spin.
+                    if pause == ACCEPT_PAUSE_MIN {
+                        tracing::warn!(listener = side.as_str(), %error, "cannot accept connections for now");
+                    }
+                    tokio::select! {
+                        () = reached(&mut stage, Stage::Drain) => break,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+                    continue;
+                }
+            };
+            pause = ACCEPT_PAUSE_MIN;
+            let connection = connection(stream, peer, builder.clone(), router.clone(), shared.clone(), stage.clone());
+            tokio::spawn(async move {
+                connection.await;
+                drop(slot);
+            });
+        }
+        drop(socket);
+        // Every connection holds a slot, so all slots are free when the last one is gone.
+        let _all = slots.acquire_many(connections_max).await;
+    }
+}
+
+/// What all connections of a listener share.
+struct Shared {
+    side: Side,
+    log_requests: bool,
+    metrics: ListenerMetrics,
+}
+
+/// Waits until `stage` is at least this far. A sender that is gone counts as the end.
+async fn reached(stage: &mut watch::Receiver<Stage>, at_least: Stage) {
+    let _ = stage.wait_for(|now| *now >= at_least).await;
+}
+
+type Accepted = (tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr);
+
+async fn accept(slots: &Arc<Semaphore>, socket: &TcpListener) -> io::Result<Accepted> {
+    let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => return Ok((slot, stream, peer)),
+            // The peer hung up before we came; that says nothing about the next one.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::Interrupted
+                ) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    builder: http1::Builder,
+    router: Router,
+    shared: Arc<Shared>,
+    mut stage: watch::Receiver<Stage>,
+) {
+    // A redirect is one small packet; waiting for a second one helps nobody. Failing means the peer is gone.
+    let _ = stream.set_nodelay(true);
+    let open = shared.metrics.open();
+    let service = hyper::service::service_fn(|request: Request<Incoming>| {
+        let (router, shared) = (router.clone(), shared.clone());
+        async move { answer(request, peer, router, &shared).await }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    {
+        let mut drain = pin!(reached(&mut stage, Stage::Drain));
+        tokio::select! {
+            // What goes wrong with a stranger's connection is counted where it matters and logged nowhere.
+            _ = connection.as_mut() => return drop(open),
+            () = drain.as_mut() => connection.as_mut().graceful_shutdown(),
+        }
+    }
+    tokio::select! {
+        _ = connection => {}
+        () = reached(&mut stage, Stage::Cut) => {}
+    }
+}
+
+/// The request took too long; hyper closes the connection when a service fails.
+#[derive(Debug, thiserror::Error)]
+#[error("the request took too long")]
+struct TooSlow;
+
+async fn answer(
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    mut router: Router,
+    shared: &Shared,
+) -> Result<Response, TooSlow> {
+    let began = Instant::now();
+    let line = (shared.side == Side::Admin || shared.log_requests || tracing::enabled!(tracing::Level::DEBUG))
+        .then(|| (request.method().clone(), path(&request)));
+    let response = match oversize(&request) {
+        Some(problem) => refusal(&problem),
+        None => {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let Ok(routed) = tokio::time::timeout(REQUEST_MAX, router.call(request)).await else {
+                shared.metrics.answered(Answer::None, began.elapsed());
+                return Err(TooSlow);
+            };
+            routed.unwrap_or_else(|never: Infallible| match never {})
+        }
+    };
+    let status = response.status();
+    shared.metrics.answered(Answer::of(status), began.elapsed());
+    if let Some((method, path)) = line {
+        log(shared, &method, &path, status, began.elapsed());
+    }
+    Ok(response)
+}
+
+/// The path for a log line: never the query, and cut.
+fn path(request: &Request<Incoming>) -> String {
+    request.uri().path().chars().take(200).collect()
+}
+
+fn log(shared: &Shared, method: &http::Method, path: &str, status: StatusCode, took: Duration) {
+    let listener = shared.side.as_str();
+    let (status, took_us) = (status.as_u16(), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    let probe = matches!(path, "/healthz" | "/readyz" | "/metrics");
+    let loud = shared.log_requests || (shared.side == Side::Admin && !probe);
+    if loud {
+        tracing::info!(listener, %method, path, status, took_us, "answered a request");
+    } else {
+        tracing::debug!(listener, %method, path, status, took_us, "answered a request");
+    }
+}
+
+/// The answer of a request that ends here, in the shape of all errors.
+pub(crate) fn refusal(problem: &Problem) -> Response {
+    let Problem { code, field, message } = problem;
+    let error = serde_json::json!({
+        "code": code.text(), "message": message, "field": field, "rule": code.rule(), "fix": code.fix(),
+    });
+    let mut response = Response::new(Body::from(serde_json::json!({ "error": error }).to_string()));
+    *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn oversize<B>(request: &Request<B>) -> Option<Problem> {
+    let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target_bytes > TARGET_BYTES_MAX {
+        return Some(Problem::new(Code::UriTooLong, "", format!("the target has {target_bytes} bytes")));
+    }
+    let headers = request.headers();
+    // Each line also has a colon, a space and a line break.
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers.len() > HEADERS_MAX || bytes > HEADERS_BYTES_MAX {
+        let message = format!("there are {} header lines of {bytes} bytes", headers.len());
+        return Some(Problem::new(Code::HeaderTooLarge, "", message));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

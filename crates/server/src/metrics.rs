@@ -1,0 +1,371 @@
+//! Every metric there is, declared once; the help text is the doc comment. Labels come from enums, so that
+//! no stranger can make a new series.
+//!
+//! What others count (stores, loops) is read from their own counters when somebody scrapes; nothing is counted
+//! twice. Not here: anything per link, partner or workspace. That is what reports are for.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use roundtrip_ambient::Clock;
+use roundtrip_engine::sender::Sender;
+use roundtrip_store::click_log::Why;
+
+use crate::listen::Side;
+use crate::stores::Stores;
+
+/// A gauge of a fraction, such as seconds.
+type GaugeF64 = Gauge<f64, AtomicU64>;
+
+/// Declares metrics: the doc comment is the help text, the string is the name after `roundtrip_`.
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $type:ty = $name:literal, $make:expr;)*) => {
+        #[derive(Debug)]
+        struct Declared { $($(#[doc = $help])+ $field: $type,)* }
+
+        impl Declared {
+            fn register(registry: &mut Registry) -> Self {
+                let declared = Self { $($field: $make,)* };
+                $(registry.register($name, help(concat!($($help),+)), declared.$field.clone());)*
+                declared
+            }
+        }
+
+        /// Name, type and help of every metric, for the documentation.
+        #[cfg(test)]
+        const DECLARED: &[(&str, &str, &str)] =
+            &[$(($name, stringify!($type), concat!($($help),+)),)*];
+    };
+}
+
+/// prometheus-client ends each help text with a stop of its own.
+fn help(doc: &'static str) -> &'static str {
+    doc.trim().trim_end_matches('.')
+}
+
+metrics! {
+    /// Requests by listener and class of answer; none: closed without an answer after 30 s.
+    requests: Family<AnswerLabels, Counter> = "http_requests", Family::default();
+    /// Seconds from a request's headers to its answer, by listener.
+    request_seconds: Family<ListenerLabels, Histogram, fn() -> Histogram> = "http_request_seconds", Family::new_with_constructor(latency);
+    /// Open connections, by listener.
+    connections: Family<ListenerLabels, Gauge> = "http_connections", Family::default();
+    /// Times that a connection could not be accepted, by listener.
+    accept_errors: Family<ListenerLabels, Counter> = "http_accept_errors", Family::default();
+    /// Clicks and impressions that are on the disk.
+    clicks_stored: Counter = "clicks_stored", Counter::default();
+    /// Redirects that left without their click being stored, by reason.
+    clicks_unstored: Family<WhyLabels, Counter> = "clicks_unstored", Family::default();
+    /// Commits of the click log.
+    click_log_commits: Counter = "click_log_commits", Counter::default();
+    /// Clicks that wait for the click log's writer.
+    click_log_queue: Gauge = "click_log_queue", Gauge::default();
+    /// Slices of the click log, by state; a missing one is listed and not on the disk.
+    click_log_slices: Family<SliceLabels, Gauge> = "click_log_slices", Family::default();
+    /// Files of the click log that were damaged and set aside since the start.
+    click_log_damaged: Gauge = "click_log_damaged", Gauge::default();
+    /// Bytes of the click log on the disk.
+    click_log_bytes: Gauge = "click_log_bytes", Gauge::default();
+    /// Commits of the ledger.
+    ledger_commits: Counter = "ledger_commits", Counter::default();
+    /// Writes of the ledger that were committed.
+    ledger_writes: Counter = "ledger_writes", Counter::default();
+    /// Writes of the ledger that failed.
+    ledger_failures: Counter = "ledger_failures", Counter::default();
+    /// Groups of the ledger's writes that failed together and were tried one by one.
+    ledger_retries: Counter = "ledger_retries", Counter::default();
+    /// Open connections to partners and webhooks.
+    sender_connections: Gauge = "sender_connections", Gauge::default();
+    /// 1 while the server can take everything, 0 while /readyz says why not.
+    ready: Gauge = "ready", Gauge::default();
+    /// When the process started, in seconds since 1970.
+    start_seconds: GaugeF64 = "start_time_seconds", Gauge::default();
+    /// Resident memory, in bytes; 0 where the system does not tell.
+    memory_bytes: Gauge = "resident_memory_bytes", Gauge::default();
+    /// Open file descriptors; 0 where the system does not tell.
+    open_files: Gauge = "open_files", Gauge::default();
+}
+
+/// From 100 µs, below a durable click, to the 30 s at which a request is cut.
+fn latency() -> Histogram {
+    Histogram::new([
+        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
+    ])
+}
+
+/// The states of a slice, in the order that [`Metrics::observe`] fills them.
+const SLICE_STATES: [&str; 4] = ["active", "closing", "closed", "missing"];
+
+/// The class of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Answer {
+    /// 2xx.
+    Success,
+    /// 3xx.
+    Redirect,
+    /// 4xx.
+    ClientError,
+    /// 5xx.
+    ServerError,
+    /// The connection was closed instead.
+    None,
+}
+
+impl Answer {
+    const ALL: [Self; 5] = [Self::Success, Self::Redirect, Self::ClientError, Self::ServerError, Self::None];
+
+    /// The class of a status.
+    pub(crate) fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            0..=299 => Self::Success,
+            300..=399 => Self::Redirect,
+            400..=499 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+
+    /// The label's value.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "2xx",
+            Self::Redirect => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+            Self::None => "none",
+        }
+    }
+}
+
+/// A label value that is one of an enum's words, so that the series are bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Word(&'static str);
+
+impl EncodeLabelValue for Word {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.0)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabels {
+    listener: Word,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    listener: Word,
+    answer: Word,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabels {
+    reason: Word,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SliceLabels {
+    state: Word,
+}
+
+/// All metrics of the process. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    declared: Declared,
+}
+
+impl Metrics {
+    /// Declares everything.
+    pub(crate) fn new(clock: &Clock) -> Self {
+        let mut registry = Registry::with_prefix("roundtrip");
+        let declared = Declared::register(&mut registry);
+        // A series that is there at zero from the beginning can be alerted on when it moves.
+        for why in Why::ALL {
+            drop(declared.clicks_unstored.get_or_create(&WhyLabels { reason: Word(why.name()) }));
+        }
+        for state in SLICE_STATES {
+            drop(declared.click_log_slices.get_or_create(&SliceLabels { state: Word(state) }));
+        }
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version that runs", build);
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit 2^53 for 285,000 years")]
+        declared.start_seconds.set(clock.now().ms() as f64 / 1000.0);
+        Self(Arc::new(Inner { registry, declared }))
+    }
+
+    /// The handles of one listener, looked up once: a look-up by label takes a lock.
+    pub(crate) fn listener(&self, side: Side) -> ListenerMetrics {
+        let declared = &self.0.declared;
+        let listener = Word(side.as_str());
+        let labels = ListenerLabels { listener };
+        ListenerMetrics {
+            answers: Answer::ALL
+                .map(|answer| declared.requests.get_or_create_owned(&AnswerLabels { listener, answer: Word(answer.as_str()) })),
+            seconds: declared.request_seconds.get_or_create_owned(&labels),
+            connections: declared.connections.get_or_create_owned(&labels),
+            accept_errors: declared.accept_errors.get_or_create_owned(&labels),
+        }
+    }
+
+    /// Takes over what the stores and the sender count themselves.
+    pub(crate) fn observe(&self, stores: &Stores, sender: &Sender) {
+        let declared = &self.0.declared;
+        let set = |counter: &Counter, n: u64| counter.inner().store(n, Ordering::Relaxed);
+        let clicks = stores.clicks.stats();
+        set(&declared.clicks_stored, clicks.appended);
+        for (why, n) in clicks.unstored {
+            set(&declared.clicks_unstored.get_or_create(&WhyLabels { reason: Word(why.name()) }), n);
+        }
+        set(&declared.click_log_commits, clicks.commits);
+        declared.click_log_queue.set(gauge(clicks.queue_depth as u64));
+        let slices = [clicks.slices_active, clicks.slices_closing, clicks.slices_closed, clicks.slices_missing];
+        for (state, n) in SLICE_STATES.into_iter().zip(slices) {
+            declared.click_log_slices.get_or_create(&SliceLabels { state: Word(state) }).set(gauge(n as u64));
+        }
+        declared.click_log_damaged.set(gauge(clicks.damaged as u64));
+        declared.click_log_bytes.set(gauge(clicks.bytes_closed.saturating_add(clicks.bytes_active)));
+        let ledger = stores.ledger.stats();
+        set(&declared.ledger_commits, ledger.commits.load(Ordering::Relaxed));
+        set(&declared.ledger_writes, ledger.jobs.load(Ordering::Relaxed));
+        set(&declared.ledger_failures, ledger.failed.load(Ordering::Relaxed));
+        set(&declared.ledger_retries, ledger.retried.load(Ordering::Relaxed));
+        declared.sender_connections.set(gauge(sender.open_connections() as u64));
+    }
+
+    /// Everything as text in the OpenMetrics form. `ready` is what `/readyz` would say.
+    pub(crate) fn page(&self, ready: bool) -> String {
+        let declared = &self.0.declared;
+        declared.ready.set(i64::from(ready));
+        declared.memory_bytes.set(memory_bytes().unwrap_or(0));
+        declared.open_files.set(open_files().unwrap_or(0));
+        let mut page = String::new();
+        // Writing to a String does not fail; a metric that refuses to be printed must not hide the others.
+        let _ = prometheus_client::encoding::text::encode(&mut page, &self.0.registry);
+        page
+    }
+}
+
+/// A gauge is signed; what does not fit is beyond any machine.
+fn gauge(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn memory_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: i64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+fn open_files() -> Option<i64> {
+    i64::try_from(std::fs::read_dir("/proc/self/fd").ok()?.count()).ok()
+}
+
+/// The metrics of one listener.
+#[derive(Debug)]
+pub(crate) struct ListenerMetrics {
+    answers: [Counter; 5],
+    seconds: Histogram,
+    connections: Gauge,
+    /// Times that a connection could not be accepted.
+    pub(crate) accept_errors: Counter,
+}
+
+impl ListenerMetrics {
+    /// Counts one request and how long it took.
+    pub(crate) fn answered(&self, answer: Answer, took: Duration) {
+        self.answers[answer as usize].inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a connection as open until the answer is dropped.
+    pub(crate) fn open(&self) -> Open<'_> {
+        self.connections.inc();
+        Open(&self.connections)
+    }
+}
+
+/// One open connection.
+#[derive(Debug)]
+pub(crate) struct Open<'a>(&'a Gauge);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The page of all metrics, in Markdown; `docs/metrics.md`.
+#[cfg(test)]
+fn page() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n`/metrics` on the admin listener, in the OpenMetrics text form. It needs the admin key unless \
+         `metrics_public` is set. Labels come from fixed lists; what concerns one link, partner or workspace is in \
+         reports, not here. A counter's name ends in `_total` on the wire, and starts again at zero with the \
+         process.\n\n\
+         This page is generated from the code (`crates/server/src/metrics.rs`); a test compares.\n\n\
+         | name | type | labels | what |\n| --- | --- | --- | --- |\n",
+    );
+    for (name, kind, help) in DECLARED {
+        let labels = [
+            ("AnswerLabels", "`listener`, `answer`"),
+            ("ListenerLabels", "`listener`"),
+            ("WhyLabels", "`reason`"),
+            ("SliceLabels", "`state`"),
+        ];
+        let labels = labels.iter().find(|(ty, _)| kind.contains(ty)).map_or("", |(_, labels)| labels);
+        let kinds = ["Counter", "Histogram", "Gauge"];
+        let kind = kinds.iter().find(|word| kind.contains(**word)).map_or("", |word| word);
+        page.push_str(&format!("| `roundtrip_{name}` | {} | {labels} | {} |\n", kind.to_lowercase(), help.trim()));
+    }
+    page.push_str("| `roundtrip_build_info` | info | `version` | The version that runs. |\n");
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_in_docs_is_the_generated_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == page(), "docs/metrics.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-server metrics");
+    }
+
+    #[test]
+    fn every_metric_is_on_the_page_with_its_help() {
+        let metrics = Metrics::new(&Clock::System);
+        let listener = metrics.listener(Side::Public);
+        listener.answered(Answer::Redirect, Duration::from_micros(120));
+        drop(listener.open());
+        let page = metrics.page(true);
+        for (name, _, help) in DECLARED {
+            let line = format!("# HELP roundtrip_{name} {}.\n", help.trim().trim_end_matches('.'));
+            assert!(page.contains(&line), "{line}{page}");
+        }
+        for line in [
+            r#"roundtrip_http_requests_total{listener="public",answer="3xx"} 1"#,
+            r#"roundtrip_http_connections{listener="public"} 0"#,
+            "roundtrip_ready 1",
+        ] {
+            assert!(page.contains(line), "{line} in {page}");
+        }
+    }
+}

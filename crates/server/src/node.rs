@@ -1,0 +1,198 @@
+//! One running node: its directory, stores and listeners; how it starts, fails and ends.
+//!
+//! Start: directory and lock → admin key → stores → sockets → accept. Sockets are bound before anything is
+//! answered, so the addresses of a node with port 0 are known to all its parts.
+//! End: stop accepting → finish requests, at most [`DRAIN_MAX`] → close stores → give the lock free.
+//!
+//! `serve` runs one and waits for a signal; `demo` and `bench` run one inside their own process.
+//! Not relied on: an orderly end. What was answered is on the disk before it was answered, so a killed
+//! node loses nothing; an orderly end only spares the next start some work.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_engine::sender::{self, Guard, Sender};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::admin_token::AdminToken;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::listen::{Listener, Side, Stage};
+use crate::metrics::Metrics;
+use crate::operate::{self, OperateState, Readiness};
+use crate::stores::Stores;
+
+/// How long requests may go on after the node began to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long cut connections may take to go away; nothing of theirs is awaited any more.
+const CUT_MAX: Duration = Duration::from_secs(1);
+/// How often a node looks whether a store lost its durability.
+const FATAL_POLL: Duration = Duration::from_millis(100);
+/// Connections on the admin listener: people, scrapers and scripts, not the world.
+const ADMIN_CONNECTIONS_MAX: u32 = 256;
+
+/// The node can no longer keep what a 2xx promises, and must end.
+#[derive(Debug, thiserror::Error)]
+#[error("keep what was promised: {0}; the process ends, and the next start goes on from what is on the disk")]
+pub(crate) struct Fatal(pub(crate) String);
+
+/// A running node.
+pub(crate) struct Node {
+    public: SocketAddr,
+    admin: SocketAddr,
+    public_url: String,
+    // Dropped last of all: the lock is free only when nothing here can write any more.
+    stage: watch::Sender<Stage>,
+    listeners: Vec<JoinHandle<()>>,
+    stores: Stores,
+    data: DataDir,
+}
+
+impl Node {
+    /// Starts a node. When this returns, both listeners accept.
+    ///
+    /// # Errors
+    /// When the directory is in use or unusable, a store cannot be opened, or an address cannot be had.
+    pub(crate) async fn start(config: &Config, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
+        for note in &config.notes {
+            tracing::warn!(note, "a variable looks like a setting and is none");
+        }
+        let data = DataDir::open(&config.data)?;
+        let token = Arc::new(AdminToken::open_or_create(data.path(), &entropy)?);
+        let stores = Stores::open(&data, config, &clock, &entropy)?;
+        let public = Listener::bind(Side::Public, config.public)?;
+        let admin = Listener::bind(Side::Admin, config.admin)?;
+        let (public_at, admin_at) = (public.address(), admin.address());
+        if !admin_at.ip().is_loopback() {
+            tracing::warn!(
+                listener.address = %admin_at,
+                "the admin listener is reachable from other machines and speaks plain HTTP; put a proxy with TLS before it"
+            );
+        }
+        let public_url = config.public_url.clone().unwrap_or_else(|| url_of(public_at));
+
+        let sender = sender(config, vec![public_at, admin_at])?;
+
+        let (stage, staged) = watch::channel(Stage::Run);
+        let metrics = Metrics::new(&clock);
+        let state = OperateState {
+            readiness: Readiness { stores: stores.clone(), stage: staged.clone() },
+            metrics: metrics.clone(),
+            sender: sender.clone(),
+            metrics_for: (!config.metrics_public).then(|| token.clone()),
+        };
+        let public_router: Router = operate::health_router();
+        let admin_router: Router = operate::health_router().merge(operate::admin_router(state));
+        let serve = |listener: Listener, router, connections_max, log_requests, side| {
+            let counted = metrics.listener(side);
+            tokio::spawn(listener.serve(router, connections_max, log_requests, counted, staged.clone()))
+        };
+        let listeners = vec![
+            serve(public, public_router, config.connections_max, config.log_requests, Side::Public),
+            serve(admin, admin_router, ADMIN_CONNECTIONS_MAX, config.log_requests, Side::Admin),
+        ];
+        tracing::info!(
+            public.address = %public_at,
+            admin.address = %admin_at,
+            data_dir.path = %data.path().display(),
+            click_log.durability = ?config.click_durability,
+            "ready"
+        );
+        Ok(Self { public: public_at, admin: admin_at, public_url, stage, listeners, stores, data })
+    }
+
+    /// Where the public listener is reached from this machine.
+    pub(crate) fn public(&self) -> String {
+        url_of(self.public)
+    }
+
+    /// Where the admin listener is reached from this machine.
+    pub(crate) fn admin(&self) -> String {
+        url_of(self.admin)
+    }
+
+    /// How the world reaches the public listener.
+    pub(crate) fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
+    /// The data directory, absolute.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Waits until the node cannot go on. Never returns while it can.
+    pub(crate) async fn failed(&self) -> Fatal {
+        loop {
+            if self.stores.is_fatal() {
+                return Fatal("the ledger could not be synced to the disk".to_owned());
+            }
+            if self.listeners.iter().any(JoinHandle::is_finished) {
+                return Fatal("a listener ended by itself".to_owned());
+            }
+            tokio::time::sleep(FATAL_POLL).await;
+        }
+    }
+
+    /// Ends the node in order. `hurry` ends the wait for requests that are still going on.
+    ///
+    /// # Errors
+    /// When a store did not close; its data is safe, the next start has more to read.
+    pub(crate) async fn stop(self, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { stage, mut listeners, stores, data, .. } = self;
+        stage.send_replace(Stage::Drain);
+        let drained = async {
+            for listener in &mut listeners {
+                // A listener that panicked has no connections to wait for.
+                let _ = listener.await;
+            }
+        };
+        let orderly = tokio::select! {
+            () = drained => true,
+            () = tokio::time::sleep(DRAIN_MAX) => false,
+            () = hurry => false,
+        };
+        if !orderly {
+            tracing::warn!("requests were still going on and are cut off");
+            stage.send_replace(Stage::Cut);
+            let cut = async {
+                for listener in listeners.iter_mut().filter(|listener| !listener.is_finished()) {
+                    let _ = listener.await;
+                }
+            };
+            let _ = tokio::time::timeout(CUT_MAX, cut).await;
+        }
+        let closed = stores.close().await;
+        drop(data);
+        tracing::info!("stopped");
+        closed
+    }
+}
+
+/// The one way out. It may not call this node's own listeners, whatever private ranges are allowed.
+fn sender(config: &Config, own_listeners: Vec<SocketAddr>) -> anyhow::Result<Sender> {
+    let guard = Guard {
+        allow_private: config.allow_private.clone(),
+        allow_plain_http: config.allow_plain_http_out,
+        own_listeners,
+        ..Guard::default()
+    };
+    let sender_config = sender::Config { extra_roots_file: config.extra_roots.clone(), ..sender::Config::default() };
+    Sender::new(&sender_config, guard).context("set up sending")
+}
+
+/// The URL that reaches a listener from this machine: "every address" is reached through loopback.
+fn url_of(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}

@@ -1,0 +1,112 @@
+//! The stores of one node: opened together, asked together how they are, closed together.
+//!
+//! The ledger is opened first, because it holds the keys that mint and check click ids; it is closed last,
+//! because closing slices of the click log end up in it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_store::click_log::{self, ClickLog};
+use roundtrip_store::ledger::{self, Ledger};
+use tokio::sync::Mutex;
+
+use crate::config::{Config, Durability};
+use crate::data_dir::DataDir;
+
+/// Read connections of the ledger: reports and look-ups of a few people, beside one writer.
+const LEDGER_READERS: usize = 4;
+/// How long a probe of the ledger may take before it counts as a trouble.
+const PROBE_MAX: Duration = Duration::from_secs(2);
+/// How long a probe's result stands. A probe is a commit, and anybody who reaches the admin listener may ask.
+const PROBE_KEPT: Duration = Duration::from_secs(1);
+
+/// The click log and the ledger. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Stores {
+    /// Clicks and impressions.
+    pub(crate) clicks: ClickLog,
+    /// Everything else.
+    pub(crate) ledger: Ledger,
+    probed: Arc<Mutex<Option<Probed>>>,
+}
+
+/// What a probe found, and when.
+type Probed = (Instant, Vec<String>);
+
+impl Stores {
+    /// Opens both. Damage is reported in the log and does not stop the start.
+    ///
+    /// # Errors
+    /// When one of them cannot be read or written, or was written by a newer release.
+    pub(crate) fn open(
+        data: &DataDir,
+        config: &Config,
+        clock: &Clock,
+        entropy: &Entropy,
+    ) -> anyhow::Result<Self> {
+        let ledger_config = ledger::Config { path: data.ledger(), readers: LEDGER_READERS };
+        let (ledger, report) =
+            Ledger::open(&ledger_config, entropy.clone(), clock.now()).context("open the ledger")?;
+        tracing::info!(ledger.created = report.created, ledger.schema = report.schema_found, "opened the ledger");
+
+        let identity = ledger.identity();
+        let log_config = click_log::Config {
+            durability: match config.click_durability {
+                Durability::Strict => click_log::Durability::Strict,
+                Durability::Relaxed => click_log::Durability::Relaxed,
+            },
+            retention: config.click_retention,
+            floor: identity.click_floor,
+            ..click_log::Config::new(data.clicks(), identity.node, identity.check_keys.clone())
+        };
+        let (clicks, report) =
+            ClickLog::open(log_config, clock.clone(), entropy.clone()).context("open the click log")?;
+        tracing::info!(
+            click_log.damaged = report.damaged.len(),
+            click_log.missing = report.missing.len(),
+            "opened the click log"
+        );
+        Ok(Self { clicks, ledger, probed: Arc::default() })
+    }
+
+    /// Whether durability was lost, so that the process must end.
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.ledger.is_fatal()
+    }
+
+    /// Why they cannot take everything now, in words for an operator; empty when they can. At most one probe a
+    /// second reaches the disk.
+    pub(crate) async fn troubles(&self) -> Vec<String> {
+        let mut probed = self.probed.lock().await;
+        if let Some((at, troubles)) = &*probed
+            && at.elapsed() < PROBE_KEPT
+        {
+            return troubles.clone();
+        }
+        let mut troubles = Vec::new();
+        match tokio::time::timeout(PROBE_MAX, self.ledger.probe()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => troubles.push(format!("ledger: {error}")),
+            Err(_) => troubles.push(format!("ledger: no commit within {} s", PROBE_MAX.as_secs())),
+        }
+        if !self.clicks.stats().open {
+            troubles.push("click log: it takes no clicks; redirects leave with unstored ids".to_owned());
+        }
+        *probed = Some((Instant::now(), troubles.clone()));
+        troubles
+    }
+
+    /// Closes both; what is queued is written first. Later calls to them are refused.
+    ///
+    /// # Errors
+    /// When the click log's threads did not end within its own bound.
+    pub(crate) async fn close(&self) -> anyhow::Result<()> {
+        let clicks = self.clicks.clone();
+        let closed = tokio::task::spawn_blocking(move || clicks.shutdown()).await.unwrap_or(false);
+        self.ledger.close().await;
+        anyhow::ensure!(closed, "close the click log: its threads did not end in time");
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! The real binary: how it starts, answers, refuses and ends.
+
+mod process;
+mod serve;
+mod commands;

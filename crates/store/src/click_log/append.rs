@@ -1,0 +1,273 @@
+//! The hand-off between a request and the writer: a bounded queue, and one slot per waiting caller.
+//!
+//! A slot is the only thing both sides touch. Whoever locks it first decides: the writer by minting its id, or
+//! the caller by giving up. A click that was given up before its id was minted is never written, so the
+//! id that its visitor left with cannot be found later by accident.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use roundtrip_domain::click_id::ClickId;
+
+use super::index::Noted;
+
+/// Why a click was not stored, as far as its caller was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Why {
+    /// Too many clicks were waiting already.
+    QueueFull,
+    /// The commit did not end within the wait. If the id was already given, it may still be stored.
+    Timeout,
+    /// The disk is full.
+    DiskFull,
+    /// This click could not be inserted, others could.
+    Insert,
+    /// The slice could not be opened, written or synced.
+    Disk,
+    /// The writer panicked with this click in hand.
+    Panic,
+    /// The log is shut down, or has given up.
+    Stopped,
+}
+
+impl Why {
+    /// All of them; the place in this list is the place in [`super::Stats`].
+    pub const ALL: [Self; 7] = [
+        Self::QueueFull,
+        Self::Timeout,
+        Self::DiskFull,
+        Self::Insert,
+        Self::Disk,
+        Self::Panic,
+        Self::Stopped,
+    ];
+
+    /// The word for logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Timeout => "timeout",
+            Self::DiskFull => "disk_full",
+            Self::Insert => "insert",
+            Self::Disk => "disk",
+            Self::Panic => "panic",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What became of a click. There is an id in either case: the visitor leaves with one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Append {
+    /// Committed (and synced, unless durability is relaxed), and found by id and print from now on.
+    Stored(ClickId),
+    /// Not known to be stored.
+    Unstored {
+        /// The id that the visitor leaves with.
+        id: ClickId,
+        /// Why.
+        why: Why,
+    },
+}
+
+impl Append {
+    /// The id, stored or not.
+    pub const fn id(self) -> ClickId {
+        match self {
+            Self::Stored(id) | Self::Unstored { id, .. } => id,
+        }
+    }
+}
+
+enum Phase {
+    Queued,
+    Cancelled,
+    Minted(ClickId),
+    /// Minted, but nobody waits any more.
+    Left,
+    Done(Append),
+}
+
+/// Where one caller waits.
+pub(super) struct Slot {
+    state: Mutex<(Phase, Option<Waker>)>,
+}
+
+/// What a caller finds when its wait is over.
+pub(super) enum GaveUp {
+    /// It was answered at the last moment.
+    Done(Append),
+    /// Its commit is under way.
+    Minted(ClickId),
+    /// It was cancelled and will not be written.
+    Cancelled,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self { state: Mutex::new((Phase::Queued, None)) }
+    }
+
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Append> {
+        let mut state = lock(&self.state);
+        if let Phase::Done(append) = state.0 {
+            return Poll::Ready(append);
+        }
+        match &mut state.1 {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    pub(super) fn give_up(&self) -> GaveUp {
+        let mut state = lock(&self.state);
+        match state.0 {
+            Phase::Done(append) => GaveUp::Done(append),
+            Phase::Minted(id) => {
+                state.0 = Phase::Left;
+                GaveUp::Minted(id)
+            }
+            Phase::Queued | Phase::Cancelled | Phase::Left => {
+                state.0 = Phase::Cancelled;
+                GaveUp::Cancelled
+            }
+        }
+    }
+
+    /// Gives the click its id, unless its caller has given up.
+    pub(super) fn mint(&self, mint: impl FnOnce() -> ClickId) -> Option<ClickId> {
+        let mut state = lock(&self.state);
+        if !matches!(state.0, Phase::Queued) {
+            return None;
+        }
+        let id = mint();
+        state.0 = Phase::Minted(id);
+        Some(id)
+    }
+
+    /// Answers the caller. `false` when nobody waits any more.
+    pub(super) fn answer(&self, append: Append) -> bool {
+        let waker = {
+            let mut state = lock(&self.state);
+            if matches!(state.0, Phase::Left | Phase::Cancelled | Phase::Done(_)) {
+                return false;
+            }
+            state.0 = Phase::Done(append);
+            state.1.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+}
+
+/// A click on its way to the writer.
+pub(super) struct Pending {
+    pub(super) slot: Arc<Slot>,
+    /// The id, once minted.
+    pub(super) id: Option<ClickId>,
+    pub(super) body: Vec<u8>,
+    pub(super) noted: Noted,
+}
+
+impl Pending {
+    pub(super) fn new(body: Vec<u8>, noted: Noted) -> Self {
+        Self { slot: Arc::new(Slot::new()), id: None, body, noted }
+    }
+}
+
+/// What the writer is to do next.
+pub(super) struct Taken {
+    /// The active slice is to be closed now.
+    pub(super) close: bool,
+    /// Nothing will come any more.
+    pub(super) stopped: bool,
+}
+
+struct State {
+    pending: VecDeque<Pending>,
+    open: bool,
+    idle: bool,
+    close: bool,
+}
+
+/// Clicks that wait for the writer.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    len_max: usize,
+}
+
+impl Queue {
+    pub(super) fn new(len_max: usize) -> Self {
+        let state = State { pending: VecDeque::new(), open: true, idle: false, close: false };
+        Self { state: Mutex::new(state), wake: Condvar::new(), len_max }
+    }
+
+    /// Queues a click, or says why not.
+    pub(super) fn push(&self, pending: Pending) -> Result<(), Why> {
+        let mut state = lock(&self.state);
+        if !state.open {
+            return Err(Why::Stopped);
+        }
+        if state.pending.len() >= self.len_max {
+            return Err(Why::QueueFull);
+        }
+        state.pending.push_back(pending);
+        // Only a sleeping writer needs waking: while a commit runs, this click simply joins the next one.
+        if std::mem::take(&mut state.idle) {
+            drop(state);
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Moves up to `rows_max` clicks to `batch`; waits at most `tick` for the first.
+    pub(super) fn take(&self, batch: &mut Vec<Pending>, rows_max: usize, tick: Duration) -> Taken {
+        let mut state = lock(&self.state);
+        if state.pending.is_empty() && state.open && !state.close {
+            state.idle = true;
+            state = self.wake.wait_timeout(state, tick).unwrap_or_else(PoisonError::into_inner).0;
+            state.idle = false;
+        }
+        let n = state.pending.len().min(rows_max);
+        batch.extend(state.pending.drain(..n));
+        let stopped = !state.open && state.pending.is_empty();
+        Taken { close: std::mem::take(&mut state.close), stopped }
+    }
+
+    pub(super) fn request_close(&self) {
+        lock(&self.state).close = true;
+        self.wake.notify_one();
+    }
+
+    /// Takes nothing more; what is queued is still written.
+    pub(super) fn stop(&self) {
+        lock(&self.state).open = false;
+        self.wake.notify_one();
+    }
+
+    /// Takes nothing more and returns what was never written, to be answered.
+    pub(super) fn drain(&self) -> Vec<Pending> {
+        let mut state = lock(&self.state);
+        state.open = false;
+        state.pending.drain(..).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        lock(&self.state).pending.len()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.state).open
+    }
+}
+
+/// Locks a mutex whose data stays meaningful when a holder panicked.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

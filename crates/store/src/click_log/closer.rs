@@ -1,0 +1,296 @@
+//! The closer: one thread that turns a retired slice into a closed one, off the writer's path.
+//!
+//! Steps, each of which a crash may follow: checkpoint → side file → rename to `.closed.sqlite` → manifest. A start
+//! finds out from the files alone how far it came and goes on from there. What fails (a full disk) is tried again;
+//! until it succeeds the slice stays as it is and is looked up as before.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use super::Shared;
+use super::append::lock;
+use super::damage::{self, Cause, Damage};
+use super::durable;
+use super::error::Error;
+use super::faults::Point;
+use super::index::Index;
+use super::manifest::{Listed, Manifest};
+use super::registry::{Slice, State, read};
+use super::side_file;
+use super::slice::{self, Name, Part};
+
+/// How long a slice that could not be closed waits for the next try.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How a slice is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// Checkpoint it; its index is right.
+    Checkpoint,
+    /// Checkpoint it; read the index again.
+    Rescan,
+    /// A sync failed: copy what is committed to a new file and set the old one aside.
+    Copy,
+}
+
+pub(super) enum Job {
+    Close { seq: u64, how: How },
+    Verify { seq: u64 },
+    Stop,
+}
+
+/// Works until it is told to stop or the log is gone.
+pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
+    let mut again: Vec<(u64, How)> = Vec::new();
+    loop {
+        let job = if again.is_empty() {
+            jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            jobs.recv_timeout(RETRY)
+        };
+        let mut todo = std::mem::take(&mut again);
+        match job {
+            Ok(Job::Close { seq, how }) => todo.push((seq, how)),
+            Ok(Job::Verify { seq }) => {
+                if let Err(error) = verify(shared, seq) {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        slice.seq = seq,
+                        "a click slice cannot be verified"
+                    );
+                }
+                lock(&shared.suspects).remove(&seq);
+            }
+            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        for (seq, how) in todo {
+            shared.config.faults.reach(Point::Closing);
+            let closed = {
+                let _files = lock(&shared.files);
+                close(shared, seq, how)
+            };
+            match closed {
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        slice.seq = seq,
+                        "a click slice cannot be closed yet"
+                    );
+                    // A slice that cannot be read as it was written is copied as far as it can be.
+                    again.push((seq, if error.is_damage() { How::Copy } else { how }));
+                }
+            }
+        }
+    }
+}
+
+fn close(shared: &Shared, seq: u64, how: How) -> Result<(), Error> {
+    let Some(found) = shared.registry.get(seq) else { return Ok(()) };
+    let name = found.name;
+    if let State::Live { index, .. } = &found.state {
+        if how == How::Copy {
+            return copy(shared, name, Cause::SyncFailed);
+        }
+        let Some(listed) = finish(shared, name, index, how)? else { return Ok(()) };
+        shared.config.faults.reach(Point::BeforeManifest);
+        return record(shared, listed);
+    }
+    match found.state {
+        // An earlier try came as far as the rename.
+        State::Closed { listed, recorded: false } => record(shared, (*listed).clone()),
+        _ => Ok(()),
+    }
+}
+
+/// Checkpoint, side file, rename. `None`: there was no click in it, and it is gone.
+fn finish(
+    shared: &Shared,
+    name: Name,
+    index: &Arc<RwLock<Index>>,
+    how: How,
+) -> Result<Option<Listed>, Error> {
+    let dir = &shared.config.dir;
+    let live = dir.join(name.file(Part::Live));
+    let closed = dir.join(name.file(Part::Closed));
+    let conn = slice::open_writer(&live, &name, false, true)?;
+    let rescanned = match how {
+        How::Rescan => Some(slice::scan(&conn, &name, &live)?),
+        _ => None,
+    };
+    let clicks = rescanned.as_ref().map_or_else(|| read(index).extent.clicks, |index| index.extent.clicks);
+    if clicks == 0 {
+        drop(conn);
+        shared.registry.remove(name.seq);
+        slice::remove_live(&live)?;
+        return Ok(None);
+    }
+    checkpoint(&conn, &live)?;
+    drop(conn);
+    File::open(&live).and_then(|file| file.sync_all()).map_err(Error::io("sync", &live))?;
+    shared.config.faults.reach(Point::BeforeSideFile);
+    let (prints, extent, counts) = {
+        let of = |index: &Index| (index.prints_sorted(), index.extent, index.counts());
+        match &rescanned {
+            Some(index) => of(index),
+            None => of(&read(index)),
+        }
+    };
+    let side = dir.join(name.file(Part::Prints));
+    side_file::write(&side, &name, &prints).map_err(Error::io("write", &side))?;
+    shared.config.faults.reach(Point::BeforeRename);
+    let listed = Listed {
+        name,
+        extent,
+        bytes: std::fs::metadata(&live).map_err(Error::io("look at", &live))?.len(),
+        checksum: durable::checksum(&live).map_err(Error::io("read", &live))?,
+        published: false,
+        counts,
+    };
+    let state = State::Closed { listed: Arc::new(listed.clone()), recorded: false };
+    shared
+        .registry
+        .put_with(Slice { name, state }, || std::fs::rename(&live, &closed))
+        .map_err(Error::io("rename", &live))?;
+    // Connections to the old name would keep its log's space.
+    shared.readers.forget(name.seq);
+    for suffix in ["-wal", "-shm"] {
+        let left = slice::beside(&live, suffix);
+        durable::remove(&left).map_err(Error::io("remove", &left))?;
+    }
+    durable::sync_dir(dir).map_err(Error::io("sync", dir))?;
+    Ok(Some(listed))
+}
+
+/// Moves every committed page into the database file, synced, and empties the log.
+fn checkpoint(conn: &rusqlite::Connection, path: &Path) -> Result<(), Error> {
+    let busy: i64 = conn
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map_err(Error::sqlite("checkpoint", path))?;
+    if busy == 0 {
+        return Ok(());
+    }
+    let source = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None);
+    Err(Error::Sqlite { what: "checkpoint", file: path.to_owned(), source })
+}
+
+fn record(shared: &Shared, listed: Listed) -> Result<(), Error> {
+    lock(&shared.manifest).record(&listed)?;
+    let name = listed.name;
+    let clicks = listed.extent.clicks;
+    shared.registry.put(Slice { name, state: State::Closed { listed: Arc::new(listed), recorded: true } });
+    tracing::info!(slice.seq = name.seq, slice.clicks = clicks, "closed a click slice");
+    Ok(())
+}
+
+/// Saves the committed rows of a live slice into a closed one and sets the live files aside.
+fn copy(shared: &Shared, name: Name, cause: Cause) -> Result<(), Error> {
+    let dir = &shared.config.dir;
+    let (clicks_kept, set_aside) = damage::salvage_live(dir, &name)?;
+    shared.damaged(Damage { file: name.file(Part::Live), cause, set_aside, clicks_kept });
+    if clicks_kept == 0 {
+        shared.registry.remove(name.seq);
+        return Ok(());
+    }
+    let listed = adopt(dir, &mut lock(&shared.manifest), name, None)?;
+    shared.registry.put(Slice { name, state: State::Closed { listed: Arc::new(listed), recorded: true } });
+    Ok(())
+}
+
+/// Takes a closed file that the manifest does not describe as it is: reads it, makes its side file, lists it.
+/// What the ledger has been told already (`known`) stays told.
+pub(super) fn adopt(
+    dir: &Path,
+    manifest: &mut Manifest,
+    name: Name,
+    known: Option<&Listed>,
+) -> Result<Listed, Error> {
+    let closed = dir.join(name.file(Part::Closed));
+    let conn = slice::open_reader(&closed, true)?;
+    let index = slice::scan(&conn, &name, &closed)?;
+    drop(conn);
+    let side = dir.join(name.file(Part::Prints));
+    side_file::write(&side, &name, &index.prints_sorted()).map_err(Error::io("write", &side))?;
+    let listed = Listed {
+        name,
+        extent: index.extent,
+        bytes: std::fs::metadata(&closed).map_err(Error::io("look at", &closed))?.len(),
+        checksum: durable::checksum(&closed).map_err(Error::io("read", &closed))?,
+        published: known.is_some_and(|k| k.published),
+        counts: known.map_or_else(|| index.counts(), |k| k.counts.clone()),
+    };
+    manifest.record(&listed)?;
+    Ok(listed)
+}
+
+/// Sets a damaged closed slice aside and goes on with what can be read of it. `None`: nothing could.
+pub(super) fn replace(
+    dir: &Path,
+    manifest: &mut Manifest,
+    name: Name,
+    cause: Cause,
+    known: Option<&Listed>,
+) -> Result<(Damage, Option<Listed>), Error> {
+    let (clicks_kept, set_aside) = damage::salvage_closed(dir, &name)?;
+    let damage = Damage { file: name.file(Part::Closed), cause, set_aside, clicks_kept };
+    let listed = if clicks_kept > 0 { Some(adopt(dir, manifest, name, known)?) } else { None };
+    Ok((damage, listed))
+}
+
+/// Makes a side file again from its slice.
+pub(super) fn side_file_rebuild(dir: &Path, name: Name) -> Result<(), Error> {
+    let closed = dir.join(name.file(Part::Closed));
+    let index = slice::scan(&slice::open_reader(&closed, true)?, &name, &closed)?;
+    let side = dir.join(name.file(Part::Prints));
+    side_file::write(&side, &name, &index.prints_sorted()).map_err(Error::io("write", &side))
+}
+
+/// Compares a closed slice and its side file with their checksums, byte by byte. A damaged slice is set aside and
+/// what can be read of it goes on; a damaged side file is made again.
+pub(super) fn verify(shared: &Shared, seq: u64) -> Result<Option<Damage>, Error> {
+    let _files = lock(&shared.files);
+    let Some(Slice { name, state: State::Closed { listed, recorded: true } }) = shared.registry.get(seq)
+    else {
+        return Ok(None);
+    };
+    let dir = &shared.config.dir;
+    let closed = dir.join(name.file(Part::Closed));
+    match durable::checksum(&closed) {
+        Ok(sum) if sum == listed.checksum => {}
+        Ok(_) => {
+            let (damage, kept) =
+                replace(dir, &mut lock(&shared.manifest), name, Cause::Changed, Some(&listed))?;
+            let state = match kept {
+                Some(kept) => State::Closed { listed: Arc::new(kept), recorded: true },
+                None => State::Missing { listed },
+            };
+            shared.registry.put(Slice { name, state });
+            shared.damaged(damage.clone());
+            return Ok(Some(damage));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::error!(slice.seq = seq, "a click slice is missing");
+            shared.registry.put(Slice { name, state: State::Missing { listed } });
+            return Ok(None);
+        }
+        Err(error) => return Err(Error::io("read", &closed)(error)),
+    }
+    let side = dir.join(name.file(Part::Prints));
+    if !side_file::verify(&side, &name).unwrap_or(false) {
+        side_file_rebuild(dir, name)?;
+        tracing::error!(slice.seq = seq, "a side file was damaged and made again");
+        let damage = Damage {
+            file: name.file(Part::Prints),
+            cause: Cause::Changed,
+            set_aside: Vec::new(),
+            clicks_kept: listed.extent.clicks,
+        };
+        shared.damaged(damage.clone());
+        return Ok(Some(damage));
+    }
+    Ok(None)
+}

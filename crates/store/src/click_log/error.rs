@@ -1,0 +1,76 @@
+//! Why the log could not do what was asked, split by what the caller can do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the log failed. Appending never yields one: it answers [`super::Append`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused; trying again may help.
+    #[error("failed to {what} {}", .file.display())]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// The file or directory, relative to nothing: as the operator named it.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// SQLite refused; trying again may help.
+    #[error("failed to {what} {}", .file.display())]
+    Sqlite {
+        /// What was being done.
+        what: &'static str,
+        /// The slice or manifest.
+        file: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// A row that contradicts itself. Trying again does not help; [`super::ClickLog::verify`] sets the slice aside.
+    #[error("failed to read row {row} of table click in {}: the stored click makes no sense", .file.display())]
+    Damaged {
+        /// The slice.
+        file: PathBuf,
+        /// The row.
+        row: i64,
+    },
+    /// The log was shut down, or has given up after repeated panics.
+    #[error("failed to reach the click log: it has stopped")]
+    Stopped,
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Sqlite { .. } => !self.is_damage(),
+            Self::Damaged { .. } | Self::Stopped => false,
+        }
+    }
+
+    /// Whether it speaks of bytes on the disk that are not what was written.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Sqlite { source, .. } => {
+                matches!(
+                    source.sqlite_error_code(),
+                    Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+                ) || matches!(
+                    source,
+                    // A table or column that is not there, or holds another type: no version of ours wrote that.
+                    rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::QueryReturnedNoRows
+                ) || source.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown)
+            }
+            Self::Io { .. } | Self::Stopped => false,
+        }
+    }
+
+    pub(super) fn io(what: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, file: file.to_owned(), source }
+    }
+
+    pub(super) fn sqlite(what: &'static str, file: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| Self::Sqlite { what, file: file.to_owned(), source }
+    }
+}

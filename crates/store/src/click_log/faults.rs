@@ -1,0 +1,128 @@
+//! Troubles on order, for tests. A log opened with `Faults::default()` has none, and asks once per batch.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use super::append::lock;
+
+/// Where the log's threads can be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Point {
+    /// The writer has clicks in hand and has not minted their ids.
+    BeforeMint,
+    /// The rows are inserted and the commit has not begun.
+    BeforeCommit,
+    /// The closer has a slice in hand.
+    Closing,
+    /// The slice is checkpointed and has no side file.
+    BeforeSideFile,
+    /// The side file is there and the slice is not renamed.
+    BeforeRename,
+    /// The slice is renamed and not in the manifest.
+    BeforeManifest,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: HashSet<Point>,
+    waiting: HashSet<Point>,
+    panics: u32,
+    syncs: u32,
+    inserts: u32,
+    pages_max: Option<u32>,
+}
+
+/// The hand that orders trouble; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Option<Arc<(Mutex<State>, Condvar)>>);
+
+impl Faults {
+    /// A hand that can order trouble.
+    pub fn armed() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    fn with<T>(&self, run: impl FnOnce(&mut State) -> T) -> Option<T> {
+        let (state, changed) = &**self.0.as_ref()?;
+        let out = run(&mut lock(state));
+        changed.notify_all();
+        Some(out)
+    }
+
+    /// Holds whoever comes to the point, until [`Self::release`].
+    pub fn hold(&self, point: Point) {
+        self.with(|s| s.held.insert(point));
+    }
+
+    /// Lets go on.
+    pub fn release(&self, point: Point) {
+        self.with(|s| s.held.remove(&point));
+    }
+
+    /// Waits until a thread is held at the point; `false` after ten seconds.
+    pub fn wait_held(&self, point: Point) -> bool {
+        let Some(inner) = &self.0 else { return false };
+        let (state, changed) = &**inner;
+        let until =
+            changed.wait_timeout_while(lock(state), Duration::from_secs(10), |s| !s.waiting.contains(&point));
+        until.is_ok_and(|(_, timeout)| !timeout.timed_out())
+    }
+
+    /// The next `n` batches panic before their commit.
+    pub fn panic(&self, n: u32) {
+        self.with(|s| s.panics = n);
+    }
+
+    /// The sync of the next `n` commits fails.
+    pub fn fail_sync(&self, n: u32) {
+        self.with(|s| s.syncs = n);
+    }
+
+    /// The next `n` rows fail to insert.
+    pub fn fail_insert(&self, n: u32) {
+        self.with(|s| s.inserts = n);
+    }
+
+    /// Database pages that a slice may have: SQLite says "full" beyond. `None` is room again.
+    pub fn pages_max(&self, pages: Option<u32>) {
+        self.with(|s| s.pages_max = Some(pages.unwrap_or(u32::MAX - 1)));
+    }
+
+    pub(super) fn reach(&self, point: Point) {
+        let Some(inner) = &self.0 else { return };
+        let (state, changed) = &**inner;
+        let mut guard = lock(state);
+        while guard.held.contains(&point) {
+            if guard.waiting.insert(point) {
+                changed.notify_all();
+            }
+            let Ok((next, _)) = changed.wait_timeout(guard, Duration::from_secs(1)) else { return };
+            guard = next;
+        }
+        guard.waiting.remove(&point);
+    }
+
+    pub(super) fn panic_if_ordered(&self) {
+        let ordered = self.with(|s| take(&mut s.panics)).unwrap_or(false);
+        assert!(!ordered, "a test ordered this panic");
+    }
+
+    pub(super) fn take_sync(&self) -> bool {
+        self.with(|s| take(&mut s.syncs)).unwrap_or(false)
+    }
+
+    pub(super) fn take_insert(&self) -> bool {
+        self.0.is_some() && self.with(|s| take(&mut s.inserts)).unwrap_or(false)
+    }
+
+    pub(super) fn pages(&self) -> Option<u32> {
+        self.with(|s| s.pages_max).flatten()
+    }
+}
+
+fn take(n: &mut u32) -> bool {
+    let any = *n > 0;
+    *n = n.saturating_sub(1);
+    any
+}

@@ -1,0 +1,37 @@
+-- manifest.sql: what the click log knows of its closed slices. Version 1.
+--
+-- | table       | what it is for                                                                  |
+-- | ----------- | ------------------------------------------------------------------------------- |
+-- | meta        | format version; the highest slice number ever given, so that none is used twice  |
+-- | slice       | one row per closed slice: its name, span, size, checksum, whether it is published |
+-- | slice_count | its click counts, until the ledger has them in its rollups                       |
+--
+-- A file lists the slices of all workspaces, so these keys do not start with one; slice_count carries it.
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS slice (
+    seq               INTEGER PRIMARY KEY,
+    node              INTEGER NOT NULL,
+    began_ms          INTEGER NOT NULL,
+    id_first_ms       INTEGER NOT NULL,
+    id_last_ms        INTEGER NOT NULL,
+    received_first_ms INTEGER NOT NULL,
+    received_last_ms  INTEGER NOT NULL,
+    clicks            INTEGER NOT NULL,
+    bytes             INTEGER NOT NULL,
+    checksum          INTEGER NOT NULL,
+    published         INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS slice_count (
+    seq          INTEGER NOT NULL,
+    workspace    INTEGER NOT NULL,
+    app          BLOB NOT NULL,
+    campaign     BLOB NOT NULL,
+    partner      BLOB NOT NULL,
+    link         BLOB NOT NULL,
+    kind         INTEGER NOT NULL,
+    bucket_start INTEGER NOT NULL,
+    count        INTEGER NOT NULL,
+    absent       INTEGER NOT NULL,
+    unexpanded   INTEGER NOT NULL,
+    PRIMARY KEY (seq, workspace, link, kind, bucket_start, app, campaign, partner)
+) WITHOUT ROWID;

@@ -1,0 +1,623 @@
+//! The click log: every click durable before its answer, found by id and by print, forgotten in time.
+//!
+//! | file | who |
+//! | ---- | --- |
+//! | `append` | the bounded queue and the slot where each caller waits |
+//! | `writer` | the one thread that mints ids and commits in groups |
+//! | `closer` | the one thread that turns a retired slice into a closed one, and verifies closed ones |
+//! | `slice`, `body` | a slice as a SQLite file; a click as a blob |
+//! | `index` | prints and counts of slices that are not closed, in memory |
+//! | `side_file` | prints of closed slices, on disk |
+//! | `registry`, `manifest` | which slices there are, in memory and on disk |
+//! | `reader` | look-ups |
+//! | `opening`, `damage` | the start: what is there, what is broken, what can be saved |
+//! | `faults` | troubles on order, for tests |
+//!
+//! The life of a slice: *active* (written) → *closing* (retired, still found) → *closed* (immutable, with a side
+//! file, listed) → published (its counts are in the ledger) → expired. Closed slices stay SQLite files until they
+//! expire.
+//!
+//! Not relied on: the clock (ids go on from the last one when it steps back, windows use `received_at`), the order of
+//! directory listings, a clean shutdown, the manifest (it can be made again), and the side files (likewise). Relied
+//! on: that one process at a time has the directory, which the lock on the data directory sees to; that a
+//! synced byte stays.
+//!
+//! The promises are kept by `crates/store/tests/it/click_log/`.
+
+mod append;
+mod body;
+mod closer;
+mod damage;
+mod durable;
+mod error;
+#[doc(hidden)]
+pub mod faults;
+mod index;
+mod manifest;
+mod opening;
+mod reader;
+mod registry;
+mod side_file;
+mod slice;
+mod stats;
+mod writer;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::time::Duration;
+
+use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_domain::click::{Click, Touch};
+use roundtrip_domain::click_id::{CheckKey, ClickId, Mint};
+use roundtrip_domain::device::Print;
+use roundtrip_domain::time::{Span, Timestamp};
+use tokio::sync::Semaphore;
+
+pub use self::append::{Append, Why};
+pub use self::damage::{Cause, Damage};
+pub use self::error::Error;
+pub use self::index::{BUCKET_MS, SliceCount};
+pub use self::opening::{Missing, OpenReport};
+pub use self::reader::Found;
+pub use self::stats::Stats;
+
+use self::append::{GaveUp, Pending, Queue, lock};
+use self::closer::Job;
+use self::index::Noted;
+use self::manifest::Manifest;
+use self::reader::Readers;
+use self::registry::{Registry, Slice, State};
+use self::slice::Part;
+
+/// The directory, inside the log's own, where damaged files go.
+const DAMAGED: &str = "damaged";
+/// Look-ups that read files at the same time. More would only queue in front of the same disk.
+const READERS_MAX: usize = 4;
+/// How long [`ClickLog::close_now`] and [`ClickLog::shutdown`] wait.
+const CLOSE_WAIT: Duration = Duration::from_secs(30);
+
+/// Whether a stored click survives power loss.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Each commit is synced before its callers are answered.
+    #[default]
+    Strict,
+    /// Commits are synced by the system when it likes: the last of them may be lost with the power, never with the
+    /// process.
+    Relaxed,
+}
+
+impl Durability {
+    /// The word of the configuration file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Relaxed => "relaxed",
+        }
+    }
+}
+
+/// How a log is opened.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the slices lie; created if it is not there.
+    pub dir: PathBuf,
+    /// Number of this node, 0–4095; it stands in every click id.
+    pub node: u16,
+    /// Keys of the click ids' check, the current one first. Earlier ones stay valid.
+    pub keys: Vec<CheckKey>,
+    /// A slice with this many bytes of clicks is closed. Default 64 MiB. Bounds the index in memory as well.
+    pub slice_bytes_max: u64,
+    /// A slice that began this long ago is closed. Default 1 h.
+    pub slice_age_max: Span,
+    /// How long clicks are kept. Default 120 d: the longest window, and 30 d.
+    pub retention: Span,
+    /// Default strict.
+    pub durability: Durability,
+    /// Clicks that may wait for the writer. Default 8,192: at 50,000/s a sixth of a second, inside the wait below.
+    pub queue_max: usize,
+    /// How long a caller waits for its commit. Default 250 ms: the visitor is waiting for a redirect.
+    pub append_wait: Duration,
+    /// The newest click id's moment that the ledger knows of; ids go on after it.
+    pub floor: Option<Timestamp>,
+    /// How many closed slices, from the newest, are read and compared with their checksums after the start, in the
+    /// background. Default 4.
+    pub verify_at_start: usize,
+    /// Troubles on order. None unless a test orders some.
+    #[doc(hidden)]
+    pub faults: faults::Faults,
+}
+
+impl Config {
+    /// The defaults. `keys` holds the current key first.
+    pub fn new(dir: impl Into<PathBuf>, node: u16, keys: Vec<CheckKey>) -> Self {
+        Self {
+            dir: dir.into(),
+            node,
+            keys,
+            slice_bytes_max: 64 << 20,
+            slice_age_max: Span::from_ms(3_600_000),
+            retention: Span::from_ms(120 * 86_400_000),
+            durability: Durability::Strict,
+            queue_max: 8_192,
+            append_wait: Duration::from_millis(250),
+            floor: None,
+            verify_at_start: 4,
+            faults: faults::Faults::default(),
+        }
+    }
+}
+
+/// A closed slice whose counts the ledger is to put into its rollups, in one transaction with a row that says
+/// `(node, seq)` is in. A slice may be offered again after a crash; the row makes the second time do nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedSlice {
+    /// Name of the file.
+    pub file: String,
+    /// Node that wrote it.
+    pub node: u16,
+    /// Its number; never used twice by one data directory.
+    pub seq: u64,
+    /// When it began; no id in it is older.
+    pub began: Timestamp,
+    /// Moment of its first id.
+    pub id_first: Timestamp,
+    /// Moment of its last id.
+    pub id_last: Timestamp,
+    /// How many touches it holds.
+    pub clicks: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// SipHash-1-3 (zero key) of the file.
+    pub checksum: u64,
+    /// What is counted, sorted.
+    pub counts: Vec<SliceCount>,
+}
+
+/// Counts of one slice that may not be in the ledger yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnpublishedCounts {
+    /// Node of the slice.
+    pub node: u16,
+    /// Its number. A reader that finds it among the ledger's slices has these counts already.
+    pub seq: u64,
+    /// What is counted, sorted.
+    pub counts: Vec<SliceCount>,
+}
+
+/// What [`ClickLog::expire`] deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired {
+    /// Name of the slice's file.
+    pub file: String,
+    /// Its number.
+    pub seq: u64,
+    /// Touches that are gone with it.
+    pub clicks: u64,
+}
+
+/// What the threads and the handles share.
+struct Shared {
+    config: Config,
+    clock: Clock,
+    entropy: Entropy,
+    mint: Mutex<Mint>,
+    queue: Queue,
+    registry: Registry,
+    readers: Readers,
+    permits: Semaphore,
+    manifest: Mutex<Manifest>,
+    /// Held by whoever renames, replaces or deletes files of slices that are not active.
+    files: Mutex<()>,
+    /// Closed slices that the closer was asked to look at.
+    suspects: Mutex<BTreeSet<u64>>,
+    jobs: Mutex<mpsc::Sender<Job>>,
+    counters: stats::Counters,
+    damage: Mutex<Vec<Damage>>,
+    seq_last: AtomicU64,
+    threads: (Mutex<u32>, Condvar),
+}
+
+impl Shared {
+    fn mint_one(&self) -> ClickId {
+        let entropy = self.entropy.u32();
+        let mut mint = lock(&self.mint);
+        mint.next(self.clock.now(), entropy)
+    }
+
+    fn closer_send(&self, job: Job) {
+        // Without a closer (the log is shutting down) the next start does the job.
+        let _ = lock(&self.jobs).send(job);
+    }
+
+    fn damaged(&self, damage: Damage) {
+        tracing::error!(
+            slice.file = damage.file,
+            damage.cause = damage.cause.name(),
+            slice.clicks_kept = damage.clicks_kept,
+            "a file of the click log was damaged"
+        );
+        lock(&self.damage).push(damage);
+    }
+
+    /// Waits until at most `left` threads run. `false` when it takes longer than the bound.
+    fn wait_threads(&self, left: u32) -> bool {
+        let (running, changed) = &self.threads;
+        changed
+            .wait_timeout_while(lock(running), CLOSE_WAIT, |n| *n > left)
+            .is_ok_and(|(_, timeout)| !timeout.timed_out())
+    }
+}
+
+/// Counts a thread out when it ends, in whatever way.
+struct Running(Arc<Shared>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        *lock(&self.0.threads.0) -= 1;
+        self.0.threads.1.notify_all();
+    }
+}
+
+/// The last handle to go stops the threads; they finish what they have in hand.
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.queue.stop();
+        self.0.closer_send(Job::Stop);
+    }
+}
+
+/// The log. Cheap to clone. Before the same directory is opened again, [`ClickLog::shutdown`] must have returned: the
+/// last handle to go only tells the threads to stop.
+#[derive(Clone)]
+pub struct ClickLog(Arc<Handle>);
+
+impl std::fmt::Debug for ClickLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClickLog").field("dir", &self.shared().config.dir).finish_non_exhaustive()
+    }
+}
+
+impl ClickLog {
+    /// Opens the log, creating it if it is not there. Damaged and missing files are named in the report and do not
+    /// stop it.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or written, when no key is given, or a thread cannot be started.
+    pub fn open(config: Config, clock: Clock, entropy: Entropy) -> Result<(Self, OpenReport), Error> {
+        let invalid = |what: &'static str| {
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, what);
+            Error::Io { what: "open", file: config.dir.clone(), source }
+        };
+        let Some(key) = config.keys.first().copied() else { return Err(invalid("no key is given")) };
+        if config.node > 4_095 {
+            return Err(invalid("the node number is above 4095"));
+        }
+        let opened = opening::open(&config, clock.now())?;
+        for damage in &opened.report.damaged {
+            tracing::error!(
+                slice.file = damage.file,
+                damage.cause = damage.cause.name(),
+                slice.clicks_kept = damage.clicks_kept,
+                "a file of the click log was damaged"
+            );
+        }
+        let (jobs, receiver) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            mint: Mutex::new(Mint::new(config.node, key, opened.floor)),
+            queue: Queue::new(config.queue_max),
+            registry: Registry::default(),
+            readers: Readers::default(),
+            permits: Semaphore::new(READERS_MAX),
+            manifest: Mutex::new(opened.manifest),
+            files: Mutex::new(()),
+            suspects: Mutex::default(),
+            jobs: Mutex::new(jobs),
+            counters: stats::Counters::default(),
+            damage: Mutex::new(opened.report.damaged.clone()),
+            seq_last: AtomicU64::new(opened.seq_last),
+            threads: (Mutex::new(0), Condvar::new()),
+            config,
+            clock,
+            entropy,
+        });
+        for slice in opened.slices {
+            shared.registry.put(slice);
+        }
+        for job in opened.jobs {
+            shared.closer_send(job);
+        }
+        let log = Self(Arc::new(Handle(shared.clone())));
+        let writer = writer::Writer::new(shared.clone(), opened.active);
+        spawn(&shared, "click-writer", move |_| writer.run())?;
+        spawn(&shared, "click-closer", move |shared| closer::run(shared, &receiver))?;
+        Ok((log, opened.report))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
+    }
+
+    /// Stores a click. Waits for its commit, at most as long as configured; then the visitor leaves with an id all
+    /// the same. Needs a Tokio runtime with timers. A caller that stops polling is not missed: the click is stored.
+    pub async fn append(&self, click: Click) -> Append {
+        let shared = self.shared();
+        // Encoding and reading the query are done here, on the caller's thread: the writer is what bounds the log.
+        let pending = Pending::new(body::encode(&click), Noted::of(&click));
+        drop(click);
+        let slot = pending.slot.clone();
+        if let Err(why) = shared.queue.push(pending) {
+            shared.counters.unstored(why);
+            return Append::Unstored { id: shared.mint_one(), why };
+        }
+        let answered = std::future::poll_fn(|cx| slot.poll(cx));
+        if let Ok(append) = tokio::time::timeout(shared.config.append_wait, answered).await {
+            return append;
+        }
+        let why = Why::Timeout;
+        let id = match slot.give_up() {
+            GaveUp::Done(append) => return append,
+            GaveUp::Minted(id) => id,
+            GaveUp::Cancelled => shared.mint_one(),
+        };
+        shared.counters.unstored(why);
+        Append::Unstored { id, why }
+    }
+
+    /// What is known of a click id.
+    ///
+    /// # Errors
+    /// When its slice cannot be read; a damaged one is set aside in the background meanwhile.
+    pub async fn find(&self, id: ClickId) -> Result<Found, Error> {
+        if let Some(found) = reader::judge(self.shared(), id) {
+            return Ok(found);
+        }
+        self.read(move |shared| reader::find(shared, id)).await
+    }
+
+    /// The same for many ids, in their order.
+    ///
+    /// # Errors
+    /// As [`Self::find`]; the first error ends it.
+    pub async fn find_batch(&self, ids: &[ClickId]) -> Result<Vec<Found>, Error> {
+        let ids = ids.to_vec();
+        self.read(move |shared| ids.into_iter().map(|id| reader::find(shared, id)).collect()).await
+    }
+
+    /// Touches with this print that were received in `from..=to`, newest first, at most `limit`, of which at most
+    /// 4,096 per slice are looked at. Their app or partner is the print's; the value itself is the caller's to compare,
+    /// since two values may share a print.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub async fn find_print(
+        &self,
+        print: Print,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Touch>, Error> {
+        self.read(move |shared| reader::find_print(shared, print, from, to, limit)).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let shared = self.shared().clone();
+        let _permit = self.shared().permits.acquire().await.map_err(|_| Error::Stopped)?;
+        tokio::task::spawn_blocking(move || run(&shared)).await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Closed slices whose counts the ledger has not confirmed, oldest first.
+    pub fn to_publish(&self) -> Vec<ClosedSlice> {
+        let slices = self.shared().registry.all();
+        let mut out: Vec<_> = slices
+            .iter()
+            .filter_map(|slice| match &slice.state {
+                State::Closed { listed, recorded: true } | State::Missing { listed } if !listed.published => {
+                    Some(ClosedSlice {
+                        file: slice.name.file(Part::Closed),
+                        node: slice.name.node,
+                        seq: slice.name.seq,
+                        began: Timestamp::from_ms(slice.name.began_ms),
+                        id_first: Timestamp::from_ms(listed.extent.id_first_ms),
+                        id_last: Timestamp::from_ms(listed.extent.id_last_ms),
+                        clicks: listed.extent.clicks,
+                        bytes: listed.bytes,
+                        checksum: listed.checksum,
+                        counts: listed.counts.clone(),
+                    })
+                }
+                _ => None,
+            })
+            .collect();
+        out.sort_by_key(|s| s.seq);
+        out
+    }
+
+    /// Notes that the ledger's transaction with this slice's counts is committed. Blocks for one small commit; doing
+    /// it twice, or for a slice that is not there, does nothing.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written; the slice is offered again.
+    pub fn published(&self, seq: u64) -> Result<(), Error> {
+        let shared = self.shared();
+        let _files = lock(&shared.files);
+        let Some(Slice { name, state }) = shared.registry.get(seq) else { return Ok(()) };
+        let told = |listed: &Arc<manifest::Listed>| {
+            Arc::new(manifest::Listed { published: true, counts: Vec::new(), ..(**listed).clone() })
+        };
+        let state = match &state {
+            State::Closed { listed, recorded: true } => {
+                State::Closed { listed: told(listed), recorded: true }
+            }
+            State::Missing { listed } => State::Missing { listed: told(listed) },
+            State::Live { .. } | State::Closed { .. } => return Ok(()),
+        };
+        lock(&shared.manifest).publish(seq)?;
+        shared.registry.put(Slice { name, state });
+        Ok(())
+    }
+
+    /// Counts of the slices that are not confirmed to be in the ledger: the active one, those being closed, and
+    /// those closed but not published. A reader of counts adds them to the ledger's, leaving out each `(node, seq)`
+    /// that the ledger has already.
+    pub fn active_counts(&self) -> Vec<UnpublishedCounts> {
+        let slices = self.shared().registry.all();
+        let counts_of = |slice: &Slice| match &slice.state {
+            State::Live { index, .. } => Some(registry::read(index).counts()),
+            State::Closed { listed, .. } | State::Missing { listed } => {
+                (!listed.published).then(|| listed.counts.clone())
+            }
+        };
+        slices
+            .iter()
+            .filter_map(|slice| {
+                let counts = counts_of(slice).filter(|counts| !counts.is_empty())?;
+                Some(UnpublishedCounts { node: slice.name.node, seq: slice.name.seq, counts })
+            })
+            .collect()
+    }
+
+    /// Deletes the closed slices whose newest click is older than the retention, with their side files. Counts
+    /// that are not published yet are kept. Blocks.
+    ///
+    /// # Errors
+    /// When a file cannot be deleted or the manifest not be written; the next call goes on.
+    pub fn expire(&self, now: Timestamp) -> Result<Vec<Expired>, Error> {
+        let shared = self.shared();
+        let dir = &shared.config.dir;
+        let before = now.ms().saturating_sub(shared.config.retention.ms());
+        let _files = lock(&shared.files);
+        let mut gone = Vec::new();
+        let mut forget = Vec::new();
+        for slice in shared.registry.all().iter() {
+            let (listed, there) = match &slice.state {
+                State::Closed { listed, recorded: true } => (listed, true),
+                State::Missing { listed } => (listed, false),
+                _ => continue,
+            };
+            if listed.extent.id_last_ms >= before {
+                continue;
+            }
+            let (name, seq) = (slice.name, slice.name.seq);
+            // Out of sight first, so that no look-up meets half of it.
+            if listed.published {
+                shared.registry.remove(seq);
+                forget.push(seq);
+            } else {
+                shared.registry.put(Slice { name, state: State::Missing { listed: listed.clone() } });
+            }
+            shared.readers.forget(seq);
+            if there {
+                for part in [Part::Closed, Part::Prints] {
+                    let path = dir.join(name.file(part));
+                    durable::remove(&path).map_err(Error::io("delete", &path))?;
+                }
+                gone.push(Expired { file: name.file(Part::Closed), seq, clicks: listed.extent.clicks });
+            }
+        }
+        if !gone.is_empty() {
+            durable::sync_dir(dir).map_err(Error::io("sync", dir))?;
+        }
+        for seq in forget {
+            lock(&shared.manifest).forget(seq)?;
+        }
+        Ok(gone)
+    }
+
+    /// Compares one closed slice and its side file with their checksums, reading all of both. A damaged slice is set
+    /// aside and what can be read of it goes on; a side file is made again. Says what it found. Blocks.
+    ///
+    /// # Errors
+    /// When files cannot be read or written.
+    pub fn verify(&self, seq: u64) -> Result<Option<Damage>, Error> {
+        closer::verify(self.shared(), seq)
+    }
+
+    /// Closes the active slice now and waits until every slice that was not closed at the call is. Blocks for
+    /// 30 s at most; `false` means that it takes longer.
+    pub fn close_now(&self) -> bool {
+        let shared = self.shared();
+        let has_clicks = |s: &&Slice| s.is_live() && s.extent().clicks > 0;
+        let live: Vec<u64> = shared.registry.all().iter().filter(has_clicks).map(|s| s.name.seq).collect();
+        if live.is_empty() {
+            return true;
+        }
+        shared.queue.request_close();
+        shared.registry.wait(CLOSE_WAIT, |slices| {
+            let done =
+                |s: &Slice| matches!(s.state, State::Closed { recorded: true, .. } | State::Missing { .. });
+            slices.iter().all(|s| done(s) || !live.contains(&s.name.seq))
+        })
+    }
+
+    /// Stops taking clicks, commits those that wait, finishes the closings that began, and waits for both threads,
+    /// 30 s each at most; `false` means that one still runs. The active slice goes on at the next start. Blocks.
+    pub fn shutdown(&self) -> bool {
+        let shared = self.shared();
+        shared.queue.stop();
+        if !shared.wait_threads(1) {
+            return false;
+        }
+        shared.closer_send(Job::Stop);
+        shared.wait_threads(0)
+    }
+
+    /// What the log counts and holds now.
+    pub fn stats(&self) -> Stats {
+        let shared = self.shared();
+        let slices = shared.registry.all();
+        let counters = &shared.counters;
+        let count = |is: fn(&State) -> bool| slices.iter().filter(|s| is(&s.state)).count();
+        Stats {
+            appended: counters.appended.load(Relaxed),
+            appended_late: counters.appended_late.load(Relaxed),
+            unstored: counters.unstored_all(),
+            commits: counters.commits.load(Relaxed),
+            rows_per_commit_max: counters.rows_per_commit_max.load(Relaxed),
+            queue_depth: shared.queue.len(),
+            panics: counters.panics.load(Relaxed),
+            open: shared.queue.is_open(),
+            slices_active: count(|s| matches!(s, State::Live { active: true, .. })),
+            slices_closing: count(|s| {
+                matches!(s, State::Live { active: false, .. } | State::Closed { recorded: false, .. })
+            }),
+            slices_closed: count(|s| matches!(s, State::Closed { recorded: true, .. })),
+            slices_missing: count(|s| matches!(s, State::Missing { .. })),
+            damaged: lock(&shared.damage).len(),
+            bytes_closed: slices
+                .iter()
+                .map(|s| if let State::Closed { listed, .. } = &s.state { listed.bytes } else { 0 })
+                .sum(),
+            bytes_active: counters.bytes_active.load(Relaxed),
+            durability: shared.config.durability,
+        }
+    }
+
+    /// Every damage since the log was opened, the opening's own too.
+    pub fn damages(&self) -> Vec<Damage> {
+        lock(&self.shared().damage).clone()
+    }
+
+    /// The newest click id's moment; the ledger keeps it as the floor of the next start.
+    pub fn floor(&self) -> Timestamp {
+        lock(&self.shared().mint).floor()
+    }
+}
+
+fn spawn(
+    shared: &Arc<Shared>,
+    name: &str,
+    run: impl FnOnce(&Arc<Shared>) + Send + 'static,
+) -> Result<(), Error> {
+    *lock(&shared.threads.0) += 1;
+    let running = Running(shared.clone());
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&running.0));
+    spawned.map(|_| ()).map_err(Error::io("start a thread for", &shared.config.dir))
+}

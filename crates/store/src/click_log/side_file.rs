@@ -1,0 +1,196 @@
+//! The side file of a closed slice: where the clicks with a print are.
+//!
+//! Fixed-width rows sorted by `(scope, kind, hash)`, then by click id, searched where they lie with positioned
+//! reads. Integers are big-endian, so a row compares as its bytes do.
+//!
+//! ```text
+//! header, 64 bytes:  "RTPRINTS" · version u32 · node u32 · seq u64 · rows u64 · checksum of the rows u64 ·
+//!                    zero 16 bytes · checksum of the header so far u64        (SipHash-1-3, zero key)
+//! row, 41 bytes:     scope 16 · kind 1 · hash 8 · click id 16
+//! ```
+//!
+//! Opening checks the header and the length. The checksum of the rows is checked only by [`verify`], in the
+//! background: a look-up may not read a whole file. A wrong row is therefore possible and harmless: it names a
+//! click, and the caller compares the click itself. The file can always be made again from its slice.
+
+use std::fs::File;
+use std::hash::Hasher;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use roundtrip_domain::click_id::ClickId;
+use roundtrip_domain::device::Print;
+use siphasher::sip::SipHasher13;
+
+use super::durable;
+use super::slice::Name;
+
+const MAGIC: &[u8; 8] = b"RTPRINTS";
+const VERSION: u32 = 1;
+const HEADER: usize = 64;
+const KEY: usize = 25;
+const ROW: usize = KEY + 16;
+
+/// Writes the file under a temporary name, syncs it, renames it, syncs the directory. `rows` are sorted.
+pub(super) fn write(path: &Path, name: &Name, rows: &[(u128, u8, u64, ClickId)]) -> io::Result<()> {
+    let tmp = path.with_extension("prints.tmp");
+    let mut hasher = SipHasher13::new();
+    let mut out = BufWriter::with_capacity(1 << 18, File::create(&tmp)?);
+    out.write_all(&[0; HEADER])?;
+    for (scope, kind, hash, id) in rows {
+        let mut row = [0; ROW];
+        row[..KEY].copy_from_slice(&key(*scope, *kind, *hash));
+        row[KEY..].copy_from_slice(&id.bytes());
+        hasher.write(&row);
+        out.write_all(&row)?;
+    }
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.write_all_at(&header(name, rows.len() as u64, hasher.finish()), 0)?;
+    file.sync_all()?;
+    drop(file);
+    durable::rename(&tmp, path)
+}
+
+fn header(name: &Name, rows: u64, checksum: u64) -> [u8; HEADER] {
+    let mut out = [0; HEADER];
+    out[..8].copy_from_slice(MAGIC);
+    out[8..12].copy_from_slice(&VERSION.to_be_bytes());
+    out[12..16].copy_from_slice(&u32::from(name.node).to_be_bytes());
+    out[16..24].copy_from_slice(&name.seq.to_be_bytes());
+    out[24..32].copy_from_slice(&rows.to_be_bytes());
+    out[32..40].copy_from_slice(&checksum.to_be_bytes());
+    let mut hasher = SipHasher13::new();
+    hasher.write(&out[..56]);
+    out[56..].copy_from_slice(&hasher.finish().to_be_bytes());
+    out
+}
+
+fn key(scope: u128, kind: u8, hash: u64) -> [u8; KEY] {
+    let mut out = [0; KEY];
+    out[..16].copy_from_slice(&scope.to_be_bytes());
+    out[16] = kind;
+    out[17..].copy_from_slice(&hash.to_be_bytes());
+    out
+}
+
+/// A side file whose header and length are right.
+pub(super) struct SideFile {
+    file: File,
+    rows: u64,
+    checksum: u64,
+}
+
+impl SideFile {
+    /// Opens it. Anything but a good header with the right length is `InvalidData`.
+    pub(super) fn open(path: &Path, name: &Name) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        let bad = |what: &'static str| io::Error::new(io::ErrorKind::InvalidData, what);
+        if len < HEADER as u64 {
+            return Err(bad("shorter than its header"));
+        }
+        let mut head = [0; HEADER];
+        file.read_exact_at(&mut head, 0)?;
+        let word = |at: usize| head[at..at + 8].iter().fold(0_u64, |n, b| n << 8 | u64::from(*b));
+        let (rows, checksum) = (word(24), word(32));
+        if head != header(name, rows, checksum) {
+            return Err(bad("bad header"));
+        }
+        if rows.checked_mul(ROW as u64).and_then(|n| n.checked_add(HEADER as u64)) != Some(len) {
+            return Err(bad("length and header disagree"));
+        }
+        Ok(Self { file, rows, checksum })
+    }
+
+    /// Ids of the clicks with this print, newest first, at most `limit`.
+    pub(super) fn find(&self, print: &Print, limit: usize) -> io::Result<Vec<ClickId>> {
+        let wanted = key(print.scope, print.kind as u8, print.hash);
+        let first = self.partition(|row| *row < wanted)?;
+        let end = self.partition(|row| *row <= wanted)?;
+        let first = first.max(end.saturating_sub(limit as u64));
+        let mut bytes = vec![0; (end - first) as usize * ROW];
+        self.file.read_exact_at(&mut bytes, HEADER as u64 + first * ROW as u64)?;
+        Ok(bytes.chunks_exact(ROW).rev().filter_map(|row| ClickId::from_slice(&row[KEY..])).collect())
+    }
+
+    /// The first row for which `before` is false.
+    fn partition(&self, before: impl Fn(&[u8; KEY]) -> bool) -> io::Result<u64> {
+        let (mut low, mut high) = (0, self.rows);
+        let mut found = [0; KEY];
+        while low < high {
+            let middle = low + (high - low) / 2;
+            self.file.read_exact_at(&mut found, HEADER as u64 + middle * ROW as u64)?;
+            if before(&found) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+}
+
+/// Reads the whole file and compares the checksum of its rows.
+pub(super) fn verify(path: &Path, name: &Name) -> io::Result<bool> {
+    let side = SideFile::open(path, name)?;
+    let mut hasher = SipHasher13::new();
+    let mut file = side.file;
+    let mut buffer = vec![0; 1 << 18];
+    let mut skip = HEADER;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish() == side.checksum),
+            n => {
+                let from = skip.min(n);
+                skip -= from;
+                hasher.write(&buffer[from..n]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roundtrip_domain::device::PrintKind;
+
+    #[test]
+    fn finds_what_was_written_and_refuses_what_was_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.prints");
+        let name = Name { node: 1, began_ms: 2, seq: 3 };
+        let mut rows: Vec<_> = (0..1_000_u64)
+            .map(|i| (u128::from(i % 3), 1, i / 5, ClickId::from_bits(u128::from(i))))
+            .collect();
+        rows.sort_unstable();
+        write(&path, &name, &rows).unwrap();
+        let side = SideFile::open(&path, &name).unwrap();
+        for (scope, _, hash, _) in &rows {
+            let print = Print { scope: *scope, kind: PrintKind::Gaid, hash: *hash };
+            let mut want: Vec<_> =
+                rows.iter().filter(|r| (r.0, r.2) == (*scope, *hash)).map(|r| r.3).collect();
+            want.reverse();
+            assert_eq!(side.find(&print, 10).unwrap(), want);
+            assert_eq!(side.find(&print, 1).unwrap(), want[..1]);
+        }
+        let none = Print { scope: 1, kind: PrintKind::Idfa, hash: 0 };
+        assert!(side.find(&none, 10).unwrap().is_empty());
+        assert!(verify(&path, &name).unwrap());
+
+        let good = std::fs::read(&path).unwrap();
+        assert!(SideFile::open(&path, &Name { seq: 4, ..name }).is_err(), "another slice's");
+        for at in [0, 30, 60] {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(SideFile::open(&path, &name).is_err(), "byte {at}");
+        }
+        std::fs::write(&path, &good[..good.len() - 1]).unwrap();
+        assert!(SideFile::open(&path, &name).is_err(), "cut");
+        let mut bad = good.clone();
+        bad[HEADER + 500] ^= 1;
+        std::fs::write(&path, &bad).unwrap();
+        assert!(!verify(&path, &name).unwrap(), "a changed row");
+    }
+}

@@ -1,0 +1,82 @@
+//! What the log counts.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::Durability;
+use super::append::Why;
+
+/// Counts since the log was opened, and what it holds now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// Clicks that were committed.
+    pub appended: u64,
+    /// Of these, clicks whose caller had already left with [`Why::Timeout`].
+    pub appended_late: u64,
+    /// Answers that said "unstored", by reason, in the order of [`Why::ALL`].
+    pub unstored: [(Why, u64); Why::ALL.len()],
+    /// Commits that succeeded; `appended / commits` is the size of a group.
+    pub commits: u64,
+    /// Rows of the largest commit.
+    pub rows_per_commit_max: u64,
+    /// Clicks that wait for the writer now.
+    pub queue_depth: usize,
+    /// Times the writer panicked and went on.
+    pub panics: u64,
+    /// Whether appends are taken at all.
+    pub open: bool,
+    /// Slices that are written now: 0 or 1.
+    pub slices_active: usize,
+    /// Slices that are being closed.
+    pub slices_closing: usize,
+    /// Closed slices.
+    pub slices_closed: usize,
+    /// Slices that the manifest lists and the disk does not have.
+    pub slices_missing: usize,
+    /// Files that were set aside since the log was opened, by the opening too.
+    pub damaged: usize,
+    /// Bytes of the closed slices.
+    pub bytes_closed: u64,
+    /// Bytes of the active slice on the disk, its write-ahead log included, as of its last commit.
+    pub bytes_active: u64,
+    /// Whether a stored click survives power loss.
+    pub durability: Durability,
+}
+
+impl Stats {
+    /// Answers that said "unstored", for any reason.
+    pub fn unstored_total(&self) -> u64 {
+        self.unstored.iter().map(|(_, n)| n).sum()
+    }
+
+    /// Answers that said "unstored" for this reason.
+    pub fn unstored_for(&self, why: Why) -> u64 {
+        self.unstored.iter().find(|(w, _)| *w == why).map_or(0, |(_, n)| *n)
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) appended: AtomicU64,
+    pub(super) appended_late: AtomicU64,
+    unstored: [AtomicU64; Why::ALL.len()],
+    pub(super) commits: AtomicU64,
+    pub(super) rows_per_commit_max: AtomicU64,
+    pub(super) panics: AtomicU64,
+    pub(super) bytes_active: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn unstored(&self, why: Why) {
+        if let Some((_, counter)) = Why::ALL.iter().zip(&self.unstored).find(|(w, _)| **w == why) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn unstored_all(&self) -> [(Why, u64); Why::ALL.len()] {
+        let mut out = Why::ALL.map(|why| (why, 0));
+        for (slot, counter) in out.iter_mut().zip(&self.unstored) {
+            slot.1 = counter.load(Relaxed);
+        }
+        out
+    }
+}

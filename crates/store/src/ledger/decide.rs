@@ -1,0 +1,812 @@
+//! From undecided events to decisions, conversions and deliveries: one transaction or nothing.
+//!
+//! The cast: [`Ledger::undecided`] lists events with what could be evidence; the engine asks the click log
+//! what that evidence leads to; [`Ledger::decision_commit`] runs the pure decision inside the writer's
+//! transaction, where the state that it depends on (installation, claims, what was told) cannot move.
+//!
+//! Whatever arrives later and could change an earlier decision puts that event back on the list (`todo`).
+//! Deciding is idempotent: the same credit appends no revision, and nothing is told twice. That, and not
+//! the order of the list, is what makes the order of arrival not matter.
+
+use roundtrip_ambient::Entropy;
+use roundtrip_domain::attribution::{self, Basis, Credit, Decision, Lead, MatchType, Question, Winner};
+use roundtrip_domain::click_id::ClickId;
+use roundtrip_domain::event::{ConversionKind, Environment, Event};
+use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::postback::{self, Considered, Context, Suppressed};
+use roundtrip_domain::settings::{App, Catalog, Rule, Settings};
+use roundtrip_domain::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::event::{self, TIE_INSTALL};
+use super::rollup::{Metric, Rollups};
+use super::statements::sql;
+use super::{Ledger, id_from, key16, rows};
+use crate::Error;
+
+/// The partner bytes of rows that have none.
+pub(super) const NOBODY: [u8; 16] = [0; 16];
+
+/// An event to decide, with the events whose evidence counts for it.
+#[derive(Debug, Clone)]
+pub struct Undecided {
+    /// The event.
+    pub event: Event,
+    /// The births of its installation, itself included; empty for other events.
+    pub births: Vec<Event>,
+}
+
+impl Undecided {
+    /// The events whose evidence counts: the births of the installation, or the event itself.
+    pub fn evidence(&self) -> &[Event] {
+        if self.births.is_empty() { std::slice::from_ref(&self.event) } else { &self.births }
+    }
+}
+
+/// An event with what its evidence led to.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// As listed.
+    pub undecided: Undecided,
+    /// What the click log answered.
+    pub leads: Vec<Lead>,
+}
+
+/// A delivery that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Due {
+    /// Owner.
+    pub workspace: WorkspaceNo,
+    /// With the partner, the endpoint.
+    pub rule: Id<kind::Rule>,
+    /// With the rule, the endpoint.
+    pub partner: Id<kind::Partner>,
+    /// When.
+    pub due: Timestamp,
+    /// What.
+    pub delivery: Id<kind::Delivery>,
+    /// Sends so far.
+    pub sends: u32,
+}
+
+/// What a commit of decisions did.
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    /// Revisions appended.
+    pub decided: u32,
+    /// Events whose decision stands.
+    pub unchanged: u32,
+    /// Deliveries planned.
+    pub planned: Vec<Due>,
+}
+
+impl Ledger {
+    /// The oldest undecided events.
+    pub async fn undecided(&self, limit: u32) -> Result<Vec<Undecided>, Error> {
+        let catalog = self.catalog();
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(sql("todo_list"))?;
+            let mut rows = statement.query([limit])?;
+            let mut list = Vec::new();
+            while let Some(row) = rows.next()? {
+                let event = event::read_row(row)?;
+                let births = if births_count(&catalog, &event) { births(conn, &event)? } else { Vec::new() };
+                list.push(Undecided { event, births });
+            }
+            Ok(list)
+        })
+        .await
+    }
+
+    /// How many events wait for a decision, counted up to 100,000.
+    pub async fn undecided_count(&self) -> Result<u64, Error> {
+        self.read(|conn| Ok(conn.prepare_cached(sql("todo_count"))?.query_row([], |row| row.get(0))?)).await
+    }
+
+    /// Decides and stores a batch. If one event cannot be decided, the others are, one by one.
+    pub async fn decision_commit(&self, batch: Vec<Prepared>, at: Timestamp) -> Result<Committed, Error> {
+        let done = self.decision_commit_all(batch, at).await?;
+        self.inner.handoff.due(&done.planned);
+        Ok(done)
+    }
+
+    async fn decision_commit_all(&self, batch: Vec<Prepared>, at: Timestamp) -> Result<Committed, Error> {
+        let catalog = self.catalog();
+        let entropy = self.inner.entropy.clone();
+        let together = (batch.clone(), catalog.clone(), entropy.clone());
+        let result = self
+            .write(move |conn| {
+                let (batch, catalog, entropy) = &together;
+                commit(conn, batch, catalog, entropy, at)
+            })
+            .await;
+        match result {
+            Err(error @ (Error::Refused(_) | Error::Corrupt { .. })) if batch.len() > 1 => {
+                tracing::warn!(error = %error, "a batch of decisions failed; its events are decided one by one");
+                let mut all = Committed::default();
+                for one in batch {
+                    let (catalog, entropy, id) = (catalog.clone(), entropy.clone(), one.undecided.event.id);
+                    let one = [one];
+                    match self.write(move |conn| commit(conn, &one, &catalog, &entropy, at)).await {
+                        Ok(done) => {
+                            all.decided += done.decided;
+                            all.unchanged += done.unchanged;
+                            all.planned.extend(done.planned);
+                        }
+                        Err(error) if error.is_retryable() => return Err(error),
+                        Err(error) => {
+                            tracing::error!(event.id = %id, error = %error, "an event cannot be decided; it stays undecided");
+                        }
+                    }
+                }
+                Ok(all)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Whether the event is a birth of an installation: by its name, on a mobile app.
+fn births_count(catalog: &Catalog, event: &Event) -> bool {
+    event.names_install()
+        && catalog
+            .workspace(event.workspace)
+            .and_then(|s| s.apps.get(&event.app))
+            .is_some_and(|app| app.platform.is_mobile())
+}
+
+fn births(conn: &Connection, event: &Event) -> Result<Vec<Event>, Error> {
+    let Some(key) = event::install_key(event) else { return Ok(Vec::new()) };
+    let mut statement = conn.prepare_cached(sql("births_list"))?;
+    let mut rows = statement.query((event.workspace.0, event.app.bytes().as_slice(), key.as_slice()))?;
+    let mut births = Vec::new();
+    while let Some(row) = rows.next()? {
+        births.push(event::read_row(row)?);
+    }
+    if !births.iter().any(|b| b.id == event.id) {
+        births.push(event.clone());
+    }
+    Ok(births)
+}
+
+fn commit(
+    conn: &Connection,
+    batch: &[Prepared],
+    catalog: &Catalog,
+    entropy: &Entropy,
+    at: Timestamp,
+) -> Result<Committed, Error> {
+    let mut done = Committed::default();
+    let mut rollups = Rollups::default();
+    for prepared in batch {
+        let event = &prepared.undecided.event;
+        let scope = catalog.workspace(event.workspace).and_then(|s| Some((s, s.apps.get(&event.app)?)));
+        let ws = event.workspace.0;
+        conn.prepare_cached(sql("todo_delete"))?.execute((ws, event.id.bytes().as_slice()))?;
+        let Some((settings, app)) = scope else {
+            tracing::error!(event.id = %event.id, "the event's app was deleted; the event is kept undecided");
+            continue;
+        };
+        let mut step = Step { conn, prepared, settings, app, entropy, at, rollups: &mut rollups };
+        match step.decide()? {
+            Some(planned) => {
+                done.decided += 1;
+                done.planned.extend(planned);
+            }
+            None => done.unchanged += 1,
+        }
+    }
+    rollups.flush(conn)?;
+    Ok(done)
+}
+
+/// The latest decision of an event, as far as deciding again needs it.
+struct Previous {
+    revision: u32,
+    kind: Option<ConversionKind>,
+    credit: Credit,
+}
+
+/// An installation's row.
+struct Install {
+    event: Id<kind::Event>,
+    installed_at: Timestamp,
+    key: [u8; 16],
+}
+
+/// Deciding one event inside the transaction.
+struct Step<'a> {
+    conn: &'a Connection,
+    prepared: &'a Prepared,
+    settings: &'a Settings,
+    app: &'a App,
+    entropy: &'a Entropy,
+    at: Timestamp,
+    rollups: &'a mut Rollups,
+}
+
+impl Step<'_> {
+    fn event(&self) -> &Event {
+        &self.prepared.undecided.event
+    }
+
+    fn ws(&self) -> u32 {
+        self.event().workspace.0
+    }
+
+    /// Decides, and stores what changed. `None` when the decision stands.
+    fn decide(&mut self) -> Result<Option<Vec<Due>>, Error> {
+        let event = self.event().clone();
+        let previous = previous(self.conn, self.ws(), event.id)?;
+        let births = self.app.platform.is_mobile() && event.names_install();
+        let key = if self.app.platform.is_mobile() { event::install_key(&event) } else { None };
+        let install = match key {
+            Some(key) => self.install(&key)?,
+            None => None,
+        };
+        let is_install = births && install.as_ref().is_none_or(|i| i.event == event.id);
+        let tied = if is_install { None } else { self.tied(&event, install)? };
+        let reference_at = if is_install {
+            self.prepared.undecided.evidence().iter().map(Event::reference_at).min()
+        } else {
+            None
+        }
+        .unwrap_or_else(|| event.reference_at());
+
+        let mut taken = Vec::new();
+        let credit_of_install;
+        let basis = if let Some((install, tie)) = &tied {
+            let Some(known) = previous_credit(self.conn, self.ws(), install.event)? else {
+                return Err(Error::Corrupt {
+                    table: "install",
+                    column: "event",
+                    row: install.event.to_string(),
+                    what: "an installation without a decision".into(),
+                });
+            };
+            credit_of_install = known;
+            Basis::Install { event: install.event, credit: &credit_of_install, tie }
+        } else if !is_install && self.waits(&event) {
+            Basis::InstallUnknown
+        } else {
+            if is_install {
+                taken = self.taken(&event, reference_at, &key.unwrap_or_default())?;
+            }
+            Basis::Own { leads: &self.prepared.leads, taken: &taken }
+        };
+
+        let kind = match &previous {
+            Some(previous) => previous.kind.clone(),
+            None if is_install => Some(ConversionKind::Install),
+            None if births => None,
+            None => Some(self.conversion_kind(&event)),
+        };
+        let question = Question { event: &event, kind, reference_at, basis };
+        let decision = attribution::decide(&question, self.app, self.settings);
+
+        if let Some((install, _)) = &tied {
+            self.conn.prepare_cached(sql("follower_put"))?.execute((
+                self.ws(),
+                install.event.bytes().as_slice(),
+                event.id.bytes().as_slice(),
+            ))?;
+            if births && previous.is_none() {
+                // A second birth may carry better evidence for the first one.
+                self.again(install.event)?;
+            }
+        }
+        if is_install {
+            self.claim(&decision, reference_at, &key.unwrap_or_default())?;
+        }
+        let was_born = match (is_install, key) {
+            (true, Some(key)) => self.bear(&event, &key, reference_at)?,
+            _ => false,
+        };
+        self.identify(&event, key)?;
+
+        if previous.as_ref().is_some_and(|p| p.credit.same(&decision.credit)) {
+            return Ok(None);
+        }
+        let revision = previous.as_ref().map_or(1, |p| p.revision + 1);
+        self.store(&decision, revision)?;
+        if revision == 1 {
+            self.convert(&event, &decision)?;
+        }
+        self.count(&event, &decision, previous.as_ref());
+        if is_install && (was_born || previous.is_some()) {
+            self.conn
+                .prepare_cached(sql("todo_by_follower"))?
+                .execute((self.ws(), event.id.bytes().as_slice()))?;
+        }
+        let born = if is_install {
+            Some((event.id, reference_at))
+        } else {
+            tied.as_ref().map(|(install, _)| (install.event, install.installed_at))
+        };
+        self.tell(&event, &decision, revision, born).map(Some)
+    }
+
+    fn conversion_kind(&self, event: &Event) -> ConversionKind {
+        let name = event.postback.as_ref().and_then(|p| p.goal.as_deref()).unwrap_or(&event.name);
+        match name {
+            "install" if event.postback.is_some() => ConversionKind::Install,
+            name => self.app.kind_of(name),
+        }
+    }
+
+    fn install(&self, key: &[u8; 16]) -> Result<Option<Install>, Error> {
+        let row: Option<(Vec<u8>, i64)> = self
+            .conn
+            .prepare_cached(sql("install_get"))?
+            .query_row((self.ws(), self.app.id.bytes().as_slice(), key.as_slice()), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        row.map(|(id, at)| {
+            Ok(Install {
+                event: id_from(&id, "install", "event")?,
+                installed_at: Timestamp::from_ms(at),
+                key: *key,
+            })
+        })
+        .transpose()
+    }
+
+    /// The installation that an event belongs to: by its own key, else by customer, else by device. Of
+    /// several the latest one before the event, else the earliest.
+    fn tied(&self, event: &Event, own: Option<Install>) -> Result<Option<(Install, &'static str)>, Error> {
+        if !self.app.platform.is_mobile() {
+            return Ok(None);
+        }
+        if let Some(install) = own {
+            return Ok(Some((install, "tie_install_id")));
+        }
+        for (kind, key) in event::ties(event).into_iter().filter(|(kind, _)| *kind != TIE_INSTALL) {
+            let mut statement = self.conn.prepare_cached(sql("identity_installs"))?;
+            let app = self.app.id.bytes();
+            let mut rows = statement.query((self.ws(), app.as_slice(), kind, key.as_slice()))?;
+            let mut found: Option<Install> = None;
+            while let Some(row) = rows.next()? {
+                let installed_at = Timestamp::from_ms(row.get(1)?);
+                if found.is_none() || installed_at <= event.reference_at() {
+                    let (id, key): (Vec<u8>, [u8; 16]) = (row.get(0)?, row.get(2)?);
+                    found = Some(Install { event: id_from(&id, "install", "event")?, installed_at, key });
+                }
+            }
+            if let Some(install) = found {
+                let tie = if kind == event::TIE_CUSTOMER { "tie_customer_id" } else { "tie_device_id" };
+                return Ok(Some((install, tie)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an event that found no installation waits for one.
+    fn waits(&self, event: &Event) -> bool {
+        self.app.platform.is_mobile() && !event::ties(event).is_empty()
+    }
+
+    /// Which of the leads' clicks an installation with precedence holds: the earlier one, then the lower
+    /// key. Content decides, not the order of arrival.
+    fn taken(&self, event: &Event, reference_at: Timestamp, key: &[u8; 16]) -> Result<Vec<ClickId>, Error> {
+        let mut taken = Vec::new();
+        let mut statement = self.conn.prepare_cached(sql("claim_taken"))?;
+        for lead in &self.prepared.leads {
+            let Lead::Touch { touch, .. } = lead else { continue };
+            let held = statement.exists((
+                self.ws(),
+                self.app.id.bytes().as_slice(),
+                touch.id.bytes().as_slice(),
+                event.id.bytes().as_slice(),
+                reference_at.ms(),
+                key.as_slice(),
+            ))?;
+            if held {
+                taken.push(touch.id);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Stores which clicks the installation competes for, and has the others that compete decided again
+    /// where that changed.
+    fn claim(&self, decision: &Decision, reference_at: Timestamp, key: &[u8; 16]) -> Result<(), Error> {
+        let (ws, app, event) = (self.ws(), self.app.id.bytes(), decision.event.bytes());
+        let mut before: Vec<ClickId> = Vec::new();
+        {
+            let mut statement = self.conn.prepare_cached(sql("claim_list"))?;
+            let mut rows = statement.query((ws, event.as_slice()))?;
+            while let Some(row) = rows.next()? {
+                let bytes: Vec<u8> = row.get(0)?;
+                before.extend(ClickId::from_slice(&bytes));
+            }
+        }
+        let now = attribution::claims(decision);
+        let changed = before.iter().filter(|c| !now.contains(c)).chain(now.iter().filter(|c| !before.contains(c)));
+        for click in changed {
+            self.conn.prepare_cached(sql("todo_by_claim"))?.execute((
+                ws,
+                app.as_slice(),
+                click.bytes().as_slice(),
+                event.as_slice(),
+            ))?;
+        }
+        for click in before.iter().filter(|c| !now.contains(c)) {
+            self.conn.prepare_cached(sql("claim_delete"))?.execute((
+                ws,
+                app.as_slice(),
+                click.bytes().as_slice(),
+                event.as_slice(),
+            ))?;
+        }
+        for click in &now {
+            self.conn.prepare_cached(sql("claim_put"))?.execute((
+                ws,
+                app.as_slice(),
+                click.bytes().as_slice(),
+                event.as_slice(),
+                reference_at.ms(),
+                key.as_slice(),
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn again(&self, event: Id<kind::Event>) -> Result<(), Error> {
+        self.conn.prepare_cached(sql("todo_insert"))?.execute((self.ws(), event.bytes().as_slice()))?;
+        Ok(())
+    }
+
+    /// Stores the installation; the events that waited for it are decided again. Says whether it is new.
+    fn bear(&self, event: &Event, key: &[u8; 16], at: Timestamp) -> Result<bool, Error> {
+        let app = self.app.id.bytes();
+        let known = self.install(key)?;
+        if known.as_ref().is_some_and(|i| i.installed_at == at) {
+            return Ok(false);
+        }
+        self.conn.prepare_cached(sql("install_put"))?.execute((
+            self.ws(),
+            app.as_slice(),
+            key.as_slice(),
+            event.id.bytes().as_slice(),
+            at.ms(),
+        ))?;
+        self.wake(TIE_INSTALL, key, event.id)?;
+        Ok(known.is_none())
+    }
+
+    /// Has the events with that key decided again, all but one.
+    fn wake(&self, kind: u8, key: &[u8; 16], but: Id<kind::Event>) -> Result<(), Error> {
+        self.conn.prepare_cached(sql("todo_by_tie"))?.execute((
+            self.ws(),
+            self.app.id.bytes().as_slice(),
+            kind,
+            key.as_slice(),
+            but.bytes().as_slice(),
+        ))?;
+        Ok(())
+    }
+
+    /// Stores which customer and devices were seen with the installation.
+    fn identify(&self, event: &Event, key: Option<[u8; 16]>) -> Result<(), Error> {
+        let Some(install) = key else { return Ok(()) };
+        for (kind, key) in event::identities(event) {
+            let new = self.conn.prepare_cached(sql("identity_put"))?.execute((
+                self.ws(),
+                self.app.id.bytes().as_slice(),
+                kind,
+                key.as_slice(),
+                install.as_slice(),
+            ))?;
+            if new > 0 {
+                self.wake(kind, &key, event.id)?;
+            }
+        }
+        // An installation that is born after its identities were seen wakes them too.
+        if event.names_install() {
+            for (kind, key) in event::identities(event) {
+                self.wake(kind, &key, event.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&self, decision: &Decision, revision: u32) -> Result<(), Error> {
+        let winner = decision.credit.winner();
+        let click = winner.map(|w| &w.touch.click);
+        let inherited = winner.filter(|_| decision.because.follows.is_some()).map(|w| &w.touch);
+        self.conn.prepare_cached(sql("decision_insert"))?.execute(rusqlite::params![
+            self.ws(),
+            decision.event.bytes().as_slice(),
+            revision,
+            self.at.ms(),
+            decision.settings_version,
+            decision.kind.as_ref().map(ConversionKind::name),
+            decision.credit.name(),
+            click.map(|c| c.partner.bytes().to_vec()),
+            click.map(|c| c.campaign.bytes().to_vec()),
+            click.map(|c| c.link.bytes().to_vec()),
+            winner.map(|w| w.touch.id.bytes().to_vec()),
+            winner.map(|w| w.match_type as u8),
+            rows::because_write(&decision.because, inherited),
+        ])?;
+        Ok(())
+    }
+
+    fn convert(&self, event: &Event, decision: &Decision) -> Result<(), Error> {
+        let Some(kind) = &decision.kind else { return Ok(()) };
+        let pending = event.postback.as_ref().is_some_and(|p| p.pending);
+        self.conn.prepare_cached(sql("conversion_insert"))?.execute(rusqlite::params![
+            self.ws(),
+            event.id.bytes().as_slice(),
+            event.app.bytes().as_slice(),
+            kind.name(),
+            &event.name,
+            if pending { "pending" } else { "approved" },
+            if event.environment == Environment::Sandbox { "sandbox" } else { "production" },
+            event.received_at.ms(),
+            event.occurred_at.ms(),
+            event.revenue.as_ref().map(|r| r.amount.micros),
+            event.revenue.as_ref().and_then(|r| r.currency).map(|c| c.to_string()),
+            event.revenue.as_ref().is_none_or(|r| r.verified),
+        ])?;
+        Ok(())
+    }
+
+    /// Counts the conversion for who has the credit now, and takes it from who had it.
+    fn count(&mut self, event: &Event, decision: &Decision, previous: Option<&Previous>) {
+        let Some(kind) = decision.kind.as_ref().filter(|_| event.environment == Environment::Production) else {
+            return;
+        };
+        let micros = event.revenue.as_ref().map_or(0, |r| r.amount.micros);
+        let currency = event.revenue.as_ref().and_then(|r| r.currency).map(|c| c.to_string()).unwrap_or_default();
+        let mut add = |credit: &Credit, sign: i64| {
+            let click = credit.winner().map(|w| &w.touch.click);
+            self.rollups.add(event, click, Metric::Conversion, kind.name(), &currency, sign, sign * micros);
+        };
+        if let Some(previous) = previous {
+            add(&previous.credit, -1);
+        }
+        add(&decision.credit, 1);
+    }
+
+    /// Considers every rule, stores what became of each, and plans what is to be told.
+    fn tell(
+        &mut self,
+        event: &Event,
+        decision: &Decision,
+        revision: u32,
+        born: Option<(Id<kind::Event>, Timestamp)>,
+    ) -> Result<Vec<Due>, Error> {
+        let Some(kind) = &decision.kind else { return Ok(Vec::new()) };
+        let winner = decision.credit.winner();
+        let is_install = born.is_some_and(|(id, _)| id == event.id);
+        let subject = subject(event, born.map(|(id, _)| id), winner);
+        let conn = self.conn;
+        let ws = self.ws();
+        // One click earns one install per app, as far as a partner is told too.
+        let click_subject = winner
+            .filter(|_| *kind == ConversionKind::Install)
+            .map(|w| key16("click", &w.touch.id.bytes()));
+        let seen = |rule: Id<kind::Rule>, partner: &[u8; 16], subject: &[u8; 16]| -> Result<bool, Error> {
+            Ok(conn.prepare_cached(sql("first_told_get"))?.exists((
+                ws,
+                rule.bytes().as_slice(),
+                partner.as_slice(),
+                subject.as_slice(),
+                event.id.bytes().as_slice(),
+            ))?)
+        };
+        let failure = std::cell::RefCell::new(None);
+        let told_before = |rule: &Rule, partner: Option<Id<kind::Partner>>| {
+            let partner = partner.map_or(NOBODY, Id::bytes);
+            seen(rule.id, &partner, &subject).unwrap_or_else(|error| {
+                *failure.borrow_mut() = Some(error);
+                true
+            })
+        };
+        let install = match born {
+            Some((id, _)) if id != event.id => event::get(conn, ws, &id.bytes())?,
+            _ => None,
+        };
+        let context = Context {
+            install: install.as_ref(),
+            install_at: born.map(|(_, at)| at),
+            is_install,
+            told_before: &told_before,
+        };
+        let considered = postback::plan(event, decision, self.app, self.settings, context);
+        if let Some(error) = failure.into_inner() {
+            return Err(error);
+        }
+        let told = self.told(event, kind)?;
+        let mut planned = Vec::new();
+        for mut one in considered {
+            let partner = one.partner.map_or(NOBODY, Id::bytes);
+            if told.contains(&(one.rule, partner)) {
+                continue;
+            }
+            if let (Ok(_), Some(click)) = (&one.outcome, &click_subject)
+                && seen(one.rule, &partner, click)?
+            {
+                one.outcome = Err(Suppressed::NotFirst);
+            }
+            let delivery = self.plan_one(event, kind, revision, &one, &subject, click_subject.as_ref())?;
+            planned.extend(delivery);
+        }
+        Ok(planned)
+    }
+
+    /// The rules that told already, each with whom. Suppressed ones are taken back: they are judged anew.
+    fn told(&mut self, event: &Event, kind: &ConversionKind) -> Result<Vec<(Id<kind::Rule>, [u8; 16])>, Error> {
+        let (conn, ws, id) = (self.conn, self.ws(), event.id.bytes());
+        let mut told = Vec::new();
+        let mut statement = conn.prepare_cached(sql("told_list"))?;
+        let mut rows = statement.query((ws, id.as_slice()))?;
+        let mut any = false;
+        while let Some(row) = rows.next()? {
+            any = true;
+            let (rule, partner, reason): (Vec<u8>, [u8; 16], u8) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            match Suppressed::from_number(reason) {
+                None => told.push((id_from(&rule, "told", "rule")?, partner)),
+                Some(reason) => self.rollups.consider(event, &partner, Some(reason), kind.name(), -1),
+            }
+        }
+        if any {
+            conn.prepare_cached(sql("told_clear"))?.execute((ws, id.as_slice()))?;
+        }
+        Ok(told)
+    }
+
+    fn plan_one(
+        &mut self,
+        event: &Event,
+        kind: &ConversionKind,
+        revision: u32,
+        one: &Considered,
+        subject: &[u8; 16],
+        click: Option<&[u8; 16]>,
+    ) -> Result<Option<Due>, Error> {
+        let (conn, ws, id) = (self.conn, self.ws(), event.id.bytes());
+        let partner = one.partner.map_or(NOBODY, Id::bytes);
+        let rule = one.rule.bytes();
+        let mut due = None;
+        if let (Ok(values), Some(to)) = (&one.outcome, one.partner) {
+            let delivery: Id<kind::Delivery> = self.entropy.id(self.at);
+            conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
+                ws,
+                delivery.bytes().as_slice(),
+                id.as_slice(),
+                revision,
+                rule.as_slice(),
+                one.rule_version,
+                partner.as_slice(),
+                kind.name(),
+                self.at.ms(),
+                None::<Vec<u8>>,
+                rows::values_write(values),
+            ])?;
+            let item =
+                Due { workspace: event.workspace, rule: one.rule, partner: to, due: self.at, delivery, sends: 0 };
+            super::delivery::enqueue(conn, &item, "planned")?;
+            for subject in [Some(subject), click].into_iter().flatten() {
+                conn.prepare_cached(sql("first_told_put"))?.execute((
+                    ws,
+                    rule.as_slice(),
+                    partner.as_slice(),
+                    subject.as_slice(),
+                    id.as_slice(),
+                ))?;
+            }
+            due = Some(item);
+        }
+        let reason = match &one.outcome {
+            Ok(_) if due.is_some() => None,
+            Ok(_) => Some(Suppressed::NobodyToTell),
+            Err(reason) => Some(*reason),
+        };
+        conn.prepare_cached(sql("told_put"))?.execute(rusqlite::params![
+            ws,
+            id.as_slice(),
+            rule.as_slice(),
+            partner.as_slice(),
+            one.rule_version,
+            revision,
+            reason.map_or(0, |r| r as u8),
+            due.map(|d| d.delivery.bytes().to_vec()),
+        ])?;
+        self.rollups.consider(event, &partner, reason, kind.name(), 1);
+        Ok(due)
+    }
+}
+
+/// Of whom "first" is counted: the installation, else the customer, else the click, else the event.
+fn subject(event: &Event, install: Option<Id<kind::Event>>, winner: Option<&Winner>) -> [u8; 16] {
+    if let Some(install) = install {
+        return key16("install", &install.bytes());
+    }
+    if let Some(customer) = &event.customer_id {
+        return key16("customer", customer.as_bytes());
+    }
+    match winner {
+        Some(winner) => key16("click", &winner.touch.id.bytes()),
+        None => key16("event", &event.id.bytes()),
+    }
+}
+
+fn previous(conn: &Connection, ws: u32, event: Id<kind::Event>) -> Result<Option<Previous>, Error> {
+    let row = conn
+        .prepare_cached(sql("decision_latest"))?
+        .query_row((ws, event.bytes().as_slice()), StoredDecision::from_row)
+        .optional()?;
+    row.map(|row| {
+        Ok(Previous { revision: row.revision, kind: row.kind(), credit: row.credit(event)?.0 })
+    })
+    .transpose()
+}
+
+fn previous_credit(conn: &Connection, ws: u32, event: Id<kind::Event>) -> Result<Option<Credit>, Error> {
+    Ok(previous(conn, ws, event)?.map(|p| p.credit))
+}
+
+/// A row of `decision_latest` or `decision_all`.
+pub(super) struct StoredDecision {
+    pub(super) revision: u32,
+    pub(super) at: i64,
+    pub(super) settings_version: u64,
+    kind: Option<String>,
+    credit: String,
+    match_type: Option<u8>,
+    click: Option<Vec<u8>>,
+    body: String,
+}
+
+impl StoredDecision {
+    pub(super) fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            revision: row.get(0)?,
+            at: row.get(1)?,
+            settings_version: row.get(2)?,
+            kind: row.get(3)?,
+            credit: row.get(4)?,
+            match_type: row.get(5)?,
+            click: row.get(6)?,
+            body: row.get(7)?,
+        })
+    }
+
+    pub(super) fn kind(&self) -> Option<ConversionKind> {
+        self.kind.as_deref().and_then(ConversionKind::parse)
+    }
+
+    /// The credit and its reasons.
+    pub(super) fn credit(&self, event: Id<kind::Event>) -> Result<(Credit, attribution::Because), Error> {
+        let row = format!("{event} revision {}", self.revision);
+        let (because, inherited) = rows::because_read(&row, &self.body)?;
+        let credit = match self.credit.as_str() {
+            "organic" => Credit::Organic,
+            "install_unknown" => Credit::InstallUnknown,
+            _ => {
+                let click = self.click.as_deref().and_then(ClickId::from_slice);
+                let touch = because
+                    .candidates
+                    .iter()
+                    .map(|c| &c.touch)
+                    .find(|t| Some(t.id) == click)
+                    .cloned()
+                    .or(inherited);
+                let match_type = self.match_type.and_then(MatchType::from_number);
+                let (Some(touch), Some(match_type)) = (touch, match_type) else {
+                    return Err(Error::Corrupt {
+                        table: "decision",
+                        column: "body",
+                        row,
+                        what: "an attributed decision without its touch".into(),
+                    });
+                };
+                Credit::Touch(Box::new(Winner { touch, match_type }))
+            }
+        };
+        Ok((credit, because))
+    }
+}

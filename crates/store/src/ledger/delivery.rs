@@ -1,0 +1,398 @@
+//! The queue of deliveries: what is due, what was sent, how it ended.
+//!
+//! `queue` holds unfinished work only. The process that owns the ledger keeps in memory what it is
+//! sending: no claim is written, so after a crash what was in flight is sent again (at least once, said
+//! out loud). Settling is idempotent: it hangs on the queue's row, which goes away with it.
+
+use roundtrip_domain::event::Environment;
+use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::postback::MacroValue;
+use roundtrip_domain::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::decide::Due;
+use super::rollup::{Metric, Rollups, of_partner};
+use super::statements::sql;
+use super::{Ledger, event, id_from, rows};
+use crate::Error;
+
+/// An endpoint with work: a rule and the partner that it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndpointHead {
+    /// Owner.
+    pub workspace: WorkspaceNo,
+    /// The rule.
+    pub rule: Id<kind::Rule>,
+    /// The partner.
+    pub partner: Id<kind::Partner>,
+    /// When its earliest delivery is due.
+    pub due: Timestamp,
+    /// How many wait.
+    pub waiting: u64,
+}
+
+/// A row of an endpoint's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueItem {
+    /// When it is due.
+    pub due: Timestamp,
+    /// What.
+    pub delivery: Id<kind::Delivery>,
+    /// Sends so far.
+    pub sends: u32,
+}
+
+/// What a send needs.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The event that is told: what `{event_id}` prints.
+    pub event: Id<kind::Event>,
+    /// The rule's version that planned it.
+    pub rule_version: u64,
+    /// The conversion kind.
+    pub kind: String,
+    /// When it was planned.
+    pub created_at: Timestamp,
+    /// The delivery that this one replays.
+    pub replay_of: Option<Id<kind::Delivery>>,
+    /// Macro values.
+    pub values: Vec<MacroValue>,
+}
+
+/// A send, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// 1 is the first.
+    pub n: u32,
+    /// When it began.
+    pub at: Timestamp,
+    /// `http_200`, `timeout`, ….
+    pub outcome: String,
+    /// HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// From the beginning to the last kept byte, in microseconds.
+    pub total_us: i64,
+    /// What followed, in words.
+    pub next: String,
+    /// The evidence: JSON, secrets masked.
+    pub body: String,
+}
+
+/// What follows a send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// The receiver has it.
+    Delivered,
+    /// It is sent again.
+    Again {
+        /// When.
+        due: Timestamp,
+        /// Why it was not delivered.
+        reason: String,
+    },
+    /// Given up.
+    Dead {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The end of one send.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// The queue's row.
+    pub item: Due,
+    /// The send; `None` when it could not even be made (its rule or event is gone).
+    pub attempt: Option<AttemptRow>,
+    /// What follows.
+    pub next: Settled,
+}
+
+pub(super) fn enqueue(conn: &Connection, item: &Due, reason: &str) -> Result<(), Error> {
+    conn.prepare_cached(sql("queue_insert"))?.execute((
+        item.workspace.0,
+        item.rule.bytes().as_slice(),
+        item.partner.bytes().as_slice(),
+        item.due.ms(),
+        item.delivery.bytes().as_slice(),
+        item.sends,
+        reason,
+    ))?;
+    Ok(())
+}
+
+/// The columns of a delivery's row that callers here need.
+struct Row {
+    event: Id<kind::Event>,
+    revision: u32,
+    rule: Id<kind::Rule>,
+    rule_version: u64,
+    partner: Id<kind::Partner>,
+    kind: String,
+    created_at: i64,
+    replay_of: Option<Vec<u8>>,
+    values: String,
+}
+
+fn row(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Row>, Error> {
+    let mut statement = conn.prepare_cached(sql("delivery_get"))?;
+    let mut rows = statement.query((ws, id.bytes().as_slice()))?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let (event, rule, partner): (Vec<u8>, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(2)?, row.get(4)?);
+    Ok(Some(Row {
+        event: id_from(&event, "delivery", "event")?,
+        revision: row.get(1)?,
+        rule: id_from(&rule, "delivery", "rule")?,
+        rule_version: row.get(3)?,
+        partner: id_from(&partner, "delivery", "partner")?,
+        kind: row.get(5)?,
+        created_at: row.get(6)?,
+        replay_of: row.get(7)?,
+        values: row.get(8)?,
+    }))
+}
+
+impl Ledger {
+    /// Every endpoint that has work, with when its first is due. One row per endpoint, not per delivery.
+    pub async fn queue_endpoints(&self) -> Result<Vec<EndpointHead>, Error> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(sql("queue_endpoints"))?;
+            let mut rows = statement.query([])?;
+            let mut heads = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (rule, partner): (Vec<u8>, Vec<u8>) = (row.get(1)?, row.get(2)?);
+                heads.push(EndpointHead {
+                    workspace: WorkspaceNo(row.get(0)?),
+                    rule: id_from(&rule, "queue", "rule")?,
+                    partner: id_from(&partner, "queue", "partner")?,
+                    due: Timestamp::from_ms(row.get(3)?),
+                    waiting: row.get(4)?,
+                });
+            }
+            Ok(heads)
+        })
+        .await
+    }
+
+    /// The first `limit` rows of an endpoint's queue, by when they are due.
+    pub async fn queue_window(
+        &self,
+        workspace: WorkspaceNo,
+        rule: Id<kind::Rule>,
+        partner: Id<kind::Partner>,
+        limit: u32,
+    ) -> Result<Vec<QueueItem>, Error> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(sql("queue_window"))?;
+            let (rule, partner) = (rule.bytes(), partner.bytes());
+            let mut rows = statement.query((workspace.0, rule.as_slice(), partner.as_slice(), limit))?;
+            let mut window = Vec::new();
+            while let Some(row) = rows.next()? {
+                let id: Vec<u8> = row.get(1)?;
+                window.push(QueueItem {
+                    due: Timestamp::from_ms(row.get(0)?),
+                    delivery: id_from(&id, "queue", "delivery")?,
+                    sends: row.get(2)?,
+                });
+            }
+            Ok(window)
+        })
+        .await
+    }
+
+    /// When the oldest waiting delivery is due, and how many wait in all.
+    pub async fn queue_oldest(&self) -> Result<(Option<Timestamp>, u64), Error> {
+        self.read(|conn| {
+            Ok(conn.prepare_cached(sql("queue_oldest"))?.query_row([], |row| {
+                Ok((row.get::<_, Option<i64>>(0)?.map(Timestamp::from_ms), row.get(1)?))
+            })?)
+        })
+        .await
+    }
+
+    /// What several sends need, in the same order.
+    pub async fn delivery_load_all(&self, items: Vec<Due>) -> Result<Vec<Option<Outgoing>>, Error> {
+        self.read(move |conn| items.iter().map(|item| load(conn, item.workspace.0, item.delivery)).collect()).await
+    }
+
+    /// Stores the ends of sends, all in one transaction. Applying one twice changes nothing.
+    pub async fn delivery_settle(&self, batch: Vec<Settlement>, at: Timestamp) -> Result<(), Error> {
+        self.write(move |conn| {
+            let mut rollups = Rollups::default();
+            for settlement in &batch {
+                settle(conn, settlement, at, &mut rollups)?;
+            }
+            rollups.flush(conn)
+        })
+        .await
+    }
+
+    /// Plans the same fact once more: same event id, same values, new delivery id. `None` when the
+    /// delivery is not kept any more.
+    pub async fn delivery_replay(
+        &self,
+        workspace: WorkspaceNo,
+        id: Id<kind::Delivery>,
+        at: Timestamp,
+    ) -> Result<Option<Due>, Error> {
+        let entropy = self.inner.entropy.clone();
+        let due = self.write(move |conn| {
+            let Some(row) = row(conn, workspace.0, id)? else { return Ok(None) };
+            let delivery: Id<kind::Delivery> = entropy.id(at);
+            conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
+                workspace.0,
+                delivery.bytes().as_slice(),
+                row.event.bytes().as_slice(),
+                row.revision,
+                row.rule.bytes().as_slice(),
+                row.rule_version,
+                row.partner.bytes().as_slice(),
+                row.kind,
+                at.ms(),
+                id.bytes().as_slice(),
+                row.values,
+            ])?;
+            let item = Due { workspace, rule: row.rule, partner: row.partner, due: at, delivery, sends: 0 };
+            enqueue(conn, &item, "replayed")?;
+            let mut rollups = Rollups::default();
+            count(conn, &item, Metric::Replayed, &row.kind, &mut rollups)?;
+            rollups.flush(conn)?;
+            Ok(Some(item))
+        })
+        .await?;
+        self.inner.handoff.due(due.as_slice());
+        Ok(due)
+    }
+
+    /// The event that a delivery tells.
+    pub async fn event_of_delivery(&self, workspace: WorkspaceNo, id: Id<kind::Delivery>) -> Result<Option<Id<kind::Event>>, Error> {
+        self.read(move |conn| Ok(row(conn, workspace.0, id)?.map(|row| row.event))).await
+    }
+}
+
+fn load(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Outgoing>, Error> {
+    let Some(row) = row(conn, ws, id)? else { return Ok(None) };
+    Ok(Some(Outgoing {
+        event: row.event,
+        rule_version: row.rule_version,
+        kind: row.kind,
+        created_at: Timestamp::from_ms(row.created_at),
+        replay_of: row.replay_of.as_deref().and_then(Id::from_slice),
+        values: rows::values_read(&id.to_string(), &row.values)?,
+    }))
+}
+
+fn settle(conn: &Connection, settlement: &Settlement, at: Timestamp, rollups: &mut Rollups) -> Result<(), Error> {
+    let item = &settlement.item;
+    let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
+    let removed = conn.prepare_cached(sql("queue_delete"))?.execute((
+        ws,
+        item.rule.bytes().as_slice(),
+        item.partner.bytes().as_slice(),
+        item.due.ms(),
+        delivery.as_slice(),
+    ))?;
+    if let Some(attempt) = &settlement.attempt {
+        conn.prepare_cached(sql("attempt_insert"))?.execute(rusqlite::params![
+            ws,
+            delivery.as_slice(),
+            attempt.n,
+            attempt.at.ms(),
+            attempt.outcome,
+            attempt.status,
+            attempt.total_us,
+            attempt.next,
+            attempt.body,
+        ])?;
+    }
+    if removed == 0 {
+        // Settled before: the row in the queue is what says that it is unfinished.
+        return Ok(());
+    }
+    let sends = item.sends + u32::from(settlement.attempt.is_some());
+    let (state, reason) = match &settlement.next {
+        Settled::Again { due, reason } => {
+            return enqueue(conn, &Due { due: *due, sends, ..*item }, reason);
+        }
+        Settled::Delivered => ("delivered", "accepted_by_receiver"),
+        Settled::Dead { reason } => ("dead", reason.as_str()),
+    };
+    conn.prepare_cached(sql("finish_insert"))?.execute((ws, delivery.as_slice(), state, reason, at.ms(), sends))?;
+    let kind = row(conn, ws, item.delivery)?.map(|row| row.kind).unwrap_or_default();
+    count(conn, item, Metric::Finished, &format!("{kind}:{state}"), rollups)
+}
+
+/// Counts something of a delivery in the bucket of its event; sandbox events count nowhere.
+fn count(conn: &Connection, item: &Due, metric: Metric, kind: &str, rollups: &mut Rollups) -> Result<(), Error> {
+    let ws = item.workspace.0;
+    let Some(row) = row(conn, ws, item.delivery)? else { return Ok(()) };
+    let Some(event) = event::get(conn, ws, &row.event.bytes())? else { return Ok(()) };
+    if event.environment == Environment::Sandbox {
+        return Ok(());
+    }
+    let key = of_partner(ws, event.received_at, event.app.bytes(), item.partner.bytes(), metric, kind);
+    rollups.change(key, 1, 0);
+    Ok(())
+}
+
+/// How a delivery stands: its state, the reason, when it is due if it waits, and its sends.
+pub(super) fn state(
+    conn: &Connection,
+    ws: u32,
+    rule: &[u8],
+    partner: &[u8],
+    delivery: &[u8],
+) -> Result<(String, String, Option<Timestamp>, u32), Error> {
+    let finish = conn
+        .prepare_cached(sql("finish_get"))?
+        .query_row((ws, delivery), |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, None, row.get::<_, u32>(3)?))
+        })
+        .optional()?;
+    if let Some(finish) = finish {
+        return Ok(finish);
+    }
+    let waiting = conn
+        .prepare_cached(sql("queue_of_delivery"))?
+        .query_row((ws, rule, partner, delivery), |row| {
+            let due = Timestamp::from_ms(row.get(0)?);
+            Ok(("scheduled".to_owned(), row.get::<_, String>(2)?, Some(due), row.get::<_, u32>(1)?))
+        })
+        .optional()?;
+    Ok(waiting.unwrap_or_else(|| ("lost".into(), "neither waiting nor finished: a bug, please report it".into(), None, 0)))
+}
+
+/// A delivery, for a story.
+pub(super) fn story(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<super::DeliveryStory>, Error> {
+    let Some(row) = row(conn, ws, id)? else { return Ok(None) };
+    let (state, reason, due, sends) =
+        state(conn, ws, &row.rule.bytes(), &row.partner.bytes(), &id.bytes())?;
+    let mut statement = conn.prepare_cached(sql("attempt_list"))?;
+    let attempts = statement
+        .query_map((ws, id.bytes().as_slice()), |row| {
+            Ok(AttemptRow {
+                n: row.get(0)?,
+                at: Timestamp::from_ms(row.get(1)?),
+                outcome: row.get(2)?,
+                status: row.get(3)?,
+                total_us: row.get(4)?,
+                next: row.get(5)?,
+                body: row.get(6)?,
+            })
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(super::DeliveryStory {
+        id,
+        rule: row.rule,
+        rule_version: row.rule_version,
+        partner: row.partner,
+        revision: row.revision,
+        created_at: Timestamp::from_ms(row.created_at),
+        replay_of: row.replay_of.as_deref().and_then(Id::from_slice),
+        state,
+        reason,
+        due,
+        sends,
+        attempts,
+    }))
+}

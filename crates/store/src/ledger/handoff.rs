@@ -1,0 +1,55 @@
+//! What commits hand to the loops of the same process, so that nobody polls: a signal that there are events
+//! to decide, and the deliveries that became due.
+//!
+//! Correctness never leans on it: the loops also look at the tables from time to time, and count what they
+//! find there that was not handed over.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::{Due, Ledger};
+
+/// Most deliveries that are handed over in memory; more are found in the queue's table.
+const DUE_MAX: usize = 100_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Handoff {
+    due: Mutex<Vec<Due>>,
+    due_signal: Notify,
+    undecided_signal: Notify,
+}
+
+impl Handoff {
+    pub(super) fn due(&self, items: &[Due]) {
+        if items.is_empty() {
+            return;
+        }
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = DUE_MAX.saturating_sub(due.len());
+        due.extend(items.iter().take(room));
+        drop(due);
+        self.due_signal.notify_one();
+    }
+
+    pub(super) fn undecided(&self) {
+        self.undecided_signal.notify_one();
+    }
+}
+
+impl Ledger {
+    /// Resolves when events may wait for a decision.
+    pub async fn undecided_signal(&self) {
+        self.inner.handoff.undecided_signal.notified().await;
+    }
+
+    /// Resolves when [`Self::due_take`] may have something.
+    pub async fn due_signal(&self) {
+        self.inner.handoff.due_signal.notified().await;
+    }
+
+    /// Takes the deliveries that commits planned since the last call.
+    pub fn due_take(&self) -> Vec<Due> {
+        std::mem::take(&mut *self.inner.handoff.due.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

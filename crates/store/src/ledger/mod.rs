@@ -1,0 +1,314 @@
+//! The ledger: everything precious. Events, decisions, conversions, deliveries, settings, counts.
+//!
+//! The cast: one `writer` thread groups commits; a small pool of readers serves everyone else; methods
+//! are shaped like use cases and what must be atomic is one method. `event` records, `decide` turns a
+//! decision and its deliveries into one transaction, `delivery` is the queue, `story` and `report` read
+//! for people, `rollup` keeps counts in the same transaction as the facts.
+//!
+//! Not here: what to decide (the pure functions are passed in from `domain`) and when (the engine's loops).
+//! Not relied on: time. Every method is told it.
+//!
+//! SQLite only, for now. The PostgreSQL form will make [`Ledger`] an enum with these same methods; until
+//! there is a second backend an enum of one would only be noise.
+
+mod decide;
+mod delivery;
+mod event;
+
+mod handoff;
+mod list;
+mod report;
+mod retention;
+mod rollup;
+mod rows;
+mod settings;
+mod slice;
+mod statements;
+mod story;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use roundtrip_ambient::Entropy;
+use roundtrip_domain::click_id::CheckKey;
+use roundtrip_domain::settings::Catalog;
+use roundtrip_domain::time::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use tokio::sync::Semaphore;
+
+pub use self::decide::{Committed, Due, Prepared, Undecided};
+pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Settlement, Settled};
+pub use self::event::{Idempotency, NewEvent, Recorded};
+pub use self::list::{ConversionFilter, ConversionListed};
+pub use self::report::{BalanceRow, ConversionRow, Recount, ReportRow};
+pub use self::retention::Expired;
+pub use self::rollup::{BUCKET_MS, Metric};
+pub use self::settings::AuditRow;
+pub use self::story::{DeliveryStory, RuleStory, Story, StoryRevision};
+pub use self::writer::WriterStats;
+
+use self::statements::sql;
+use self::writer::Writer;
+use crate::Error;
+
+/// The newest schema that this release writes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// How to open a ledger.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// Read connections, at least one.
+    pub readers: usize,
+}
+
+impl Config {
+    /// The ledger of a data directory.
+    pub fn in_dir(dir: &Path) -> Self {
+        Self { path: dir.join("ledger.sqlite"), readers: 4 }
+    }
+}
+
+/// What opening found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Whether the file was made now.
+    pub created: bool,
+    /// The schema version that was found; migrated to [`SCHEMA_VERSION`].
+    pub schema_found: u32,
+}
+
+/// What an installation needs to mint and check click ids. Lives in the ledger so that a backup of it
+/// carries the keys.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The node's number, 0–4095; belongs to the data directory.
+    pub node: u16,
+    /// Check keys; the first one mints.
+    pub check_keys: Vec<CheckKey>,
+    /// The newest millisecond that a published slice holds.
+    pub click_floor: Option<Timestamp>,
+}
+
+/// A handle to the ledger; clones share it.
+#[derive(Clone)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: Writer,
+    readers: Readers,
+    catalog: ArcSwap<Catalog>,
+    identity: Identity,
+    templates: Mutex<settings::TemplateCache>,
+    entropy: Entropy,
+    handoff: handoff::Handoff,
+}
+
+struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+    path: PathBuf,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ledger")
+    }
+}
+
+fn open_connection(path: &Path, read_only: bool) -> Result<Connection, Error> {
+    let flags = if read_only {
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+    };
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.set_prepared_statement_cache_capacity(128);
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    // 16 MiB of pages per connection; temporary results in memory, never in a file of the system's.
+    conn.execute_batch("PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF")?;
+    Ok(conn)
+}
+
+impl Ledger {
+    /// Opens or creates the ledger, brings its schema up to date, and reads the settings.
+    pub fn open(config: &Config, entropy: Entropy, now: Timestamp) -> Result<(Self, OpenReport), Error> {
+        let created = !config.path.exists();
+        let conn = open_connection(&config.path, false)?;
+        conn.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; \
+             PRAGMA journal_size_limit = 67108864",
+        )?;
+        let schema_found = migrate(&conn, now)?;
+        let identity = identity(&conn, &entropy)?;
+        let catalog = settings::load_catalog(&conn)?;
+        let readers = Readers {
+            idle: Mutex::new(Vec::new()),
+            permits: Semaphore::new(config.readers.max(1)),
+            path: config.path.clone(),
+        };
+        let writer = Writer::start(conn).map_err(|e| Error::Unavailable(e.to_string()))?;
+        let inner = Inner {
+            writer,
+            readers,
+            catalog: ArcSwap::from_pointee(catalog),
+            identity,
+            templates: Mutex::default(),
+            entropy,
+            handoff: handoff::Handoff::default(),
+        };
+        Ok((Self { inner: Arc::new(inner) }, OpenReport { created, schema_found }))
+    }
+
+    /// The current settings of all workspaces.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.inner.catalog.load_full()
+    }
+
+    /// What mints and checks click ids.
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// Whether durability was lost: the process must end.
+    pub fn is_fatal(&self) -> bool {
+        self.inner.writer.is_fatal()
+    }
+
+    /// Counters of the writer.
+    pub fn stats(&self) -> &WriterStats {
+        self.inner.writer.stats()
+    }
+
+    /// Whether a write can be made durable now: writes a row and waits for the commit.
+    pub async fn probe(&self) -> Result<(), Error> {
+        self.write(|conn| {
+            conn.prepare_cached(sql("meta_put"))?.execute(("probe", 1))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends the writer after what is queued. Later writes answer `Unavailable`.
+    pub async fn close(&self) {
+        self.inner.writer.close().await;
+        let writer = self.inner.writer.clone();
+        // The thread has answered; joining it waits for its last checkpoint only.
+        let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+    }
+
+    async fn write<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        self.inner.writer.write(job).await
+    }
+
+    async fn read<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let inner = self.inner.clone();
+        let permit = self.inner.readers.permits.acquire().await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        let result = tokio::task::spawn_blocking(move || {
+            let readers = &inner.readers;
+            let idle = readers.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+            let conn = match idle {
+                Some(conn) => conn,
+                None => open_connection(&readers.path, true)?,
+            };
+            let result = job(&conn);
+            readers.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(conn);
+            result
+        })
+        .await;
+        drop(permit);
+        result.unwrap_or_else(|error| Err(Error::Refused(error.to_string())))
+    }
+}
+
+/// Brings the schema from whatever version is found to [`SCHEMA_VERSION`], each step in a transaction of
+/// its own. A newer file than this release knows is refused: it is not to be guessed at.
+fn migrate(conn: &Connection, now: Timestamp) -> Result<u32, Error> {
+    let found: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > SCHEMA_VERSION {
+        return Err(Error::Refused(format!(
+            "the ledger has schema {found}, and this release knows {SCHEMA_VERSION}: use the newer release"
+        )));
+    }
+    if found < 1 {
+        conn.execute_batch("BEGIN IMMEDIATE")?;
+        conn.execute_batch(sql("schema_0001"))?;
+        conn.prepare(sql("workspace_insert"))?.execute((1, "default", now.ms()))?;
+        conn.execute_batch("PRAGMA user_version = 1; COMMIT")?;
+    }
+    Ok(found)
+}
+
+/// Reads the installation's identity, and makes it at the first start.
+fn identity(conn: &Connection, entropy: &Entropy) -> Result<Identity, Error> {
+    let get = |name: &str| -> Result<Option<Vec<u8>>, Error> {
+        Ok(conn.prepare(sql("meta_get"))?.query_row([name], |row| row.get(0)).optional()?)
+    };
+    let keys = match get("check_keys")? {
+        Some(bytes) => bytes,
+        None => {
+            let mut key = vec![0; 16];
+            entropy.fill(&mut key);
+            conn.prepare(sql("meta_put"))?.execute(("check_keys", &key))?;
+            key
+        }
+    };
+    let node = match get("node")? {
+        Some(bytes) => u16::from_be_bytes([bytes.first().copied().unwrap_or(0), bytes.get(1).copied().unwrap_or(0)]),
+        None => {
+            // Random, so that two installations whose data is merged one day rarely share a number.
+            let node = (entropy.u32() & 0xfff) as u16;
+            conn.prepare(sql("meta_put"))?.execute(("node", node.to_be_bytes().to_vec()))?;
+            node
+        }
+    };
+    let check_keys: Vec<CheckKey> =
+        keys.chunks_exact(16).filter_map(|k| Some(CheckKey(k.try_into().ok()?))).collect();
+    if check_keys.is_empty() {
+        return Err(Error::Corrupt {
+            table: "meta",
+            column: "value",
+            row: "check_keys".into(),
+            what: "no key of 16 bytes".into(),
+        });
+    }
+    let click_floor = get("click_floor")?
+        .and_then(|bytes| Some(Timestamp::from_ms(i64::from_be_bytes(bytes.as_slice().try_into().ok()?))));
+    Ok(Identity { node, check_keys, click_floor })
+}
+
+/// The 16 bytes of an id from a row, or an error that names the row.
+fn id_from<K>(bytes: &[u8], table: &'static str, column: &'static str) -> Result<roundtrip_domain::id::Id<K>, Error> {
+    roundtrip_domain::id::Id::from_slice(bytes).ok_or_else(|| Error::Corrupt {
+        table,
+        column,
+        row: format!("{bytes:02x?}"),
+        what: "an id that has not 16 bytes".into(),
+    })
+}
+
+/// The first 16 bytes of a SHA-256: keys of rows made from outside values, which can be personal data.
+fn key16(kind: &str, text: &[u8]) -> [u8; 16] {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    hash.update(kind.as_bytes());
+    hash.update([0]);
+    hash.update(text);
+    let digest = hash.finalize();
+    let mut out = [0; 16];
+    out.copy_from_slice(&digest[..16]);
+    out
+}

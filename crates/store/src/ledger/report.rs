@@ -1,0 +1,254 @@
+//! Counts for people, and the books.
+//!
+//! Reports come from rollups. The books are counted twice: [`Ledger::balance`] from rollups and the queue,
+//! [`Ledger::recount`] from the rows; a difference is a bug and is shown as one.
+
+use std::collections::BTreeMap;
+
+use roundtrip_domain::click_id::ClickId;
+use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::postback::Suppressed;
+use roundtrip_domain::time::Timestamp;
+
+use super::rollup::Metric;
+use super::statements::sql;
+use super::{Ledger, id_from};
+use crate::Error;
+
+/// A count of one 15-minute bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportRow {
+    /// The bucket's start.
+    pub bucket: Timestamp,
+    /// The app.
+    pub app: Id<kind::App>,
+    /// The partner with the credit; `None`: nobody.
+    pub partner: Option<Id<kind::Partner>>,
+    /// The campaign.
+    pub campaign: Option<Id<kind::Campaign>>,
+    /// The link.
+    pub link: Option<Id<kind::Link>>,
+    /// What is counted.
+    pub metric: Metric,
+    /// Of what kind; see [`Metric`].
+    pub kind: String,
+    /// Currency of `micros`, else empty.
+    pub currency: String,
+    /// How many.
+    pub count: i64,
+    /// How much, in millionths.
+    pub micros: i64,
+}
+
+/// A conversion with its latest decision.
+#[derive(Debug, Clone)]
+pub struct ConversionRow {
+    /// The conversion.
+    pub id: Id<kind::Conversion>,
+    /// Its app.
+    pub app: Id<kind::App>,
+    /// Its kind.
+    pub kind: String,
+    /// The event's name.
+    pub name: String,
+    /// `approved` or `pending`.
+    pub status: String,
+    /// `production` or `sandbox`.
+    pub environment: String,
+    /// When its event reached us.
+    pub received_at: Timestamp,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// Amount in millionths.
+    pub amount_micros: Option<i64>,
+    /// Its currency.
+    pub currency: Option<String>,
+    /// Latest revision of the decision.
+    pub revision: u32,
+    /// `attributed`, `organic` or `install_unknown`.
+    pub credit: String,
+    /// Who has the credit.
+    pub partner: Option<Id<kind::Partner>>,
+    /// By which campaign.
+    pub campaign: Option<Id<kind::Campaign>>,
+    /// By which link.
+    pub link: Option<Id<kind::Link>>,
+    /// By which click.
+    pub click: Option<ClickId>,
+}
+
+/// The books of one partner, kind and day.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BalanceRow {
+    /// Rules considered.
+    pub considered: i64,
+    /// Deliveries planned.
+    pub planned: i64,
+    /// Deliveries made by replays.
+    pub replayed: i64,
+    /// Rules that did not fire, by reason.
+    pub suppressed: BTreeMap<String, i64>,
+    /// Deliveries that ended, by state.
+    pub finished: BTreeMap<String, i64>,
+    /// Deliveries that wait.
+    pub waiting: i64,
+}
+
+impl BalanceRow {
+    /// What does not add up: considered − planned − suppressed, and planned + replayed − finished − waiting.
+    /// Zeros unless there is a bug.
+    pub fn differences(&self) -> (i64, i64) {
+        (
+            self.considered - self.planned - self.suppressed.values().sum::<i64>(),
+            self.planned + self.replayed - self.finished.values().sum::<i64>() - self.waiting,
+        )
+    }
+}
+
+/// Key of the books: start of the day (UTC), partner, conversion kind.
+pub type BalanceKey = (Timestamp, Option<Id<kind::Partner>>, String);
+
+/// The books, counted anew from the rows.
+pub type Recount = BTreeMap<BalanceKey, BalanceRow>;
+
+const DAY_MS: i64 = 86_400_000;
+
+fn some_id<K>(bytes: [u8; 16]) -> Option<Id<K>> {
+    (bytes != [0; 16]).then(|| Id::from_bits(u128::from_be_bytes(bytes)))
+}
+
+impl Ledger {
+    /// The counts of whole buckets in `from..to`.
+    pub async fn report(&self, ws: WorkspaceNo, from: Timestamp, to: Timestamp) -> Result<Vec<ReportRow>, Error> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(sql("rollup_range"))?;
+            let mut rows = statement.query((ws.0, from.ms(), to.ms()))?;
+            let mut report = Vec::new();
+            while let Some(row) = rows.next()? {
+                let app: Vec<u8> = row.get(1)?;
+                let number: u8 = row.get(5)?;
+                let Some(metric) = Metric::from_number(number) else { continue };
+                report.push(ReportRow {
+                    bucket: Timestamp::from_ms(row.get(0)?),
+                    app: id_from(&app, "rollup", "app")?,
+                    partner: some_id(row.get(2)?),
+                    campaign: some_id(row.get(3)?),
+                    link: some_id(row.get(4)?),
+                    metric,
+                    kind: row.get(6)?,
+                    currency: row.get(7)?,
+                    count: row.get(8)?,
+                    micros: row.get(9)?,
+                });
+            }
+            Ok(report)
+        })
+        .await
+    }
+
+    /// The latest conversions before an id (or all), newest first.
+    pub async fn conversions_latest(
+        &self,
+        ws: WorkspaceNo,
+        before: Option<Id<kind::Conversion>>,
+        limit: u32,
+    ) -> Result<Vec<ConversionRow>, Error> {
+        self.read(move |conn| {
+            let before = before.map_or([0xff; 16], Id::bytes);
+            let mut statement = conn.prepare_cached(sql("conversion_latest"))?;
+            let mut rows = statement.query((ws.0, before.as_slice(), limit))?;
+            let mut list = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (id, app): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+                let optional = |at| -> rusqlite::Result<Option<Vec<u8>>> { row.get(at) };
+                list.push(ConversionRow {
+                    id: id_from(&id, "conversion", "id")?,
+                    app: id_from(&app, "conversion", "app")?,
+                    kind: row.get(2)?,
+                    name: row.get(3)?,
+                    status: row.get(4)?,
+                    environment: row.get(5)?,
+                    received_at: Timestamp::from_ms(row.get(6)?),
+                    occurred_at: Timestamp::from_ms(row.get(7)?),
+                    amount_micros: row.get(8)?,
+                    currency: row.get(9)?,
+                    revision: row.get(10)?,
+                    credit: row.get(11)?,
+                    partner: optional(12)?.as_deref().and_then(Id::from_slice),
+                    campaign: optional(13)?.as_deref().and_then(Id::from_slice),
+                    link: optional(14)?.as_deref().and_then(Id::from_slice),
+                    click: optional(15)?.as_deref().and_then(ClickId::from_slice),
+                });
+            }
+            Ok(list)
+        })
+        .await
+    }
+
+    /// The books of whole days in `from..to`: from rollups, and what waits from the queue itself.
+    pub async fn balance(&self, ws: WorkspaceNo, from: Timestamp, to: Timestamp) -> Result<Recount, Error> {
+        let report = self.report(ws, from.floor_to(DAY_MS), to).await?;
+        let recount = self.recount(ws).await?;
+        let mut books = Recount::new();
+        for row in report {
+            let (kind, detail) = row.kind.split_once(':').unwrap_or((&row.kind, ""));
+            let key = (row.bucket.floor_to(DAY_MS), row.partner, kind.to_owned());
+            let entry = |books: &mut Recount, f: &dyn Fn(&mut BalanceRow)| f(books.entry(key.clone()).or_default());
+            match row.metric {
+                Metric::Considered => entry(&mut books, &|b| b.considered += row.count),
+                Metric::Planned => entry(&mut books, &|b| b.planned += row.count),
+                Metric::Replayed => entry(&mut books, &|b| b.replayed += row.count),
+                Metric::Suppressed => {
+                    entry(&mut books, &|b| *b.suppressed.entry(detail.to_owned()).or_default() += row.count);
+                }
+                Metric::Finished => {
+                    entry(&mut books, &|b| *b.finished.entry(detail.to_owned()).or_default() += row.count);
+                }
+                Metric::Touch | Metric::FlaggedClick | Metric::Conversion | Metric::Sent => {}
+            }
+        }
+        for (key, row) in recount {
+            if key.0 >= from.floor_to(DAY_MS) && key.0 < to && row.waiting > 0 {
+                books.entry(key).or_default().waiting = row.waiting;
+            }
+        }
+        books.retain(|_, row| {
+            row.suppressed.retain(|_, n| *n != 0);
+            *row != BalanceRow::default()
+        });
+        Ok(books)
+    }
+
+    /// The books of everything that is kept, counted from the rows.
+    pub async fn recount(&self, ws: WorkspaceNo) -> Result<Recount, Error> {
+        self.read(move |conn| {
+            let mut books = Recount::new();
+            let mut statement = conn.prepare_cached(sql("recount_told"))?;
+            let mut rows = statement.query([ws.0])?;
+            while let Some(row) = rows.next()? {
+                let day = Timestamp::from_ms(row.get(2)?).floor_to(DAY_MS);
+                let entry = books.entry((day, some_id(row.get(0)?), row.get(1)?)).or_default();
+                entry.considered += 1;
+                match Suppressed::from_number(row.get(3)?) {
+                    Some(reason) => *entry.suppressed.entry(reason.code().to_owned()).or_default() += 1,
+                    None if row.get(4)? => entry.planned += 1,
+                    None => {}
+                }
+            }
+            let mut statement = conn.prepare_cached(sql("recount_deliveries"))?;
+            let mut rows = statement.query([ws.0])?;
+            while let Some(row) = rows.next()? {
+                let day = Timestamp::from_ms(row.get(2)?).floor_to(DAY_MS);
+                let entry = books.entry((day, some_id(row.get(0)?), row.get(1)?)).or_default();
+                let (state, waits): (Option<String>, bool) = (row.get(3)?, row.get(4)?);
+                if let Some(state) = state {
+                    *entry.finished.entry(state).or_default() += 1;
+                }
+                entry.waiting += i64::from(waits);
+                entry.replayed += i64::from(row.get::<_, bool>(5)?);
+            }
+            Ok(books)
+        })
+        .await
+    }
+}

@@ -1,0 +1,183 @@
+//! Counts in 15-minute buckets, kept in the same transaction as the facts that they count.
+//!
+//! A conversion and everything that follows from it (rules considered, deliveries and how they ended)
+//! counts in the bucket in which its event reached us, so that a day's books close by themselves, however
+//! late a delivery succeeds.
+
+use std::collections::HashMap;
+
+use roundtrip_domain::click::Click;
+use roundtrip_domain::event::{Environment, Event};
+use roundtrip_domain::postback::Suppressed;
+use roundtrip_domain::time::Timestamp;
+use rusqlite::Connection;
+
+use super::statements::sql;
+use crate::Error;
+
+/// Width of a bucket: 15 minutes, so that reports fit any viewer's time zone.
+pub const BUCKET_MS: i64 = 15 * 60 * 1000;
+
+/// What is counted. Numbers are stored: append only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Metric {
+    /// Touches; the kind says which.
+    Touch = 1,
+    /// Clicks whose partner click id is absent or unexpanded; the kind says which.
+    FlaggedClick = 2,
+    /// Conversions by kind, for who has the credit.
+    Conversion = 3,
+    /// Rules considered, by conversion kind.
+    Considered = 4,
+    /// Deliveries planned, by conversion kind.
+    Planned = 5,
+    /// Rules that did not fire, by reason.
+    Suppressed = 6,
+    /// Deliveries that ended, by state.
+    Finished = 7,
+    /// Sends, by outcome class.
+    Sent = 8,
+    /// Deliveries made by a replay.
+    Replayed = 9,
+}
+
+impl Metric {
+    /// The metric with that number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Touch,
+            2 => Self::FlaggedClick,
+            3 => Self::Conversion,
+            4 => Self::Considered,
+            5 => Self::Planned,
+            6 => Self::Suppressed,
+            7 => Self::Finished,
+            8 => Self::Sent,
+            9 => Self::Replayed,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) workspace: u32,
+    pub(super) bucket: i64,
+    pub(super) app: [u8; 16],
+    pub(super) partner: [u8; 16],
+    pub(super) campaign: [u8; 16],
+    pub(super) link: [u8; 16],
+    pub(super) metric: Metric,
+    pub(super) kind: String,
+    pub(super) currency: String,
+}
+
+/// Changes of counts, gathered over a batch and written once.
+#[derive(Debug, Default)]
+pub(super) struct Rollups {
+    changes: HashMap<Key, (i64, i64)>,
+}
+
+impl Rollups {
+    pub(super) fn change(&mut self, key: Key, count: i64, micros: i64) {
+        let entry = self.changes.entry(key).or_default();
+        entry.0 += count;
+        entry.1 += micros;
+    }
+
+    /// Counts a conversion for a click's partner, or for nobody.
+    #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
+    pub(super) fn add(
+        &mut self,
+        event: &Event,
+        click: Option<&Click>,
+        metric: Metric,
+        kind: &str,
+        currency: &str,
+        count: i64,
+        micros: i64,
+    ) {
+        let key = Key {
+            workspace: event.workspace.0,
+            bucket: event.received_at.floor_to(BUCKET_MS).ms(),
+            app: event.app.bytes(),
+            partner: click.map(|c| c.partner.bytes()).unwrap_or_default(),
+            campaign: click.map(|c| c.campaign.bytes()).unwrap_or_default(),
+            link: click.map(|c| c.link.bytes()).unwrap_or_default(),
+            metric,
+            kind: kind.to_owned(),
+            currency: currency.to_owned(),
+        };
+        self.change(key, count, micros);
+    }
+
+    /// Counts a rule that was considered, and what became of it. Sandbox events count nowhere.
+    pub(super) fn consider(
+        &mut self,
+        event: &Event,
+        partner: &[u8; 16],
+        reason: Option<Suppressed>,
+        kind: &str,
+        count: i64,
+    ) {
+        if event.environment == Environment::Sandbox {
+            return;
+        }
+        let mut one = |metric, kind: &str| {
+            let key = of_partner(event.workspace.0, event.received_at, event.app.bytes(), *partner, metric, kind);
+            self.change(key, count, 0);
+        };
+        one(Metric::Considered, kind);
+        match reason {
+            None => one(Metric::Planned, kind),
+            Some(reason) => one(Metric::Suppressed, &format!("{kind}:{}", reason.code())),
+        }
+    }
+
+    /// Writes the changes.
+    pub(super) fn flush(self, conn: &Connection) -> Result<(), Error> {
+        let mut statement = conn.prepare_cached(sql("rollup_add"))?;
+        for (key, (count, micros)) in self.changes {
+            if (count, micros) == (0, 0) {
+                continue;
+            }
+            statement.execute(rusqlite::params![
+                key.workspace,
+                key.bucket,
+                key.app.as_slice(),
+                key.partner.as_slice(),
+                key.campaign.as_slice(),
+                key.link.as_slice(),
+                key.metric as u8,
+                key.kind,
+                key.currency,
+                count,
+                micros,
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+/// A key of what is counted per app and partner only.
+pub(super) fn of_partner(
+    workspace: u32,
+    received_at: Timestamp,
+    app: [u8; 16],
+    partner: [u8; 16],
+    metric: Metric,
+    kind: &str,
+) -> Key {
+    Key {
+        workspace,
+        bucket: received_at.floor_to(BUCKET_MS).ms(),
+        app,
+        partner,
+        campaign: [0; 16],
+        link: [0; 16],
+        metric,
+        kind: kind.to_owned(),
+        currency: String::new(),
+    }
+}

@@ -1,0 +1,70 @@
+//! The click log's manifest: which slices are counted here.
+
+use roundtrip_domain::click::TouchKind;
+use rusqlite::Connection;
+
+use super::rollup::{Key, Metric, Rollups};
+use super::statements::sql;
+use super::Ledger;
+use crate::Error;
+use crate::click_log::{ClosedSlice, SliceCount};
+
+impl Ledger {
+    /// Puts a closed slice's counts into the rollups, in the same transaction as its manifest row. The row
+    /// makes a second time do nothing. The slice's last moment becomes the floor of later click ids.
+    pub async fn slice_publish(&self, slice: ClosedSlice) -> Result<(), Error> {
+        self.write(move |conn| publish(conn, &slice)).await
+    }
+
+    /// The slices whose counts are in the rollups: `(node, seq)`.
+    pub async fn slices_published(&self) -> Result<Vec<(u16, u64)>, Error> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(sql("slice_list"))?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+fn publish(conn: &Connection, slice: &ClosedSlice) -> Result<(), Error> {
+    let body = serde_json::json!({
+        "v": 1, "file": slice.file, "began": slice.began.ms(), "id_first": slice.id_first.ms(),
+        "id_last": slice.id_last.ms(), "clicks": slice.clicks, "bytes": slice.bytes,
+        "checksum": format!("{:016x}", slice.checksum),
+    });
+    let new = conn.prepare_cached(sql("slice_put"))?.execute((slice.node, slice.seq, "closed", body.to_string()))?;
+    if new == 0 {
+        return Ok(());
+    }
+    let mut rollups = Rollups::default();
+    for count in &slice.counts {
+        add(count, &mut rollups);
+    }
+    rollups.flush(conn)?;
+    let floor = slice.id_last.ms().to_be_bytes().to_vec();
+    conn.prepare_cached(sql("meta_put"))?.execute(("click_floor", floor))?;
+    Ok(())
+}
+
+fn add(count: &SliceCount, rollups: &mut Rollups) {
+    let mut one = |metric, kind: &str, n: u64| {
+        let key = Key {
+            workspace: count.workspace.0,
+            bucket: count.bucket_start.ms(),
+            app: count.app.bytes(),
+            partner: count.partner.bytes(),
+            campaign: count.campaign.bytes(),
+            link: count.link.bytes(),
+            metric,
+            kind: kind.to_owned(),
+            currency: String::new(),
+        };
+        rollups.change(key, n as i64, 0);
+    };
+    one(Metric::Touch, count.kind.name(), count.count);
+    if count.kind != TouchKind::Preview {
+        one(Metric::FlaggedClick, "partner_click_id_absent", count.partner_click_id_absent);
+        one(Metric::FlaggedClick, "partner_click_id_unexpanded", count.partner_click_id_unexpanded);
+    }
+}

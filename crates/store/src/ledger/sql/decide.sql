@@ -1,0 +1,56 @@
+-- name: install_get
+SELECT event, installed_at FROM install WHERE workspace = ?1 AND app = ?2 AND key = ?3;
+-- name: install_put
+INSERT INTO install (workspace, app, key, event, installed_at) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (workspace, app, key) DO UPDATE SET installed_at = excluded.installed_at;
+-- name: identity_put
+INSERT INTO identity (workspace, app, kind, key, install_key) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING;
+-- name: identity_installs
+SELECT i.event, i.installed_at, i.key FROM identity d JOIN install i ON i.workspace = d.workspace AND i.app = d.app AND i.key = d.install_key
+WHERE d.workspace = ?1 AND d.app = ?2 AND d.kind = ?3 AND d.key = ?4 ORDER BY i.installed_at, i.key LIMIT 200;
+-- name: todo_by_tie
+INSERT INTO todo (workspace, event) SELECT workspace, event FROM tie WHERE workspace = ?1 AND app = ?2 AND kind = ?3 AND key = ?4 AND event <> ?5 ON CONFLICT DO NOTHING;
+-- name: todo_by_follower
+INSERT INTO todo (workspace, event) SELECT workspace, event FROM follower WHERE workspace = ?1 AND install = ?2 AND event <> ?2 ON CONFLICT DO NOTHING;
+-- name: follower_put
+INSERT INTO follower (workspace, install, event) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING;
+-- name: claim_taken
+SELECT 1 FROM claim WHERE workspace = ?1 AND app = ?2 AND click = ?3 AND event <> ?4 AND (reference_at, install_key) < (?5, ?6) LIMIT 1;
+-- name: claim_list
+SELECT click FROM claim WHERE workspace = ?1 AND event = ?2;
+-- name: claim_put
+INSERT INTO claim (workspace, app, click, event, reference_at, install_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+ON CONFLICT (workspace, app, click, event) DO UPDATE SET reference_at = excluded.reference_at;
+-- name: claim_delete
+DELETE FROM claim WHERE workspace = ?1 AND app = ?2 AND click = ?3 AND event = ?4;
+-- name: todo_by_claim
+INSERT INTO todo (workspace, event) SELECT workspace, event FROM claim WHERE workspace = ?1 AND app = ?2 AND click = ?3 AND event <> ?4 ON CONFLICT DO NOTHING;
+-- name: decision_latest
+SELECT revision, at, settings_version, kind, credit, match_type, click, body FROM decision WHERE workspace = ?1 AND event = ?2 ORDER BY revision DESC LIMIT 1;
+-- name: decision_all
+SELECT revision, at, settings_version, kind, credit, match_type, click, body FROM decision WHERE workspace = ?1 AND event = ?2 ORDER BY revision;
+-- name: decision_insert
+INSERT INTO decision (workspace, event, revision, at, settings_version, kind, credit, partner, campaign, link, click, match_type, body)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13);
+-- name: conversion_insert
+INSERT INTO conversion (workspace, id, app, kind, name, status, environment, received_at, occurred_at, amount_micros, currency, verified)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING;
+-- name: told_list
+SELECT rule, partner, reason, delivery, rule_version, revision FROM told WHERE workspace = ?1 AND event = ?2 ORDER BY rule, partner;
+-- name: told_put
+INSERT INTO told (workspace, event, rule, partner, rule_version, revision, reason, delivery) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8);
+-- name: told_clear
+DELETE FROM told WHERE workspace = ?1 AND event = ?2 AND reason <> 0;
+-- name: first_told_get
+SELECT 1 FROM first_told WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 AND subject = ?4 AND event <> ?5;
+-- name: first_told_put
+INSERT INTO first_told (workspace, rule, partner, subject, event) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING;
+-- name: delivery_insert
+INSERT INTO delivery (workspace, id, event, revision, rule, rule_version, partner, kind, created_at, replay_of, "values") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11);
+-- name: queue_insert
+INSERT INTO queue (workspace, rule, partner, due, delivery, sends, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7);
+-- name: rollup_add
+INSERT INTO rollup (workspace, bucket, app, partner, campaign, link, metric, kind, currency, count, micros)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+ON CONFLICT (workspace, bucket, app, partner, campaign, link, metric, kind, currency)
+DO UPDATE SET count = count + excluded.count, micros = micros + excluded.micros;

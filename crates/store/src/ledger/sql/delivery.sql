@@ -1,0 +1,25 @@
+-- name: queue_endpoints
+SELECT workspace, rule, partner, min(due), count(*) FROM queue GROUP BY workspace, rule, partner;
+-- name: queue_window
+SELECT due, delivery, sends FROM queue WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 ORDER BY due, delivery LIMIT ?4;
+-- name: queue_delete
+DELETE FROM queue WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 AND due = ?4 AND delivery = ?5;
+-- name: queue_oldest
+SELECT min(due), count(*) FROM queue;
+-- name: queue_of_delivery
+SELECT due, sends, reason FROM queue WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 AND delivery = ?4;
+-- name: delivery_get
+SELECT event, revision, rule, rule_version, partner, kind, created_at, replay_of, "values" FROM delivery WHERE workspace = ?1 AND id = ?2;
+-- name: delivery_of_event
+SELECT id FROM delivery WHERE workspace = ?1 AND event = ?2 ORDER BY id;
+-- name: attempt_insert
+INSERT INTO attempt (workspace, delivery, n, at, outcome, status, total_us, next, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+ON CONFLICT DO NOTHING;
+-- name: attempt_list
+SELECT n, at, outcome, status, total_us, next, body FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n;
+-- name: finish_insert
+INSERT INTO finish (workspace, delivery, state, reason, at, sends) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING;
+-- name: finish_get
+SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
+-- name: event_bucket
+SELECT received_at, app FROM event WHERE workspace = ?1 AND id = ?2;

@@ -1,0 +1,14 @@
+-- name: conversion_list
+SELECT c.id, c.app, c.kind, c.name, c.status, c.environment, c.received_at, c.occurred_at, c.amount_micros, c.currency,
+  d.revision, d.credit, d.partner, d.campaign, d.link, d.click, d.match_type
+FROM conversion c JOIN decision d ON d.workspace = c.workspace AND d.event = c.id
+  AND d.revision = (SELECT max(x.revision) FROM decision x WHERE x.workspace = c.workspace AND x.event = c.id)
+WHERE c.workspace = ?1 AND c.id < ?2 AND (?3 IS NULL OR c.app = ?3) AND (?4 IS NULL OR c.kind = ?4)
+  AND (?5 IS NULL OR d.partner = ?5)
+ORDER BY c.id DESC LIMIT ?6;
+-- name: suppressed_of_event
+SELECT count(*) FROM told WHERE workspace = ?1 AND event = ?2 AND reason <> 0;
+-- name: states_of_event
+SELECT coalesce(f.state, 'scheduled'), count(*) FROM delivery d
+LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
+WHERE d.workspace = ?1 AND d.event = ?2 GROUP BY 1 ORDER BY 1;

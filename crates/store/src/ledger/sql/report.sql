@@ -1,0 +1,32 @@
+-- name: rollup_range
+SELECT bucket, app, partner, campaign, link, metric, kind, currency, count, micros FROM rollup
+WHERE workspace = ?1 AND bucket >= ?2 AND bucket < ?3;
+-- name: conversion_latest
+SELECT c.id, c.app, c.kind, c.name, c.status, c.environment, c.received_at, c.occurred_at, c.amount_micros, c.currency,
+  d.revision, d.credit, d.partner, d.campaign, d.link, d.click, d.match_type
+FROM conversion c JOIN decision d ON d.workspace = c.workspace AND d.event = c.id
+  AND d.revision = (SELECT max(x.revision) FROM decision x WHERE x.workspace = c.workspace AND x.event = c.id)
+WHERE c.workspace = ?1 AND c.id < ?2 ORDER BY c.id DESC LIMIT ?3;
+-- name: events_of_click
+SELECT d.event FROM decision d WHERE d.workspace = ?1 AND d.click = ?2 GROUP BY d.event ORDER BY d.event LIMIT 100;
+-- name: slice_put
+INSERT INTO slice (workspace, node, seq, state, body) VALUES (0, ?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
+-- name: slice_list
+SELECT node, seq, state, body FROM slice WHERE workspace = 0 ORDER BY node, seq;
+-- name: slice_delete
+DELETE FROM slice WHERE workspace = 0 AND node = ?1 AND seq = ?2;
+-- name: recount_told
+SELECT t.partner, c.kind, c.received_at, t.reason, t.delivery IS NOT NULL FROM told t JOIN conversion c ON c.workspace = t.workspace AND c.id = t.event
+WHERE t.workspace = ?1 AND c.environment = 'production';
+-- name: recount_deliveries
+SELECT d.partner, d.kind, c.received_at, f.state,
+  EXISTS (SELECT 1 FROM queue q WHERE q.workspace = d.workspace AND q.rule = d.rule AND q.partner = d.partner AND q.delivery = d.id), d.replay_of IS NOT NULL
+FROM delivery d JOIN conversion c ON c.workspace = d.workspace AND c.id = d.event
+LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
+WHERE d.workspace = ?1 AND c.environment = 'production';
+-- name: expire_event_key
+DELETE FROM event_key WHERE (workspace, scope, key) IN (SELECT workspace, scope, key FROM event_key WHERE workspace = ?1 AND expires_at <= ?2 LIMIT ?3);
+-- name: expire_attempt
+DELETE FROM attempt WHERE (workspace, delivery, n) IN (SELECT a.workspace, a.delivery, a.n FROM attempt a JOIN finish f ON f.workspace = a.workspace AND f.delivery = a.delivery WHERE a.workspace = ?1 AND a.delivery < ?2 LIMIT ?3);
+-- name: todo_has
+SELECT 1 FROM todo WHERE workspace = ?1 AND event = ?2;

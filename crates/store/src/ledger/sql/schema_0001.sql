@@ -1,0 +1,164 @@
+-- name: schema_0001
+-- The ledger's tables, version 1. Every primary key starts with the workspace; workspace 0 is the
+-- installation itself. Ids are 16 bytes, times integer milliseconds UTC, money integer millionths.
+-- Enumerated numbers are append-only; every body is JSON in a version envelope.
+--
+-- | table            | holds                                                      | life                     |
+-- | ---------------- | ---------------------------------------------------------- | ------------------------ |
+-- | meta             | facts of the installation: node, check keys, click floor   | for ever                 |
+-- | workspace        | tenants                                                    | for ever                 |
+-- | resource         | settings: one row per resource and version that changed it | append-only              |
+-- | settings_version | who changed settings when (audit)                          | append-only              |
+-- | event            | what was reported                                          | append-only, retention   |
+-- | event_key        | idempotency keys                                           | 400 days                 |
+-- | tie              | by which key an event can find its installation            | with its event           |
+-- | todo             | events to decide (small, hot)                              | until decided            |
+-- | install          | installations: the event of their birth                    | with its event           |
+-- | identity         | customers and devices seen with an installation            | with its event           |
+-- | follower         | events that share an installation's credit                 | with its event           |
+-- | claim            | clicks that installations compete for                      | with its event           |
+-- | decision         | revisions of who earned an event, and why                  | append-only, retention   |
+-- | conversion       | what an event counts as                                    | append-only, retention   |
+-- | told             | what became of each rule considered for a conversion       | state, with its event    |
+-- | first_told       | subjects of which a rule told already                      | with its event           |
+-- | delivery         | intents to tell                                            | append-only, retention   |
+-- | queue            | unfinished deliveries (small, hot), by endpoint and due    | until finished           |
+-- | attempt          | every send, with its evidence                              | append-only, retention   |
+-- | finish           | how a delivery ended                                       | append-only, retention   |
+-- | rollup           | counts in 15-minute buckets                                | for ever                 |
+-- | slice            | manifest of the click log                                  | with the slice           |
+
+CREATE TABLE meta (
+  workspace INTEGER NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
+  PRIMARY KEY (workspace, name)
+) WITHOUT ROWID;
+
+CREATE TABLE workspace (
+  workspace INTEGER NOT NULL PRIMARY KEY, slug TEXT NOT NULL, created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE resource (
+  workspace INTEGER NOT NULL, kind INTEGER NOT NULL, id BLOB NOT NULL, version INTEGER NOT NULL,
+  slug TEXT NOT NULL, body TEXT,
+  PRIMARY KEY (workspace, kind, id, version)
+) WITHOUT ROWID;
+
+CREATE TABLE settings_version (
+  workspace INTEGER NOT NULL, version INTEGER NOT NULL, at INTEGER NOT NULL, actor TEXT NOT NULL,
+  summary TEXT NOT NULL,
+  PRIMARY KEY (workspace, version)
+) WITHOUT ROWID;
+
+CREATE TABLE event (
+  workspace INTEGER NOT NULL, id BLOB NOT NULL, app BLOB NOT NULL, name TEXT NOT NULL,
+  received_at INTEGER NOT NULL, occurred_at INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (workspace, id)
+) WITHOUT ROWID;
+
+CREATE TABLE event_key (
+  workspace INTEGER NOT NULL, scope BLOB NOT NULL, key BLOB NOT NULL, event BLOB NOT NULL,
+  fields BLOB NOT NULL, expires_at INTEGER NOT NULL,
+  PRIMARY KEY (workspace, scope, key)
+) WITHOUT ROWID;
+
+CREATE TABLE tie (
+  workspace INTEGER NOT NULL, app BLOB NOT NULL, kind INTEGER NOT NULL, key BLOB NOT NULL,
+  event BLOB NOT NULL, births INTEGER NOT NULL,
+  PRIMARY KEY (workspace, app, kind, key, event)
+) WITHOUT ROWID;
+
+CREATE TABLE todo (
+  workspace INTEGER NOT NULL, event BLOB NOT NULL,
+  PRIMARY KEY (workspace, event)
+) WITHOUT ROWID;
+
+CREATE TABLE install (
+  workspace INTEGER NOT NULL, app BLOB NOT NULL, key BLOB NOT NULL, event BLOB NOT NULL,
+  installed_at INTEGER NOT NULL,
+  PRIMARY KEY (workspace, app, key)
+) WITHOUT ROWID;
+
+CREATE TABLE identity (
+  workspace INTEGER NOT NULL, app BLOB NOT NULL, kind INTEGER NOT NULL, key BLOB NOT NULL,
+  install_key BLOB NOT NULL,
+  PRIMARY KEY (workspace, app, kind, key, install_key)
+) WITHOUT ROWID;
+
+CREATE TABLE follower (
+  workspace INTEGER NOT NULL, install BLOB NOT NULL, event BLOB NOT NULL,
+  PRIMARY KEY (workspace, install, event)
+) WITHOUT ROWID;
+
+CREATE TABLE claim (
+  workspace INTEGER NOT NULL, app BLOB NOT NULL, click BLOB NOT NULL, event BLOB NOT NULL,
+  reference_at INTEGER NOT NULL, install_key BLOB NOT NULL,
+  PRIMARY KEY (workspace, app, click, event)
+) WITHOUT ROWID;
+CREATE INDEX claim_by_event ON claim (workspace, event);
+
+CREATE TABLE decision (
+  workspace INTEGER NOT NULL, event BLOB NOT NULL, revision INTEGER NOT NULL, at INTEGER NOT NULL,
+  settings_version INTEGER NOT NULL, kind TEXT, credit TEXT NOT NULL, partner BLOB, campaign BLOB,
+  link BLOB, click BLOB, match_type INTEGER, body TEXT NOT NULL,
+  PRIMARY KEY (workspace, event, revision)
+) WITHOUT ROWID;
+
+CREATE INDEX decision_by_click ON decision (workspace, click) WHERE click IS NOT NULL;
+
+CREATE TABLE conversion (
+  workspace INTEGER NOT NULL, id BLOB NOT NULL, app BLOB NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
+  status TEXT NOT NULL, environment TEXT NOT NULL, received_at INTEGER NOT NULL, occurred_at INTEGER NOT NULL,
+  amount_micros INTEGER, currency TEXT, verified INTEGER NOT NULL, payout_micros INTEGER, payout_currency TEXT,
+  PRIMARY KEY (workspace, id)
+) WITHOUT ROWID;
+
+CREATE TABLE told (
+  workspace INTEGER NOT NULL, event BLOB NOT NULL, rule BLOB NOT NULL, partner BLOB NOT NULL,
+  rule_version INTEGER NOT NULL, revision INTEGER NOT NULL, reason INTEGER NOT NULL, delivery BLOB,
+  PRIMARY KEY (workspace, event, rule, partner)
+) WITHOUT ROWID;
+
+CREATE TABLE first_told (
+  workspace INTEGER NOT NULL, rule BLOB NOT NULL, partner BLOB NOT NULL, subject BLOB NOT NULL,
+  event BLOB NOT NULL,
+  PRIMARY KEY (workspace, rule, partner, subject)
+) WITHOUT ROWID;
+
+CREATE TABLE delivery (
+  workspace INTEGER NOT NULL, id BLOB NOT NULL, event BLOB NOT NULL, revision INTEGER NOT NULL,
+  rule BLOB NOT NULL, rule_version INTEGER NOT NULL, partner BLOB NOT NULL, kind TEXT NOT NULL,
+  created_at INTEGER NOT NULL, replay_of BLOB, "values" TEXT NOT NULL,
+  PRIMARY KEY (workspace, id)
+) WITHOUT ROWID;
+CREATE INDEX delivery_by_event ON delivery (workspace, event);
+
+CREATE TABLE queue (
+  workspace INTEGER NOT NULL, rule BLOB NOT NULL, partner BLOB NOT NULL, due INTEGER NOT NULL,
+  delivery BLOB NOT NULL, sends INTEGER NOT NULL, reason TEXT NOT NULL,
+  PRIMARY KEY (workspace, rule, partner, due, delivery)
+) WITHOUT ROWID;
+
+CREATE TABLE attempt (
+  workspace INTEGER NOT NULL, delivery BLOB NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL,
+  outcome TEXT NOT NULL, status INTEGER, total_us INTEGER NOT NULL, next TEXT NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (workspace, delivery, n)
+) WITHOUT ROWID;
+
+CREATE TABLE finish (
+  workspace INTEGER NOT NULL, delivery BLOB NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
+  at INTEGER NOT NULL, sends INTEGER NOT NULL,
+  PRIMARY KEY (workspace, delivery)
+) WITHOUT ROWID;
+
+CREATE TABLE rollup (
+  workspace INTEGER NOT NULL, bucket INTEGER NOT NULL, app BLOB NOT NULL, partner BLOB NOT NULL,
+  campaign BLOB NOT NULL, link BLOB NOT NULL, metric INTEGER NOT NULL, kind TEXT NOT NULL,
+  currency TEXT NOT NULL, count INTEGER NOT NULL, micros INTEGER NOT NULL,
+  PRIMARY KEY (workspace, bucket, app, partner, campaign, link, metric, kind, currency)
+) WITHOUT ROWID;
+
+CREATE TABLE slice (
+  workspace INTEGER NOT NULL, node INTEGER NOT NULL, seq INTEGER NOT NULL, state TEXT NOT NULL,
+  body TEXT NOT NULL,
+  PRIMARY KEY (workspace, node, seq)
+) WITHOUT ROWID;

@@ -1,0 +1,72 @@
+//! SQL by name. Statements live in `sql/*.sql`, each opened by a line `-- name: …`; the conformance suite,
+//! not the compiler, checks them, and a test here prepares every one against the schema.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+const FILES: &[&str] = &[
+    include_str!("sql/schema_0001.sql"),
+    include_str!("sql/settings.sql"),
+    include_str!("sql/event.sql"),
+    include_str!("sql/decide.sql"),
+    include_str!("sql/delivery.sql"),
+    include_str!("sql/report.sql"),
+    include_str!("sql/list.sql"),
+];
+
+fn all() -> &'static HashMap<&'static str, &'static str> {
+    static ALL: OnceLock<HashMap<&'static str, &'static str>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        FILES
+            .iter()
+            .flat_map(|file| file.split("-- name: ").skip(1))
+            .filter_map(|part| part.split_once('\n'))
+            .map(|(name, text)| (name.trim(), text))
+            .collect()
+    })
+}
+
+/// The statement of that name. A name that does not exist gives text that SQLite refuses, naming it.
+pub(super) fn sql(name: &'static str) -> &'static str {
+    all().get(name).copied().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_statement_prepares() {
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
+        conn.execute_batch(sql("schema_0001")).unwrap();
+        for (name, text) in all().iter().filter(|(name, _)| !name.starts_with("schema_")) {
+            if let Err(error) = conn.prepare(text) {
+                panic!("{name}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_name_used_exists() {
+        let sources = [
+            include_str!("mod.rs"),
+            include_str!("settings.rs"),
+            include_str!("event.rs"),
+            include_str!("handoff.rs"),
+            include_str!("decide.rs"),
+            include_str!("delivery.rs"),
+            include_str!("story.rs"),
+            include_str!("report.rs"),
+            include_str!("list.rs"),
+            include_str!("rollup.rs"),
+            include_str!("retention.rs"),
+            include_str!("slice.rs"),
+        ];
+        for source in sources {
+            for part in source.split("sql(\"").skip(1) {
+                let name = part.split('"').next().unwrap();
+                assert!(all().contains_key(name), "no statement is named {name}");
+            }
+        }
+    }
+}

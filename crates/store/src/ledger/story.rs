@@ -1,0 +1,208 @@
+//! One event's whole story: what arrived, what was decided and why, what was told and what came back.
+
+use std::collections::BTreeMap;
+
+use roundtrip_domain::attribution::{Because, Credit};
+use roundtrip_domain::click_id::ClickId;
+use roundtrip_domain::event::{ConversionKind, Event};
+use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::postback::Suppressed;
+use roundtrip_domain::time::Timestamp;
+
+use super::decide::StoredDecision;
+use super::statements::sql;
+use super::{AttemptRow, Ledger, delivery, event, id_from};
+use crate::Error;
+use crate::settings::ResourceKind;
+
+/// The story of an event.
+#[derive(Debug, Clone)]
+pub struct Story {
+    /// What arrived.
+    pub event: Event,
+    /// Whether it still waits for a decision, or for another one.
+    pub undecided: bool,
+    /// What was decided, oldest first.
+    pub revisions: Vec<StoryRevision>,
+    /// What became of each rule that was considered.
+    pub rules: Vec<RuleStory>,
+    /// What is told, replays included, oldest first.
+    pub deliveries: Vec<DeliveryStory>,
+    /// Slugs of the apps, partners, campaigns, links and rules that are named here, by printed id; also of
+    /// those that were deleted since.
+    pub names: BTreeMap<String, String>,
+}
+
+/// One revision of the decision.
+#[derive(Debug, Clone)]
+pub struct StoryRevision {
+    /// Counts from 1.
+    pub revision: u32,
+    /// When.
+    pub at: Timestamp,
+    /// Under which settings.
+    pub settings_version: u64,
+    /// What conversion it makes.
+    pub kind: Option<ConversionKind>,
+    /// Who has the credit.
+    pub credit: Credit,
+    /// Why.
+    pub because: Because,
+}
+
+/// What became of a rule.
+#[derive(Debug, Clone)]
+pub struct RuleStory {
+    /// The rule.
+    pub rule: Id<kind::Rule>,
+    /// Its version.
+    pub rule_version: u64,
+    /// Who is told, or would have been.
+    pub partner: Option<Id<kind::Partner>>,
+    /// The revision that judged it.
+    pub revision: u32,
+    /// Why it did not fire; `None` when it did.
+    pub suppressed: Option<Suppressed>,
+    /// The delivery that it made.
+    pub delivery: Option<Id<kind::Delivery>>,
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone)]
+pub struct DeliveryStory {
+    /// Its id.
+    pub id: Id<kind::Delivery>,
+    /// The rule that planned it.
+    pub rule: Id<kind::Rule>,
+    /// Its version.
+    pub rule_version: u64,
+    /// Who is told.
+    pub partner: Id<kind::Partner>,
+    /// The revision that planned it.
+    pub revision: u32,
+    /// When it was planned.
+    pub created_at: Timestamp,
+    /// The delivery that it replays.
+    pub replay_of: Option<Id<kind::Delivery>>,
+    /// `scheduled`, `delivered`, `dead`, ….
+    pub state: String,
+    /// Why it is in that state.
+    pub reason: String,
+    /// When it is sent next.
+    pub due: Option<Timestamp>,
+    /// Sends so far.
+    pub sends: u32,
+    /// Every send.
+    pub attempts: Vec<AttemptRow>,
+}
+
+impl Ledger {
+    /// The story of an event; `None` when it is not kept.
+    pub async fn story(&self, ws: WorkspaceNo, id: Id<kind::Event>) -> Result<Option<Story>, Error> {
+        self.read(move |conn| {
+            let Some(event) = event::get(conn, ws.0, &id.bytes())? else { return Ok(None) };
+            let mut revisions = Vec::new();
+            {
+                let mut statement = conn.prepare_cached(sql("decision_all"))?;
+                let rows = statement.query_map((ws.0, id.bytes().as_slice()), StoredDecision::from_row)?;
+                for row in rows {
+                    let row = row?;
+                    let (credit, because) = row.credit(id)?;
+                    revisions.push(StoryRevision {
+                        revision: row.revision,
+                        at: Timestamp::from_ms(row.at),
+                        settings_version: row.settings_version,
+                        kind: row.kind(),
+                        credit,
+                        because,
+                    });
+                }
+            }
+            let mut rules = Vec::new();
+            {
+                let mut statement = conn.prepare_cached(sql("told_list"))?;
+                let mut rows = statement.query((ws.0, id.bytes().as_slice()))?;
+                while let Some(row) = rows.next()? {
+                    let (rule, partner): (Vec<u8>, [u8; 16]) = (row.get(0)?, row.get(1)?);
+                    let reason: u8 = row.get(2)?;
+                    let delivery: Option<Vec<u8>> = row.get(3)?;
+                    rules.push(RuleStory {
+                        rule: id_from(&rule, "told", "rule")?,
+                        rule_version: row.get(4)?,
+                        revision: row.get(5)?,
+                        partner: (partner != super::decide::NOBODY).then(|| Id::from_bits(u128::from_be_bytes(partner))),
+                        suppressed: Suppressed::from_number(reason),
+                        delivery: delivery.as_deref().and_then(Id::from_slice),
+                    });
+                }
+            }
+            let mut deliveries = Vec::new();
+            {
+                let mut statement = conn.prepare_cached(sql("delivery_of_event"))?;
+                let mut rows = statement.query((ws.0, id.bytes().as_slice()))?;
+                while let Some(row) = rows.next()? {
+                    let delivery: Vec<u8> = row.get(0)?;
+                    deliveries.extend(delivery::story(conn, ws.0, id_from(&delivery, "delivery", "id")?)?);
+                }
+            }
+            let undecided = conn
+                .prepare_cached(sql("todo_has"))?
+                .exists((ws.0, id.bytes().as_slice()))?;
+            let mut story =
+                Story { event, undecided, revisions, rules, deliveries, names: BTreeMap::new() };
+            story.names = names(conn, ws, &story)?;
+            Ok(Some(story))
+        })
+        .await
+    }
+
+    /// The events that a click earned or competes for, oldest first, at most 100.
+    pub async fn events_of_click(&self, ws: WorkspaceNo, click: ClickId) -> Result<Vec<Id<kind::Event>>, Error> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(sql("events_of_click"))?;
+            let mut rows = statement.query((ws.0, click.bytes().as_slice()))?;
+            let mut events = Vec::new();
+            while let Some(row) = rows.next()? {
+                let id: Vec<u8> = row.get(0)?;
+                events.push(id_from(&id, "decision", "event")?);
+            }
+            Ok(events)
+        })
+        .await
+    }
+}
+
+fn names(conn: &rusqlite::Connection, ws: WorkspaceNo, story: &Story) -> Result<BTreeMap<String, String>, Error> {
+    let mut wanted: Vec<(ResourceKind, [u8; 16], String)> = Vec::new();
+    let mut want = |kind, bytes, text: String| wanted.push((kind, bytes, text));
+    want(ResourceKind::App, story.event.app.bytes(), story.event.app.to_string());
+    for rule in &story.rules {
+        want(ResourceKind::Rule, rule.rule.bytes(), rule.rule.to_string());
+        if let Some(partner) = rule.partner {
+            want(ResourceKind::Partner, partner.bytes(), partner.to_string());
+        }
+    }
+    for delivery in &story.deliveries {
+        want(ResourceKind::Rule, delivery.rule.bytes(), delivery.rule.to_string());
+        want(ResourceKind::Partner, delivery.partner.bytes(), delivery.partner.to_string());
+    }
+    for revision in &story.revisions {
+        let winner = revision.credit.winner().map(|w| &w.touch.click);
+        let touches = revision.because.candidates.iter().map(|c| &c.touch.click).chain(winner);
+        for click in touches.filter(|c| c.workspace == ws) {
+            want(ResourceKind::Partner, click.partner.bytes(), click.partner.to_string());
+            want(ResourceKind::Campaign, click.campaign.bytes(), click.campaign.to_string());
+            want(ResourceKind::Link, click.link.bytes(), click.link.to_string());
+            want(ResourceKind::App, click.app.bytes(), click.app.to_string());
+        }
+    }
+    let mut names = BTreeMap::new();
+    for (kind, bytes, text) in wanted {
+        if !names.contains_key(&text)
+            && let Some(slug) = Ledger::last_slug(conn, ws, kind, &bytes)?
+        {
+            names.insert(text, slug);
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,483 @@
+//! The documents: one shape of each resource for the file, the API, the pages and the ledger.
+//!
+//! A field that is absent has its default, and a default is not written: so two documents say the same
+//! exactly if they are equal, and adding a field later changes no stored document. Names of fields are the
+//! public contract of `roundtrip.toml`; comments here become the descriptions in the API document.
+//!
+//! Not relied on: deserializing proves nothing about content. Durations, currencies, addresses, references
+//! and templates are texts here and are judged by `judge`, which can name everything that is wrong at once.
+
+use std::collections::BTreeMap;
+
+use roundtrip_domain::click::LinkDialect;
+use roundtrip_domain::event::ConversionKind;
+use roundtrip_domain::settings as domain;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ResourceKind, Secret};
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Everything that a workspace's owner set up, keyed by slug. This is the resource part of
+/// `roundtrip.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// The workspace's slug; absent: `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+    /// Mobile apps and web sites.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub apps: BTreeMap<String, App>,
+    /// Campaigns of apps.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub campaigns: BTreeMap<String, Campaign>,
+    /// Affiliates and ad networks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub partners: BTreeMap<String, Partner>,
+    /// Tracking links. The slug is what stands in the URL.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub links: BTreeMap<String, Link>,
+    /// What partners are told, when and how.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rules: BTreeMap<String, Rule>,
+    /// Credentials.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keys: BTreeMap<String, Key>,
+}
+
+/// What an app runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Platform {
+    /// Android.
+    Android,
+    /// iOS and iPadOS.
+    Ios,
+    /// A web site or shop.
+    Web,
+}
+
+impl From<Platform> for domain::Platform {
+    fn from(platform: Platform) -> Self {
+        match platform {
+            Platform::Android => Self::Android,
+            Platform::Ios => Self::Ios,
+            Platform::Web => Self::Web,
+        }
+    }
+}
+
+/// What an event of the app's own name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EventMeaning {
+    /// Signup, onboarding.
+    Signup,
+    /// Purchase, revenue.
+    Purchase,
+    /// Any other event, told by its own name.
+    Event,
+}
+
+impl From<EventMeaning> for ConversionKind {
+    fn from(meaning: EventMeaning) -> Self {
+        match meaning {
+            EventMeaning::Signup => Self::Signup,
+            EventMeaning::Purchase => Self::Purchase,
+            EventMeaning::Event => Self::Event,
+        }
+    }
+}
+
+/// Whether inbound postbacks need a token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PostbackAuthMode {
+    /// They carry a postback key, or come from a listed address.
+    #[default]
+    Token,
+    /// Anyone may send; everything books as pending.
+    None,
+}
+
+/// Who may send inbound postbacks for an app.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostbackAuth {
+    /// Addresses or networks (`203.0.113.7`, `198.51.100.0/24`, `2001:db8::/48`) that need no token.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub addresses: Vec<String>,
+    /// `token` (default) or `none`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub auth: PostbackAuthMode,
+}
+
+/// A mobile app or a web site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// For people; absent: the slug.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it runs on. Cannot be changed.
+    pub platform: Platform,
+    /// Android's package name or Apple's bundle id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_id: Option<String>,
+    /// The store's page of the app. Without one, Android's is made from the bundle id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_url: Option<String>,
+    /// ISO 4217 code for events with revenue that name no currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// What the app's own event names mean. `signup` and `purchase` mean themselves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub events: BTreeMap<String, EventMeaning>,
+    /// How long a click may earn something; at most 90d. Absent: 7d for apps, 30d for the web.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub click_window: Option<String>,
+    /// Who may send inbound postbacks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub postback: PostbackAuth,
+}
+
+/// A campaign of an app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Campaign {
+    /// For people, and `{campaign}`; absent: the slug.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The app that it promotes, by slug. Cannot be changed.
+    pub app: String,
+    /// `campaign_id` on links and postbacks, unique in the workspace; absent: the slug.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_id: Option<String>,
+    /// Where a visitor lands on the web; a destination template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landing_page: Option<String>,
+    /// Parameters that every inbound postback must carry.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mandatory: Vec<String>,
+}
+
+/// An affiliate or ad network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Partner {
+    /// For people, and the source in reports; absent: the slug.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its public id, unique in the workspace; absent: the slug.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ref_id: Option<String>,
+    /// Its own settings, for `{cfg.NAME}` in templates. Shown masked; in the file they may be `env:NAME` or
+    /// `file:PATH`. Sent back masked, a value stays as it is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cfg: BTreeMap<String, Secret>,
+}
+
+/// How a link's parameters are named.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "LinkDialect")]
+pub enum Dialect {
+    /// Linkrunner's names, which are Roundtrip's own too.
+    #[default]
+    Linkrunner,
+    /// Tracknow's click form.
+    Tracknow,
+}
+
+impl From<Dialect> for LinkDialect {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Linkrunner => Self::Linkrunner,
+            Dialect::Tracknow => Self::Tracknow,
+        }
+    }
+}
+
+/// Where a link leads. Each is a destination template, in which `{click_id}` is Roundtrip's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Destinations {
+    /// For Android; absent: the app's store page with our referrer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub android: Option<String>,
+    /// For iOS; absent: the app's store page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ios: Option<String>,
+    /// For everything else; absent: the campaign's landing page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<String>,
+    /// Tried first on a phone: opens the app where it is installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deep_link: Option<String>,
+    /// When nothing else fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
+}
+
+/// A tracking link: campaign × partner. Its slug is its public id, unique in the installation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// The campaign, by slug. Cannot be changed.
+    pub campaign: String,
+    /// The partner, by slug. Cannot be changed.
+    pub partner: String,
+    /// How its parameters are named; absent: `linkrunner`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dialect: Dialect,
+    /// Where it leads.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub destinations: Destinations,
+    /// Prefixes of destinations that a request may ask for, each ending behind the host (`https://shop.example/`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub allow_destinations: Vec<String>,
+    /// How long its clicks may earn something; at most 90d. Absent: the app's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub click_window: Option<String>,
+}
+
+/// What a rule sends after its headers; one of the three.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RuleBody")]
+pub struct Body {
+    /// `application/x-www-form-urlencoded`: `a={x}&b={y}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<String>,
+    /// `application/json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub json: Option<String>,
+    /// `text/plain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// A kind of conversion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "ConversionKind")]
+pub enum On {
+    /// The first install or open of an installation.
+    Install,
+    /// Signup, onboarding.
+    Signup,
+    /// Purchase, revenue.
+    Purchase,
+    /// Any other event.
+    Event,
+}
+
+impl From<On> for ConversionKind {
+    fn from(on: On) -> Self {
+        match on {
+            On::Install => Self::Install,
+            On::Signup => Self::Signup,
+            On::Purchase => Self::Purchase,
+            On::Event => Self::Event,
+        }
+    }
+}
+
+/// Which conversions a rule tells of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "RuleScope")]
+pub enum Scope {
+    /// Those that its partner won.
+    #[default]
+    Attributed,
+    /// All; what only the winner may see is empty for others.
+    All,
+}
+
+impl From<Scope> for domain::Scope {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Attributed => Self::Attributed,
+            Scope::All => Self::All,
+        }
+    }
+}
+
+/// What a partner is told, when and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The app whose conversions it tells of, by slug.
+    pub app: String,
+    /// The partner that is told, by slug; absent: whichever partner won.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partner: Option<String>,
+    /// The kind of conversion.
+    pub on: On,
+    /// For `on = "event"`: the names; absent or empty: any name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub events: Vec<String>,
+    /// How macros are written; absent: `canonical`, which is `{name}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<String>,
+    /// GET, POST or PUT; absent: GET.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The URL template, in which `{click_id}` is the partner's.
+    pub url: String,
+    /// Names and value templates.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub headers: BTreeMap<String, String>,
+    /// The body template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Body>,
+    /// `attributed` (default) or `all`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scope: Scope,
+    /// Only the first conversion of its kind for an installation, customer or click.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub first_only: bool,
+    /// Whether money is told. Off (default) empties every money macro and `{event_value}`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub share_revenue: bool,
+    /// Event names as the partner knows them. When not empty, other names are not told.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rename: BTreeMap<String, String>,
+    /// Also tells of sandbox events.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sandbox: bool,
+    /// Also tells of pending conversions.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pending: bool,
+    /// How long after the install (or click) the partner is told; at most 3650d. Absent: 30d.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
+}
+
+/// What a key may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyUse {
+    /// Ships inside apps and pages.
+    Client,
+    /// Reports events from a server.
+    Server,
+    /// Stands as `token` in inbound postbacks.
+    Postback,
+    /// Speaks to the API.
+    Admin,
+}
+
+impl From<KeyUse> for domain::KeyKind {
+    fn from(kind: KeyUse) -> Self {
+        match kind {
+            KeyUse::Client => Self::Client,
+            KeyUse::Server => Self::Server,
+            KeyUse::Postback => Self::Postback,
+            KeyUse::Admin => Self::Admin,
+        }
+    }
+}
+
+/// What an admin key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyScope {
+    /// Read settings, reports, stories.
+    Read,
+    /// Change settings.
+    Write,
+    /// Replay deliveries.
+    Replay,
+}
+
+impl From<KeyScope> for domain::KeyScope {
+    fn from(scope: KeyScope) -> Self {
+        match scope {
+            KeyScope::Read => Self::Read,
+            KeyScope::Write => Self::Write,
+            KeyScope::Replay => Self::Replay,
+        }
+    }
+}
+
+/// A credential. Only its hash is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// What it may be used for.
+    pub kind: KeyUse,
+    /// The app it speaks for, by slug; needed for client and server keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// For admin keys: what they may do.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scopes: Vec<KeyScope>,
+    /// The token, of at least 32 characters; never shown again. In the file it is `env:NAME` or `file:PATH`.
+    /// Absent: a new key gets 256 random bits, shown once in the answer; an old one keeps its token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+}
+
+/// A document of any kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Any {
+    /// An app.
+    App(App),
+    /// A campaign.
+    Campaign(Campaign),
+    /// A partner.
+    Partner(Partner),
+    /// A link.
+    Link(Link),
+    /// A rule.
+    Rule(Rule),
+    /// A key.
+    Key(Key),
+}
+
+impl Any {
+    /// Reads a document of that kind. Fails at the first problem: user input goes through the lenient check
+    /// first.
+    pub(super) fn from_value(kind: ResourceKind, value: serde_json::Value) -> Result<Self, serde_json::Error> {
+        Ok(match kind {
+            ResourceKind::App => Self::App(serde_json::from_value(value)?),
+            ResourceKind::Campaign => Self::Campaign(serde_json::from_value(value)?),
+            ResourceKind::Partner => Self::Partner(serde_json::from_value(value)?),
+            ResourceKind::Link => Self::Link(serde_json::from_value(value)?),
+            ResourceKind::Rule => Self::Rule(serde_json::from_value(value)?),
+            ResourceKind::Key => Self::Key(serde_json::from_value(value)?),
+        })
+    }
+
+    /// The document as JSON, without defaults and with its secrets.
+    pub(super) fn to_value(&self) -> serde_json::Value {
+        let value = match self {
+            Self::App(doc) => serde_json::to_value(doc),
+            Self::Campaign(doc) => serde_json::to_value(doc),
+            Self::Partner(doc) => serde_json::to_value(doc),
+            Self::Link(doc) => serde_json::to_value(doc),
+            Self::Rule(doc) => serde_json::to_value(doc),
+            Self::Key(doc) => serde_json::to_value(doc),
+        };
+        // These structs hold texts, booleans and maps with text keys, which always serialize.
+        value.unwrap_or_default()
+    }
+}
+
+/// Adds the schema of a kind's document to a generator; the reference to it comes back.
+pub fn schema_of(kind: ResourceKind, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    match kind {
+        ResourceKind::App => generator.subschema_for::<App>(),
+        ResourceKind::Campaign => generator.subschema_for::<Campaign>(),
+        ResourceKind::Partner => generator.subschema_for::<Partner>(),
+        ResourceKind::Link => generator.subschema_for::<Link>(),
+        ResourceKind::Rule => generator.subschema_for::<Rule>(),
+        ResourceKind::Key => generator.subschema_for::<Key>(),
+    }
+}

@@ -1,0 +1,138 @@
+//! Judges a rule and reads its template.
+
+use std::sync::Arc;
+
+use roundtrip_domain::id::Id;
+use roundtrip_domain::problem::Code;
+use roundtrip_domain::settings as domain;
+use roundtrip_domain::settings::POSTBACK_WINDOW;
+use roundtrip_domain::template::{Body, Dialect, Finding, Parts, Place, Template};
+use roundtrip_domain::time::Span;
+
+use super::ResourceKind as Kind;
+use super::document::{self, On};
+use super::form;
+use super::judge::{Entry, Judge};
+use super::likely::hint;
+use super::shape::join;
+use super::stored;
+
+/// The longest postback window: ten years, which is "for life" with an end.
+const WINDOW_MAX: Span = Span::from_days(3_650);
+
+/// The template of a stored rule, for deliveries that were planned with an earlier version of it. `None` when
+/// the stored form cannot be read; what was judged when it was saved is not judged again.
+pub fn rule_template(body: &str) -> Option<Template> {
+    let stored = stored::decode(Kind::Rule, body).ok()?;
+    let document::Any::Rule(doc) = &stored.document else { return None };
+    let dialect = doc.dialect.as_deref().map_or(Some(Dialect::default()), Dialect::from_name)?;
+    let body = doc.body.as_ref().and_then(|body| one_body(body).map(|(body, _)| body));
+    Some(Template::parse(parts(doc, dialect, body.unwrap_or_default())).0)
+}
+
+fn parts(doc: &document::Rule, dialect: Dialect, body: Body) -> Parts {
+    Parts {
+        dialect,
+        method: doc.method.clone().unwrap_or_else(|| "GET".to_owned()),
+        url: doc.url.clone(),
+        headers: doc.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        body,
+    }
+}
+
+/// The one body that a document names, and its field.
+fn one_body(doc: &document::Body) -> Option<(Body, &'static str)> {
+    match (&doc.form, &doc.json, &doc.text) {
+        (Some(text), None, None) => Some((Body::Form(text.clone()), "body.form")),
+        (None, Some(text), None) => Some((Body::Json(text.clone()), "body.json")),
+        (None, None, Some(text)) => Some((Body::Text(text.clone()), "body.text")),
+        _ => None,
+    }
+}
+
+impl Judge<'_> {
+    pub(super) fn rule(&mut self, entry: &Entry, doc: &document::Rule) -> Option<domain::Rule> {
+        let app = self.refer(entry, "app", Kind::App, &doc.app);
+        let partner = doc.partner.as_ref().map(|slug| self.refer(entry, "partner", Kind::Partner, slug));
+        let is_guess = self.problems.is_broken(&join(&entry.path(), "on"));
+        if doc.on != On::Event && !doc.events.is_empty() && !is_guess {
+            let message = "a list of events belongs to on = \"event\"";
+            self.wrong(entry, Code::ConfigInvalid, "events", message);
+        }
+        for (index, name) in doc.events.iter().enumerate() {
+            self.event_name(entry, &format!("events[{index}]"), name);
+        }
+        for (name, renamed) in &doc.rename {
+            self.event_name(entry, &join("rename", name), name);
+            self.event_name(entry, &join("rename", name), renamed);
+        }
+        let template = self.template(entry, doc);
+        let window = self.span(entry, "window", doc.window.as_ref(), WINDOW_MAX).unwrap_or(POSTBACK_WINDOW);
+        let partner = match partner {
+            None => None,
+            Some(target) => Some(Id::from_bits(target?.id)),
+        };
+        Some(domain::Rule {
+            id: Id::from_bits(entry.id),
+            slug: entry.slug.clone(),
+            version: entry.version,
+            app: Id::from_bits(app?.id),
+            partner,
+            on: doc.on.into(),
+            events: doc.events.clone(),
+            template: Arc::new(template),
+            scope: doc.scope.into(),
+            first_only: doc.first_only,
+            share_revenue: doc.share_revenue,
+            rename: doc.rename.clone(),
+            sandbox: doc.sandbox,
+            pending: doc.pending,
+            window,
+        })
+    }
+
+    fn event_name(&mut self, entry: &Entry, field: &str, name: &str) {
+        if !form::is_event_name(name) {
+            let message = "an event's name is 1 to 128 characters without control characters";
+            self.wrong(entry, Code::ConfigInvalid, field, message);
+        }
+    }
+
+    fn template(&mut self, entry: &Entry, doc: &document::Rule) -> Template {
+        let dialect = match &doc.dialect {
+            None => Dialect::default(),
+            Some(name) => Dialect::from_name(name).unwrap_or_else(|| {
+                let likely = hint(name, [Dialect::Canonical.as_str()].into_iter());
+                let message = format!("there is no dialect `{name}`{likely}");
+                self.wrong(entry, Code::ConfigInvalid, "dialect", message);
+                Dialect::default()
+            }),
+        };
+        let (body, body_field) = self.body(entry, doc.body.as_ref());
+        let (template, findings) = Template::parse(parts(doc, dialect, body));
+        self.findings(entry, findings, |finding: &Finding| match finding.place {
+            Place::Method => "method".to_owned(),
+            Place::Header(index) => {
+                let name = doc.headers.keys().nth(index).map_or("", String::as_str);
+                if name.is_empty() { "headers".to_owned() } else { join("headers", name) }
+            }
+            Place::Body => body_field.to_owned(),
+            _ => "url".to_owned(),
+        });
+        template
+    }
+
+    fn body(&mut self, entry: &Entry, doc: Option<&document::Body>) -> (Body, &'static str) {
+        let Some(doc) = doc else { return (Body::None, "body") };
+        if let Some(body) = one_body(doc) {
+            return body;
+        }
+        let (code, message) = if *doc == document::Body::default() {
+            (Code::ConfigMissing, "a body has one of form, json and text")
+        } else {
+            (Code::ConfigInvalid, "a body has only one of form, json and text")
+        };
+        self.wrong(entry, code, "body", message);
+        (Body::None, "body")
+    }
+}

@@ -1,0 +1,74 @@
+//! The stored form of a document: `{"v":1,…}`, and for keys the hash of their token.
+//!
+//! Version 1 is the document's fields beside `v`. A later version gets its own branch in [`decode`], and old
+//! rows keep theirs: history is never rewritten.
+
+use serde_json::{Map, Value};
+
+use super::document::Any;
+use super::{MASK, ResourceKind};
+
+/// The version that is written.
+const VERSION: u64 = 1;
+
+/// A document with what the ledger keeps beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// The document; a key's has no secret.
+    pub document: Any,
+    /// A key's SHA-256.
+    pub hash: Option<[u8; 32]>,
+}
+
+/// Writes the stored form.
+pub fn encode(stored: &Stored) -> String {
+    let mut body = Map::new();
+    body.insert("v".into(), VERSION.into());
+    if let Some(hash) = stored.hash {
+        body.insert("hash".into(), hex::encode(hash).into());
+    }
+    if let Value::Object(fields) = stored.document.to_value() {
+        body.extend(fields.into_iter().filter(|(name, _)| name != "secret"));
+    }
+    Value::Object(body).to_string()
+}
+
+/// Reads the stored form. The error names what is wrong and never a value.
+pub fn decode(kind: ResourceKind, body: &str) -> Result<Stored, String> {
+    let mut body = match serde_json::from_str(body) {
+        Ok(Value::Object(body)) => body,
+        Ok(_) => return Err("it is no JSON object".into()),
+        Err(error) => return Err(format!("it is no JSON: line {} column {}", error.line(), error.column())),
+    };
+    match body.remove("v").and_then(|v| v.as_u64()) {
+        Some(VERSION) => {}
+        Some(other) => return Err(format!("version {other} is newer than this program")),
+        None => return Err("it has no version".into()),
+    }
+    let hash = match body.remove("hash") {
+        None => None,
+        Some(Value::String(text)) => {
+            let mut hash = [0; 32];
+            hex::decode_to_slice(text, &mut hash).map_err(|_| "its hash is not 64 hexadecimal digits")?;
+            Some(hash)
+        }
+        Some(_) => return Err("its hash is no text".into()),
+    };
+    let document = Any::from_value(kind, Value::Object(body)).map_err(|error| error.to_string())?;
+    if (kind == ResourceKind::Key) != hash.is_some() {
+        return Err("a key has a hash, and nothing else has one".into());
+    }
+    Ok(Stored { document, hash })
+}
+
+/// The document as people may see it: with its defaults left away and its secrets masked.
+pub fn masked(document: &Any) -> Value {
+    let mut value = document.to_value();
+    if let Some(Value::Object(cfg)) = value.get_mut("cfg") {
+        cfg.values_mut().for_each(|secret| *secret = MASK.into());
+    }
+    if let Some(secret) = value.get_mut("secret") {
+        *secret = MASK.into();
+    }
+    value
+}

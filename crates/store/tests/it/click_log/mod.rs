@@ -1,0 +1,163 @@
+//! What the click log promises: a hand-driven clock, troubles on order, and a directory copied in the middle of work
+//! for a crash.
+
+mod append;
+mod damage;
+mod lookup;
+mod slices;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_domain::click::{Click, Flags, LinkDialect, TouchKind};
+use roundtrip_domain::click_id::{CheckKey, ClickId};
+use roundtrip_domain::device::{DeviceId, DeviceIdKind, Print};
+use roundtrip_domain::id::{Id, WorkspaceNo};
+use roundtrip_domain::time::Timestamp;
+use roundtrip_store::click_log::faults::Faults;
+use roundtrip_store::click_log::{Append, ClickLog, Config, Found, OpenReport, Why};
+
+const KEY: CheckKey = CheckKey([7; 16]);
+const START: Timestamp = Timestamp::from_ms(1_780_565_000_000);
+const DAY: i64 = 86_400_000;
+
+struct World {
+    _tmp: tempfile::TempDir,
+    clock: Clock,
+    faults: Faults,
+    config: Config,
+}
+
+impl World {
+    fn new() -> Self {
+        let tmp = tempfile::tempdir().unwrap();
+        let faults = Faults::armed();
+        let mut config = Config::new(tmp.path().join("clicks"), 5, vec![KEY]);
+        config.faults = faults.clone();
+        // Tests that are about the wait set it; the others must not depend on how busy the machine is.
+        config.append_wait = Duration::from_secs(20);
+        Self { _tmp: tmp, clock: Clock::manual(START), faults, config }
+    }
+
+    fn open(&self) -> (ClickLog, OpenReport) {
+        ClickLog::open(self.config.clone(), self.clock.clone(), Entropy::seeded(1)).unwrap()
+    }
+
+    fn dir(&self) -> &Path {
+        &self.config.dir
+    }
+
+    /// What a `kill -9` at this moment would leave, opened beside the log that goes on.
+    fn crashed(&self) -> Self {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = tmp.path().join("clicks");
+        copy_dir(self.dir(), &dir);
+        let faults = Faults::armed();
+        let config = Config { dir, faults: faults.clone(), ..self.config.clone() };
+        Self { _tmp: tmp, clock: self.clock.clone(), faults, config }
+    }
+
+    fn files(&self, end: &str) -> Vec<PathBuf> {
+        let mut files: Vec<_> = fs::read_dir(self.dir())
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.to_string_lossy().ends_with(end) && p.to_string_lossy().contains("slice-"))
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn click(&self, n: u64) -> Click {
+        let query = format!("click_id=partner-{n}&gaid=6d92078a-8246-4ba4-ae5b-{n:012x}&sub1=x");
+        let mut click = Click {
+            workspace: WorkspaceNo::DEFAULT,
+            app: Id::from_bits(1),
+            campaign: Id::from_bits(2),
+            partner: Id::from_bits(3),
+            link: Id::from_bits(4),
+            kind: TouchKind::Click,
+            dialect: LinkDialect::Linkrunner,
+            flags: Flags::default(),
+            received_at: self.clock.now(),
+            query: query.into_bytes(),
+            ip: Some([203, 0, 113, 9].into()),
+            user_agent: Some("Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36".into()),
+            referer: None,
+            language: Some("en".into()),
+        };
+        click.flag();
+        click
+    }
+
+    /// Stores clicks one after the other, each in a commit of its own.
+    async fn store(&self, log: &ClickLog, numbers: std::ops::Range<u64>) -> Vec<ClickId> {
+        let mut ids = Vec::new();
+        for n in numbers {
+            ids.push(stored(log.append(self.click(n)).await));
+        }
+        ids
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[track_caller]
+fn stored(append: Append) -> ClickId {
+    match append {
+        Append::Stored(id) => id,
+        other => panic!("not stored: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn unstored(append: Append, want: Why) -> ClickId {
+    match append {
+        Append::Unstored { id, why } if why == want => id,
+        other => panic!("wanted unstored for {want:?}: {other:?}"),
+    }
+}
+
+async fn is_found(log: &ClickLog, id: ClickId) -> bool {
+    match log.find(id).await.unwrap() {
+        Found::Touch(touch) => {
+            assert_eq!(touch.id, id);
+            true
+        }
+        _ => false,
+    }
+}
+
+async fn count_found(log: &ClickLog, ids: &[ClickId]) -> usize {
+    let found = log.find_batch(ids).await.unwrap();
+    found.iter().filter(|f| matches!(f, Found::Touch(_))).count()
+}
+
+fn gaid(n: u64) -> Print {
+    let id = DeviceId::parse(DeviceIdKind::Gaid, &format!("6d92078a-8246-4ba4-ae5b-{n:012x}")).unwrap();
+    Print::device(Id::from_bits(1), &id)
+}
+
+fn counted(log: &ClickLog) -> u64 {
+    log.active_counts().iter().flat_map(|u| &u.counts).map(|c| c.count).sum()
+}
+
+fn flip(path: &Path, at: u64, bytes: usize) {
+    let mut data = fs::read(path).unwrap();
+    for byte in &mut data[at as usize..at as usize + bytes] {
+        *byte ^= 0x5a;
+    }
+    fs::write(path, data).unwrap();
+}
