@@ -17,6 +17,9 @@ use crate::id::{Id, kind};
 use crate::settings::{App, Settings};
 use crate::time::{Span, Timestamp};
 
+#[cfg(test)]
+mod tests;
+
 /// Most candidates that a decision keeps; the rest is counted.
 pub const CANDIDATES_MAX: usize = 50;
 
@@ -72,6 +75,7 @@ impl MatchType {
 
 /// What one piece of evidence led to in the click log.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all leads are touches; a box would only add a hop")]
 pub enum Lead {
     /// To a touch.
     Touch {
@@ -98,6 +102,8 @@ pub enum Lead {
 pub struct Carrier {
     /// Its id.
     pub event: Id<kind::Event>,
+    /// The earlier of when it happened, as it claims, and when it reached us.
+    pub claimed_at: Timestamp,
     /// When it reached us.
     pub received_at: Timestamp,
     /// Whether the touch must have come before it: true for all but `open`, which also happens long
@@ -112,6 +118,7 @@ impl Carrier {
     pub fn of(event: &Event) -> Self {
         Self {
             event: event.id,
+            claimed_at: event.reference_at(),
             received_at: event.received_at,
             follows_touch: event.name != "open",
             device_ids: event.device.ids.clone(),
@@ -305,7 +312,8 @@ pub struct Winner {
 /// Why a decision is what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Because {
-    /// Where windows end: the earlier of event time and receive time, of the installation's first word.
+    /// Where windows end: the earlier of event time and receive time, of the installation's first word. For
+    /// an event that follows its installation, when that one was born.
     pub reference_at: Timestamp,
     /// Touches that were considered, winners first; at most [`CANDIDATES_MAX`].
     pub candidates: Vec<Candidate>,
@@ -435,7 +443,10 @@ fn waterfall(
             }
         }
     }
-    candidates.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| later_first(a, b)));
+    candidates.sort_by(|a, b| {
+        let place = |c: &Candidate| (c.verdict != Verdict::Won, c.match_type.tier());
+        place(a).cmp(&place(b)).then_with(|| later_first(a, b)).then(a.match_type.cmp(&b.match_type))
+    });
     let winner = candidates.iter().position(|c| c.verdict == Verdict::Won);
     if let Some(at) = winner {
         let tier = candidates[at].match_type.tier();
@@ -465,13 +476,19 @@ fn waterfall(
         })),
         None => Credit::Organic,
     };
+    // What the installation still competes for must survive the cut: the ledger reads its claims from here.
+    candidates.sort_by_key(|c| match c.verdict {
+        Verdict::Won => 0,
+        Verdict::AlreadyEarned => 1,
+        _ => 2,
+    });
     because.rest = candidates.len().saturating_sub(CANDIDATES_MAX) as u32;
     candidates.truncate(CANDIDATES_MAX);
     because.candidates = candidates;
     credit
 }
 
-/// Eligible candidates first, then by tier; the match type only makes the order total.
+/// Which of two findings of the same touch is the stronger one; the lower wins.
 fn rank(candidate: &Candidate) -> (bool, u8, MatchType) {
     (candidate.verdict != Verdict::Won, candidate.match_type.tier(), candidate.match_type)
 }
@@ -480,9 +497,13 @@ fn rank(candidate: &Candidate) -> (bool, u8, MatchType) {
 /// lower id.
 fn later_first(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
     let (a, b) = (&a.touch, &b.touch);
-    b.click.received_at.cmp(&a.click.received_at).then_with(|| {
-        if a.id.node() == b.id.node() { b.id.cmp(&a.id) } else { a.id.cmp(&b.id) }
-    })
+    // The node is compared before the id: an id's own millisecond may run ahead of `received_at`, and an
+    // order that mixed the two rules would not be one.
+    b.click
+        .received_at
+        .cmp(&a.click.received_at)
+        .then(a.id.node().cmp(&b.id.node()))
+        .then_with(|| b.id.cmp(&a.id))
 }
 
 /// Judges one touch by itself. `Won` means: eligible.
@@ -503,9 +524,12 @@ fn judge(
         let on_click = crate::click::Click::device_ids(&params);
         carrier.device_ids.iter().any(|id| on_click.contains(id))
     };
-    // A click id that an event carries proves that the click came first, whatever the device's clock says.
+    // A click id that an event carries proves that the click came before that event, whatever the device's
+    // clock says. Where the carrier itself claims a time after the click, no clock is wrong: the click came
+    // between the installation's first word and this one.
     let skew = match_type.tier() == 1
         && carrier.follows_touch
+        && click.received_at > carrier.claimed_at
         && click.received_at <= carrier.received_at
         && -age_ms <= CLOCK_SKEW_MAX.ms();
     let verdict = if click.workspace != settings.workspace {
@@ -527,7 +551,39 @@ fn judge(
     } else {
         Verdict::Won
     };
-    Candidate { touch: touch.clone(), match_type, carrier: carrier.event, verdict, window, age_ms }
+    let mut touch = touch.clone();
+    if verdict == Verdict::OtherWorkspace {
+        // A workspace is a wall: the id was presented here, what stands behind it is not shown here.
+        touch.click.query = Vec::new();
+        touch.click.ip = None;
+        touch.click.user_agent = None;
+        touch.click.referer = None;
+        touch.click.language = None;
+    }
+    Candidate { touch, match_type, carrier: carrier.event, verdict, window, age_ms }
+}
+
+/// Adds what an earlier decision about the same event knew to what the click log answers now: a click that
+/// the log let go meanwhile goes on counting, since an installation's credit is for life. `carrier` gives
+/// the event of that id, if it is still kept.
+pub fn remember(leads: &mut Vec<Lead>, earlier: &[Candidate], carrier: impl Fn(Id<kind::Event>) -> Option<Carrier>) {
+    for candidate in earlier.iter().filter(|c| c.verdict != Verdict::OtherWorkspace) {
+        leads.retain(|lead| match lead {
+            Lead::Dead { text, .. } => ClickId::parse(text.trim().as_bytes()) != Some(candidate.touch.id),
+            Lead::Touch { .. } => true,
+        });
+        let is_known = leads.iter().any(|lead| match lead {
+            Lead::Touch { match_type, touch, carrier } => {
+                (touch.id, *match_type, carrier.event)
+                    == (candidate.touch.id, candidate.match_type, candidate.carrier)
+            }
+            Lead::Dead { .. } => false,
+        });
+        if let (false, Some(carrier)) = (is_known, carrier(candidate.carrier)) {
+            let (match_type, touch) = (candidate.match_type, candidate.touch.clone());
+            leads.push(Lead::Touch { match_type, touch, carrier });
+        }
+    }
 }
 
 /// The clicks that an installation competes for: those it would earn if no other held them, down to the

@@ -144,6 +144,9 @@ pub struct Facts<'a> {
     pub is_first: bool,
     /// The winning touch, read.
     pub winner: Option<(&'a Winner, Params)>,
+    /// Whether the one that is told is who won. What only the click knows (its address, browser, device
+    /// ids) is another partner's otherwise, and is not handed on.
+    pub is_winner: bool,
     /// The app.
     pub app: &'a App,
     /// The rule that tells.
@@ -203,8 +206,11 @@ impl Facts<'_> {
             "match_type" => self.winner.as_ref()?.0.match_type.name().into(),
             "is_organic" => u8::from(touch.is_none()).to_string(),
             "att_status" => event.device.att_status.clone()?,
-            "ip" => event.ip.or(touch.and_then(|t| t.click.ip))?.to_string(),
-            "ua" => event.user_agent.clone().or_else(|| touch.and_then(|t| t.click.user_agent.clone()))?,
+            "ip" => event.ip.or(touch.filter(|_| self.is_winner).and_then(|t| t.click.ip))?.to_string(),
+            "ua" => event
+                .user_agent
+                .clone()
+                .or_else(|| touch.filter(|_| self.is_winner).and_then(|t| t.click.user_agent.clone()))?,
             "platform" => event.device.platform.clone().unwrap_or_else(|| self.app.platform.name().into()),
             "os_version" => event.device.os_version.clone()?,
             "device_model" => event.device.model.clone()?,
@@ -240,6 +246,10 @@ impl Values for Facts<'_> {
             return Some(Value::text(text));
         }
         let (winner, params) = self.winner.as_ref()?;
+        // Link parameters pass: the audience empties them, which is not the same as not knowing their name.
+        if !self.is_winner && !name.starts_with("param.") {
+            return None;
+        }
         let click = ClickValues {
             id: winner.touch.id,
             click: &winner.touch.click,

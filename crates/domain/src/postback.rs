@@ -12,6 +12,9 @@ use crate::settings::{App, Rule, Scope, Settings};
 use crate::template::{Audience, Value, Values};
 use crate::time::Timestamp;
 
+#[cfg(test)]
+mod tests;
+
 /// Why a rule that was considered did not fire. Numbers are stored: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -176,23 +179,22 @@ fn judge(
     if event.postback.as_ref().is_some_and(|p| p.pending) && !rule.pending {
         return Some(Suppressed::Pending);
     }
+    // Whose it is, whether it is the first, and how long ago the installation was are all unknown yet. Also a
+    // rule that tells of everything waits: told now, the winner would get it without its own click id.
+    if decision.credit == Credit::InstallUnknown {
+        return Some(Suppressed::InstallUnknown);
+    }
     if rule.scope == Scope::Attributed && !won {
-        return Some(match (&decision.credit, winner) {
-            (Credit::InstallUnknown, _) => Suppressed::InstallUnknown,
-            (_, Some(_)) => Suppressed::OtherPartner,
-            (_, None) => Suppressed::Unattributed,
-        });
+        return Some(if winner.is_some() { Suppressed::OtherPartner } else { Suppressed::Unattributed });
     }
     if partner.is_none() {
-        return Some(match decision.credit {
-            Credit::InstallUnknown => Suppressed::InstallUnknown,
-            _ => Suppressed::NobodyToTell,
-        });
+        return Some(Suppressed::NobodyToTell);
     }
     if !rule.rename.is_empty() && !rule.rename.contains_key(name) {
         return Some(Suppressed::Unmapped);
     }
-    let born = context.install_at.or(winner.map(|w| w.touch.click.received_at));
+    // The birth itself is told whenever it was first heard of: the window is for what follows it.
+    let born = context.install_at.or(winner.map(|w| w.touch.click.received_at)).filter(|_| !context.is_install);
     if born.is_some_and(|born| event.reference_at().since(born) > rule.window.ms()) {
         return Some(Suppressed::OutsideWindow);
     }
@@ -227,6 +229,7 @@ fn values(
         is_install: context.is_install,
         is_first: !(context.told_before)(rule, partner),
         winner: winner.map(|w| (w, w.touch.click.params())),
+        is_winner: winner.is_some_and(|w| Some(w.touch.click.partner) == partner),
         app,
         rule,
         partner: partner.and_then(|p| settings.partners.get(&p)).map(|p| &**p),
@@ -235,7 +238,7 @@ fn values(
     let audience = Audience {
         values: &facts,
         revenue_shared: rule.share_revenue,
-        winner: winner.is_some_and(|w| Some(w.touch.click.partner) == partner),
+        winner: facts.is_winner,
     };
     let mut values: Vec<MacroValue> = Vec::new();
     for used in rule.template.macros() {

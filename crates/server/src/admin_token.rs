@@ -80,7 +80,10 @@ impl AdminToken {
         if identity.is_none() || known.identity != identity {
             let token = read(&self.path);
             if let Err(error) = &token {
-                tracing::error!(error = format!("{error:#}"), "the admin key cannot be used, so nobody gets in");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the admin key cannot be used, so nobody gets in"
+                );
             }
             known.hash = token.ok().map(|token| Sha256::digest(token.as_bytes()).into());
             known.identity = identity;

@@ -16,9 +16,11 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use roundtrip_domain::problem::Problem;
 use roundtrip_domain::time::Span;
 use roundtrip_engine::sender::Subnet;
+use url::Url;
 
 use crate::telemetry;
 
@@ -179,6 +181,30 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "4096",
         "How many connections the public listener serves at once, 1 to 1000000; more wait in the system's queue.",
     ),
+    one(
+        "client_rate",
+        "client-rate",
+        "ROUNDTRIP_CLIENT_RATE",
+        "N",
+        "1000",
+        "Events per second that one client key may report; 0 is no limit. All copies of an app share its key.",
+    ),
+    one(
+        "client_burst",
+        "client-burst",
+        "ROUNDTRIP_CLIENT_BURST",
+        "N",
+        "10000",
+        "Events that one client key may report at once after a pause.",
+    ),
+    one(
+        "postback_rate",
+        "postback-rate",
+        "ROUNDTRIP_POSTBACK_RATE",
+        "N",
+        "0",
+        "Inbound postbacks per second of one workspace; 0 is no limit.",
+    ),
     switch(
         "metrics_public",
         "metrics-public",
@@ -233,10 +259,10 @@ pub(crate) struct Config {
     pub(crate) public: SocketAddr,
     /// Where the admin listener binds.
     pub(crate) admin: SocketAddr,
-    /// How the world reaches the public listener, without a slash at its end.
-    pub(crate) public_url: Option<String>,
+    /// How the world reaches the public listener: scheme, host and port alone.
+    pub(crate) public_url: Option<Url>,
     /// Whose forwarding headers count.
-    pub(crate) trusted_proxies: Vec<Subnet>,
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// Whether events may come over plain HTTP from beyond loopback.
     pub(crate) allow_plain_http: bool,
     /// Special address ranges that may be sent to.
@@ -251,6 +277,12 @@ pub(crate) struct Config {
     pub(crate) click_retention: Span,
     /// Connections that the public listener serves at once.
     pub(crate) connections_max: u32,
+    /// Events per second of one client key; 0 is no limit.
+    pub(crate) client_rate: u32,
+    /// Events of one client key at once.
+    pub(crate) client_burst: u32,
+    /// Inbound postbacks per second of one workspace; 0 is no limit.
+    pub(crate) postback_rate: u32,
     /// Whether `/metrics` needs no token.
     pub(crate) metrics_public: bool,
     /// How and what is logged.
@@ -306,7 +338,8 @@ pub(crate) fn page() -> String {
          | flag | environment | key in `[server]` | default | meaning |\n| --- | --- | --- | --- | --- |\n",
     );
     for s in SETTINGS {
-        let value = if s.form == Form::Switch { String::new() } else { format!(" {}", s.value.replace('|', "\\|")) };
+        let value =
+            if s.form == Form::Switch { String::new() } else { format!(" {}", s.value.replace('|', "\\|")) };
         let default = if s.default.is_empty() { "none".to_owned() } else { format!("`{}`", s.default) };
         page.push_str(&format!(
             "| `--{}{value}` | `{}` | `{}` | {default} | {} |\n",
@@ -319,10 +352,11 @@ pub(crate) fn page() -> String {
     page.push_str(
         "\n## Bounds that are not settings\n\n\
          | what | bound |\n| --- | --- |\n\
-         | request target | 16 KiB (`uri_too_long`) |\n\
-         | headers | 64 lines, 16 KiB together (`header_too_large`; far above that, 431 without a body) |\n\
+         | request target | 16 KiB (`uri_too_long`); links are answered beyond that, and what is over-long is cut and flagged |\n\
+         | headers | 64 lines, 16 KiB together (`header_too_large`); not on links |\n\
+         | both together | 48 KiB and 100 lines, then 431 without a body |\n\
          | reading a request's headers, and an idle kept connection | 10 s |\n\
-         | one request, from its headers to its answer | 30 s, then the connection is closed without an answer |\n\
+         | one request, from its headers to its answer | 60 s, then the connection is closed without an answer |\n\
          | connections on the admin listener | 256 |\n\
          | finishing requests at shutdown | 10 s; a second signal ends the wait |\n\n\
          ## Signals and exit codes\n\n\

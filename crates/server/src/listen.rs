@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | connections | a semaphore taken before `accept`; more wait in the system's queue, which costs us nothing |
 //! | reading a request's headers, idle keep-alive | [`HEAD_READ_MAX`]; hyper starts the clock when it begins to wait for the next head |
-//! | request target and headers | [`TARGET_BYTES_MAX`], [`HEADERS_MAX`], [`HEADERS_BYTES_MAX`]: answered as JSON up to [`HEAD_BYTES_MAX`], and by hyper without a body beyond |
+//! | request target and headers | [`HEAD_BYTES_MAX`] and 100 lines, then hyper's own 431 without a body; on the admin listener [`TARGET_BYTES_MAX`], [`HEADERS_MAX`] and [`HEADERS_BYTES_MAX`], refused in JSON |
 //! | one request | [`REQUEST_MAX`], then the connection is closed without an answer: silence promises nothing |
 //!
 //! A listener stops in two stages: [`Stage::Drain`] closes the socket and lets each connection finish the
@@ -23,11 +23,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, StatusCode};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -47,11 +45,11 @@ const HEADERS_MAX: usize = 64;
 /// The most bytes in header lines together.
 const HEADERS_BYTES_MAX: usize = 16 * 1024;
 /// The most bytes hyper buffers for one head: both bounds above and half as much again, so that most
-/// offenders are told in JSON what was wrong.
+/// offenders are told in JSON what was wrong, and links with too much on them still work.
 const HEAD_BYTES_MAX: usize = 48 * 1024;
-/// How long one request may take. A redirect waits 250 ms at most and a batch of events for its commit; what
-/// takes longer is a body that trickles in or a store that hangs.
-const REQUEST_MAX: Duration = Duration::from_secs(30);
+/// How long one request may take: the 30 s that a body may trickle in, and a store's own bounds. A redirect
+/// waits 250 ms at most; what comes near this is broken.
+const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// How many connections may wait for `accept`; the system may lower it.
 const BACKLOG: u32 = 4_096;
 /// The pause after a failed `accept`, doubled while failures go on.
@@ -157,7 +155,8 @@ impl Listener {
                 }
             };
             pause = ACCEPT_PAUSE_MIN;
-            let connection = connection(stream, peer, builder.clone(), router.clone(), shared.clone(), stage.clone());
+            let connection =
+                connection(stream, peer, builder.clone(), router.clone(), shared.clone(), stage.clone());
             tokio::spawn(async move {
                 connection.await;
                 drop(slot);
@@ -244,10 +243,12 @@ async fn answer(
     shared: &Shared,
 ) -> Result<Response, TooSlow> {
     let began = Instant::now();
-    let line = (shared.side == Side::Admin || shared.log_requests || tracing::enabled!(tracing::Level::DEBUG))
-        .then(|| (request.method().clone(), path(&request)));
-    let response = match oversize(&request) {
-        Some(problem) => refusal(&problem),
+    let line =
+        (shared.side == Side::Admin || shared.log_requests || tracing::enabled!(tracing::Level::DEBUG))
+            .then(|| (request.method().clone(), path(&request)));
+    let refused = (shared.side == Side::Admin).then(|| oversize(&request)).flatten();
+    let response = match refused {
+        Some(problem) => roundtrip_web::problem::answer(&problem),
         None => {
             request.extensions_mut().insert(ConnectInfo(peer));
             let Ok(routed) = tokio::time::timeout(REQUEST_MAX, router.call(request)).await else {
@@ -282,18 +283,8 @@ fn log(shared: &Shared, method: &http::Method, path: &str, status: StatusCode, t
     }
 }
 
-/// The answer of a request that ends here, in the shape of all errors.
-pub(crate) fn refusal(problem: &Problem) -> Response {
-    let Problem { code, field, message } = problem;
-    let error = serde_json::json!({
-        "code": code.text(), "message": message, "field": field, "rule": code.rule(), "fix": code.fix(),
-    });
-    let mut response = Response::new(Body::from(serde_json::json!({ "error": error }).to_string()));
-    *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
+/// On the admin listener alone. Public routes judge for themselves, by the same bounds: a visitor on a link is
+/// sent on whatever came with the link, and everything else is refused in the same words.
 fn oversize<B>(request: &Request<B>) -> Option<Problem> {
     let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target_bytes > TARGET_BYTES_MAX {

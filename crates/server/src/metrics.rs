@@ -18,8 +18,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use roundtrip_ambient::Clock;
+use roundtrip_engine::Stats;
 use roundtrip_engine::sender::Sender;
 use roundtrip_store::click_log::Why;
+use roundtrip_web::ingest::Counters;
 
 use crate::listen::Side;
 use crate::stores::Stores;
@@ -54,7 +56,7 @@ fn help(doc: &'static str) -> &'static str {
 }
 
 metrics! {
-    /// Requests by listener and class of answer; none: closed without an answer after 30 s.
+    /// Requests by listener and class of answer; none: closed without an answer after 60 s.
     requests: Family<AnswerLabels, Counter> = "http_requests", Family::default();
     /// Seconds from a request's headers to its answer, by listener.
     request_seconds: Family<ListenerLabels, Histogram, fn() -> Histogram> = "http_request_seconds", Family::new_with_constructor(latency);
@@ -84,6 +86,24 @@ metrics! {
     ledger_failures: Counter = "ledger_failures", Counter::default();
     /// Groups of the ledger's writes that failed together and were tried one by one.
     ledger_retries: Counter = "ledger_retries", Counter::default();
+    /// Decisions made, revisions included.
+    decisions: Counter = "decisions", Counter::default();
+    /// Deliveries planned.
+    deliveries_planned: Counter = "deliveries_planned", Counter::default();
+    /// Deliveries that reached their receiver.
+    deliveries_delivered: Counter = "deliveries_delivered", Counter::default();
+    /// Deliveries given up.
+    deliveries_dead: Counter = "deliveries_dead", Counter::default();
+    /// Sends begun.
+    sends: Counter = "sends", Counter::default();
+    /// Sends that are tried again.
+    sends_retried: Counter = "sends_retried", Counter::default();
+    /// Sends under way.
+    sends_in_flight: Gauge = "sends_in_flight", Gauge::default();
+    /// Due deliveries that only a sweep of the table found; stays where it is after the start.
+    deliveries_swept: Counter = "deliveries_swept", Counter::default();
+    /// Loops that panicked and were started again.
+    loop_panics: Counter = "loop_panics", Counter::default();
     /// Open connections to partners and webhooks.
     sender_connections: Gauge = "sender_connections", Gauge::default();
     /// 1 while the server can take everything, 0 while /readyz says why not.
@@ -96,10 +116,11 @@ metrics! {
     open_files: Gauge = "open_files", Gauge::default();
 }
 
-/// From 100 µs, below a durable click, to the 30 s at which a request is cut.
+/// From 100 µs, below a durable click, to the 60 s at which a request is cut.
 fn latency() -> Histogram {
     Histogram::new([
-        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
+        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+        60.0,
     ])
 }
 
@@ -185,6 +206,21 @@ pub(crate) struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     declared: Declared,
+    /// What the public routes count, in their own order; they declare names and help texts themselves.
+    ingest: Vec<Counter>,
+}
+
+/// Who counts for themselves.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    /// The stores.
+    pub(crate) stores: Stores,
+    /// The way out.
+    pub(crate) sender: Sender,
+    /// The public routes.
+    pub(crate) ingest: Arc<Counters>,
+    /// The loops.
+    pub(crate) engine: Arc<Stats>,
 }
 
 impl Metrics {
@@ -203,7 +239,13 @@ impl Metrics {
         registry.register("build", "The version that runs", build);
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit 2^53 for 285,000 years")]
         declared.start_seconds.set(clock.now().ms() as f64 / 1000.0);
-        Self(Arc::new(Inner { registry, declared }))
+        let ingest = Counters::default().read().into_iter().map(|(name, text, _)| {
+            let counter = Counter::default();
+            registry.register(format!("ingest_{name}"), help(text), counter.clone());
+            counter
+        });
+        let ingest = ingest.collect();
+        Self(Arc::new(Inner { registry, declared, ingest }))
     }
 
     /// The handles of one listener, looked up once: a look-up by label takes a lock.
@@ -212,16 +254,20 @@ impl Metrics {
         let listener = Word(side.as_str());
         let labels = ListenerLabels { listener };
         ListenerMetrics {
-            answers: Answer::ALL
-                .map(|answer| declared.requests.get_or_create_owned(&AnswerLabels { listener, answer: Word(answer.as_str()) })),
+            answers: Answer::ALL.map(|answer| {
+                declared
+                    .requests
+                    .get_or_create_owned(&AnswerLabels { listener, answer: Word(answer.as_str()) })
+            }),
             seconds: declared.request_seconds.get_or_create_owned(&labels),
             connections: declared.connections.get_or_create_owned(&labels),
             accept_errors: declared.accept_errors.get_or_create_owned(&labels),
         }
     }
 
-    /// Takes over what the stores and the sender count themselves.
-    pub(crate) fn observe(&self, stores: &Stores, sender: &Sender) {
+    /// Takes over what others count for themselves.
+    pub(crate) fn observe(&self, sources: &Sources) {
+        let Sources { stores, sender, ingest, engine } = sources;
         let declared = &self.0.declared;
         let set = |counter: &Counter, n: u64| counter.inner().store(n, Ordering::Relaxed);
         let clicks = stores.clicks.stats();
@@ -231,7 +277,8 @@ impl Metrics {
         }
         set(&declared.click_log_commits, clicks.commits);
         declared.click_log_queue.set(gauge(clicks.queue_depth as u64));
-        let slices = [clicks.slices_active, clicks.slices_closing, clicks.slices_closed, clicks.slices_missing];
+        let slices =
+            [clicks.slices_active, clicks.slices_closing, clicks.slices_closed, clicks.slices_missing];
         for (state, n) in SLICE_STATES.into_iter().zip(slices) {
             declared.click_log_slices.get_or_create(&SliceLabels { state: Word(state) }).set(gauge(n as u64));
         }
@@ -242,6 +289,22 @@ impl Metrics {
         set(&declared.ledger_writes, ledger.jobs.load(Ordering::Relaxed));
         set(&declared.ledger_failures, ledger.failed.load(Ordering::Relaxed));
         set(&declared.ledger_retries, ledger.retried.load(Ordering::Relaxed));
+        for (counter, (_, _, n)) in self.0.ingest.iter().zip(ingest.read()) {
+            set(counter, n);
+        }
+        for (counter, theirs) in [
+            (&declared.decisions, &engine.decided),
+            (&declared.deliveries_planned, &engine.planned),
+            (&declared.deliveries_delivered, &engine.delivered),
+            (&declared.deliveries_dead, &engine.dead),
+            (&declared.sends, &engine.sends),
+            (&declared.sends_retried, &engine.retried),
+            (&declared.deliveries_swept, &engine.swept),
+            (&declared.loop_panics, &engine.panics),
+        ] {
+            set(counter, theirs.load(Ordering::Relaxed));
+        }
+        declared.sends_in_flight.set(gauge(engine.in_flight.load(Ordering::Relaxed)));
         declared.sender_connections.set(gauge(sender.open_connections() as u64));
     }
 
@@ -329,7 +392,14 @@ fn page() -> String {
         let labels = labels.iter().find(|(ty, _)| kind.contains(ty)).map_or("", |(_, labels)| labels);
         let kinds = ["Counter", "Histogram", "Gauge"];
         let kind = kinds.iter().find(|word| kind.contains(**word)).map_or("", |word| word);
-        page.push_str(&format!("| `roundtrip_{name}` | {} | {labels} | {} |\n", kind.to_lowercase(), help.trim()));
+        page.push_str(&format!(
+            "| `roundtrip_{name}` | {} | {labels} | {} |\n",
+            kind.to_lowercase(),
+            help.trim()
+        ));
+    }
+    for (name, help, _) in Counters::default().read() {
+        page.push_str(&format!("| `roundtrip_ingest_{name}` | counter |  | {help} |\n"));
     }
     page.push_str("| `roundtrip_build_info` | info | `version` | The version that runs. |\n");
     page
@@ -346,7 +416,10 @@ mod tests {
             std::fs::write(path, page()).unwrap();
         }
         let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(written == page(), "docs/metrics.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-server metrics");
+        assert!(
+            written == page(),
+            "docs/metrics.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-server metrics"
+        );
     }
 
     #[test]

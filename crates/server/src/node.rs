@@ -1,8 +1,9 @@
 //! One running node: its directory, stores and listeners; how it starts, fails and ends.
 //!
-//! Start: directory and lock → admin key → stores → sockets → accept. Sockets are bound before anything is
+//! Start: directory and lock → admin key → stores → sockets → loops → accept. Sockets are bound before anything is
 //! answered, so the addresses of a node with port 0 are known to all its parts.
-//! End: stop accepting → finish requests, at most [`DRAIN_MAX`] → close stores → give the lock free.
+//! End: stop accepting → finish requests, at most [`DRAIN_MAX`] → stop the loops → close stores → give the lock
+//! free.
 //!
 //! `serve` runs one and waits for a signal; `demo` and `bench` run one inside their own process.
 //! Not relied on: an orderly end. What was answered is on the disk before it was answered, so a killed
@@ -16,7 +17,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_domain::retry::Policy;
+use roundtrip_domain::time::Span;
+use roundtrip_engine::Engine;
 use roundtrip_engine::sender::{self, Guard, Sender};
+use roundtrip_web as web;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -24,7 +29,7 @@ use crate::admin_token::AdminToken;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::listen::{Listener, Side, Stage};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sources};
 use crate::operate::{self, OperateState, Readiness};
 use crate::stores::Stores;
 
@@ -32,6 +37,10 @@ use crate::stores::Stores;
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long cut connections may take to go away; nothing of theirs is awaited any more.
 const CUT_MAX: Duration = Duration::from_secs(1);
+/// How long the loops may take to stop: the longest exchange with a partner, 15 s, and its settlement.
+const ENGINE_STOP_MAX: Duration = Duration::from_secs(20);
+/// How long attempts of finished deliveries are kept.
+const ATTEMPTS_KEPT: Span = Span::from_days(30);
 /// How often a node looks whether a store lost its durability.
 const FATAL_POLL: Duration = Duration::from_millis(100);
 /// Connections on the admin listener: people, scrapers and scripts, not the world.
@@ -47,10 +56,11 @@ pub(crate) struct Node {
     public: SocketAddr,
     admin: SocketAddr,
     public_url: String,
-    // Dropped last of all: the lock is free only when nothing here can write any more.
     stage: watch::Sender<Stage>,
     listeners: Vec<JoinHandle<()>>,
+    engine: Engine,
     stores: Stores,
+    // Dropped last of all: the lock is free only when nothing here can write any more.
     data: DataDir,
 }
 
@@ -75,20 +85,52 @@ impl Node {
                 "the admin listener is reachable from other machines and speaks plain HTTP; put a proxy with TLS before it"
             );
         }
-        let public_url = config.public_url.clone().unwrap_or_else(|| url_of(public_at));
+        let public_url = match &config.public_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => url_of(public_at),
+        };
 
         let sender = sender(config, vec![public_at, admin_at])?;
+
+        let engine = Engine::start(roundtrip_engine::Config {
+            ledger: stores.ledger.clone(),
+            clicks: stores.clicks.clone(),
+            sender: sender.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            policy: Policy::default(),
+            attempts_kept: ATTEMPTS_KEPT,
+        });
+
+        let counters = Arc::new(web::ingest::Counters::default());
+        let public_router = web::ingest::router(web::ingest::IngestState {
+            clicks: stores.clicks.clone(),
+            ledger: stores.ledger.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            options: ingest_options(config),
+            counters: counters.clone(),
+        });
 
         let (stage, staged) = watch::channel(Stage::Run);
         let metrics = Metrics::new(&clock);
         let state = OperateState {
             readiness: Readiness { stores: stores.clone(), stage: staged.clone() },
             metrics: metrics.clone(),
-            sender: sender.clone(),
+            sources: Sources {
+                stores: stores.clone(),
+                sender: sender.clone(),
+                ingest: counters.clone(),
+                engine: engine.stats().clone(),
+            },
             metrics_for: (!config.metrics_public).then(|| token.clone()),
         };
-        let public_router: Router = operate::health_router();
-        let admin_router: Router = operate::health_router().merge(operate::admin_router(state));
+        let admin_token = web::api::AdminToken::known_by(move |presented| token.matches(presented));
+        let api = web::api::ApiState { ledger: stores.ledger.clone(), clock, entropy, admin_token };
+        let admin_router: Router = operate::health_router()
+            .merge(operate::admin_router(state))
+            .merge(web::api::router(api))
+            .fallback(async || web::problem::not_found());
         let serve = |listener: Listener, router, connections_max, log_requests, side| {
             let counted = metrics.listener(side);
             tokio::spawn(listener.serve(router, connections_max, log_requests, counted, staged.clone()))
@@ -104,7 +146,7 @@ impl Node {
             click_log.durability = ?config.click_durability,
             "ready"
         );
-        Ok(Self { public: public_at, admin: admin_at, public_url, stage, listeners, stores, data })
+        Ok(Self { public: public_at, admin: admin_at, public_url, stage, listeners, engine, stores, data })
     }
 
     /// Where the public listener is reached from this machine.
@@ -136,7 +178,12 @@ impl Node {
             if self.listeners.iter().any(JoinHandle::is_finished) {
                 return Fatal("a listener ended by itself".to_owned());
             }
-            tokio::time::sleep(FATAL_POLL).await;
+            tokio::select! {
+                () = self.engine.failed() => {
+                    return Fatal("a loop of the engine failed again and again, or lost its store".to_owned());
+                }
+                () = tokio::time::sleep(FATAL_POLL) => {}
+            }
         }
     }
 
@@ -145,7 +192,7 @@ impl Node {
     /// # Errors
     /// When a store did not close; its data is safe, the next start has more to read.
     pub(crate) async fn stop(self, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { stage, mut listeners, stores, data, .. } = self;
+        let Self { stage, mut listeners, engine, stores, data, .. } = self;
         stage.send_replace(Stage::Drain);
         let drained = async {
             for listener in &mut listeners {
@@ -168,10 +215,27 @@ impl Node {
             };
             let _ = tokio::time::timeout(CUT_MAX, cut).await;
         }
+        if tokio::time::timeout(ENGINE_STOP_MAX, engine.stop()).await.is_err() {
+            tracing::warn!(
+                "the loops did not stop in time; what they were sending is sent again after the next start"
+            );
+        }
         let closed = stores.close().await;
         drop(data);
         tracing::info!("stopped");
         closed
+    }
+}
+
+/// The public routes' share of the settings.
+fn ingest_options(config: &Config) -> web::ingest::Options {
+    web::ingest::Options {
+        public_url: config.public_url.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        allow_plain_http: config.allow_plain_http,
+        client_rate_per_s: config.client_rate,
+        client_burst: config.client_burst,
+        postback_rate_per_s: config.postback_rate,
     }
 }
 
@@ -183,7 +247,8 @@ fn sender(config: &Config, own_listeners: Vec<SocketAddr>) -> anyhow::Result<Sen
         own_listeners,
         ..Guard::default()
     };
-    let sender_config = sender::Config { extra_roots_file: config.extra_roots.clone(), ..sender::Config::default() };
+    let sender_config =
+        sender::Config { extra_roots_file: config.extra_roots.clone(), ..sender::Config::default() };
     Sender::new(&sender_config, guard).context("set up sending")
 }
 

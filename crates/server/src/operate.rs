@@ -12,12 +12,11 @@ use axum::routing::get;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use roundtrip_domain::problem::{Code, Problem};
-use roundtrip_engine::sender::Sender;
 use tokio::sync::watch;
 
 use crate::admin_token::AdminToken;
-use crate::listen::{Stage, refusal};
-use crate::metrics::Metrics;
+use crate::listen::Stage;
+use crate::metrics::{Metrics, Sources};
 use crate::stores::Stores;
 
 /// The media type of the OpenMetrics text form, which Prometheus asks for and other scrapers read.
@@ -49,8 +48,8 @@ pub(crate) struct OperateState {
     pub(crate) readiness: Readiness,
     /// What is counted here.
     pub(crate) metrics: Metrics,
-    /// What sends, and counts for itself.
-    pub(crate) sender: Sender,
+    /// What is counted elsewhere.
+    pub(crate) sources: Sources,
     /// Who may read it; `None` opens it to everybody who reaches the listener.
     pub(crate) metrics_for: Option<Arc<AdminToken>>,
 }
@@ -66,7 +65,11 @@ pub(crate) fn admin_router(state: OperateState) -> Router {
 }
 
 async fn ready(State(state): State<OperateState>) -> Response {
-    let reasons = state.readiness.reasons().await;
+    ready_of(State(state.readiness)).await
+}
+
+async fn ready_of(State(readiness): State<Readiness>) -> Response {
+    let reasons = readiness.reasons().await;
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
@@ -75,7 +78,8 @@ async fn ready(State(state): State<OperateState>) -> Response {
 
 async fn metrics(State(state): State<OperateState>, headers: HeaderMap) -> Response {
     if let Some(token) = &state.metrics_for {
-        let presented = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let presented =
+            headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let refused = match presented {
             None => Some(Problem::new(Code::KeyMissing, "authorization", "the metrics need the admin key")),
             Some(presented) if !token.matches(presented) => {
@@ -84,10 +88,57 @@ async fn metrics(State(state): State<OperateState>, headers: HeaderMap) -> Respo
             Some(_) => None,
         };
         if let Some(problem) = refused {
-            return refusal(&problem);
+            return roundtrip_web::problem::answer(&problem);
         }
     }
-    state.metrics.observe(&state.readiness.stores, &state.sender);
+    state.metrics.observe(&state.sources);
     let page = state.metrics.page(state.readiness.reasons().await.is_empty());
     ([(CONTENT_TYPE, OPENMETRICS)], page).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use http_body_util::BodyExt as _;
+    use roundtrip_ambient::{Clock, Entropy};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::config::{Config, Flags};
+    use crate::data_dir::DataDir;
+
+    async fn readyz(readiness: &Readiness) -> (u16, String) {
+        let router = Router::new().route("/readyz", get(ready_of)).with_state(readiness.clone());
+        let request = http::Request::get("/readyz").body(axum::body::Body::empty()).unwrap();
+        let answer = router.oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn not_ready_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let given = BTreeMap::from([("data", vec![dir.path().display().to_string()])]);
+        let config = Config::load(&Flags { config: None, given }, &[]).unwrap();
+        let data = DataDir::open(&config.data).unwrap();
+        let stores = Stores::open(&data, &config, &Clock::System, &Entropy::System).unwrap();
+        let (stage, staged) = watch::channel(Stage::Run);
+        let readiness = Readiness { stores: stores.clone(), stage: staged };
+        assert_eq!(readyz(&readiness).await, (200, "{\"ready\":true,\"reasons\":[]}\n".to_owned()));
+
+        stores.close().await.unwrap();
+        let again = readyz(&readiness).await;
+        assert_eq!(again.0, 200, "a probe's result stands for a second, so that probes cost nothing");
+        stores.forget_probe().await;
+        let (status, body) = readyz(&readiness).await;
+        assert!(status == 503 && body.contains("ledger: ") && body.contains("click log: "), "{body}");
+
+        stage.send_replace(Stage::Drain);
+        assert_eq!(
+            readyz(&readiness).await,
+            (503, "{\"ready\":false,\"reasons\":[\"stopping\"]}\n".to_owned())
+        );
+    }
 }

@@ -1,4 +1,10 @@
 //! HTTP: `ingest`, `api`, `dashboard`; three routers that know nothing of each other.
 
 pub mod api;
+pub mod books;
+pub mod conversions;
+pub mod dashboard;
+pub mod ingest;
 pub mod problem;
+pub mod report;
+pub mod story;

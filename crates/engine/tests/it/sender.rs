@@ -3,7 +3,7 @@
 mod evidence;
 mod guard;
 mod hostile;
-mod receiver;
+pub(crate) mod receiver;
 mod reuse;
 mod tls;
 

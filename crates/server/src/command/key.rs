@@ -23,7 +23,13 @@ enum Action {
 #[derive(Debug, clap::Args)]
 struct Reset {
     /// The data directory.
-    #[arg(long, value_name = "DIR", env = "ROUNDTRIP_DATA", hide_env_values = true, default_value = "./roundtrip-data")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "ROUNDTRIP_DATA",
+        hide_env_values = true,
+        default_value = "./roundtrip-data"
+    )]
     data: PathBuf,
     /// Prints JSON.
     #[arg(long)]

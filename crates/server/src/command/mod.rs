@@ -2,6 +2,7 @@
 //!
 //! A new command is a file, a line in [`Command`] and a line in [`Command::run`].
 
+mod apply;
 mod key;
 mod serve;
 mod template;
@@ -35,6 +36,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Runs the server.
     Serve(serve::Args),
+    /// Makes the settings what roundtrip.toml says, after showing the difference.
+    Apply(apply::Args),
     /// Makes and replaces the admin key.
     Key(key::Args),
     /// Tries a postback template, without a server.
@@ -45,6 +48,9 @@ impl Command {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Serve(args) => serve::run(args),
+            Self::Apply(args) => {
+                with_client(&args.server.clone(), async |client| apply::run(args, client).await)
+            }
             Self::Key(args) => key::run(args),
             Self::Template(args) => template::run(args),
         }
@@ -74,7 +80,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-#[expect(dead_code, reason = "for the commands that follow")]
 /// Runs a command that speaks to a server's admin API.
 pub(crate) fn with_client<F>(flags: &client::Flags, run: F) -> anyhow::Result<ExitCode>
 where

@@ -29,7 +29,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.flags, &env)?;
     telemetry::start(&config.log);
     raise_open_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let ended = runtime.block_on(serve(&config));
     // What still blocks a thread now has had its time; waiting longer would hang the end.
     runtime.shutdown_background();
@@ -105,7 +106,9 @@ fn ready(config: &Config, node: &Node) -> String {
     }
     let durability = match config.click_durability {
         Durability::Strict => "",
-        Durability::Relaxed => "\n\n  Clicks are answered before they are on the disk (click_durability = relaxed).",
+        Durability::Relaxed => {
+            "\n\n  Clicks are answered before they are on the disk (click_durability = relaxed)."
+        }
     };
     format!(
         "Roundtrip {} is running.\n\n  \

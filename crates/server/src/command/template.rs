@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::template::{
-    Audience, Availability, Body, Dialect, Finding, Parts, Rendered, Scope, Sending, Severity, Template, UrlTemplate,
-    Use, VOCABULARY, Value,
+    Audience, Availability, Body, Dialect, Finding, Parts, Rendered, Scope, Sending, Severity, Template,
+    UrlTemplate, Use, VOCABULARY, Value, vocabulary,
 };
 
 use crate::terminal;
@@ -51,8 +51,8 @@ struct Test {
     #[arg(long, value_name = "NAME=VALUE")]
     value: Vec<String>,
     /// What the template is for: it settles what {click_id} means.
-    #[arg(long, value_enum, default_value_t = Purpose::Postback)]
-    purpose: Purpose,
+    #[arg(long, value_enum, default_value_t = For::Postback)]
+    scope: For,
     /// Empties the money macros, as for a rule that does not share revenue.
     #[arg(long)]
     hide_revenue: bool,
@@ -82,7 +82,7 @@ enum BodyForm {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Purpose {
+enum For {
     /// A request to a partner: {click_id} is the partner's own.
     Postback,
     /// Where a visitor is sent: {click_id} is Roundtrip's.
@@ -119,13 +119,13 @@ fn try_out(test: &Test, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Trie
     let audience = Audience { values: &values, revenue_shared: !test.hide_revenue, winner: !test.not_winner };
     let nonce = format!("{:016x}", entropy.u128() & u128::from(u64::MAX));
     let sending = Sending { attempt: 1, at_ms: clock.now().ms(), nonce: &nonce };
-    Ok(match test.purpose {
-        Purpose::Postback => {
+    Ok(match test.scope {
+        For::Postback => {
             let (template, findings) = Template::parse(parts);
             let uses = template.macros().cloned().collect();
             Tried { rendered: template.render(&audience, &sending), request: true, uses, findings }
         }
-        Purpose::Destination => {
+        For::Destination => {
             anyhow::ensure!(
                 test.body.is_none() && test.header.is_empty(),
                 "try a destination: it is a URL, and has no headers and no body"
@@ -148,8 +148,9 @@ fn try_out(test: &Test, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Trie
 
 fn parts(test: &Test) -> anyhow::Result<Parts> {
     let headers = test.header.iter().map(|header| {
-        let (name, value) =
-            header.split_once(':').with_context(|| format!("read the header `{header}`: it is no `Name: value`"))?;
+        let (name, value) = header
+            .split_once(':')
+            .with_context(|| format!("read the header `{header}`: it is no `Name: value`"))?;
         anyhow::Ok((name.trim().to_owned(), value.trim().to_owned()))
     });
     let body = match (&test.body, test.body_form) {
@@ -171,20 +172,23 @@ fn parts(test: &Test) -> anyhow::Result<Parts> {
 fn values(test: &Test) -> anyhow::Result<BTreeMap<String, Value<'static>>> {
     let filled = VOCABULARY.iter().filter(|known| match known.availability {
         Availability::Click => true,
-        Availability::Event => matches!(test.purpose, Purpose::Postback),
+        Availability::Event => matches!(test.scope, For::Postback),
         Availability::Sending | Availability::Later => false,
     });
     let mut values: BTreeMap<_, _> =
         filled.map(|known| (known.name.to_owned(), Value::text(known.example))).collect();
     for given in &test.value {
-        let (name, value) =
-            given.split_once('=').with_context(|| format!("read the value `{given}`: it is no name=value"))?;
-        let name = match (name, test.purpose) {
-            ("click_id", Purpose::Postback) => "partner_click_id".to_owned(),
-            ("click_id", Purpose::Destination) => "rt_click_id".to_owned(),
+        let (name, value) = given
+            .split_once('=')
+            .with_context(|| format!("read the value `{given}`: it is no name=value"))?;
+        let name = match (name, test.scope) {
+            ("click_id", For::Postback) => "partner_click_id".to_owned(),
+            ("click_id", For::Destination) => "rt_click_id".to_owned(),
             ("user_agent", _) => "ua".to_owned(),
             // What is no name of ours is a parameter of the link, as it is when a template is filled in.
-            (name, _) if name.contains('.') || VOCABULARY.iter().any(|known| known.name == name) => name.to_owned(),
+            (name, _) if name.contains('.') || VOCABULARY.iter().any(|known| known.name == name) => {
+                name.to_owned()
+            }
             (name, _) => format!("param.{name}"),
         };
         if value.is_empty() {
@@ -235,14 +239,20 @@ impl Tried {
         text
     }
 
+    /// The same document as `POST /api/v1/template/test` answers.
     fn json(&self) -> serde_json::Value {
         let Rendered { method, url, headers, body, missing, unexpanded, too_long } = &self.rendered;
-        let headers: Vec<_> =
-            headers.iter().map(|(name, value)| [name.clone(), String::from_utf8_lossy(value).into_owned()]).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| serde_json::json!({ "name": name, "value": String::from_utf8_lossy(value) }))
+            .collect();
         let macros: Vec<_> = self
             .uses
             .iter()
-            .map(|one| serde_json::json!({ "name": one.name, "means": one.key, "place": one.place.to_string(), "offset": one.offset }))
+            .map(|one| {
+                let (kind, meaning) = kind_and_meaning(one);
+                serde_json::json!({ "name": one.name, "kind": kind, "place": one.place.to_string(), "meaning": meaning })
+            })
             .collect();
         let findings: Vec<_> = self
             .findings
@@ -256,14 +266,31 @@ impl Tried {
             })
             .collect();
         serde_json::json!({
-            "ok": !self.is_refused(),
+            "ok": self.findings.iter().all(|finding| finding.severity != Severity::Error),
             "request": {
-                "method": self.request.then(|| method.as_str()), "url": url, "headers": headers,
+                "method": method.as_str(), "url": url, "headers": headers,
                 "body": body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned()),
             },
             "macros": macros, "missing": missing, "unexpanded": unexpanded, "too_long": too_long,
             "findings": findings,
         })
+    }
+}
+
+/// What sort of macro it is, and what it stands for; the words of the API.
+fn kind_and_meaning(one: &Use) -> (&'static str, &'static str) {
+    match vocabulary::find(&one.key) {
+        Some(known) => {
+            let kind = match known.availability {
+                Availability::Click => "click",
+                Availability::Event => "event",
+                Availability::Sending => "sending",
+                Availability::Later => "later",
+            };
+            (kind, known.meaning)
+        }
+        None if one.key.starts_with("cfg.") => ("setting", "the partner's own setting of that name"),
+        None => ("parameter", "the link parameter of that name"),
     }
 }
 
@@ -328,8 +355,12 @@ mod tests {
     #[test]
     fn revenue_and_the_click_can_be_hidden_and_samples_taken_away() {
         let url = "https://p.example/?r={revenue}&c={click_id}&x={country}";
-        assert_eq!(tried(&[url, "--hide-revenue", "--not-winner", "--value=country="]).rendered.url, "https://p.example/?r=&c=&x=");
-        let ours = tried(&["https://shop.example/?c={click_id}", "--purpose=destination", "--value=click_id=ours"]);
+        assert_eq!(
+            tried(&[url, "--hide-revenue", "--not-winner", "--value=country="]).rendered.url,
+            "https://p.example/?r=&c=&x="
+        );
+        let ours =
+            tried(&["https://shop.example/?c={click_id}", "--scope=destination", "--value=click_id=ours"]);
         assert_eq!(ours.rendered.url, "https://shop.example/?c=ours");
     }
 }

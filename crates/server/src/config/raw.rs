@@ -25,7 +25,9 @@ impl clap::Args for Flags {
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
             .help("Reads settings from the [server] table of this file.")
-            .long_help(format!("Reads settings from the [server] table of this file.\n\n[env: {CONFIG_ENV}]"));
+            .long_help(format!(
+                "Reads settings from the [server] table of this file.\n\n[env: {CONFIG_ENV}]"
+            ));
         SETTINGS.iter().fold(command.arg(config), |command, setting| command.arg(argument(setting)))
     }
 
@@ -45,9 +47,11 @@ fn argument(setting: &Setting) -> Arg {
     match setting.form {
         Form::One => argument.value_name(setting.value),
         Form::Many => argument.value_name(setting.value).action(ArgAction::Append),
-        Form::Switch => {
-            argument.value_name(setting.value).num_args(0..=1).require_equals(true).default_missing_value("true")
-        }
+        Form::Switch => argument
+            .value_name(setting.value)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
     }
 }
 
@@ -94,7 +98,8 @@ impl Raw {
         }
         raw.read_env(env, problems);
         for (key, values) in &flags.given {
-            let flag = SETTINGS.iter().find(|setting| setting.key == *key).map_or(*key, |setting| setting.flag);
+            let flag =
+                SETTINGS.iter().find(|setting| setting.key == *key).map_or(*key, |setting| setting.flag);
             raw.said.insert(key, Said { place: format!("--{flag}"), values: values.clone() });
         }
         raw

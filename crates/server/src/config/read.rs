@@ -2,8 +2,10 @@
 //! problems come out of one run; a [`Config`] exists only when there were none.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::time::Span;
 use roundtrip_engine::sender::Subnet;
@@ -24,7 +26,7 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         public: r.address("public"),
         admin: r.address("admin"),
         public_url: r.public_url(),
-        trusted_proxies: r.subnets("trusted_proxies"),
+        trusted_proxies: r.networks("trusted_proxies"),
         allow_plain_http: r.switch("allow_plain_http"),
         allow_private: r.subnets("allow_private"),
         allow_plain_http_out: r.switch("allow_plain_http_out"),
@@ -32,7 +34,10 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         click_durability: r
             .choice("click_durability", &[("strict", Durability::Strict), ("relaxed", Durability::Relaxed)]),
         click_retention: r.click_retention(),
-        connections_max: r.connections_max(),
+        connections_max: r.number("connections_max", 1..=1_000_000),
+        client_rate: r.number("client_rate", 0..=1_000_000_000),
+        client_burst: r.number("client_burst", 1..=1_000_000_000),
+        postback_rate: r.number("postback_rate", 0..=1_000_000_000),
         metrics_public: r.switch("metrics_public"),
         log: telemetry::Settings {
             format: r.choice(
@@ -86,7 +91,9 @@ impl Reader<'_> {
 
     fn address(&mut self, key: &str) -> SocketAddr {
         self.parsed(key, SocketAddr::from(([127, 0, 0, 1], 0)), |text| {
-            text.parse().map_err(|_| format!("`{text}` is not an address and port, such as 127.0.0.1:8080 or [::1]:8080"))
+            text.parse().map_err(|_| {
+                format!("`{text}` is not an address and port, such as 127.0.0.1:8080 or [::1]:8080")
+            })
         })
     }
 
@@ -123,7 +130,12 @@ impl Reader<'_> {
         subnets
     }
 
-    fn public_url(&mut self) -> Option<String> {
+    /// The same blocks for those who read headers. A [`Subnet`] prints what `ipnet` reads.
+    fn networks(&mut self, key: &str) -> Vec<IpNet> {
+        self.subnets(key).iter().filter_map(|subnet| subnet.to_string().parse().ok()).collect()
+    }
+
+    fn public_url(&mut self) -> Option<Url> {
         self.one("public_url")?;
         self.parsed("public_url", None, |text| {
             let url = Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
@@ -134,13 +146,14 @@ impl Reader<'_> {
             if !bare || !url.username().is_empty() || url.password().is_some() {
                 return Err("is more than scheme, host and port".to_owned());
             }
-            Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
+            Ok(Some(url))
         })
     }
 
     fn click_retention(&mut self) -> Span {
         self.parsed("click_retention", Span::from_days(1), |text| {
-            let span = Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 120d or 36h"))?;
+            let span =
+                Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 120d or 36h"))?;
             if (Span::from_seconds(1)..=CLICK_RETENTION_MAX).contains(&span) {
                 Ok(span)
             } else {
@@ -149,16 +162,18 @@ impl Reader<'_> {
         })
     }
 
-    fn connections_max(&mut self) -> u32 {
-        self.parsed("connections_max", 1, |text| match text.parse() {
-            Ok(number @ 1..=1_000_000) => Ok(number),
-            _ => Err(format!("`{text}` is not a number from 1 to 1000000")),
+    fn number(&mut self, key: &str, range: RangeInclusive<u32>) -> u32 {
+        self.parsed(key, *range.start(), |text| match text.parse() {
+            Ok(number) if range.contains(&number) => Ok(number),
+            _ => Err(format!("`{text}` is not a number from {} to {}", range.start(), range.end())),
         })
     }
 
     fn log_level(&mut self) -> String {
         self.parsed("log_level", String::new(), |text| {
-            telemetry::filter(text).map(|_| text.to_owned()).map_err(|error| format!("is no level or filter: {error}"))
+            telemetry::filter(text)
+                .map(|_| text.to_owned())
+                .map_err(|error| format!("is no level or filter: {error}"))
         })
     }
 }

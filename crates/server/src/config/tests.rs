@@ -65,7 +65,8 @@ fn all_problems_are_reported_at_once_with_their_place() {
     let file = "[server]\npublik = '127.0.0.1:1'\nadmin = 8081\nclick_retention = 'a while'\n\
                 allow_private = ['10.0.0.0/8', '10.0.0.1/8', 'home']\nmetrics_public = 'yes'";
     let env = [("ROUNDTRIP_ADMIN", "localhost"), ("ROUNDTRIP_LOG_LEVEL", "loud")];
-    let arguments = ["--public=8080", "--click-durability=maybe", "--public-url=https://u@h/x", "--connections-max=0"];
+    let arguments =
+        ["--public=8080", "--click-durability=maybe", "--public-url=https://u@h/x", "--connections-max=0"];
     assert_eq!(
         problems(&arguments, &env, Some(file)),
         [
@@ -84,13 +85,22 @@ fn all_problems_are_reported_at_once_with_their_place() {
     );
     let text = load(&arguments, &env, Some(file)).unwrap_err().to_string();
     assert!(text.starts_with("use the settings: 11 problems\n"), "{text}");
-    assert!(text.contains("\n  server.publik: is no setting; did you mean public? (config_unknown_key)\n"), "{text}");
+    assert!(
+        text.contains("\n  server.publik: is no setting; did you mean public? (config_unknown_key)\n"),
+        "{text}"
+    );
 }
 
 #[test]
 fn files_that_cannot_be_used_are_named() {
-    assert_eq!(problems(&["--config=/nonexistent/rt.toml"], &[], None), ["config_missing /nonexistent/rt.toml"]);
-    assert_eq!(problems(&[], &[("ROUNDTRIP_CONFIG", "/nonexistent/rt.toml")], None), ["config_missing /nonexistent/rt.toml"]);
+    assert_eq!(
+        problems(&["--config=/nonexistent/rt.toml"], &[], None),
+        ["config_missing /nonexistent/rt.toml"]
+    );
+    assert_eq!(
+        problems(&[], &[("ROUNDTRIP_CONFIG", "/nonexistent/rt.toml")], None),
+        ["config_missing /nonexistent/rt.toml"]
+    );
     assert_eq!(problems(&[], &[], Some("server = 1")), ["config_invalid server"]);
     for bad in ["[server", "[server]\npublic = '127.0.0.1:1'\npublic = '127.0.0.1:2'"] {
         let refused = load(&[], &[], Some(bad)).unwrap_err();
@@ -102,7 +112,12 @@ fn files_that_cannot_be_used_are_named() {
 fn listeners_need_two_addresses_and_odd_variables_are_noted() {
     assert_eq!(problems(&["--admin=127.0.0.1:8080"], &[], None), ["config_invalid --admin"]);
     load(&["--public=127.0.0.1:0", "--admin=127.0.0.1:0"], &[], None).unwrap();
-    let env = [("ROUNDTRIP_PUBLC", "x"), ("ROUNDTRIP_TOKEN", "x"), ("ROUNDTRIP_CONFIG_MAP_NAME", "x"), ("PATH", "x")];
+    let env = [
+        ("ROUNDTRIP_PUBLC", "x"),
+        ("ROUNDTRIP_TOKEN", "x"),
+        ("ROUNDTRIP_CONFIG_MAP_NAME", "x"),
+        ("PATH", "x"),
+    ];
     let notes = load(&[], &env, None).unwrap().notes;
     assert_eq!(
         notes,
@@ -134,5 +149,8 @@ fn the_page_in_docs_is_the_generated_one() {
         std::fs::write(path, page()).unwrap();
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(written == page(), "docs/server.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-server config");
+    assert!(
+        written == page(),
+        "docs/server.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-server config"
+    );
 }

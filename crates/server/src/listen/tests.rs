@@ -25,11 +25,15 @@ struct Running {
 }
 
 fn run(router: Router, connections_max: u32) -> Running {
-    let listener = Listener::bind(Side::Public, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    run_side(Side::Public, router, connections_max)
+}
+
+fn run_side(side: Side, router: Router, connections_max: u32) -> Running {
+    let listener = Listener::bind(side, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = listener.address();
     let (stage, staged) = watch::channel(Stage::Run);
     let metrics = Metrics::new(&Clock::System);
-    let serving = listener.serve(router, connections_max, false, metrics.listener(Side::Public), staged);
+    let serving = listener.serve(router, connections_max, false, metrics.listener(side), staged);
     Running { address, stage, serving: tokio::spawn(serving), metrics }
 }
 
@@ -69,7 +73,8 @@ const GET_LAST: &str = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
 #[test]
 fn targets_and_headers_have_bounds() {
-    let code = |request: http::request::Builder| oversize(&request.body(()).unwrap()).map(|problem| problem.code);
+    let code =
+        |request: http::request::Builder| oversize(&request.body(()).unwrap()).map(|problem| problem.code);
     let target = |bytes: usize| Request::get(format!("/{}", "a".repeat(bytes - 1)));
     assert_eq!(code(target(TARGET_BYTES_MAX)), None);
     assert_eq!(code(target(TARGET_BYTES_MAX + 1)), Some(Code::UriTooLong));
@@ -85,21 +90,30 @@ fn targets_and_headers_have_bounds() {
 
 #[tokio::test]
 async fn too_large_heads_are_told_so_and_counted() {
-    let running = run(Router::new().route("/", get(async || "ok")), 8);
-    let ask = async |head: String| {
+    let router = || Router::new().route("/", get(async || "ok"));
+    let running = run_side(Side::Admin, router(), 8);
+    let public = run(router(), 8);
+    let ask = async |running: &Running, head: String| {
         let mut peer = Peer::connect(running.address).await;
         peer.send(&format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
         peer.rest().await
     };
-    let target = ask(format!("GET /{} HTTP/1.1", "a".repeat(17_000))).await;
+    let target = ask(&running, format!("GET /{} HTTP/1.1", "a".repeat(17_000))).await;
     assert!(target.starts_with("HTTP/1.1 414 ") && target.contains(r#""code":"uri_too_long""#), "{target}");
-    let headers = ask(format!("GET / HTTP/1.1\r\nx: {}", "a".repeat(17_000))).await;
-    assert!(headers.starts_with("HTTP/1.1 431 ") && headers.contains(r#""code":"header_too_large""#), "{headers}");
-    let enormous = ask(format!("GET / HTTP/1.1\r\nx: {}", "a".repeat(60_000))).await;
+    let headers = ask(&running, format!("GET / HTTP/1.1\r\nx: {}", "a".repeat(17_000))).await;
+    assert!(
+        headers.starts_with("HTTP/1.1 431 ") && headers.contains(r#""code":"header_too_large""#),
+        "{headers}"
+    );
+    let enormous = ask(&running, format!("GET / HTTP/1.1\r\nx: {}", "a".repeat(60_000))).await;
     assert!(enormous.is_empty() || enormous.starts_with("HTTP/1.1 431 "), "{enormous}");
 
+    let visitor =
+        ask(&public, format!("GET /?{} HTTP/1.1\r\nx: {}", "a".repeat(17_000), "b".repeat(17_000))).await;
+    assert!(visitor.starts_with("HTTP/1.1 200 "), "a link works whatever comes with it: {visitor}");
+
     let page = running.metrics.page(true);
-    let line = r#"roundtrip_http_requests_total{listener="public",answer="4xx"} 2"#;
+    let line = r#"roundtrip_http_requests_total{listener="admin",answer="4xx"} 2"#;
     assert!(page.contains(line), "{page}");
 }
 

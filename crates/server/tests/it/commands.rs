@@ -4,7 +4,8 @@ use crate::process::run;
 
 #[test]
 fn a_template_is_tried_without_a_server() {
-    let output = run(&["template", "test", "https://p.example/?c={click_id}", "--value=click_id=a b", "--json"]);
+    let output =
+        run(&["template", "test", "https://p.example/?c={click_id}", "--value=click_id=a b", "--json"]);
     assert_eq!(output.status.code(), Some(0));
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(said["request"]["url"], "https://p.example/?c=a%20b");

@@ -95,7 +95,8 @@ impl Server {
         let address = self.address(listener);
         let mut stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(WAIT)).expect("a bound is set");
-        let authorization = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
+        let authorization =
+            token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
         write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\n{authorization}connection: close\r\n\r\n")
             .expect("it reads");
         let mut text = String::new();

@@ -31,10 +31,21 @@ fn it_starts_answers_and_ends_on_a_signal() {
     assert!(status == 401 && body.contains("key_unknown"), "{body}");
     let (status, body) = server.get("admin", "/metrics", Some(&token));
     assert_eq!(status, 200);
-    for line in ["roundtrip_ready 1\n", "roundtrip_http_requests_total{listener=\"public\",answer=\"2xx\"} 1\n", "# EOF\n"] {
+    for line in [
+        "roundtrip_ready 1\n",
+        "roundtrip_http_requests_total{listener=\"public\",answer=\"2xx\"} 1\n",
+        "# EOF\n",
+    ] {
         assert!(body.contains(line), "{line} in {body}");
     }
-    for private in ["/metrics", "/readyz"] {
+    let (status, body) = server.get("public", "/c/nowhere", None);
+    assert!(status == 404 && body.contains("link_unknown"), "{body}");
+    let (status, body) = server.get("admin", "/api/v1/workspaces", Some(&token));
+    assert!(status == 200 && body.contains("\"default\""), "{body}");
+    assert_eq!(server.get("admin", "/api/v1/workspaces", None).0, 401);
+    let (_, body) = server.get("admin", "/metrics", Some(&token));
+    assert!(body.contains("roundtrip_ingest_links_unknown_total 1\n"), "{body}");
+    for private in ["/metrics", "/readyz", "/api/v1/workspaces"] {
         assert_ne!(server.get("public", private, Some(&token)).0, 200, "{private} is for the operator");
     }
 
@@ -58,7 +69,11 @@ fn it_starts_answers_and_ends_on_a_signal() {
     }
 
     let again = Server::start(&data, &[]);
-    assert_eq!(fs::read_to_string(data.join("admin.token")).unwrap().trim(), token, "a restart keeps the key");
+    assert_eq!(
+        fs::read_to_string(data.join("admin.token")).unwrap().trim(),
+        token,
+        "a restart keeps the key"
+    );
     again.signal(Signal::INT);
     assert_eq!(again.end().0.code(), Some(0));
 }

@@ -9,7 +9,9 @@
 //! the order of the list, is what makes the order of arrival not matter.
 
 use roundtrip_ambient::Entropy;
-use roundtrip_domain::attribution::{self, Basis, Credit, Decision, Lead, MatchType, Question, Winner};
+use roundtrip_domain::attribution::{
+    self, Basis, Carrier, Credit, Decision, Lead, MatchType, Question, Winner,
+};
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::event::{ConversionKind, Environment, Event};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
@@ -86,12 +88,23 @@ impl Ledger {
         let catalog = self.catalog();
         self.read(move |conn| {
             let mut statement = conn.prepare_cached(sql("todo_list"))?;
-            let mut rows = statement.query([limit])?;
+            let mut rows = statement.query([])?;
             let mut list = Vec::new();
-            while let Some(row) = rows.next()? {
-                let event = event::read_row(row)?;
-                let births = if births_count(&catalog, &event) { births(conn, &event)? } else { Vec::new() };
-                list.push(Undecided { event, births });
+            while list.len() < limit as usize
+                && let Some(row) = rows.next()?
+            {
+                let read = event::read_row(row).and_then(|event| {
+                    let births = if births_count(&catalog, &event) { births(conn, &event)? } else { Vec::new() };
+                    Ok(Undecided { event, births })
+                });
+                match read {
+                    Ok(undecided) => list.push(undecided),
+                    // It stays on the list and is named each time; the others must not wait behind it.
+                    Err(error @ Error::Corrupt { .. }) => {
+                        tracing::error!(error = %error, "an event cannot be read; it stays undecided");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             Ok(list)
         })
@@ -205,13 +218,21 @@ struct Previous {
     revision: u32,
     kind: Option<ConversionKind>,
     credit: Credit,
+    because: attribution::Because,
+}
+
+impl Previous {
+    /// Whether a decision says the same. What it follows and when that was born count too: rules look at both.
+    fn stands(&self, decision: &Decision) -> bool {
+        let (a, b) = (&self.because, &decision.because);
+        self.credit.same(&decision.credit) && (a.follows, a.reference_at) == (b.follows, b.reference_at)
+    }
 }
 
 /// An installation's row.
 struct Install {
     event: Id<kind::Event>,
     installed_at: Timestamp,
-    key: [u8; 16],
 }
 
 /// Deciding one event inside the transaction.
@@ -237,7 +258,7 @@ impl Step<'_> {
     /// Decides, and stores what changed. `None` when the decision stands.
     fn decide(&mut self) -> Result<Option<Vec<Due>>, Error> {
         let event = self.event().clone();
-        let previous = previous(self.conn, self.ws(), event.id)?;
+        let previous = previous_decision(self.conn, self.ws(), event.id)?;
         let births = self.app.platform.is_mobile() && event.names_install();
         let key = if self.app.platform.is_mobile() { event::install_key(&event) } else { None };
         let install = match key {
@@ -246,17 +267,17 @@ impl Step<'_> {
         };
         let is_install = births && install.as_ref().is_none_or(|i| i.event == event.id);
         let tied = if is_install { None } else { self.tied(&event, install)? };
-        let reference_at = if is_install {
-            self.prepared.undecided.evidence().iter().map(Event::reference_at).min()
-        } else {
-            None
-        }
-        .unwrap_or_else(|| event.reference_at());
+        let first_word = self.prepared.undecided.evidence().iter().map(Event::reference_at).min();
+        let reference_at = match &tied {
+            Some((install, _)) => install.installed_at,
+            None => first_word.filter(|_| is_install).unwrap_or_else(|| event.reference_at()),
+        };
 
+        let leads;
         let mut taken = Vec::new();
         let credit_of_install;
         let basis = if let Some((install, tie)) = &tied {
-            let Some(known) = previous_credit(self.conn, self.ws(), install.event)? else {
+            let Some(known) = previous_decision(self.conn, self.ws(), install.event)? else {
                 return Err(Error::Corrupt {
                     table: "install",
                     column: "event",
@@ -264,15 +285,16 @@ impl Step<'_> {
                     what: "an installation without a decision".into(),
                 });
             };
-            credit_of_install = known;
+            credit_of_install = known.credit;
             Basis::Install { event: install.event, credit: &credit_of_install, tie }
         } else if !is_install && self.waits(&event) {
             Basis::InstallUnknown
         } else {
+            leads = self.leads(previous.as_ref())?;
             if is_install {
-                taken = self.taken(&event, reference_at, &key.unwrap_or_default())?;
+                taken = self.taken(&leads, &event, reference_at, &key.unwrap_or_default())?;
             }
-            Basis::Own { leads: &self.prepared.leads, taken: &taken }
+            Basis::Own { leads: &leads, taken: &taken }
         };
 
         let kind = match &previous {
@@ -290,21 +312,20 @@ impl Step<'_> {
                 install.event.bytes().as_slice(),
                 event.id.bytes().as_slice(),
             ))?;
-            if births && previous.is_none() {
-                // A second birth may carry better evidence for the first one.
+            if births && previous.is_none() && self.adds_to(&event, install)? {
                 self.again(install.event)?;
             }
         }
         if is_install {
             self.claim(&decision, reference_at, &key.unwrap_or_default())?;
         }
+        // Identities first: a birth wakes by all that are known of it.
+        self.identify(&event, key)?;
         let was_born = match (is_install, key) {
             (true, Some(key)) => self.bear(&event, &key, reference_at)?,
             _ => false,
         };
-        self.identify(&event, key)?;
-
-        if previous.as_ref().is_some_and(|p| p.credit.same(&decision.credit)) {
+        if previous.as_ref().is_some_and(|p| p.stands(&decision)) {
             return Ok(None);
         }
         let revision = previous.as_ref().map_or(1, |p| p.revision + 1);
@@ -324,6 +345,33 @@ impl Step<'_> {
             tied.as_ref().map(|(install, _)| (install.event, install.installed_at))
         };
         self.tell(&event, &decision, revision, born).map(Some)
+    }
+
+    /// What the click log answered, and what an earlier decision knew that the log has let go since.
+    fn leads(&self, previous: Option<&Previous>) -> Result<Vec<Lead>, Error> {
+        let mut leads = self.prepared.leads.clone();
+        let Some(previous) = previous else { return Ok(leads) };
+        let earlier = &previous.because.candidates;
+        let mut carriers: Vec<Carrier> = self.prepared.undecided.evidence().iter().map(Carrier::of).collect();
+        for candidate in earlier {
+            if !carriers.iter().any(|c| c.event == candidate.carrier) {
+                let event = event::get(self.conn, self.ws(), &candidate.carrier.bytes())?;
+                carriers.extend(event.as_ref().map(Carrier::of));
+            }
+        }
+        attribution::remember(&mut leads, earlier, |id| carriers.iter().find(|c| c.event == id).cloned());
+        Ok(leads)
+    }
+
+    /// Whether a later birth can change what its installation earned: by an earlier time, a click id, or a
+    /// device id that the first one did not name. Apps report `open` every day; those must cost nothing.
+    fn adds_to(&self, event: &Event, install: &Install) -> Result<bool, Error> {
+        if event.reference_at() < install.installed_at || event.click_id.is_some() || event.referrer.is_some() {
+            return Ok(true);
+        }
+        let first = event::get(self.conn, self.ws(), &install.event.bytes())?;
+        let known = first.map(|first| first.device.ids).unwrap_or_default();
+        Ok(event.device.ids.iter().any(|id| id.kind.matches_clicks() && !known.contains(id)))
     }
 
     fn conversion_kind(&self, event: &Event) -> ConversionKind {
@@ -346,7 +394,6 @@ impl Step<'_> {
             Ok(Install {
                 event: id_from(&id, "install", "event")?,
                 installed_at: Timestamp::from_ms(at),
-                key: *key,
             })
         })
         .transpose()
@@ -369,8 +416,8 @@ impl Step<'_> {
             while let Some(row) = rows.next()? {
                 let installed_at = Timestamp::from_ms(row.get(1)?);
                 if found.is_none() || installed_at <= event.reference_at() {
-                    let (id, key): (Vec<u8>, [u8; 16]) = (row.get(0)?, row.get(2)?);
-                    found = Some(Install { event: id_from(&id, "install", "event")?, installed_at, key });
+                    let id: Vec<u8> = row.get(0)?;
+                    found = Some(Install { event: id_from(&id, "install", "event")?, installed_at });
                 }
             }
             if let Some(install) = found {
@@ -388,10 +435,16 @@ impl Step<'_> {
 
     /// Which of the leads' clicks an installation with precedence holds: the earlier one, then the lower
     /// key. Content decides, not the order of arrival.
-    fn taken(&self, event: &Event, reference_at: Timestamp, key: &[u8; 16]) -> Result<Vec<ClickId>, Error> {
+    fn taken(
+        &self,
+        leads: &[Lead],
+        event: &Event,
+        reference_at: Timestamp,
+        key: &[u8; 16],
+    ) -> Result<Vec<ClickId>, Error> {
         let mut taken = Vec::new();
         let mut statement = self.conn.prepare_cached(sql("claim_taken"))?;
-        for lead in &self.prepared.leads {
+        for lead in leads {
             let Lead::Touch { touch, .. } = lead else { continue };
             let held = statement.exists((
                 self.ws(),
@@ -409,20 +462,23 @@ impl Step<'_> {
     }
 
     /// Stores which clicks the installation competes for, and has the others that compete decided again
-    /// where that changed.
+    /// where that, or its precedence among them, changed.
     fn claim(&self, decision: &Decision, reference_at: Timestamp, key: &[u8; 16]) -> Result<(), Error> {
         let (ws, app, event) = (self.ws(), self.app.id.bytes(), decision.event.bytes());
         let mut before: Vec<ClickId> = Vec::new();
+        let mut moved = false;
         {
             let mut statement = self.conn.prepare_cached(sql("claim_list"))?;
             let mut rows = statement.query((ws, event.as_slice()))?;
             while let Some(row) = rows.next()? {
                 let bytes: Vec<u8> = row.get(0)?;
                 before.extend(ClickId::from_slice(&bytes));
+                moved |= row.get::<_, i64>(1)? != reference_at.ms();
             }
         }
         let now = attribution::claims(decision);
-        let changed = before.iter().filter(|c| !now.contains(c)).chain(now.iter().filter(|c| !before.contains(c)));
+        let left = before.iter().filter(|c| !now.contains(c));
+        let changed = left.chain(now.iter().filter(|c| moved || !before.contains(c)));
         for click in changed {
             self.conn.prepare_cached(sql("todo_by_claim"))?.execute((
                 ws,
@@ -472,6 +528,14 @@ impl Step<'_> {
             at.ms(),
         ))?;
         self.wake(TIE_INSTALL, key, event.id)?;
+        // Also the events that can only find it by a customer or a device seen with it, whichever event
+        // told of those.
+        self.conn.prepare_cached(sql("todo_by_identity"))?.execute((
+            self.ws(),
+            app.as_slice(),
+            key.as_slice(),
+            event.id.bytes().as_slice(),
+        ))?;
         Ok(known.is_none())
     }
 
@@ -499,12 +563,6 @@ impl Step<'_> {
                 install.as_slice(),
             ))?;
             if new > 0 {
-                self.wake(kind, &key, event.id)?;
-            }
-        }
-        // An installation that is born after its identities were seen wakes them too.
-        if event.names_install() {
-            for (kind, key) in event::identities(event) {
                 self.wake(kind, &key, event.id)?;
             }
         }
@@ -734,19 +792,16 @@ fn subject(event: &Event, install: Option<Id<kind::Event>>, winner: Option<&Winn
     }
 }
 
-fn previous(conn: &Connection, ws: u32, event: Id<kind::Event>) -> Result<Option<Previous>, Error> {
+fn previous_decision(conn: &Connection, ws: u32, event: Id<kind::Event>) -> Result<Option<Previous>, Error> {
     let row = conn
         .prepare_cached(sql("decision_latest"))?
         .query_row((ws, event.bytes().as_slice()), StoredDecision::from_row)
         .optional()?;
     row.map(|row| {
-        Ok(Previous { revision: row.revision, kind: row.kind(), credit: row.credit(event)?.0 })
+        let (credit, because) = row.credit(event)?;
+        Ok(Previous { revision: row.revision, kind: row.kind(), credit, because })
     })
     .transpose()
-}
-
-fn previous_credit(conn: &Connection, ws: u32, event: Id<kind::Event>) -> Result<Option<Credit>, Error> {
-    Ok(previous(conn, ws, event)?.map(|p| p.credit))
 }
 
 /// A row of `decision_latest` or `decision_all`.

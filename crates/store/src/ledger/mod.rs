@@ -14,7 +14,6 @@
 mod decide;
 mod delivery;
 mod event;
-
 mod handoff;
 mod list;
 mod report;
@@ -42,7 +41,7 @@ pub use self::decide::{Committed, Due, Prepared, Undecided};
 pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Settlement, Settled};
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::list::{ConversionFilter, ConversionListed};
-pub use self::report::{BalanceRow, ConversionRow, Recount, ReportRow};
+pub use self::report::{BalanceKey, BalanceRow, ConversionRow, Recount, ReportRow};
 pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric};
 pub use self::settings::AuditRow;

@@ -9,6 +9,7 @@ use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::Suppressed;
 use roundtrip_domain::time::Timestamp;
+use rusqlite::Connection;
 
 use super::rollup::Metric;
 use super::statements::sql;
@@ -188,7 +189,7 @@ impl Ledger {
     /// The books of whole days in `from..to`: from rollups, and what waits from the queue itself.
     pub async fn balance(&self, ws: WorkspaceNo, from: Timestamp, to: Timestamp) -> Result<Recount, Error> {
         let report = self.report(ws, from.floor_to(DAY_MS), to).await?;
-        let recount = self.recount(ws).await?;
+        let waiting = self.read(move |conn| waiting(conn, ws)).await?;
         let mut books = Recount::new();
         for row in report {
             let (kind, detail) = row.kind.split_once(':').unwrap_or((&row.kind, ""));
@@ -207,9 +208,9 @@ impl Ledger {
                 Metric::Touch | Metric::FlaggedClick | Metric::Conversion | Metric::Sent => {}
             }
         }
-        for (key, row) in recount {
-            if key.0 >= from.floor_to(DAY_MS) && key.0 < to && row.waiting > 0 {
-                books.entry(key).or_default().waiting = row.waiting;
+        for (key, n) in waiting {
+            if key.0 >= from.floor_to(DAY_MS) && key.0 < to {
+                books.entry(key).or_default().waiting = n;
             }
         }
         books.retain(|_, row| {
@@ -240,15 +241,28 @@ impl Ledger {
             while let Some(row) = rows.next()? {
                 let day = Timestamp::from_ms(row.get(2)?).floor_to(DAY_MS);
                 let entry = books.entry((day, some_id(row.get(0)?), row.get(1)?)).or_default();
-                let (state, waits): (Option<String>, bool) = (row.get(3)?, row.get(4)?);
-                if let Some(state) = state {
+                if let Some(state) = row.get::<_, Option<String>>(3)? {
                     *entry.finished.entry(state).or_default() += 1;
                 }
-                entry.waiting += i64::from(waits);
-                entry.replayed += i64::from(row.get::<_, bool>(5)?);
+                entry.replayed += i64::from(row.get::<_, bool>(4)?);
+            }
+            for (key, n) in waiting(conn, ws)? {
+                books.entry(key).or_default().waiting = n;
             }
             Ok(books)
         })
         .await
     }
+}
+
+/// What waits, from the queue's own rows.
+fn waiting(conn: &Connection, ws: WorkspaceNo) -> Result<BTreeMap<BalanceKey, i64>, Error> {
+    let mut counts = BTreeMap::new();
+    let mut statement = conn.prepare_cached(sql("recount_queue"))?;
+    let mut rows = statement.query([ws.0])?;
+    while let Some(row) = rows.next()? {
+        let day = Timestamp::from_ms(row.get(2)?).floor_to(DAY_MS);
+        *counts.entry((day, some_id(row.get(0)?), row.get(1)?)).or_default() += row.get::<_, i64>(3)?;
+    }
+    Ok(counts)
 }

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::{Catalog, Settings};
-use roundtrip_domain::template::{Body, Dialect, Parts, Template};
+use roundtrip_domain::template::Template;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::statements::sql;
 use super::Ledger;
 use crate::Error;
-use crate::settings::document::Any;
-use crate::settings::{Resource, ResourceKind, Write, compile, stored};
+use crate::settings::{Resource, ResourceKind, Write, compile, rule_template};
 
 /// Templates of earlier rule versions, by rule and version. Bounded: emptied when full.
 pub(super) type TemplateCache = HashMap<(WorkspaceNo, Id<kind::Rule>, u64), Option<Arc<Template>>>;
@@ -77,25 +76,10 @@ pub(super) fn load_catalog(conn: &Connection) -> Result<Catalog, Error> {
     Ok(Catalog::new(all))
 }
 
-/// The template of a stored rule. Its findings were judged when it was saved.
-fn rule_template(body: &str) -> Option<Template> {
-    let Any::Rule(rule) = stored::decode(ResourceKind::Rule, body).ok()?.document else { return None };
-    let body = match rule.body {
-        None => Body::None,
-        Some(body) => match (body.form, body.json, body.text) {
-            (Some(text), _, _) => Body::Form(text),
-            (_, Some(text), _) => Body::Json(text),
-            (_, _, text) => Body::Text(text.unwrap_or_default()),
-        },
-    };
-    let parts = Parts {
-        dialect: rule.dialect.as_deref().and_then(Dialect::from_name).unwrap_or_default(),
-        method: rule.method.unwrap_or_else(|| "GET".to_owned()),
-        url: rule.url,
-        headers: rule.headers.into_iter().collect(),
-        body,
-    };
-    Some(Template::parse(parts).0)
+/// How much has changed in all workspaces together: rises with every change, so that of two catalogs read in
+/// the writer's order the later one is known.
+fn generation(catalog: &Catalog) -> u64 {
+    catalog.workspaces().iter().map(|s| s.version + 1).sum()
 }
 
 impl Ledger {
@@ -123,8 +107,16 @@ impl Ledger {
                 Ok((ws, load_catalog(conn)?))
             })
             .await?;
-        self.inner.catalog.store(Arc::new(catalog));
+        self.publish(catalog);
         Ok(ws)
+    }
+
+    /// Makes a catalog current unless a later one is already: callers resume in any order.
+    fn publish(&self, catalog: Catalog) {
+        let catalog = Arc::new(catalog);
+        self.inner.catalog.rcu(|now| {
+            if generation(now) > generation(&catalog) { now.clone() } else { catalog.clone() }
+        });
     }
 
     /// The current version and documents of a workspace.
@@ -175,10 +167,7 @@ impl Ledger {
                 Ok((version, load_catalog(conn)?))
             })
             .await?;
-        self.inner.catalog.rcu(|now| {
-            let newer = now.workspace(ws).is_some_and(|s| s.version >= version);
-            if newer { now.clone() } else { Arc::new(catalog.clone()) }
-        });
+        self.publish(catalog);
         Ok(version)
     }
 

@@ -444,3 +444,62 @@ fn the_shape_check_knows_every_field() {
         assert!(problems.into_result().is_err());
     }
 }
+
+/// The tables of fields in the guide, from the schema.
+fn field_tables() -> String {
+    let mut page = String::new();
+    for kind in ResourceKind::ALL {
+        let mut generator = schemars::SchemaGenerator::default();
+        document::schema_of(kind, &mut generator);
+        let definitions = generator.take_definitions(true);
+        let name = match kind {
+            ResourceKind::App => "App",
+            ResourceKind::Campaign => "Campaign",
+            ResourceKind::Partner => "Partner",
+            ResourceKind::Link => "Link",
+            ResourceKind::Rule => "Rule",
+            ResourceKind::Key => "Key",
+        };
+        page.push_str(&format!("\n### `[{}.SLUG]`\n\n| field | type | meaning |\n| --- | --- | --- |\n", kind.table()));
+        rows(&definitions, &definitions[name], "", &mut page);
+    }
+    page.push('\n');
+    page
+}
+
+fn rows(definitions: &serde_json::Map<String, Value>, schema: &Value, path: &str, page: &mut String) {
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let about = field["description"].as_str().unwrap_or_default().replace('\n', " ");
+        let alternatives = field["anyOf"].as_array().and_then(|list| list.first()).unwrap_or(field);
+        let inner = alternatives["$ref"].as_str().and_then(|r| r.rsplit('/').next()).and_then(|n| definitions.get(n));
+        let target = inner.unwrap_or(alternatives);
+        let must = if required.contains(&json!(name)) { ", must be there" } else { "" };
+        let word = match (&target["oneOf"], &target["properties"], &target["type"]) {
+            (Value::Array(choices), _, _) => {
+                choices.iter().filter_map(|c| c["const"].as_str()).map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
+            }
+            (_, Value::Object(_), _) => "table".to_owned(),
+            (_, _, Value::String(kind)) => kind.replace("string", "text").replace("array", "list").replace("object", "table by name"),
+            _ => "text".to_owned(),
+        };
+        page.push_str(&format!("| `{path}{name}` | {word}{must} | {about} |\n"));
+        if target["properties"].is_object() {
+            rows(definitions, target, &format!("{path}{name}."), page);
+        }
+    }
+}
+
+#[test]
+fn the_tables_in_docs_are_the_generated_ones() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let written = std::fs::read_to_string(path).expect("the guide");
+    let (before, rest) = written.split_once("<!-- fields -->\n").expect("where the tables begin");
+    let (tables, after) = rest.split_once("<!-- /fields -->").expect("where they end");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let page = format!("{before}<!-- fields -->\n{}<!-- /fields -->{after}", field_tables());
+        std::fs::write(path, page).expect("the guide is written");
+        return;
+    }
+    assert!(tables == field_tables(), "docs/configuration.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-store settings");
+}

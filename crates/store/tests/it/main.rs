@@ -1,3 +1,4 @@
 //! One binary for all integration tests of the store.
 
 mod click_log;
+mod ledger;

@@ -36,6 +36,9 @@ struct Apply {
     /// Whether to delete what is set up and not in the document.
     #[schemars(default)]
     prune: bool,
+    /// The settings version that the document, or the dry run before, was made from; another one answers
+    /// `version_conflict`. The same as `If-Match`.
+    base_version: Option<u64>,
 }
 
 /// What was applied, or would be.
@@ -78,6 +81,12 @@ async fn apply(mut call: Call) -> Result<Answer, Failure> {
     let mut fields = Fields::of(call.body.take())?;
     let document = fields.must("document")?;
     let (is_dry, prune) = (fields.truth("dry_run")?, fields.truth("prune")?);
+    let base = match fields.any("base_version") {
+        None => None,
+        Some(value) => Some(value.as_u64().ok_or_else(|| {
+            Problem::new(Code::FieldType, "base_version", "it is a whole number, not negative")
+        })?),
+    };
     fields.done()?;
     let workspace = match (call.query.text("workspace"), document.get("workspace")) {
         (named, None | Some(serde_json::Value::Null)) => call.enter(named.as_deref().unwrap_or(WORKSPACE_DEFAULT))?,
@@ -94,6 +103,10 @@ async fn apply(mut call: Call) -> Result<Answer, Failure> {
     // One try: a document that was written against other settings is not silently applied to newer ones.
     let done = change(&call, &workspace, 1, is_dry, |version, resources| {
         call.check_version(version)?;
+        if base.is_some_and(|base| base != version) {
+            let message = format!("the settings are at version {version} by now");
+            return Err(Problem::new(Code::VersionConflict, "base_version", message).into());
+        }
         Ok(edits_of(&document, resources, prune)?)
     })
     .await?;

@@ -7,10 +7,8 @@ use roundtrip_domain::problem::{Code, Problem};
 use serde::Serialize;
 
 use super::deep_link::escape;
-
-/// When to come again after [`Code::StoreUnavailable`], in seconds: long enough for a full disk to be noticed,
-/// short enough for a phone that is still awake.
-const STORE_RETRY_AFTER_S: u64 = 5;
+/// A problem for a program.
+pub(super) use crate::problem::answer as problem;
 
 /// One thing that the caller should know although its event was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,29 +24,6 @@ pub(super) struct Warning {
 impl Warning {
     pub(super) fn new(code: &'static str, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code, field: field.into(), message: message.into() }
-    }
-}
-
-/// A problem as it stands in a list of several.
-#[derive(Debug, Serialize)]
-pub(super) struct Shown<'p> {
-    code: &'static str,
-    message: &'p str,
-    field: &'p str,
-    rule: &'static str,
-    fix: &'static str,
-}
-
-impl<'p> From<&'p Problem> for Shown<'p> {
-    fn from(problem: &'p Problem) -> Self {
-        let code = problem.code;
-        Self {
-            code: code.text(),
-            message: &problem.message,
-            field: &problem.field,
-            rule: code.rule(),
-            fix: code.fix(),
-        }
     }
 }
 
@@ -86,23 +61,6 @@ pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: im
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, NO_STORE);
-    response
-}
-
-/// A problem for a program, with the headers that belong to its status.
-pub(super) fn problem(problem: &Problem) -> Response {
-    let mut response = crate::problem::answer(problem);
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    match problem.code {
-        Code::KeyMissing | Code::KeyUnknown => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        Code::StoreUnavailable => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER_S));
-        }
-        _ => {}
-    }
     response
 }
 

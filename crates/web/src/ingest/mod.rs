@@ -43,7 +43,6 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use ipnet::IpNet;
 use roundtrip_ambient::{Clock, Entropy};
-use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_store::click_log::ClickLog;
 use roundtrip_store::ledger::Ledger;
 use url::Url;
@@ -150,15 +149,15 @@ async fn favicon() -> Response {
 }
 
 async fn not_found() -> Response {
-    answer::problem(&Problem::new(Code::NotFound, "", "there is nothing at this path"))
+    crate::problem::not_found()
 }
 
 async fn method_not_allowed() -> Response {
-    answer::problem(&Problem::new(Code::MethodNotAllowed, "", "the path does not take this method"))
+    crate::problem::method_not_allowed()
 }
 
 async fn wrong_method() -> Response {
-    let mut response = method_not_allowed().await;
+    let mut response = crate::problem::method_not_allowed();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,POST"));
     response
 }

@@ -11,29 +11,29 @@ use tokio::task::JoinHandle;
 
 /// What a receiver has seen, shared with its connections.
 #[derive(Clone, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     connections: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<Vec<u8>>>>,
     ended: Arc<AtomicUsize>,
 }
 
 impl Seen {
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         let requests = self.requests.lock().unwrap();
         requests.iter().map(|request| String::from_utf8_lossy(request).into_owned()).collect()
     }
 
     /// How many connections ended (the other side closed, or the script did).
-    pub(super) fn ended(&self) -> usize {
+    pub(crate) fn ended(&self) -> usize {
         self.ended.load(Ordering::SeqCst)
     }
 
     /// Reads one whole request; `None` when the other side closed first.
-    pub(super) async fn request(&self, stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+    pub(crate) async fn request(&self, stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
         let mut read = Vec::new();
         loop {
             if let Some(head) = read.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -55,9 +55,9 @@ impl Seen {
 }
 
 /// A listener on a free loopback port, gone when it is dropped.
-pub(super) struct Receiver {
-    pub(super) address: SocketAddr,
-    pub(super) seen: Seen,
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
+    pub(crate) seen: Seen,
     task: JoinHandle<()>,
 }
 
@@ -69,7 +69,7 @@ impl Drop for Receiver {
 
 impl Receiver {
     /// Runs `script` for each connection; its number counts from zero.
-    pub(super) async fn start<F>(script: impl Fn(usize, TcpStream, Seen) -> F + Send + 'static) -> Self
+    pub(crate) async fn start<F>(script: impl Fn(usize, TcpStream, Seen) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -93,7 +93,7 @@ impl Receiver {
     }
 
     /// Reads one request per connection, writes `answer`, closes.
-    pub(super) async fn once(answer: impl Into<Vec<u8>>) -> Self {
+    pub(crate) async fn once(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
         Self::start(move |_, mut stream, seen| {
             let answer = answer.clone();
@@ -108,7 +108,7 @@ impl Receiver {
     }
 
     /// Reads one request per connection, writes `answer`, and then keeps silent without closing.
-    pub(super) async fn then_silent(answer: impl Into<Vec<u8>>) -> Self {
+    pub(crate) async fn then_silent(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
         Self::start(move |_, mut stream, seen| {
             let answer = answer.clone();
@@ -123,7 +123,7 @@ impl Receiver {
     }
 
     /// Reads one request, writes `first`, then `again` for ever, as fast as it is read.
-    pub(super) async fn endless(first: &'static str, again: impl Into<Vec<u8>>) -> Self {
+    pub(crate) async fn endless(first: &'static str, again: impl Into<Vec<u8>>) -> Self {
         let again = again.into();
         Self::start(move |_, mut stream, seen| {
             let again = again.clone();
@@ -140,7 +140,7 @@ impl Receiver {
     }
 
     /// A well-behaved one: answers each request of a connection with 200 and `ok`.
-    pub(super) async fn polite() -> Self {
+    pub(crate) async fn polite() -> Self {
         Self::start(|_, mut stream, seen| async move {
             while seen.request(&mut stream).await.is_some() {
                 if stream.write_all(OK.as_bytes()).await.is_err() {
@@ -151,16 +151,16 @@ impl Receiver {
         .await
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.address)
     }
 }
 
 /// A small answer that keeps the connection.
-pub(super) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// Closes with RST instead of FIN.
-pub(super) fn reset(stream: TcpStream) {
+pub(crate) fn reset(stream: TcpStream) {
     stream.set_zero_linger().unwrap();
     drop(stream);
 }

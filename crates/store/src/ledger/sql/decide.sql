@@ -10,6 +10,10 @@ SELECT i.event, i.installed_at, i.key FROM identity d JOIN install i ON i.worksp
 WHERE d.workspace = ?1 AND d.app = ?2 AND d.kind = ?3 AND d.key = ?4 ORDER BY i.installed_at, i.key LIMIT 200;
 -- name: todo_by_tie
 INSERT INTO todo (workspace, event) SELECT workspace, event FROM tie WHERE workspace = ?1 AND app = ?2 AND kind = ?3 AND key = ?4 AND event <> ?5 ON CONFLICT DO NOTHING;
+-- name: todo_by_identity
+INSERT INTO todo (workspace, event) SELECT t.workspace, t.event FROM identity d
+JOIN tie t ON t.workspace = d.workspace AND t.app = d.app AND t.kind = d.kind AND t.key = d.key
+WHERE d.workspace = ?1 AND d.app = ?2 AND d.install_key = ?3 AND t.event <> ?4 ON CONFLICT DO NOTHING;
 -- name: todo_by_follower
 INSERT INTO todo (workspace, event) SELECT workspace, event FROM follower WHERE workspace = ?1 AND install = ?2 AND event <> ?2 ON CONFLICT DO NOTHING;
 -- name: follower_put
@@ -17,7 +21,7 @@ INSERT INTO follower (workspace, install, event) VALUES (?1, ?2, ?3) ON CONFLICT
 -- name: claim_taken
 SELECT 1 FROM claim WHERE workspace = ?1 AND app = ?2 AND click = ?3 AND event <> ?4 AND (reference_at, install_key) < (?5, ?6) LIMIT 1;
 -- name: claim_list
-SELECT click FROM claim WHERE workspace = ?1 AND event = ?2;
+SELECT click, reference_at FROM claim WHERE workspace = ?1 AND event = ?2;
 -- name: claim_put
 INSERT INTO claim (workspace, app, click, event, reference_at, install_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 ON CONFLICT (workspace, app, click, event) DO UPDATE SET reference_at = excluded.reference_at;

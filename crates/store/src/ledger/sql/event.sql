@@ -15,7 +15,7 @@ INSERT INTO todo (workspace, event) VALUES (?1, ?2) ON CONFLICT DO NOTHING;
 DELETE FROM todo WHERE workspace = ?1 AND event = ?2;
 -- name: todo_list
 SELECT e.workspace, e.id, e.app, e.name, e.received_at, e.occurred_at, e.body
-FROM todo t JOIN event e ON e.workspace = t.workspace AND e.id = t.event ORDER BY t.workspace, t.event LIMIT ?1;
+FROM todo t JOIN event e ON e.workspace = t.workspace AND e.id = t.event ORDER BY t.workspace, t.event;
 -- name: todo_count
 SELECT count(*) FROM (SELECT 1 FROM todo LIMIT 100000);
 -- name: births_list

@@ -19,11 +19,13 @@ DELETE FROM slice WHERE workspace = 0 AND node = ?1 AND seq = ?2;
 SELECT t.partner, c.kind, c.received_at, t.reason, t.delivery IS NOT NULL FROM told t JOIN conversion c ON c.workspace = t.workspace AND c.id = t.event
 WHERE t.workspace = ?1 AND c.environment = 'production';
 -- name: recount_deliveries
-SELECT d.partner, d.kind, c.received_at, f.state,
-  EXISTS (SELECT 1 FROM queue q WHERE q.workspace = d.workspace AND q.rule = d.rule AND q.partner = d.partner AND q.delivery = d.id), d.replay_of IS NOT NULL
-FROM delivery d JOIN conversion c ON c.workspace = d.workspace AND c.id = d.event
+SELECT d.partner, d.kind, c.received_at, f.state, d.replay_of IS NOT NULL FROM delivery d JOIN conversion c ON c.workspace = d.workspace AND c.id = d.event
 LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
 WHERE d.workspace = ?1 AND c.environment = 'production';
+-- name: recount_queue
+SELECT d.partner, d.kind, c.received_at, count(*) FROM queue q JOIN delivery d ON d.workspace = q.workspace AND d.id = q.delivery
+JOIN conversion c ON c.workspace = d.workspace AND c.id = d.event
+WHERE q.workspace = ?1 AND c.environment = 'production' GROUP BY d.partner, d.kind, c.received_at;
 -- name: expire_event_key
 DELETE FROM event_key WHERE (workspace, scope, key) IN (SELECT workspace, scope, key FROM event_key WHERE workspace = ?1 AND expires_at <= ?2 LIMIT ?3);
 -- name: expire_attempt

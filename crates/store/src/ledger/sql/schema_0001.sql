@@ -83,6 +83,7 @@ CREATE TABLE identity (
   install_key BLOB NOT NULL,
   PRIMARY KEY (workspace, app, kind, key, install_key)
 ) WITHOUT ROWID;
+CREATE INDEX identity_by_install ON identity (workspace, app, install_key);
 
 CREATE TABLE follower (
   workspace INTEGER NOT NULL, install BLOB NOT NULL, event BLOB NOT NULL,

@@ -1,0 +1,298 @@
+//! The engine's loops over a real ledger, a real click log and real sockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_domain::attribution::Credit;
+use roundtrip_domain::click::{Click, Flags, LinkDialect, TouchKind};
+use roundtrip_domain::event::Event;
+use roundtrip_domain::id::{Id, kind};
+use roundtrip_domain::retry::Policy;
+use roundtrip_domain::time::Span;
+use roundtrip_engine::sender::{self, Guard, Sender};
+use roundtrip_engine::{Config, Engine};
+use roundtrip_store::click_log::{self, Append, ClickLog};
+use roundtrip_store::ledger::{DeliveryStory, Story};
+use roundtrip_testkit::{Tell, World, sample};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::sender::receiver::{OK, Receiver, reset};
+
+/// Far longer than anything here takes; only a hang reaches it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A world with its clicks in a real log, and the engine's configuration.
+struct House {
+    world: World,
+    config: Config,
+}
+
+impl House {
+    async fn new(document: &Value, waits_ms: &[i64]) -> Self {
+        let world = World::new(document).await;
+        let keys = world.ledger.identity().check_keys.clone();
+        let (clicks, _) =
+            ClickLog::open(click_log::Config::new(world.dir().join("clicks"), 1, keys), Clock::System, Entropy::System)
+                .expect("a new click log opens");
+        let guard = Guard {
+            allow_private: vec!["127.0.0.0/8".parse().expect("a subnet")],
+            allow_plain_http: true,
+            ..Guard::default()
+        };
+        let config = Config {
+            ledger: world.ledger.clone(),
+            clicks,
+            sender: Sender::new(&sender::Config::default(), guard).expect("a sender"),
+            clock: Clock::System,
+            entropy: Entropy::System,
+            policy: Policy { waits_ms: waits_ms.to_vec() },
+            attempts_kept: Span::from_days(30),
+        };
+        Self { world, config }
+    }
+
+    async fn click(&self, link: &str, query: &str) -> String {
+        let settings = self.world.settings();
+        let link = settings.links.values().find(|l| l.public_id == link).expect("the link");
+        let click = Click {
+            workspace: settings.workspace,
+            app: link.app,
+            campaign: link.campaign,
+            partner: link.partner,
+            link: link.id,
+            kind: TouchKind::Click,
+            dialect: LinkDialect::Linkrunner,
+            flags: Flags::default(),
+            received_at: Clock::System.now(),
+            query: query.as_bytes().to_vec(),
+            ip: None,
+            user_agent: None,
+            referer: None,
+            language: None,
+        };
+        match self.config.clicks.append(click).await {
+            Append::Stored(id) => id.to_string(),
+            Append::Unstored { why, .. } => panic!("the click was not stored: {why:?}"),
+        }
+    }
+
+    fn event(&self, name: &str) -> Event {
+        self.world.event("game", name, Clock::System.now())
+    }
+
+    /// Waits until the story of an event is as wanted.
+    async fn until(&self, id: Id<kind::Event>, what: &str, wanted: impl Fn(&Story) -> bool) -> Story {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            let story = self.world.story(id).await;
+            if wanted(&story) {
+                return story;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{what} did not happen: {story:?}");
+            look.tick().await;
+        }
+    }
+}
+
+fn rule(address: SocketAddr, more: &str) -> Value {
+    json!({"app": "game", "on": "install", "url": format!("http://{address}/p?click={{click_id}}&e={{event_id}}{more}")})
+}
+
+fn finished(story: &Story) -> bool {
+    !story.deliveries.is_empty() && story.deliveries.iter().all(|d| d.state != "scheduled")
+}
+
+fn with(rules: Value) -> Value {
+    let mut document = sample();
+    document["rules"] = rules;
+    document
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_click_becomes_a_postback() {
+    let receiver = Receiver::polite().await;
+    let house = House::new(&with(json!({"tell": rule(receiver.address, "&t={cfg.token}")})), &[10]).await;
+    let engine = Engine::start(house.config.clone());
+    let click = house.click("game-acme", "click_id=a%2fb+c&sub1=x").await;
+    let id = house.world.record(house.event("install").of("i1").click_text(&click)).await;
+    let story = house.until(id, "the delivery", finished).await;
+    assert!(matches!(&story.revisions[0].credit, Credit::Touch(w) if w.touch.id.to_string() == click));
+    assert_eq!(story.deliveries[0].state, "delivered");
+    let requests = receiver.seen.requests();
+    assert!(requests[0].starts_with(&format!("GET /p?click=a%2Fb%20c&e={id}&t=s3cr3t ")), "{requests:?}");
+    let body = &story.deliveries[0].attempts[0].body;
+    assert!(!body.contains("s3cr3t") && body.contains("\"status\":200"), "evidence is kept, secrets are not: {body}");
+    house.world.books_balance().await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_is_tried_again_until_the_schedule_ends_and_refusals_are_not() {
+    let receiver = Receiver::start(|n, mut stream, seen| async move {
+        while seen.request(&mut stream).await.is_some() {
+            let status = if n == 0 { "503 Busy" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+            return;
+        }
+    })
+    .await;
+    let always = Receiver::start(|_, mut stream, seen| async move {
+        while seen.request(&mut stream).await.is_some() {
+            if stream.write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let refusing = Receiver::start(|_, mut stream, seen| async move {
+        while seen.request(&mut stream).await.is_some() {
+            if stream.write_all(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n").await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let rules = json!({"a": rule(receiver.address, ""), "b": rule(always.address, ""), "c": rule(refusing.address, "")});
+    let house = House::new(&with(rules), &[5, 5]).await;
+    let engine = Engine::start(house.config.clone());
+    let click = house.click("game-acme", "click_id=p1").await;
+    let id = house.world.record(house.event("install").of("i1").click_text(&click)).await;
+    let story = house.until(id, "every end", finished).await;
+    let of = |slug: &str| -> &DeliveryStory {
+        story.deliveries.iter().find(|d| d.rule == house.world.rule(slug)).expect("the delivery")
+    };
+    assert_eq!((of("a").state.as_str(), of("a").sends), ("delivered", 2));
+    assert_eq!((of("b").state.as_str(), of("b").reason.as_str(), of("b").sends), ("dead", "attempts_exhausted", 3));
+    assert_eq!((of("c").state.as_str(), of("c").reason.as_str(), of("c").sends), ("dead", "refused_by_receiver", 1));
+    assert!(of("b").attempts.iter().all(|a| a.outcome == "http_500"), "each attempt is kept");
+
+    // A person replays the dead one: the same event id, another delivery id.
+    let dead = of("c").id;
+    let replayed = house.world.ledger.delivery_replay(house.world.workspace, dead, Clock::System.now()).await;
+    let replayed = replayed.expect("a replay").expect("the delivery is kept");
+    let story = house.until(id, "the replay", |s| s.deliveries.len() == 4 && finished(s)).await;
+    let again = story.deliveries.iter().find(|d| d.id == replayed.delivery).expect("the replay");
+    assert_eq!((again.replay_of, again.state.as_str()), (Some(dead), "dead"));
+    let seen = refusing.seen.requests();
+    assert!(seen.len() == 2 && seen.iter().all(|r| r.contains(&format!("e={id} "))), "{seen:?}");
+    house.world.books_balance().await;
+    engine.stop().await;
+}
+
+/// Endpoints that hang, reset, answer garbage, answer 10 MB or 500, and one that is well. All are told of the same
+/// installs; the well one has all of its postbacks while the hanging one has answered none.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ill_endpoint_delays_nobody() {
+    const INSTALLS: usize = 40;
+    let well = Receiver::polite().await;
+    let hanging = Receiver::start(|_, mut stream, seen| async move {
+        let _ = seen.request(&mut stream).await;
+        // Never answers; the sender's own deadline ends it.
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let resetting = Receiver::start(|_, mut stream, seen| async move {
+        let _ = seen.request(&mut stream).await;
+        reset(stream);
+    })
+    .await;
+    let garbage = Receiver::endless("\x16\x03garbage\r\n\r\n", "garbage").await;
+    let huge = Receiver::endless("HTTP/1.1 200 OK\r\ncontent-length: 10485760\r\n\r\n", vec![b'x'; 65_536]).await;
+    let ill = Receiver::start(|_, mut stream, seen| async move {
+        while seen.request(&mut stream).await.is_some() {
+            if stream.write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let all = [("hang", &hanging), ("reset", &resetting), ("garbage", &garbage), ("huge", &huge), ("ill", &ill), ("well", &well)];
+    let rules: serde_json::Map<String, Value> =
+        all.iter().map(|(slug, receiver)| ((*slug).to_owned(), rule(receiver.address, ""))).collect();
+    // The schedule's first wait is longer than the test: one send each is what is looked at.
+    let house = House::new(&with(rules.into()), &[3_600_000]).await;
+    let engine = Engine::start(house.config.clone());
+    let mut installs = Vec::new();
+    for n in 0..INSTALLS {
+        let click = house.click("game-acme", &format!("click_id=c{n}")).await;
+        installs.push(house.world.record(house.event("install").of(&format!("i{n}")).click_text(&click)).await);
+    }
+    let rule_of = |slug: &str| house.world.rule(slug);
+    for id in &installs {
+        for slug in ["well", "huge"] {
+            let rule = rule_of(slug);
+            house
+                .until(*id, slug, |s| s.deliveries.iter().any(|d| d.rule == rule && d.state == "delivered"))
+                .await;
+        }
+    }
+    let hang = rule_of("hang");
+    let mut ended = 0;
+    for id in &installs {
+        let story = house.world.story(*id).await;
+        ended += story.deliveries.iter().filter(|d| d.rule == hang && !d.attempts.is_empty()).count();
+    }
+    assert!(ended < INSTALLS, "the hanging endpoint cannot have ended all of its sends by now");
+    assert_eq!(well.seen.requests().len(), INSTALLS, "each told once");
+    let stats = Arc::clone(engine.stats());
+    house.world.books_balance().await;
+    engine.stop().await;
+    assert_eq!(stats.panics.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+/// The engine goes away while sends are under way, as in a crash, and another one starts on the same ledger.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_under_way_is_sent_again_with_the_same_event_id() {
+    let receiver = Receiver::start(|n, mut stream, seen| async move {
+        while seen.request(&mut stream).await.is_some() {
+            if n == 0 {
+                std::future::pending::<()>().await;
+            }
+            if stream.write_all(OK.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let house = House::new(&with(json!({"tell": rule(receiver.address, "")})), &[3_600_000]).await;
+    let first = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let engine = first.block_on_engine(house.config.clone());
+    let click = house.click("game-acme", "click_id=c").await;
+    let id = house.world.record(house.event("install").of("i").click_text(&click)).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    while receiver.seen.requests().is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "the first send did not begin");
+        look.tick().await;
+    }
+    drop(engine);
+    first.shutdown_background();
+
+    let engine = Engine::start(house.config.clone());
+    let story = house.until(id, "the second send", finished).await;
+    assert_eq!(story.deliveries[0].state, "delivered");
+    let requests = receiver.seen.requests();
+    assert_eq!(requests.len(), 2, "at least once: {requests:?}");
+    assert!(requests.iter().all(|r| r.contains(&format!("e={id} "))), "the same event id: {requests:?}");
+    house.world.books_balance().await;
+    engine.stop().await;
+}
+
+/// Starting an engine on a runtime of its own, so that dropping the runtime kills it mid-way.
+trait BlockOnEngine {
+    fn block_on_engine(&self, config: Config) -> Engine;
+}
+
+impl BlockOnEngine for tokio::runtime::Runtime {
+    fn block_on_engine(&self, config: Config) -> Engine {
+        let _inside = self.enter();
+        Engine::start(config)
+    }
+}

@@ -1,0 +1,48 @@
+//! Reads what was kept of a send. The evidence is JSON that other releases wrote: whatever of it can be read is
+//! shown, and nothing here fails.
+
+use roundtrip_store::ledger::AttemptRow;
+use serde_json::Value;
+
+use super::mask::Mask;
+use super::shape::{Answer, Attempt, Param, Request};
+use super::words;
+
+/// A send, for a story.
+pub(super) fn attempt(row: &AttemptRow, mask: &Mask) -> Attempt {
+    let body: Value = serde_json::from_str(&row.body).unwrap_or_default();
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(|text| mask.text(text));
+    let headers = |value: &Value| -> Vec<Param> {
+        let pairs = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        pairs
+            .iter()
+            .filter_map(|pair| Some(Param { name: text(&pair[0])?, value: text(&pair[1]).unwrap_or_default() }))
+            .collect()
+    };
+    let request = text(&body["request"]["line"]).map(|line| Request {
+        origin: text(&body["origin"]),
+        line,
+        headers: headers(&body["request"]["headers"]),
+        body: text(&body["request"]["body"]),
+    });
+    let status = body["answer"]["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+    let answer = status.map(|status| Answer {
+        status,
+        headers: headers(&body["answer"]["headers"]),
+        body: text(&body["answer"]["body"]),
+        is_cut: body["answer"]["body_truncated"].as_bool().unwrap_or_default(),
+    });
+    let missing = body["missing"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Attempt {
+        n: row.n,
+        at: row.at.to_string(),
+        outcome: row.outcome.clone(),
+        status: row.status,
+        total_us: row.total_us,
+        sentence: words::attempt(row),
+        request,
+        answer,
+        error: text(&body["error"]),
+        empty_macros: missing.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect(),
+    }
+}

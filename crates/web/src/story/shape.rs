@@ -1,0 +1,513 @@
+//! The shape of a story. Its comments are the descriptions in the API document.
+//!
+//! Ids are printed, with slugs beside them; times are RFC 3339 in UTC; money is decimal text. Every `sentence`
+//! is for people; programs branch on the codes beside it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Something that has an id, with its slug.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Named {
+    /// The printed id.
+    pub id: String,
+    /// Its slug, also when it was deleted since; absent if nobody knows it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slug: Option<String>,
+}
+
+impl Named {
+    /// The slug, else the id.
+    pub fn label(&self) -> &str {
+        self.slug.as_deref().unwrap_or(&self.id)
+    }
+}
+
+/// A stable code and what it means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Coded {
+    /// Stable.
+    pub code: String,
+    /// For people.
+    pub sentence: String,
+}
+
+/// Money.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Money {
+    /// Decimal, with a point.
+    pub amount: String,
+    /// ISO 4217; absent when neither the event nor the app names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// False for revenue that a client key reported.
+    pub verified: bool,
+}
+
+/// What an id explains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "about", rename_all = "snake_case")]
+pub enum Explained {
+    /// An event, from click to the partner's answer.
+    Event(Box<Story>),
+    /// A click, and what it earned.
+    Click(Box<ClickStory>),
+}
+
+/// The story of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Story {
+    /// All of it in one sentence.
+    pub sentence: String,
+    /// What arrived.
+    pub event: Event,
+    /// The decision that holds; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// Decisions that it replaced, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
+    /// Every rule that was considered.
+    pub rules: Vec<Rule>,
+    /// What is told, replays included, oldest first.
+    pub deliveries: Vec<Delivery>,
+    /// What happens next, and when. Never empty: "nothing" is said as well.
+    pub next: Vec<Step>,
+}
+
+/// Something that is still to happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "NextStep")]
+pub struct Step {
+    /// When; absent if nothing is scheduled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// What.
+    pub sentence: String,
+}
+
+/// What arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryEvent")]
+pub struct Event {
+    /// `evt_…`; what `{event_id}` prints.
+    pub id: String,
+    /// `cnv_…`, if it makes a conversion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversion: Option<String>,
+    /// Its name, as sent.
+    pub name: String,
+    /// Of which app or site.
+    pub app: Named,
+    /// `client`, `server` or `postback`.
+    pub source: String,
+    /// `production` or `sandbox`.
+    pub environment: String,
+    /// `approved` or `pending`.
+    pub status: String,
+    /// When it reached Roundtrip.
+    pub received_at: String,
+    /// When it happened, as its sender says.
+    pub occurred_at: String,
+    /// What arrived, in words.
+    pub sentence: String,
+    /// The caller's own id of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_event_id: Option<String>,
+    /// Money on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revenue: Option<Money>,
+    /// The click id that it named, as sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub click_id: Option<String>,
+    /// The app's id of the installation; its middle is masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install_id: Option<String>,
+    /// The owner's id of the person; its middle is masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<String>,
+    /// The device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+    /// The address, cut to its network (/24, /48).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// The browser or app; in full stories only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// The store's referrer text; in full stories only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referrer: Option<String>,
+    /// Names of its properties.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub property_names: Vec<String>,
+    /// The properties; in full stories only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties: Option<serde_json::Value>,
+    /// Consent signals, as sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<serde_json::Value>,
+    /// What only inbound postbacks have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postback: Option<Postback>,
+    /// What was odd about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Coded>,
+}
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryDevice")]
+pub struct Device {
+    /// `android`, `ios`, ….
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// Version of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// Model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Version of the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_version: Option<String>,
+    /// Apple's tracking answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub att_status: Option<String>,
+    /// Its ids; their middles are masked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<Param>,
+}
+
+/// What only inbound postbacks have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryPostback")]
+pub struct Postback {
+    /// The campaign it is booked on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<Named>,
+    /// Its other parameters, as sent: goal, order_id, coupon, ref_id, ….
+    pub fields: Vec<Param>,
+    /// The query as received, its token removed; in full stories only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+}
+
+/// A name and a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Param {
+    /// The name.
+    pub name: String,
+    /// The value; masked if it identifies a person.
+    pub value: String,
+}
+
+/// The decision that holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryDecision")]
+pub struct Decision {
+    /// Counts from 1.
+    pub revision: u32,
+    /// When it was made.
+    pub at: String,
+    /// Under which version of the settings.
+    pub settings_version: u64,
+    /// `install`, `signup`, `purchase` or `event`; absent for what is kept only as an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// `attributed`, `organic` or `install_unknown`.
+    pub credit: String,
+    /// How the winning touch was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub match_type: Option<String>,
+    /// The winning touch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub winner: Option<Click>,
+    /// How the click's id came from the click to the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Handover>,
+    /// Why, in words.
+    pub sentence: String,
+    /// Where windows end.
+    pub reference_at: String,
+    /// The installation's event whose credit this one shares for life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
+    /// Touches that were considered, the winner first.
+    pub candidates: Vec<Candidate>,
+    /// How many more there were.
+    pub candidates_more: u32,
+    /// Click ids that led nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dead_ends: Vec<Dead>,
+    /// What else mattered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Coded>,
+}
+
+/// How the visitor came from the click to the event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Handover {
+    /// `store`, `landing`, `postback` or `device`.
+    pub by: String,
+    /// In words.
+    pub sentence: String,
+}
+
+/// A decision that was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "EarlierDecision")]
+pub struct Earlier {
+    /// Counts from 1.
+    pub revision: u32,
+    /// When it was made.
+    pub at: String,
+    /// `attributed`, `organic` or `install_unknown`.
+    pub credit: String,
+    /// Who had the credit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partner: Option<Named>,
+    /// In words.
+    pub sentence: String,
+}
+
+/// A touch that was considered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Candidate {
+    /// Whether it won.
+    pub won: bool,
+    /// Stable: `won`, `outside_window`, ….
+    pub verdict: String,
+    /// Why, in words.
+    pub sentence: String,
+    /// How it was found.
+    pub match_type: String,
+    /// Its tier in the waterfall, 1 the strongest.
+    pub tier: u8,
+    /// The event that carried the evidence.
+    pub carrier: String,
+    /// The window that held for it.
+    pub window: String,
+    /// From the touch to the reference time, for people; negative when it came after.
+    pub age: String,
+    /// The same in milliseconds.
+    pub age_ms: i64,
+    /// The touch.
+    pub click: Click,
+}
+
+/// A touch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryClick")]
+pub struct Click {
+    /// Its id, a UUID.
+    pub id: String,
+    /// `click`, `server_click`, `impression` or `preview`.
+    pub kind: String,
+    /// When it reached Roundtrip.
+    pub received_at: String,
+    /// What happened, in words.
+    pub sentence: String,
+    /// Whose link it was.
+    pub partner: Named,
+    /// The link's campaign.
+    pub campaign: Named,
+    /// The link.
+    pub link: Named,
+    /// What the link promotes.
+    pub app: Named,
+    /// The partner's own click id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partner_click_id: Option<String>,
+    /// The link's other parameters; masked where they can identify a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<Param>,
+    /// `android`, `ios` or `web`, by the browser's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// The address, cut to its network (/24, /48).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// The host that the visitor came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referer_host: Option<String>,
+    /// The query as received; in full stories only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// The browser; in full stories only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// What was odd about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+}
+
+/// A click id that led nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "DeadEnd")]
+pub struct Dead {
+    /// The click id as it was sent.
+    pub text: String,
+    /// Where it stood.
+    pub match_type: String,
+    /// Stable: `click_id_malformed`, ….
+    pub code: String,
+    /// In words.
+    pub sentence: String,
+}
+
+/// A rule that was considered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryRule")]
+pub struct Rule {
+    /// The rule.
+    pub rule: Named,
+    /// Its version.
+    pub version: u64,
+    /// Who is told, or would have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partner: Option<Named>,
+    /// The decision's revision that judged it.
+    pub revision: u32,
+    /// Whether it fired.
+    pub fired: bool,
+    /// Why it did not; stable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppressed: Option<String>,
+    /// The delivery that it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<String>,
+    /// In words.
+    pub sentence: String,
+}
+
+/// Something that is told to a partner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryDelivery")]
+pub struct Delivery {
+    /// `dlv_…`.
+    pub id: String,
+    /// The rule that planned it.
+    pub rule: Named,
+    /// Its version.
+    pub rule_version: u64,
+    /// Who is told.
+    pub partner: Named,
+    /// The decision's revision that planned it.
+    pub revision: u32,
+    /// When it was planned.
+    pub created_at: String,
+    /// The delivery that it replays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<String>,
+    /// `scheduled`, `delivered`, `dead`, ….
+    pub state: String,
+    /// Why it is in that state; stable.
+    pub reason: String,
+    /// How it stands, in words.
+    pub sentence: String,
+    /// When it is sent next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<String>,
+    /// Sends so far.
+    pub sends: u32,
+    /// Every send.
+    pub attempts: Vec<Attempt>,
+}
+
+/// A send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryAttempt")]
+pub struct Attempt {
+    /// 1 is the first.
+    pub n: u32,
+    /// When it began.
+    pub at: String,
+    /// `http_200`, `timeout`, …; stable.
+    pub outcome: String,
+    /// HTTP status, if there was an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// How long it took, in microseconds.
+    pub total_us: i64,
+    /// What it came to and what followed, in words.
+    pub sentence: String,
+    /// What was sent, secrets and personal data masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// What came back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+    /// What went wrong on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Macros of the template that had no value and were sent empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub empty_macros: Vec<String>,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SentRequest")]
+pub struct Request {
+    /// Scheme, host and port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// The request line.
+    pub line: String,
+    /// Headers, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<Param>,
+    /// The body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+/// What came back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ReceivedAnswer")]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<Param>,
+    /// The beginning of the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Whether there was more of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_cut: bool,
+}
+
+/// The story of a click.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClickStory {
+    /// All of it in one sentence.
+    pub sentence: String,
+    /// The click.
+    pub click: Click,
+    /// Whether the click log still has it; else it is told from a decision that it took part in.
+    pub kept: bool,
+    /// The events that it earned, or had earned for a while; oldest first, at most 100.
+    pub events: Vec<Earned>,
+}
+
+/// An event that a click earned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "EarnedEvent")]
+pub struct Earned {
+    /// `evt_…`.
+    pub event: String,
+    /// Its name, as sent.
+    pub name: String,
+    /// `install`, …; absent for what is kept only as an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// When it reached Roundtrip.
+    pub received_at: String,
+    /// Whether the click has the credit by the decision that holds.
+    pub holds: bool,
+    /// The event's story in one sentence.
+    pub sentence: String,
+}

@@ -1,0 +1,418 @@
+//! Builds an event's story from the ledger's.
+
+use roundtrip_domain::attribution::{Credit, NOTES};
+use roundtrip_domain::event::Environment;
+use roundtrip_domain::id::{Id, kind};
+use roundtrip_domain::money;
+use roundtrip_domain::time::{Timestamp, human};
+use roundtrip_store::ledger::{self, StoryRevision};
+use serde_json::Value;
+
+use super::mask::Mask;
+use super::shape::{
+    Candidate, Coded, Dead, Decision, Delivery, Device, Earlier, Event, Handover, Money, Param, Postback, Rule,
+    Step, Story,
+};
+use super::touch::{click, named};
+use super::{Telling, evidence, words};
+
+/// The story of an event.
+pub fn tell(story: &ledger::Story, telling: Telling) -> Story {
+    let teller = Teller { story, mask: Mask::of(story, telling.full), now: telling.now };
+    let latest = story.revisions.last();
+    let earlier = story.revisions.split_last().map_or(&[][..], |(_, earlier)| earlier);
+    Story {
+        sentence: teller.headline(latest),
+        event: teller.event(latest),
+        decision: latest.map(|revision| teller.decision(revision)),
+        earlier: earlier.iter().map(|revision| teller.earlier(revision)).collect(),
+        rules: story.rules.iter().map(|rule| teller.rule(rule)).collect(),
+        deliveries: story.deliveries.iter().map(|delivery| teller.delivery(delivery)).collect(),
+        next: teller.next(),
+    }
+}
+
+struct Teller<'a> {
+    story: &'a ledger::Story,
+    mask: Mask,
+    now: Timestamp,
+}
+
+fn json(text: Option<&str>) -> Option<Value> {
+    serde_json::from_str(text?).ok()
+}
+
+impl Teller<'_> {
+    fn label<K: roundtrip_domain::id::Kind>(&self, id: Id<K>) -> String {
+        named(id, &self.story.names).label().to_owned()
+    }
+
+    fn money(&self) -> Option<Money> {
+        let revenue = self.story.event.revenue.as_ref()?;
+        Some(Money {
+            amount: money::decimal(revenue.amount.micros, 2),
+            currency: revenue.currency.map(|currency| currency.to_string()),
+            verified: revenue.verified,
+        })
+    }
+
+    /// What it is: "purchase (`sale`) of 12.50 EUR in shop".
+    fn what(&self, revision: Option<&StoryRevision>) -> String {
+        let event = &self.story.event;
+        let mut text = match revision.and_then(|r| r.kind.as_ref()).map(|kind| kind.name()) {
+            Some(kind) if kind == event.name || kind == "event" => event.name.clone(),
+            Some(kind) => format!("{kind} ({})", event.name),
+            None => event.name.clone(),
+        };
+        if let Some(money) = self.money() {
+            text.push_str(&format!(" of {}", words::money(&money.amount, money.currency.as_deref())));
+        }
+        format!("{text} in {}", self.label(event.app))
+    }
+
+    fn headline(&self, latest: Option<&StoryRevision>) -> String {
+        let mut what = self.what(latest);
+        if let Some(first) = what.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let credit = match latest.map(|revision| &revision.credit) {
+            None => "not decided yet".to_owned(),
+            Some(Credit::Touch(winner)) => {
+                let click = &winner.touch.click;
+                let found = match latest.and_then(|r| r.because.follows) {
+                    Some(_) => "through its installation".to_owned(),
+                    None => format!("by {}", words::found_by(winner.match_type)),
+                };
+                format!("won by {} with link {}, {found}", self.label(click.partner), self.label(click.link))
+            }
+            Some(Credit::Organic) => "organic: no partner won it".to_owned(),
+            Some(Credit::InstallUnknown) => "its installation has not been seen yet".to_owned(),
+        };
+        let told = self.told();
+        format!("{what}: {credit}; {told}.")
+    }
+
+    /// How the postbacks stand: "1 postback delivered, 1 waits".
+    fn told(&self) -> String {
+        let count = |state: &str| self.story.deliveries.iter().filter(|d| d.state == state).count();
+        let (delivered, waiting, dead) = (count("delivered"), count("scheduled"), count("dead"));
+        let other = self.story.deliveries.len() - delivered - waiting - dead;
+        let parts: Vec<String> = [(delivered, "delivered"), (waiting, "waiting"), (dead, "given up"), (other, "in another state")]
+            .into_iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, word)| format!("{n} {word}"))
+            .collect();
+        match (parts.is_empty(), self.story.rules.len()) {
+            (false, _) => format!("postbacks: {}", parts.join(", ")),
+            (true, 0) => "no rule tells anybody of it".to_owned(),
+            (true, 1) => "its one rule did not fire".to_owned(),
+            (true, n) => format!("none of its {n} rules fired"),
+        }
+    }
+
+    fn event(&self, latest: Option<&StoryRevision>) -> Event {
+        let event = &self.story.event;
+        let mask = &self.mask;
+        let full = mask.shows_all();
+        let properties = json(event.properties.as_deref());
+        let source = match event.source.name() {
+            "client" => "The app or page reported it",
+            "server" => "The owner's server reported it",
+            _ => "It came as an inbound postback",
+        };
+        let late = event.received_at.since(event.occurred_at);
+        let delay = match late {
+            late if late >= 1_000 => format!(", {} after it happened", human(late)),
+            late if late <= -1_000 => format!(", although its sender dates it {} later", human(-late)),
+            _ => String::new(),
+        };
+        let device = &event.device;
+        let ids: Vec<Param> = device
+            .ids
+            .iter()
+            .map(|id| Param { name: id.kind.name().to_owned(), value: mask.id(&id.display()) })
+            .collect();
+        let device = (*device != Default::default()).then(|| Device {
+            platform: device.platform.clone(),
+            os_version: device.os_version.clone(),
+            model: device.model.clone(),
+            app_version: device.app_version.clone(),
+            att_status: device.att_status.clone(),
+            ids,
+        });
+        Event {
+            id: event.id.to_string(),
+            conversion: latest.and_then(|r| r.kind.as_ref()).map(|_| event.id.conversion().to_string()),
+            name: event.name.clone(),
+            app: named(event.app, &self.story.names),
+            source: event.source.name().to_owned(),
+            environment: match event.environment {
+                Environment::Production => "production".to_owned(),
+                Environment::Sandbox => "sandbox".to_owned(),
+            },
+            status: if event.postback.as_ref().is_some_and(|p| p.pending) { "pending" } else { "approved" }.to_owned(),
+            received_at: event.received_at.to_string(),
+            occurred_at: event.occurred_at.to_string(),
+            sentence: format!("{source} {}{delay}.", words::from_now(event.received_at, self.now)),
+            source_event_id: event.source_event_id.clone(),
+            revenue: self.money(),
+            click_id: event.click_id.clone(),
+            install_id: event.install_id.as_deref().map(|id| mask.id(id)),
+            customer_id: event.customer_id.as_deref().map(|id| mask.id(id)),
+            device,
+            ip: event.ip.map(|ip| mask.ip(ip)),
+            user_agent: event.user_agent.clone().filter(|_| full),
+            referrer: event.referrer.as_ref().map(|r| r.referrer.clone()).filter(|_| full),
+            property_names: match &properties {
+                Some(Value::Object(map)) => map.keys().cloned().collect(),
+                _ => Vec::new(),
+            },
+            properties: properties.filter(|_| full),
+            consent: json(event.consent.as_deref()),
+            postback: self.postback(),
+            findings: event
+                .findings
+                .iter()
+                .map(|code| Coded { code: code.clone(), sentence: words::finding(code).to_owned() })
+                .collect(),
+        }
+    }
+
+    fn postback(&self) -> Option<Postback> {
+        let postback = self.story.event.postback.as_ref()?;
+        let texts = [
+            ("goal", &postback.goal),
+            ("order_id", &postback.order_id),
+            ("conversion_rate", &postback.conversion_rate),
+            ("coupon", &postback.coupon),
+            ("ref_id", &postback.ref_id),
+            ("ref_custom_id", &postback.ref_custom_id),
+            ("comment", &postback.comment),
+        ];
+        let mut fields: Vec<Param> = texts
+            .into_iter()
+            .filter_map(|(name, value)| Some(Param { name: name.to_owned(), value: value.clone()? }))
+            .collect();
+        if let Some(commission) = &postback.commission {
+            fields.push(Param { name: "commission".to_owned(), value: money::decimal(commission.micros, 2) });
+        }
+        for (name, is) in [("new_customer", postback.new_customer), ("skip_lifetime", postback.skip_lifetime)] {
+            if is {
+                fields.push(Param { name: name.to_owned(), value: "true".to_owned() });
+            }
+        }
+        let query = String::from_utf8_lossy(&postback.query).into_owned();
+        Some(Postback {
+            campaign: postback.campaign.map(|campaign| named(campaign, &self.story.names)),
+            fields,
+            query: self.mask.shows_all().then_some(query),
+        })
+    }
+
+    /// Why the credit is where it is.
+    fn why(&self, revision: &StoryRevision) -> String {
+        let because = &revision.because;
+        let considered = because.candidates.len() + because.rest as usize;
+        match (&revision.credit, because.follows) {
+            (Credit::Touch(winner), Some(install)) => {
+                let click = &winner.touch.click;
+                format!(
+                    "{} has the credit, because an event belongs to its installation's winner for life; the installation is {install}, and its click came {} before this event.",
+                    self.label(click.partner),
+                    human(because.reference_at.since(click.received_at).max(0))
+                )
+            }
+            (Credit::Organic, Some(install)) => {
+                format!("Nobody has the credit, because its installation {install} is organic, and an event shares its installation's credit for life.")
+            }
+            (Credit::Touch(winner), None) => {
+                let click = &winner.touch.click;
+                let age = because.reference_at.since(click.received_at);
+                let came = match age {
+                    age if age < 0 => format!("{} after the time that the event claims, inside what a wrong clock can amount to", human(-age)),
+                    age => format!("{} before it", human(age)),
+                };
+                let rivals = match considered {
+                    0 | 1 => "it is the only touch that was found".to_owned(),
+                    n => format!("of {n} touches it is the latest of the strongest tier inside its window"),
+                };
+                format!(
+                    "{} has the credit, because its click came {came} and {rivals}; found by {}.",
+                    self.label(click.partner),
+                    words::found_by(winner.match_type)
+                )
+            }
+            (Credit::Organic, None) if considered == 0 && because.dead.is_empty() => {
+                "Nobody has the credit, because the event carries nothing that leads to a click.".to_owned()
+            }
+            (Credit::Organic, None) if considered == 0 => {
+                "Nobody has the credit, because the click ids that it carries lead nowhere.".to_owned()
+            }
+            (Credit::Organic, None) if considered == 1 => {
+                "Nobody has the credit, because the one touch that was found may not earn it.".to_owned()
+            }
+            (Credit::Organic, None) => {
+                format!("Nobody has the credit, because none of the {considered} touches that were found may earn it.")
+            }
+            (Credit::InstallUnknown, _) => {
+                "Not known yet: the event's installation has not been seen. It is decided again when that arrives.".to_owned()
+            }
+        }
+    }
+
+    fn decision(&self, revision: &StoryRevision) -> Decision {
+        let because = &revision.because;
+        let names = &self.story.names;
+        let winner = revision.credit.winner();
+        Decision {
+            revision: revision.revision,
+            at: revision.at.to_string(),
+            settings_version: revision.settings_version,
+            kind: revision.kind.as_ref().map(|kind| kind.name().to_owned()),
+            credit: revision.credit.name().to_owned(),
+            match_type: winner.map(|winner| winner.match_type.name().to_owned()),
+            winner: winner.map(|winner| click(&winner.touch, names, &self.mask, self.now)),
+            handover: winner.map(|winner| self.handover(winner.match_type)),
+            sentence: self.why(revision),
+            reference_at: because.reference_at.to_string(),
+            follows: because.follows.map(|event| event.to_string()),
+            candidates: because
+                .candidates
+                .iter()
+                .map(|candidate| Candidate {
+                    won: candidate.verdict.code() == "won",
+                    verdict: candidate.verdict.code().to_owned(),
+                    sentence: words::candidate(candidate),
+                    match_type: candidate.match_type.name().to_owned(),
+                    tier: candidate.match_type.tier(),
+                    carrier: candidate.carrier.to_string(),
+                    window: candidate.window.to_string(),
+                    age: human(candidate.age_ms),
+                    age_ms: candidate.age_ms,
+                    click: click(&candidate.touch, names, &self.mask, self.now),
+                })
+                .collect(),
+            candidates_more: because.rest,
+            dead_ends: because
+                .dead
+                .iter()
+                .map(|(match_type, text, why)| Dead {
+                    text: self.mask.text(text),
+                    match_type: match_type.name().to_owned(),
+                    code: why.code().to_owned(),
+                    sentence: words::dead_end(*why).to_owned(),
+                })
+                .collect(),
+            notes: because.notes.iter().map(|code| note(code)).collect(),
+        }
+    }
+
+    /// How the visitor came from click to event, with the store's own times where it told them.
+    fn handover(&self, match_type: roundtrip_domain::attribution::MatchType) -> Handover {
+        let (by, sentence) = words::handover(match_type);
+        let mut sentence = sentence.to_owned();
+        if let Some(referrer) = &self.story.event.referrer {
+            let clicked = referrer.click_server_at.or(referrer.click_at);
+            let began = referrer.install_begin_server_at.or(referrer.install_begin_at);
+            match (clicked, began) {
+                (Some(clicked), Some(began)) => sentence.push_str(&format!(
+                    " It saw the click at {clicked} and began the installation {} later.",
+                    human(began.since(clicked).max(0))
+                )),
+                (Some(clicked), None) => sentence.push_str(&format!(" It saw the click at {clicked}.")),
+                (None, Some(began)) => sentence.push_str(&format!(" It began the installation at {began}.")),
+                (None, None) => {}
+            }
+        }
+        Handover { by: by.to_owned(), sentence }
+    }
+
+    fn earlier(&self, revision: &StoryRevision) -> Earlier {
+        Earlier {
+            revision: revision.revision,
+            at: revision.at.to_string(),
+            credit: revision.credit.name().to_owned(),
+            partner: revision.credit.winner().map(|w| named(w.touch.click.partner, &self.story.names)),
+            sentence: self.why(revision),
+        }
+    }
+
+    fn rule(&self, rule: &ledger::RuleStory) -> Rule {
+        let partner = rule.partner.map(|partner| named(partner, &self.story.names));
+        let delivery = rule.delivery.map(|delivery| delivery.to_string());
+        Rule {
+            rule: named(rule.rule, &self.story.names),
+            version: rule.rule_version,
+            revision: rule.revision,
+            fired: rule.suppressed.is_none(),
+            suppressed: rule.suppressed.map(|reason| reason.code().to_owned()),
+            sentence: words::rule(rule.suppressed, partner.as_ref().map(|p| p.label()), delivery.as_deref()),
+            partner,
+            delivery,
+        }
+    }
+
+    fn delivery(&self, delivery: &ledger::DeliveryStory) -> Delivery {
+        Delivery {
+            id: delivery.id.to_string(),
+            rule: named(delivery.rule, &self.story.names),
+            rule_version: delivery.rule_version,
+            partner: named(delivery.partner, &self.story.names),
+            revision: delivery.revision,
+            created_at: delivery.created_at.to_string(),
+            replay_of: delivery.replay_of.map(|id| id.to_string()),
+            state: delivery.state.clone(),
+            reason: delivery.reason.clone(),
+            sentence: words::delivery(delivery, self.now),
+            due: delivery.due.map(|due| due.to_string()),
+            sends: delivery.sends,
+            attempts: delivery.attempts.iter().map(|row| evidence::attempt(row, &self.mask)).collect(),
+        }
+    }
+
+    fn next(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.story.undecided {
+            let again = if self.story.revisions.is_empty() { "decided" } else { "decided again" };
+            steps.push(Step { at: None, sentence: format!("It is {again} within moments.") });
+        } else if matches!(self.story.revisions.last().map(|r| &r.credit), Some(Credit::InstallUnknown)) {
+            let sentence = "It is decided again when its installation arrives; what was not told yet is told then.";
+            steps.push(Step { at: None, sentence: sentence.to_owned() });
+        }
+        for delivery in &self.story.deliveries {
+            let partner = self.label::<kind::Partner>(delivery.partner);
+            if let Some(due) = delivery.due {
+                let nth = delivery.sends + 1;
+                let sentence =
+                    format!("Send {nth} to {partner} ({}) {}.", delivery.id, words::from_now(due, self.now));
+                steps.push(Step { at: Some(due.to_string()), sentence });
+            } else if delivery.state == "dead" && !self.is_mended(delivery) {
+                let sentence = format!(
+                    "{partner} is not told any more by itself; `roundtrip replay {}` tells it again.",
+                    delivery.id
+                );
+                steps.push(Step { at: None, sentence });
+            }
+        }
+        if steps.is_empty() {
+            steps.push(Step { at: None, sentence: "Nothing: all that is to be told was told.".to_owned() });
+        }
+        steps
+    }
+
+    /// Whether a later replay of a dead delivery waits or arrived.
+    fn is_mended(&self, dead: &ledger::DeliveryStory) -> bool {
+        self.story.deliveries.iter().any(|other| {
+            (other.rule, other.partner) == (dead.rule, dead.partner) && other.id > dead.id && other.state != "dead"
+        })
+    }
+}
+
+fn note(code: &str) -> Coded {
+    let words = NOTES.iter().find(|(known, _)| *known == code).map_or("", |(_, words)| words);
+    let mut sentence = format!("{words}.");
+    if let Some(first) = sentence.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    Coded { code: code.to_owned(), sentence }
+}

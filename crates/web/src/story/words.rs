@@ -1,0 +1,194 @@
+//! Codes as sentences. Whole ones: they stand alone on a page, in a terminal and in JSON.
+
+use roundtrip_domain::attribution::{Candidate, DeadEnd, MatchType, Verdict};
+use roundtrip_domain::click::TouchKind;
+use roundtrip_domain::postback::Suppressed;
+use roundtrip_domain::time::{Timestamp, human};
+use roundtrip_store::ledger::{AttemptRow, DeliveryStory};
+
+/// "12.50 EUR", as in sentences.
+pub(super) fn money(amount: &str, currency: Option<&str>) -> String {
+    match currency {
+        Some(currency) => format!("{amount} {currency}"),
+        None => format!("{amount} without a currency"),
+    }
+}
+
+/// A moment from another: "in 2 m", "3 h ago", "now".
+pub(super) fn from_now(at: Timestamp, now: Timestamp) -> String {
+    let ms = at.since(now);
+    match ms.abs() {
+        0..1_000 => "now".to_owned(),
+        _ if ms > 0 => format!("in {}", human(ms)),
+        _ => format!("{} ago", human(-ms)),
+    }
+}
+
+/// How a touch was found, as the end of "found by …".
+pub(super) const fn found_by(match_type: MatchType) -> &'static str {
+    match match_type {
+        MatchType::InstallReferrer => "the click id in the store's referrer",
+        MatchType::ClickId => "the click id on the event",
+        MatchType::Postback => "the click id in the inbound postback",
+        MatchType::DeviceId => "the same device id on click and event",
+    }
+}
+
+/// How the visitor came from the click to the event: a stable word and a sentence.
+pub(super) const fn handover(match_type: MatchType) -> (&'static str, &'static str) {
+    match match_type {
+        MatchType::InstallReferrer => {
+            ("store", "The store passed the click id on to the app in its install referrer.")
+        }
+        MatchType::ClickId => ("landing", "The landing page or deep link kept the click id and passed it on."),
+        MatchType::Postback => ("postback", "The site kept the click id and sent it back with its postback."),
+        MatchType::DeviceId => ("device", "Nothing was passed on; the device id on the link and in the event is the same."),
+    }
+}
+
+/// What kind of touch happened, as the beginning of a sentence.
+pub(super) const fn touched(kind: TouchKind) -> &'static str {
+    match kind {
+        TouchKind::Click => "A visitor followed the link",
+        TouchKind::ServerClick => "The partner's server told of a click on the link",
+        TouchKind::Impression => "The ad of the link was shown",
+        TouchKind::Preview => "The link was previewed, not followed,",
+    }
+}
+
+/// Why a candidate won or lost, with its age and its window.
+pub(super) fn candidate(candidate: &Candidate) -> String {
+    let window = human(candidate.window.ms());
+    let age = match candidate.age_ms {
+        age if age < 0 => format!("it came {} after the reference time", human(-age)),
+        age => format!("it came {} before", human(age)),
+    };
+    let reason = candidate.verdict.sentence();
+    match candidate.verdict {
+        Verdict::Won => format!(
+            "Won because {reason}: {age}, the window is {window}; found by {}.",
+            found_by(candidate.match_type)
+        ),
+        Verdict::OutsideWindow => format!("Lost because {reason}: {age}, and the window is {window}."),
+        Verdict::LateClick => format!("Lost because {reason}: {age}."),
+        Verdict::WeakerTier | Verdict::EarlierTouch | Verdict::AlreadyEarned => {
+            format!("Lost because {reason}: {age}, inside its window of {window}.")
+        }
+        Verdict::OtherApp
+        | Verdict::OtherWorkspace
+        | Verdict::Preview
+        | Verdict::Impression
+        | Verdict::OtherDevice => format!("Lost because {reason}; {age}."),
+    }
+}
+
+/// Why a click id led nowhere.
+pub(super) const fn dead_end(why: DeadEnd) -> &'static str {
+    match why {
+        DeadEnd::Malformed => "It is no click id: a click id is a UUID.",
+        DeadEnd::NotOurs => "None of this installation's keys made it: it was changed on the way, or is another system's.",
+        DeadEnd::NotStored => "This installation made it, but its click was lost when it was made.",
+        DeadEnd::Expired => "Its click is older than clicks are kept.",
+    }
+}
+
+/// What became of a rule.
+pub(super) fn rule(suppressed: Option<Suppressed>, partner: Option<&str>, delivery: Option<&str>) -> String {
+    let partner = partner.unwrap_or("nobody");
+    match (suppressed, delivery) {
+        (Some(reason), _) => format!("Did not fire because {}.", reason.sentence()),
+        (None, Some(delivery)) => format!("Fired: {partner} is told by {delivery}."),
+        (None, None) => format!("Fired for {partner}."),
+    }
+}
+
+/// A finding on an event.
+pub(super) fn finding(code: &str) -> &'static str {
+    match code {
+        "currency_missing" => "It has revenue, but neither it nor the app names a currency.",
+        "amount_rounded" => "Its amount had more than six decimals and was rounded half to even.",
+        "revenue_unverified" => "Its revenue was reported by a client key.",
+        "click_id_unexpanded" => "Its click id is still a macro.",
+        "no_event_id" => "It carries no id of its own, so that a repeat of it cannot be told apart.",
+        _ => "The sender should look at this; the code says what was found.",
+    }
+}
+
+fn times(sends: u32) -> String {
+    match sends {
+        1 => "1 send".to_owned(),
+        sends => format!("{sends} sends"),
+    }
+}
+
+/// Why a delivery is in its state, as the end of "given up because …".
+fn why(reason: &str) -> String {
+    match reason {
+        "refused_by_receiver" => "the receiver refused it with an answer that more sends do not change".to_owned(),
+        "attempts_exhausted" => "the last send of the schedule failed too".to_owned(),
+        "redirect" => "the receiver redirects, and redirects are not followed".to_owned(),
+        "delivery_not_kept" => "its event or values are no longer kept".to_owned(),
+        "template_not_kept" => "the rule's template of that version can no longer be read".to_owned(),
+        "request_too_long" => "the filled template is longer than what is sent".to_owned(),
+        other => outcome(other),
+    }
+}
+
+/// What a send came to, in words: `http_503`, `timeout`, ….
+fn outcome(code: &str) -> String {
+    if let Some(status) = code.strip_prefix("http_") {
+        return format!("the receiver answered {status}");
+    }
+    match code {
+        "timeout" => "no answer came before the deadline",
+        "connect" => "the connection was refused",
+        "connect_timeout" => "the connection was not made in time",
+        "dns" => "the host's name was not resolved",
+        "tls" => "TLS could not be agreed on",
+        "reset" => "the connection ended before the answer",
+        "protocol" => "what came back is not HTTP",
+        "pool_full" => "all connections were in use",
+        "refused_address" => "the address is one that is never connected to",
+        "plain_http_refused" => "the URL is plain http, which the operator does not allow",
+        "port_refused" => "the port is one that is never connected to",
+        "bad_url" => "the filled URL is not one that can be called",
+        "bad_request" => "the filled request cannot be written as HTTP",
+        "panicked" => "sending it failed inside Roundtrip",
+        other => return other.to_owned(),
+    }
+    .to_owned()
+}
+
+/// How a delivery stands.
+pub(super) fn delivery(delivery: &DeliveryStory, now: Timestamp) -> String {
+    let sends = times(delivery.sends);
+    match (delivery.state.as_str(), delivery.due) {
+        ("delivered", _) => format!("Delivered: the partner has it, after {sends}."),
+        ("scheduled", Some(due)) if delivery.sends == 0 => {
+            format!("Waits for its first send, due {}.", from_now(due, now))
+        }
+        ("scheduled", Some(due)) => format!(
+            "Waits after {sends}, because {}; sent again {}.",
+            why(&delivery.reason),
+            from_now(due, now)
+        ),
+        ("dead", _) => format!("Given up after {sends}, because {}.", why(&delivery.reason)),
+        (state, _) => format!("It is {state} after {sends}: {}.", why(&delivery.reason)),
+    }
+}
+
+/// What a send came to and what followed.
+pub(super) fn attempt(row: &AttemptRow) -> String {
+    let took = match row.total_us {
+        us if us < 1_000 => format!("{us} µs"),
+        us => human(us / 1_000),
+    };
+    let mut came = outcome(&row.outcome);
+    if let Some(first) = came.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    match row.next.as_str() {
+        "" => format!("{came}, after {took}."),
+        next => format!("{came}, after {took}; {next}."),
+    }
+}

@@ -1,0 +1,3 @@
+//! The routers over real stores in temporary directories.
+
+mod api;
