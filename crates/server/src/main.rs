@@ -7,6 +7,7 @@
 //! | `data_dir`, `admin_token` | the directory, its lock, the first admin key |
 //! | `node`, `stores` | one running server: stores, loops, listeners, and their end |
 //! | `listen`, `operate`, `metrics`, `telemetry` | the accept loop; probes; counters; log lines |
+//! | `demo` | what the demo plays: partners, people, scenes |
 //! | `client`, `terminal` | what commands speak to, and where they print |
 //!
 //! Nothing here decides anything about clicks, events or postbacks.
@@ -17,6 +18,7 @@ mod client;
 mod command;
 mod config;
 mod data_dir;
+mod demo;
 mod listen;
 mod metrics;
 mod node;

@@ -126,7 +126,13 @@ impl Node {
             metrics_for: (!config.metrics_public).then(|| token.clone()),
         };
         let admin_token = web::api::AdminToken::known_by(move |presented| token.matches(presented));
-        let api = web::api::ApiState { ledger: stores.ledger.clone(), clock, entropy, admin_token };
+        let api = web::api::ApiState {
+            ledger: stores.ledger.clone(),
+            clicks: stores.clicks.clone(),
+            clock,
+            entropy,
+            admin_token,
+        };
         let admin_router: Router = operate::health_router()
             .merge(operate::admin_router(state))
             .merge(web::api::router(api))

@@ -98,7 +98,12 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
         say(args.json, "end", &end, || print::outcome(changes, &planned["version"], args.dry_run))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if args.prune && !args.yes && !args.json && print::deletions(changes) > 0 && !agreed(print::deletions(changes))? {
+    if args.prune
+        && !args.yes
+        && !args.json
+        && print::deletions(changes) > 0
+        && !agreed(print::deletions(changes))?
+    {
         terminal::line("Nothing was changed.")?;
         return Ok(ExitCode::FAILURE);
     }
@@ -121,7 +126,11 @@ fn read(path: &Path) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
     file.take(BYTES_MAX + 1).read_to_end(&mut bytes).with_context(|| format!("read {}", path.display()))?;
-    anyhow::ensure!(bytes.len() as u64 <= BYTES_MAX, "read {}: it is larger than {BYTES_MAX} bytes", path.display());
+    anyhow::ensure!(
+        bytes.len() as u64 <= BYTES_MAX,
+        "read {}: it is larger than {BYTES_MAX} bytes",
+        path.display()
+    );
     String::from_utf8(bytes).with_context(|| format!("read {}", path.display()))
 }
 

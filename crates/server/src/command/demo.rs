@@ -68,7 +68,7 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
         // Without a signal there is nothing left to do but serve.
         let _ = tokio::signal::ctrl_c().await;
     }
-    let stopped = node.stop(std::future::ready(())).await;
+    let stopped = node.stop(std::future::pending()).await;
     let ending = played.context("show the whole path")?;
     shown?;
     stopped?;

@@ -3,6 +3,7 @@
 //! A new command is a file, a line in [`Command`] and a line in [`Command::run`].
 
 mod apply;
+mod demo;
 mod key;
 mod serve;
 mod template;
@@ -38,6 +39,8 @@ enum Command {
     Serve(serve::Args),
     /// Makes the settings what roundtrip.toml says, after showing the difference.
     Apply(apply::Args),
+    /// Shows the whole path with a real server, on an empty directory and free ports.
+    Demo(demo::Args),
     /// Makes and replaces the admin key.
     Key(key::Args),
     /// Tries a postback template, without a server.
@@ -51,6 +54,7 @@ impl Command {
             Self::Apply(args) => {
                 with_client(&args.server.clone(), async |client| apply::run(args, client).await)
             }
+            Self::Demo(args) => demo::run(&args),
             Self::Key(args) => key::run(args),
             Self::Template(args) => template::run(args),
         }

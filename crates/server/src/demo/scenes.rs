@@ -35,6 +35,7 @@ pub(crate) struct Stage<'a> {
 struct Click {
     link: &'static str,
     partner_click_id: &'static str,
+    /// Ours; empty where the destination cannot carry it (the App Store).
     id: String,
     at: Instant,
 }
@@ -161,7 +162,8 @@ impl Stage<'_> {
         let answer = visitor::request(Method::GET, &format!("{}{target}", self.public), user_agent, None, None).await?;
         ensure!(answer.status == 302, "{target} was answered {}: {}", answer.status, answer.body);
         let location = answer.location.context("a redirect without a Location")?;
-        let id = our_click_id(&location).with_context(|| format!("no click id in {location}"))?;
+        let id = our_click_id(&location);
+        ensure!(id.is_some() || location.starts_with("https://apps.apple.com/"), "no click id in {location}");
         self.say(&format!("click     {target}"))?;
         self.say(&format!("          302 → {}", shortened(&location)))?;
         if location.starts_with(&format!("http://{}", self.sink.address())) {
@@ -169,7 +171,7 @@ impl Stage<'_> {
             ensure!(page.status == 200, "the landing page was answered {}", page.status);
             self.say("          200   the shop's page is open, its cookie keeps the click_id")?;
         }
-        Ok(Click { link, partner_click_id, id, at })
+        Ok(Click { link, partner_click_id, id: id.unwrap_or_default(), at })
     }
 
     async fn send(&self, key: &str, event: &Value) -> anyhow::Result<Value> {
@@ -229,8 +231,8 @@ impl Stage<'_> {
             self.say(&format!("          {}", told.body))?;
         }
         self.say(&format!(
-            "          earned by click {} on {}, whose id at the partner is {}, {:.1} s before",
-            click.id,
+            "          earned by the click{} on {}, whose id at the partner is {}, {:.1} s before",
+            if click.id.is_empty() { String::new() } else { format!(" {}", click.id) },
             click.link,
             click.partner_click_id,
             click.at.elapsed().as_secs_f32()

@@ -49,7 +49,12 @@ pub struct Change {
 
 /// The change from one stored form to another; `None` when there is none. Secrets that differ show as two
 /// masks.
-pub fn between(kind: ResourceKind, slug: &str, before: Option<&Stored>, after: Option<&Stored>) -> Option<Change> {
+pub fn between(
+    kind: ResourceKind,
+    slug: &str,
+    before: Option<&Stored>,
+    after: Option<&Stored>,
+) -> Option<Change> {
     let action = match (before, after) {
         (None, Some(_)) => Action::Create,
         (Some(_), Some(_)) => Action::Update,

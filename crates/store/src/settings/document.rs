@@ -444,7 +444,10 @@ pub enum Any {
 impl Any {
     /// Reads a document of that kind. Fails at the first problem: user input goes through the lenient check
     /// first.
-    pub(super) fn from_value(kind: ResourceKind, value: serde_json::Value) -> Result<Self, serde_json::Error> {
+    pub(super) fn from_value(
+        kind: ResourceKind,
+        value: serde_json::Value,
+    ) -> Result<Self, serde_json::Error> {
         Ok(match kind {
             ResourceKind::App => Self::App(serde_json::from_value(value)?),
             ResourceKind::Campaign => Self::Campaign(serde_json::from_value(value)?),

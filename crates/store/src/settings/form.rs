@@ -3,9 +3,31 @@
 /// First segments of routes on either listener. A link id or workspace of that name would hide a route, or
 /// be hidden by it. Append-only in spirit: taking a word later can break a link that exists.
 pub const RESERVED: &[&str] = &[
-    "api", "c", "click", "conversion", "dashboard", "docs", "favicon.ico",
-    "healthz", "i", "impression", "js", "login", "logout", "metrics", "pixel", "portal", "postback", "readyz",
-    "robots.txt", "sitemap.xml", "static", "stories", "story", "v1", "v2",
+    "api",
+    "c",
+    "click",
+    "conversion",
+    "dashboard",
+    "docs",
+    "favicon.ico",
+    "healthz",
+    "i",
+    "impression",
+    "js",
+    "login",
+    "logout",
+    "metrics",
+    "pixel",
+    "portal",
+    "postback",
+    "readyz",
+    "robots.txt",
+    "sitemap.xml",
+    "static",
+    "stories",
+    "story",
+    "v1",
+    "v2",
 ];
 
 /// Whether a link id or workspace slug would collide with a route, in any case.

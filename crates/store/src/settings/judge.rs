@@ -121,7 +121,14 @@ impl<'a> Judge<'a> {
         }
     }
 
-    pub(super) fn warn(&mut self, entry: &Entry, code: &str, severity: Severity, field: &str, message: String) {
+    pub(super) fn warn(
+        &mut self,
+        entry: &Entry,
+        code: &str,
+        severity: Severity,
+        field: &str,
+        message: String,
+    ) {
         if entry.is_edited {
             self.warnings.push(Warning {
                 code: code.to_owned(),
@@ -140,7 +147,12 @@ impl<'a> Judge<'a> {
         } else if !form::is_link_id(&entry.slug) {
             self.wrong(entry, Code::LinkIdInvalid, "", "the link's id has another form");
         } else if form::is_reserved(&entry.slug) {
-            self.wrong(entry, Code::NameReserved, "", format!("`{}` is the first segment of a route", entry.slug));
+            self.wrong(
+                entry,
+                Code::NameReserved,
+                "",
+                format!("`{}` is the first segment of a route", entry.slug),
+            );
         } else if (self.taken_links)(&entry.slug) {
             self.wrong(entry, Code::NameTaken, "", "another workspace has a link of that id");
         }
@@ -195,7 +207,13 @@ impl<'a> Judge<'a> {
         None
     }
 
-    pub(super) fn span(&mut self, entry: &Entry, field: &str, text: Option<&String>, max: Span) -> Option<Span> {
+    pub(super) fn span(
+        &mut self,
+        entry: &Entry,
+        field: &str,
+        text: Option<&String>,
+        max: Span,
+    ) -> Option<Span> {
         let text = text?;
         match Span::parse(text) {
             Some(span) if span.ms() > 0 && span <= max => Some(span),
@@ -314,7 +332,9 @@ impl<'a> Judge<'a> {
             }
         }
         for (field, text) in [("bundle_id", &doc.bundle_id), ("store_url", &doc.store_url)] {
-            let is_bad = |t: &String| t.is_empty() || t.len() > 2_048 || t.chars().any(|c| c.is_control() || c.is_whitespace());
+            let is_bad = |t: &String| {
+                t.is_empty() || t.len() > 2_048 || t.chars().any(|c| c.is_control() || c.is_whitespace())
+            };
             if text.as_ref().is_some_and(is_bad) {
                 self.wrong(entry, Code::ConfigInvalid, field, "it is 1 to 2,048 bytes without space");
             }
@@ -325,8 +345,8 @@ impl<'a> Judge<'a> {
             let message = "a store's page begins with https://, market:// or itms-apps://";
             self.wrong(entry, Code::ConfigInvalid, "store_url", message);
         }
-        let has_store = doc.store_url.is_some()
-            || (platform == domain::Platform::Android && doc.bundle_id.is_some());
+        let has_store =
+            doc.store_url.is_some() || (platform == domain::Platform::Android && doc.bundle_id.is_some());
         if platform.is_mobile() && !is_guess && !has_store {
             let message = "without a store page, links of this app lead only where their destinations say";
             self.warn(entry, "store_unknown", Severity::Warning, "store_url", message.to_owned());
@@ -424,10 +444,17 @@ impl<'a> Judge<'a> {
         // That the campaign's app is missing is said at the campaign.
         let app = *self.by_slug.get(&(Kind::App, of.app.as_str()))?;
         if let Any::App(on) = &app.stored.document {
-            let leads_web = destinations.web.is_some() || destinations.fallback.is_some() || of.landing_page.is_some();
+            let leads_web =
+                destinations.web.is_some() || destinations.fallback.is_some() || of.landing_page.is_some();
             if on.platform == document::Platform::Web && !leads_web {
                 let message = "the link leads nowhere: neither it nor its campaign has a page";
-                self.warn(entry, Code::DestinationMissing.text(), Severity::Warning, "destinations.web", message.into());
+                self.warn(
+                    entry,
+                    Code::DestinationMissing.text(),
+                    Severity::Warning,
+                    "destinations.web",
+                    message.into(),
+                );
             }
         }
         Some(domain::Link {

@@ -65,8 +65,7 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// Every kind, in the order in which they refer to each other.
-    pub const ALL: [Self; 6] =
-        [Self::App, Self::Campaign, Self::Partner, Self::Link, Self::Rule, Self::Key];
+    pub const ALL: [Self; 6] = [Self::App, Self::Campaign, Self::Partner, Self::Link, Self::Rule, Self::Key];
 
     /// The kind with that stored number.
     pub fn from_number(number: u8) -> Option<Self> {

@@ -199,7 +199,8 @@ pub fn plan(before: Before<'_>, edits: &[Edit], world: &World<'_>) -> Result<Pla
         };
         let Some(document) = shape::read(edit.kind, document, &path, &mut problems) else { continue };
         let row = before.resources.iter().find(|r| r.kind == edit.kind && r.slug == edit.slug);
-        let mut step = Step { path: &path, old: old.map(|(_, _, stored)| stored), world, problems: &mut problems };
+        let mut step =
+            Step { path: &path, old: old.map(|(_, _, stored)| stored), world, problems: &mut problems };
         let (stored, token) = step.settle(document);
         if let Some(token) = token {
             keys.push(NewKey { slug: edit.slug.clone(), token });
@@ -217,7 +218,14 @@ pub fn plan(before: Before<'_>, edits: &[Edit], world: &World<'_>) -> Result<Pla
         let is_touched = edits.iter().any(|e| e.kind == *kind && e.slug == *slug);
         if !is_touched {
             let stored = stored.clone();
-            entries.push(Entry { kind: *kind, id: *id, slug: (*slug).to_owned(), version: *version, stored, is_edited: false });
+            entries.push(Entry {
+                kind: *kind,
+                id: *id,
+                slug: (*slug).to_owned(),
+                version: *version,
+                stored,
+                is_edited: false,
+            });
         }
     }
     entries.sort_by(|a, b| (a.kind, &a.slug).cmp(&(b.kind, &b.slug)));
@@ -317,7 +325,11 @@ impl Step<'_> {
                 } else if secret.chars().count() < secret::SECRET_CHARS_MIN {
                     self.wrong(Code::SecretInvalid, "secret", "it has fewer than 32 characters");
                 } else if !secret.bytes().all(|b| b.is_ascii_graphic()) {
-                    self.wrong(Code::SecretInvalid, "secret", "it is printable ASCII without space, as a header needs");
+                    self.wrong(
+                        Code::SecretInvalid,
+                        "secret",
+                        "it is printable ASCII without space, as a header needs",
+                    );
                 }
                 (Some(hash_token(&secret)), None)
             }
@@ -335,7 +347,9 @@ impl Step<'_> {
 
     fn keep(&mut self, field: &str, is_same: bool) {
         if !is_same {
-            self.wrong(Code::FieldImmutable, field, "it cannot be changed");
+            // Not `broken`: where the new value is none that exists, that is worth knowing too.
+            let path = join(self.path, field);
+            self.problems.add(Problem::new(Code::FieldImmutable, path, "it cannot be changed"));
         }
     }
 }
@@ -345,4 +359,3 @@ impl std::fmt::Debug for World<'_> {
         f.debug_struct("World").field("at", &self.at).finish_non_exhaustive()
     }
 }
-

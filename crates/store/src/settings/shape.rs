@@ -97,7 +97,9 @@ impl Reader<'_> {
                     .collect(),
             ),
             (Wanted::OneOf(words), Value::String(text)) if words.contains(&text.as_str()) => value.clone(),
-            (Wanted::Text, Value::String(_)) | (Wanted::Truth, Value::Bool(_)) | (Wanted::Any, _) => value.clone(),
+            (Wanted::Text, Value::String(_)) | (Wanted::Truth, Value::Bool(_)) | (Wanted::Any, _) => {
+                value.clone()
+            }
             _ => {
                 self.problems.broken(Problem::new(Code::ConfigInvalid, path, wrong(&wanted, value)));
                 stand_in(definitions, schema)
@@ -135,7 +137,11 @@ impl Reader<'_> {
         for name in required {
             if !table.contains_key(*name) {
                 let field = join(path, name);
-                self.problems.broken(Problem::new(Code::ConfigMissing, field, format!("`{name}` is missing")));
+                self.problems.broken(Problem::new(
+                    Code::ConfigMissing,
+                    field,
+                    format!("`{name}` is missing"),
+                ));
                 if let Some(schema) = properties.get(*name) {
                     table.insert((*name).to_owned(), stand_in(self.definitions, schema));
                 }

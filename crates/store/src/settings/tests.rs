@@ -30,8 +30,12 @@ impl Shelf {
     }
 
     fn plan(&self, edits: &[Edit]) -> Result<Plan, Vec<Problem>> {
-        let before =
-            Before { workspace: WorkspaceNo(1), slug: "default", version: self.version, resources: &self.rows };
+        let before = Before {
+            workspace: WorkspaceNo(1),
+            slug: "default",
+            version: self.version,
+            resources: &self.rows,
+        };
         let world = World {
             taken_links: &|id| id == "elsewhere",
             taken_keys: &|hash| *hash == hash_token("a-secret-of-another-workspace-000"),
@@ -58,7 +62,8 @@ impl Shelf {
     }
 
     fn compile(&self) -> Settings {
-        compile(WorkspaceNo(1), "default", self.version, &self.rows, &|_| false).expect("what was planned compiles")
+        compile(WorkspaceNo(1), "default", self.version, &self.rows, &|_| false)
+            .expect("what was planned compiles")
     }
 }
 
@@ -139,18 +144,31 @@ fn a_document_becomes_what_the_program_runs_on() {
     assert_eq!((app.name.as_str(), app.click_window), ("shop", Span::from_days(3)));
     assert_eq!(app.kind_of("registered"), ConversionKind::Signup);
     assert_eq!(app.postback.addresses.len(), 2);
-    assert!(app.postback.none && app.postback.addresses[0].contains(&"203.0.113.7".parse::<std::net::IpAddr>().unwrap()));
+    assert!(
+        app.postback.none
+            && app.postback.addresses[0].contains(&"203.0.113.7".parse::<std::net::IpAddr>().unwrap())
+    );
     let site = settings.apps.values().find(|a| a.slug == "site").expect("the site");
     assert_eq!((site.name.as_str(), site.click_window), ("The site", Span::from_days(30)));
     assert_eq!(settings.campaign_by_public_id("4711").map(|c| c.app), Some(app.id));
-    assert_eq!(settings.campaign_by_public_id("web").map(|c| c.app), Some(site.id), "the slug is the default");
+    assert_eq!(
+        settings.campaign_by_public_id("web").map(|c| c.app),
+        Some(site.id),
+        "the slug is the default"
+    );
     let partner = settings.partner_by_ref_id("12").expect("the partner");
     assert_eq!(partner.cfg["token"], "s3cr3t");
     let link = settings.links.values().find(|l| l.public_id == "Acme-Summer").expect("the link");
-    assert_eq!((link.app, link.partner, link.click_window), (app.id, partner.id, Some(Span::from_seconds(2))));
+    assert_eq!(
+        (link.app, link.partner, link.click_window),
+        (app.id, partner.id, Some(Span::from_seconds(2)))
+    );
     let rules = &settings.rules[&app.id];
     assert_eq!(rules.iter().map(|r| r.slug.as_str()).collect::<Vec<_>>(), ["acme-install", "any-level"]);
-    assert_eq!((rules[0].partner, rules[0].window, rules[0].version), (Some(partner.id), Span::from_days(30), 1));
+    assert_eq!(
+        (rules[0].partner, rules[0].window, rules[0].version),
+        (Some(partner.id), Span::from_days(30), 1)
+    );
     assert!(rules[1].first_only && rules[1].share_revenue && rules[1].sandbox && rules[1].pending);
     assert_eq!(rules[1].template.source().headers, [("X-Token".to_owned(), "{cfg.token}".to_owned())]);
     let own = &settings.keys[&hash_token("0123456789abcdef0123456789abcdef")];
@@ -165,7 +183,12 @@ fn everything_that_can_be_wrong_has_its_code_and_path() {
     check(&["server"], json!({}), ConfigUnknownKey, "server");
     check(&["apps"], json!([]), ConfigInvalid, "apps");
     check(&["apps", "site"], json!(3), ConfigInvalid, "apps.site");
-    check(&["rules", "acme-install", "first_only"], json!("yes"), ConfigInvalid, "rules.acme-install.first_only");
+    check(
+        &["rules", "acme-install", "first_only"],
+        json!("yes"),
+        ConfigInvalid,
+        "rules.acme-install.first_only",
+    );
     check(&["links", "acme-web", "dialect"], json!("tracknov"), ConfigInvalid, "links.acme-web.dialect");
     check(&["apps", "shop", "events", "x"], json!("install"), ConfigInvalid, "apps.shop.events.x");
     check(&["apps", "shop", "events", ""], json!("event"), ConfigInvalid, "apps.shop.events.");
@@ -175,9 +198,19 @@ fn everything_that_can_be_wrong_has_its_code_and_path() {
     check(&["apps", "shop", "store_url"], json!("javascript:alert(1)"), ConfigInvalid, "apps.shop.store_url");
     check(&["apps", "shop", "click_window"], json!("91d"), ConfigInvalid, "apps.shop.click_window");
     check(&["apps", "shop", "click_window"], json!("0s"), ConfigInvalid, "apps.shop.click_window");
-    check(&["links", "acme-web", "click_window"], json!("a week"), ConfigInvalid, "links.acme-web.click_window");
+    check(
+        &["links", "acme-web", "click_window"],
+        json!("a week"),
+        ConfigInvalid,
+        "links.acme-web.click_window",
+    );
     check(&["rules", "any-level", "window"], json!("3651d"), ConfigInvalid, "rules.any-level.window");
-    check(&["apps", "shop", "postback", "addresses"], json!(["x"]), ConfigInvalid, "apps.shop.postback.addresses[0]");
+    check(
+        &["apps", "shop", "postback", "addresses"],
+        json!(["x"]),
+        ConfigInvalid,
+        "apps.shop.postback.addresses[0]",
+    );
     check(&["campaigns", "web", "mandatory"], json!(["a b"]), ConfigInvalid, "campaigns.web.mandatory[0]");
     check(&["campaigns", "web", "public_id"], json!(""), ConfigInvalid, "campaigns.web.public_id");
     check(&["partners", "acme", "cfg", "a b"], json!("x"), ConfigInvalid, "partners.acme.cfg.a b");
@@ -203,15 +236,30 @@ fn everything_that_can_be_wrong_has_its_code_and_path() {
 #[test]
 fn references_templates_and_keys_have_their_codes_too() {
     use Code::*;
-    check(&["rules", "acme-install", "partner"], json!("acmee"), ReferenceUnknown, "rules.acme-install.partner");
+    check(
+        &["rules", "acme-install", "partner"],
+        json!("acmee"),
+        ReferenceUnknown,
+        "rules.acme-install.partner",
+    );
     check(&["rules", "acme-install", "app"], json!("shopp"), ReferenceUnknown, "rules.acme-install.app");
     check(&["links", "acme-web", "campaign"], json!("x"), ReferenceUnknown, "links.acme-web.campaign");
     check(&["links", "acme-web", "partner"], json!("x"), ReferenceUnknown, "links.acme-web.partner");
     check(&["campaigns", "summer", "app"], json!("x"), ReferenceUnknown, "campaigns.summer.app");
     check(&["keys", "app", "app"], json!("x"), ReferenceUnknown, "keys.app.app");
-    check(&["rules", "acme-install", "url"], json!("https://{click_id}/"), TemplateInvalid, "rules.acme-install.url");
+    check(
+        &["rules", "acme-install", "url"],
+        json!("https://{click_id}/"),
+        TemplateInvalid,
+        "rules.acme-install.url",
+    );
     check(&["rules", "acme-install", "method"], json!("YELL"), TemplateInvalid, "rules.acme-install.method");
-    check(&["rules", "any-level", "headers", "Host"], json!("x"), TemplateInvalid, "rules.any-level.headers.Host");
+    check(
+        &["rules", "any-level", "headers", "Host"],
+        json!("x"),
+        TemplateInvalid,
+        "rules.any-level.headers.Host",
+    );
     check(&["rules", "any-level", "body", "json"], json!("{"), TemplateInvalid, "rules.any-level.body.json");
     check(
         &["links", "acme-web", "destinations"],
@@ -219,11 +267,21 @@ fn references_templates_and_keys_have_their_codes_too() {
         TemplateInvalid,
         "links.acme-web.destinations.fallback",
     );
-    check(&["campaigns", "web", "landing_page"], json!("https://x/{click_id"), TemplateInvalid, "campaigns.web.landing_page");
+    check(
+        &["campaigns", "web", "landing_page"],
+        json!("https://x/{click_id"),
+        TemplateInvalid,
+        "campaigns.web.landing_page",
+    );
     check(&["keys", "own", "secret"], json!("short"), SecretInvalid, "keys.own.secret");
     check(&["keys", "own", "secret"], json!("env:NAME"), SecretInvalid, "keys.own.secret");
     check(&["keys", "own", "secret"], json!("ä".repeat(40)), SecretInvalid, "keys.own.secret");
-    check(&["keys", "own", "secret"], json!("a-secret-of-another-workspace-000"), SecretInvalid, "keys.own.secret");
+    check(
+        &["keys", "own", "secret"],
+        json!("a-secret-of-another-workspace-000"),
+        SecretInvalid,
+        "keys.own.secret",
+    );
     let twin = json!({"kind": "postback", "secret": "0123456789abcdef0123456789abcdef"});
     check(&["keys", "twin"], twin, SecretInvalid, "keys.twin.secret");
     check(&["keys", "app", "scopes"], json!(["read"]), ConfigInvalid, "keys.app.scopes");
@@ -250,7 +308,11 @@ fn all_problems_come_at_once_and_say_what_was_likely_meant() {
     });
     let problems = Shelf::empty().apply(&document, false).expect_err("it is refused");
     let fields: Vec<_> = problems.iter().map(|p| p.field.as_str()).collect();
-    assert_eq!(fields, ["aps", "apps.x.nme", "apps.x.platform", "rules.r.metod", "rules.r.url"], "outline and shape");
+    assert_eq!(
+        fields,
+        ["aps", "apps.x.nme", "apps.x.platform", "rules.r.metod", "rules.r.url"],
+        "outline and shape"
+    );
     assert!(problems[0].message.ends_with("did you mean `apps`?"));
     assert!(problems[1].message.ends_with("did you mean `name`?"));
     assert!(problems[2].message.ends_with("did you mean `android`?"));
@@ -260,7 +322,8 @@ fn all_problems_come_at_once_and_say_what_was_likely_meant() {
     document.as_object_mut().expect("a table").shift_remove("aps");
     let problems = Shelf::empty().apply(&document, false).expect_err("it is refused");
     let fields: Vec<_> = problems.iter().map(|p| p.field.as_str()).collect();
-    let all = ["apps.x.nme", "apps.x.platform", "rules.r.app", "rules.r.metod", "rules.r.url", "rules.r.window"];
+    let all =
+        ["apps.x.nme", "apps.x.platform", "rules.r.app", "rules.r.metod", "rules.r.url", "rules.r.window"];
     assert_eq!(fields, all, "shape and content");
 }
 
@@ -270,12 +333,28 @@ fn allowed_destinations_end_where_no_other_host_begins() {
         assert!(form::is_destination_prefix(good), "{good}");
     }
     for bad in [
-        "", "https://", "https://shop.example", "https:///", "https://u@shop.example/", "javascript://x/", "DATA://x",
-        "shop.example/", "https://shop.example?/", "https://shop .example/", "https://a\\b/", "1x://", "://x/",
+        "",
+        "https://",
+        "https://shop.example",
+        "https:///",
+        "https://u@shop.example/",
+        "javascript://x/",
+        "DATA://x",
+        "shop.example/",
+        "https://shop.example?/",
+        "https://shop .example/",
+        "https://a\\b/",
+        "1x://",
+        "://x/",
     ] {
         assert!(!form::is_destination_prefix(bad), "{bad}");
     }
-    check(&["links", "acme-web", "allow_destinations"], json!(["https://a"]), Code::ConfigInvalid, "links.acme-web.allow_destinations[0]");
+    check(
+        &["links", "acme-web", "allow_destinations"],
+        json!(["https://a"]),
+        Code::ConfigInvalid,
+        "links.acme-web.allow_destinations[0]",
+    );
 }
 
 #[test]
@@ -346,7 +425,9 @@ fn ids_stay_and_versions_follow_the_rows_that_changed() {
     let before = shelf.compile();
     shelf.apply(&with(&["rules", "acme-install", "first_only"], json!(true)), false).expect("it is sound");
     let after = shelf.compile();
-    let rule = |s: &Settings, slug: &str| s.rules.values().flatten().find(|r| r.slug == slug).cloned().expect("a rule");
+    let rule = |s: &Settings, slug: &str| {
+        s.rules.values().flatten().find(|r| r.slug == slug).cloned().expect("a rule")
+    };
     assert_eq!(rule(&before, "acme-install").id, rule(&after, "acme-install").id);
     assert_eq!((rule(&after, "acme-install").version, rule(&after, "any-level").version), (2, 1));
 }
@@ -363,10 +444,23 @@ fn what_facts_refer_to_does_not_change() {
         let told: Vec<_> = problems.iter().map(|p| (p.code, p.field.as_str())).collect();
         assert_eq!(told, [(Code::FieldImmutable, field)]);
     }
+    let typo = shelf
+        .apply(&with(&["links", "acme-web", "partner"], json!("acmee")), false)
+        .expect_err("it is refused");
+    let told: Vec<_> = typo.iter().map(|p| (p.code, p.field.as_str())).collect();
+    let field = "links.acme-web.partner";
+    assert_eq!(
+        told,
+        [(Code::FieldImmutable, field), (Code::ReferenceUnknown, field)],
+        "it may be only a slip"
+    );
     let mut other = with(&["partners", "beta"], json!({}));
     other["links"]["acme-web"]["partner"] = json!("beta");
     let problems = shelf.apply(&other, false).expect_err("it is refused");
-    assert_eq!((problems[0].code, problems[0].field.as_str()), (Code::FieldImmutable, "links.acme-web.partner"));
+    assert_eq!(
+        (problems[0].code, problems[0].field.as_str()),
+        (Code::FieldImmutable, "links.acme-web.partner")
+    );
 }
 
 #[test]
@@ -412,7 +506,8 @@ fn warnings_do_not_prevent_saving() {
 fn a_stored_row_of_the_future_is_named_not_guessed() {
     let mut shelf = Shelf::of(&world());
     shelf.rows[0].body = shelf.rows[0].body.replace("\"v\":1", "\"v\":2");
-    let problems = compile(WorkspaceNo(1), "default", 1, &shelf.rows, &|_| false).expect_err("it cannot be read");
+    let problems =
+        compile(WorkspaceNo(1), "default", 1, &shelf.rows, &|_| false).expect_err("it cannot be read");
     assert_eq!(problems[0].field, format!("{}.{}", shelf.rows[0].kind.table(), shelf.rows[0].slug));
     for (body, why) in [("[]", "object"), ("{", "JSON"), ("{}", "version"), (r#"{"v":1,"hash":3}"#, "hash")] {
         assert!(stored::decode(ResourceKind::App, body).expect_err("refused").contains(why));
@@ -460,7 +555,10 @@ fn field_tables() -> String {
             ResourceKind::Rule => "Rule",
             ResourceKind::Key => "Key",
         };
-        page.push_str(&format!("\n### `[{}.SLUG]`\n\n| field | type | meaning |\n| --- | --- | --- |\n", kind.table()));
+        page.push_str(&format!(
+            "\n### `[{}.SLUG]`\n\n| field | type | meaning |\n| --- | --- | --- |\n",
+            kind.table()
+        ));
         rows(&definitions, &definitions[name], "", &mut page);
     }
     page.push('\n');
@@ -472,15 +570,21 @@ fn rows(definitions: &serde_json::Map<String, Value>, schema: &Value, path: &str
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let about = field["description"].as_str().unwrap_or_default().replace('\n', " ");
         let alternatives = field["anyOf"].as_array().and_then(|list| list.first()).unwrap_or(field);
-        let inner = alternatives["$ref"].as_str().and_then(|r| r.rsplit('/').next()).and_then(|n| definitions.get(n));
+        let inner =
+            alternatives["$ref"].as_str().and_then(|r| r.rsplit('/').next()).and_then(|n| definitions.get(n));
         let target = inner.unwrap_or(alternatives);
         let must = if required.contains(&json!(name)) { ", must be there" } else { "" };
         let word = match (&target["oneOf"], &target["properties"], &target["type"]) {
-            (Value::Array(choices), _, _) => {
-                choices.iter().filter_map(|c| c["const"].as_str()).map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
-            }
+            (Value::Array(choices), _, _) => choices
+                .iter()
+                .filter_map(|c| c["const"].as_str())
+                .map(|w| format!("`{w}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
             (_, Value::Object(_), _) => "table".to_owned(),
-            (_, _, Value::String(kind)) => kind.replace("string", "text").replace("array", "list").replace("object", "table by name"),
+            (_, _, Value::String(kind)) => {
+                kind.replace("string", "text").replace("array", "list").replace("object", "table by name")
+            }
             _ => "text".to_owned(),
         };
         page.push_str(&format!("| `{path}{name}` | {word}{must} | {about} |\n"));
@@ -501,5 +605,8 @@ fn the_tables_in_docs_are_the_generated_ones() {
         std::fs::write(path, page).expect("the guide is written");
         return;
     }
-    assert!(tables == field_tables(), "docs/configuration.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-store settings");
+    assert!(
+        tables == field_tables(),
+        "docs/configuration.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-store settings"
+    );
 }

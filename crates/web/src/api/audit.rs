@@ -43,7 +43,12 @@ async fn list(call: Call) -> Result<Answer, Failure> {
     let rows = call.state.ledger.audit_read(workspace.workspace, limit).await?;
     let items = rows
         .into_iter()
-        .map(|row| AuditEntry { version: row.version, at: row.at.to_string(), actor: row.actor, summary: row.summary })
+        .map(|row| AuditEntry {
+            version: row.version,
+            at: row.at.to_string(),
+            actor: row.actor,
+            summary: row.summary,
+        })
         .collect();
     Ok(Answer::ok(json!(Audit { items })))
 }

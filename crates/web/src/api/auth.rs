@@ -55,12 +55,17 @@ pub(super) enum Caller {
 impl Caller {
     /// Reads `Authorization: Bearer …`.
     pub(super) fn of(headers: &HeaderMap, token: &AdminToken, catalog: &Catalog) -> Result<Self, Problem> {
-        let missing =
-            || Problem::new(Code::KeyMissing, "Authorization", "the API takes `Authorization: Bearer` and an admin key");
+        let missing = || {
+            Problem::new(
+                Code::KeyMissing,
+                "Authorization",
+                "the API takes `Authorization: Bearer` and an admin key",
+            )
+        };
         let value = headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
-        let text = value
-            .to_str()
-            .map_err(|_| Problem::new(Code::HeaderInvalid, "Authorization", "the header is not printable ASCII"))?;
+        let text = value.to_str().map_err(|_| {
+            Problem::new(Code::HeaderInvalid, "Authorization", "the header is not printable ASCII")
+        })?;
         let (scheme, presented) = text.split_once(' ').ok_or_else(missing)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(missing());
@@ -130,4 +135,19 @@ impl Caller {
             Self::Key { slug, .. } => format!("key {slug}"),
         }
     }
+}
+
+/// Whether a presented token may read a workspace: the same question that every reading route asks, for the
+/// dashboard, whose people bring it another way.
+pub(crate) fn may_read(
+    presented: &str,
+    token: &AdminToken,
+    catalog: &Catalog,
+    workspace: WorkspaceNo,
+) -> Result<(), Problem> {
+    let unusable = |_| Problem::new(Code::HeaderInvalid, "Authorization", "the token is not printable ASCII");
+    let value = http::HeaderValue::from_str(&format!("Bearer {presented}")).map_err(unusable)?;
+    let caller = Caller::of(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]), token, catalog)?;
+    caller.needs(KeyScope::Read)?;
+    caller.enters(workspace)
 }

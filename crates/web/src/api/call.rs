@@ -62,9 +62,15 @@ impl Call {
     pub(super) fn limit(&self) -> Result<u32, Problem> {
         match self.query.text("limit") {
             None => Ok(LIMIT_DEFAULT),
-            Some(text) => text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(|| {
-                Problem::new(Code::ParameterInvalid, "limit", format!("it is a number from 1 to {LIMIT_MAX}"))
-            }),
+            Some(text) => {
+                text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(|| {
+                    Problem::new(
+                        Code::ParameterInvalid,
+                        "limit",
+                        format!("it is a number from 1 to {LIMIT_MAX}"),
+                    )
+                })
+            }
         }
     }
 

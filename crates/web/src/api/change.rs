@@ -56,7 +56,9 @@ fn planned(
     let catalog = call.state.ledger.catalog();
     let world = World {
         taken_links: &|id| catalog.link(id).is_some_and(|(other, _)| other.workspace != workspace.workspace),
-        taken_keys: &|hash| catalog.key(hash).is_some_and(|(other, _)| other.workspace != workspace.workspace),
+        taken_keys: &|hash| {
+            catalog.key(hash).is_some_and(|(other, _)| other.workspace != workspace.workspace)
+        },
         at: call.state.clock.now(),
         entropy: &call.state.entropy,
     };

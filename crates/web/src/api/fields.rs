@@ -62,7 +62,9 @@ impl Fields {
     pub(super) fn done(self) -> Result<(), Problem> {
         match self.0.keys().next() {
             None => Ok(()),
-            Some(name) => Err(Problem::new(Code::FieldUnknown, name.as_str(), format!("`{name}` is no field here"))),
+            Some(name) => {
+                Err(Problem::new(Code::FieldUnknown, name.as_str(), format!("`{name}` is no field here")))
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `template`. To add a noun, add a file with `routes()` and one line to [`routes`].
+//!   `template`, `explain`, `delivery`, `report`. To add a noun, add a file with `routes()` and one line to [`routes`].
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
 //!
@@ -17,9 +17,12 @@ mod audit;
 mod auth;
 mod call;
 mod change;
+mod delivery;
+mod explain;
 mod fields;
 mod json;
 mod openapi;
+mod report;
 mod resources;
 mod route;
 mod settings;
@@ -32,12 +35,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter};
 use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_store::click_log::ClickLog;
 use roundtrip_store::ledger::Ledger;
 
 use self::route::{Route, dispatch};
 use crate::problem;
 
 pub use self::auth::AdminToken;
+pub(crate) use self::auth::may_read;
 
 /// Longest request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -47,6 +52,8 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub struct ApiState {
     /// The ledger.
     pub ledger: Ledger,
+    /// The click log.
+    pub clicks: ClickLog,
     /// Tells the time.
     pub clock: Clock,
     /// Randomness for ids and tokens.
@@ -63,6 +70,9 @@ fn routes() -> Vec<Route> {
     routes.extend(settings::routes());
     routes.extend(audit::routes());
     routes.extend(template::routes());
+    routes.extend(explain::routes());
+    routes.extend(delivery::routes());
+    routes.extend(report::routes());
     routes.extend(openapi::routes());
     routes
 }

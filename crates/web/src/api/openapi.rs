@@ -51,6 +51,12 @@ pub(super) fn document(routes: &[Route]) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "responses": {
+                "Error": {
+                    "description": "An error.",
+                    "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } },
+                },
+            },
             "securitySchemes": {
                 "key": {
                     "type": "http",
@@ -103,7 +109,8 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
 fn parameters(route: &Route) -> Vec<Value> {
     let mut parameters = Vec::new();
     for name in route.path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}')) {
-        parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+        parameters
+            .push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     }
     for query in &route.query {
         parameters.push(json!({
@@ -123,7 +130,8 @@ fn parameters(route: &Route) -> Vec<Value> {
 fn errors(route: &Route) -> BTreeMap<String, Value> {
     let mut codes = vec![Code::ParameterInvalid, Code::ParameterRepeated, Code::StoreUnavailable];
     if route.needs != Needs::Nobody {
-        let auth = [Code::KeyMissing, Code::KeyUnknown, Code::KeyKindWrong, Code::ScopeMissing, Code::HeaderInvalid];
+        let auth =
+            [Code::KeyMissing, Code::KeyUnknown, Code::KeyKindWrong, Code::ScopeMissing, Code::HeaderInvalid];
         codes.extend(auth);
     }
     if route.path.contains('{') {
@@ -143,8 +151,8 @@ fn errors(route: &Route) -> BTreeMap<String, Value> {
     by_status
         .into_iter()
         .map(|(status, codes)| {
-            let content = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });
-            (status.to_string(), json!({ "description": codes.join(", "), "content": content }))
+            // OpenAPI 3.1 lets a reference carry its own description: here, the codes.
+            (status.to_string(), json!({ "$ref": "#/components/responses/Error", "description": codes.join(", ") }))
         })
         .collect()
 }

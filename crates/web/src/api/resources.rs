@@ -90,13 +90,15 @@ async fn list(kind: ResourceKind, call: Call) -> Result<Answer, Failure> {
 async fn read(kind: ResourceKind, call: Call) -> Result<Answer, Failure> {
     let workspace = call.workspace()?;
     let (_, resources) = call.state.ledger.settings_read(workspace.workspace).await?;
-    let resource = find(&resources, kind, call.path("slug")).ok_or_else(|| unknown(kind, call.path("slug")))?;
+    let resource =
+        find(&resources, kind, call.path("slug")).ok_or_else(|| unknown(kind, call.path("slug")))?;
     Ok(Answer::ok(show(resource)?).at(resource.version))
 }
 
 async fn create(kind: ResourceKind, mut call: Call) -> Result<Answer, Failure> {
     let mut fields = Fields::of(call.body.take())?;
-    let slug = fields.text("slug")?.ok_or_else(|| Problem::new(Code::FieldMissing, "slug", "`slug` is missing"))?;
+    let slug =
+        fields.text("slug")?.ok_or_else(|| Problem::new(Code::FieldMissing, "slug", "`slug` is missing"))?;
     let settings = fields.must("settings")?;
     fields.done()?;
     let workspace = call.workspace()?;
@@ -124,7 +126,8 @@ async fn put(kind: ResourceKind, mut call: Call) -> Result<Answer, Failure> {
         Ok(vec![Edit { kind, slug: slug.clone(), document: Some(settings.clone()) }])
     })
     .await?;
-    let is_new = done.plan.changes.iter().any(|c| c.action == roundtrip_store::settings::diff::Action::Create);
+    let is_new =
+        done.plan.changes.iter().any(|c| c.action == roundtrip_store::settings::diff::Action::Create);
     answer(&call, kind, &slug, done, is_new).await
 }
 
@@ -141,7 +144,13 @@ async fn delete(kind: ResourceKind, call: Call) -> Result<Answer, Failure> {
 }
 
 /// What a write answers: the resource as it is now, what is odd about it, and a new key's token.
-async fn answer(call: &Call, kind: ResourceKind, slug: &str, done: Done, is_new: bool) -> Result<Answer, Failure> {
+async fn answer(
+    call: &Call,
+    kind: ResourceKind,
+    slug: &str,
+    done: Done,
+    is_new: bool,
+) -> Result<Answer, Failure> {
     let workspace = call.workspace()?;
     let (_, resources) = call.state.ledger.settings_read(workspace.workspace).await?;
     let resource = find(&resources, kind, slug).ok_or_else(|| unknown(kind, slug))?;
@@ -180,7 +189,46 @@ fn show(resource: &Resource) -> Result<Value, Problem> {
     }))
 }
 
+/// Makes a schema a component of its own, `App` and `Page` for instance, and refers to it.
+fn named(
+    kind: ResourceKind,
+    name: &str,
+    generator: &mut SchemaGenerator,
+    make: impl FnOnce(&mut SchemaGenerator) -> Schema,
+) -> Schema {
+    let word = match kind {
+        ResourceKind::App => "App",
+        ResourceKind::Campaign => "Campaign",
+        ResourceKind::Partner => "Partner",
+        ResourceKind::Link => "Link",
+        ResourceKind::Rule => "Rule",
+        ResourceKind::Key => "Key",
+    };
+    let name = format!("{word}{name}");
+    if !generator.definitions().contains_key(&name) {
+        let schema = make(generator).to_value();
+        generator.definitions_mut().insert(name.clone(), schema);
+    }
+    Schema::new_ref(format!("#/components/schemas/{name}"))
+}
+
 fn resource(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
+    named(kind, "Resource", generator, |generator| resource_schema(kind, generator))
+}
+
+fn page(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
+    named(kind, "Page", generator, |generator| page_schema(kind, generator))
+}
+
+fn new(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
+    named(kind, "New", generator, |generator| new_schema(kind, generator))
+}
+
+fn written(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
+    named(kind, "Written", generator, |generator| written_schema(kind, generator))
+}
+
+fn resource_schema(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
     let settings = document::schema_of(kind, generator);
     json_schema!({
         "type": "object",
@@ -194,7 +242,7 @@ fn resource(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-fn page(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
+fn page_schema(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
     let item = resource(kind, generator);
     json_schema!({
         "type": "object",
@@ -206,7 +254,7 @@ fn page(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-fn new(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
+fn new_schema(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
     let settings = document::schema_of(kind, generator);
     json_schema!({
         "type": "object",
@@ -216,7 +264,7 @@ fn new(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-fn written(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
+fn written_schema(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema {
     let resource = resource(kind, generator);
     let warnings = Vec::<Warning>::json_schema(generator);
     let mut schema = json_schema!({

@@ -17,7 +17,8 @@ use super::auth::Caller;
 use super::call::{Answer, Call, Failure};
 use super::{ApiState, BODY_BYTES_MAX, json};
 
-type Handler = Box<dyn Fn(Call) -> Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>> + Send + Sync>;
+type Handler =
+    Box<dyn Fn(Call) -> Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>> + Send + Sync>;
 type SchemaOf = Box<dyn Fn(&mut SchemaGenerator) -> Schema + Send + Sync>;
 
 /// Who may call a route.
@@ -57,7 +58,12 @@ pub(super) struct Route {
 }
 
 impl Route {
-    fn new(method: Method, path: impl Into<String>, id: impl Into<String>, summary: impl Into<String>) -> Self {
+    fn new(
+        method: Method,
+        path: impl Into<String>,
+        id: impl Into<String>,
+        summary: impl Into<String>,
+    ) -> Self {
         let needs = if method == Method::GET { KeyScope::Read } else { KeyScope::Write };
         Self {
             method,
@@ -70,7 +76,9 @@ impl Route {
             takes: None,
             answers: Vec::new(),
             codes: Vec::new(),
-            act: Box::new(|_| Box::pin(async { Err(Problem::new(Code::NotFound, "", "nothing answers here").into()) })),
+            act: Box::new(|_| {
+                Box::pin(async { Err(Problem::new(Code::NotFound, "", "nothing answers here").into()) })
+            }),
         }
     }
 
@@ -100,7 +108,12 @@ impl Route {
     }
 
     /// Adds a query parameter. The schema is JSON Schema.
-    pub(super) fn query(mut self, name: &'static str, about: &'static str, schema: serde_json::Value) -> Self {
+    pub(super) fn query(
+        mut self,
+        name: &'static str,
+        about: &'static str,
+        schema: serde_json::Value,
+    ) -> Self {
         self.query.push(Query { name, about, schema });
         self
     }
@@ -108,7 +121,8 @@ impl Route {
     /// Adds `workspace`; the handler asks [`Call::workspace`].
     pub(super) fn in_workspace(self) -> Self {
         let schema = serde_json::json!({ "type": "string", "default": "default" });
-        self.query("workspace", "The workspace's slug.", schema).codes(&[Code::NamespaceUnknown, Code::NamespaceMismatch])
+        self.query("workspace", "The workspace's slug.", schema)
+            .codes(&[Code::NamespaceUnknown, Code::NamespaceMismatch])
     }
 
     /// Adds `limit`; the handler asks [`Call::limit`].
@@ -125,7 +139,10 @@ impl Route {
     }
 
     /// Takes a JSON body.
-    pub(super) fn takes(self, schema: impl Fn(&mut SchemaGenerator) -> Schema + Send + Sync + 'static) -> Self {
+    pub(super) fn takes(
+        self,
+        schema: impl Fn(&mut SchemaGenerator) -> Schema + Send + Sync + 'static,
+    ) -> Self {
         Self { takes: Some(Box::new(schema)), ..self }
     }
 
@@ -176,7 +193,11 @@ async fn admit(state: ApiState, route: &Route, request: Request) -> Result<Call,
     let (mut parts, body) = request.into_parts();
     let caller = match route.needs {
         // Whoever reads the document is nobody in particular, and may do nothing else with the call.
-        Needs::Nobody => Caller::Key { slug: String::new(), workspace: roundtrip_domain::id::WorkspaceNo(0), scopes: Vec::new() },
+        Needs::Nobody => Caller::Key {
+            slug: String::new(),
+            workspace: roundtrip_domain::id::WorkspaceNo(0),
+            scopes: Vec::new(),
+        },
         Needs::Scope(scope) => {
             let caller = Caller::of(&parts.headers, &state.admin_token, &state.ledger.catalog())?;
             caller.needs(scope)?;
@@ -198,7 +219,11 @@ async fn admit(state: ApiState, route: &Route, request: Request) -> Result<Call,
         Some(_) => {
             let collected = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| {
                 if error.downcast_ref::<LengthLimitError>().is_some() {
-                    Problem::new(Code::BodyTooLarge, "", format!("the body is larger than {BODY_BYTES_MAX} bytes"))
+                    Problem::new(
+                        Code::BodyTooLarge,
+                        "",
+                        format!("the body is larger than {BODY_BYTES_MAX} bytes"),
+                    )
                 } else {
                     Problem::new(Code::JsonInvalid, "", "the body did not arrive whole")
                 }

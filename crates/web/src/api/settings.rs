@@ -89,7 +89,9 @@ async fn apply(mut call: Call) -> Result<Answer, Failure> {
     };
     fields.done()?;
     let workspace = match (call.query.text("workspace"), document.get("workspace")) {
-        (named, None | Some(serde_json::Value::Null)) => call.enter(named.as_deref().unwrap_or(WORKSPACE_DEFAULT))?,
+        (named, None | Some(serde_json::Value::Null)) => {
+            call.enter(named.as_deref().unwrap_or(WORKSPACE_DEFAULT))?
+        }
         (None, Some(serde_json::Value::String(own))) => call.enter(own)?,
         (Some(named), Some(serde_json::Value::String(own))) if named == *own => call.enter(own)?,
         (Some(_), Some(serde_json::Value::String(_))) => {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::template::{
-    Availability, Body, Dialect, Finding, Parts, Scope, Sending, Severity, Template, UrlTemplate, Use, Value as Filled,
-    Values, vocabulary,
+    Availability, Body, Dialect, Finding, Parts, Scope, Sending, Severity, Template, UrlTemplate, Use,
+    Value as Filled, Values, vocabulary,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -135,7 +135,8 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
             .ok_or_else(|| Problem::new(Code::FieldType, "dialect", "there is no such dialect"))?,
     };
     let method = fields.text("method")?.unwrap_or_else(|| "GET".to_owned());
-    let url = fields.text("url")?.ok_or_else(|| Problem::new(Code::FieldMissing, "url", "`url` is missing"))?;
+    let url =
+        fields.text("url")?.ok_or_else(|| Problem::new(Code::FieldMissing, "url", "`url` is missing"))?;
     let headers = fields.texts("headers")?;
     let body = match fields.texts("body")?.as_slice() {
         [] => Body::None,
@@ -143,9 +144,17 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
             "form" => Body::Form(text.clone()),
             "json" => Body::Json(text.clone()),
             "text" => Body::Text(text.clone()),
-            _ => return Err(Problem::new(Code::FieldUnknown, "body", "a body has one of form, json and text").into()),
+            _ => {
+                return Err(
+                    Problem::new(Code::FieldUnknown, "body", "a body has one of form, json and text").into()
+                );
+            }
         },
-        _ => return Err(Problem::new(Code::FieldType, "body", "a body has only one of form, json and text").into()),
+        _ => {
+            return Err(
+                Problem::new(Code::FieldType, "body", "a body has only one of form, json and text").into()
+            );
+        }
     };
     let has_values = fields.any("values");
     let values = match has_values {
@@ -190,7 +199,12 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
             Tried {
                 ok: is_saved(&findings),
                 macros: template.macros().map(used).collect(),
-                request: TriedRequest { method: "GET".into(), url: rendered.url, headers: Vec::new(), body: None },
+                request: TriedRequest {
+                    method: "GET".into(),
+                    url: rendered.url,
+                    headers: Vec::new(),
+                    body: None,
+                },
                 missing: rendered.missing,
                 unexpanded: rendered.unexpanded,
                 too_long: rendered.too_long,

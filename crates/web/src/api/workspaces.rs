@@ -70,10 +70,12 @@ async fn list(call: Call) -> Result<Answer, Failure> {
 
 async fn create(mut call: Call) -> Result<Answer, Failure> {
     let mut fields = Fields::of(call.body.take())?;
-    let slug = fields.text("slug")?.ok_or_else(|| Problem::new(Code::FieldMissing, "slug", "`slug` is missing"))?;
+    let slug =
+        fields.text("slug")?.ok_or_else(|| Problem::new(Code::FieldMissing, "slug", "`slug` is missing"))?;
     fields.done()?;
     if !is_workspace_slug(&slug) {
-        let message = "a workspace's slug is 1 to 50 characters of a-z, 0-9 and -, and begins and ends with no -";
+        let message =
+            "a workspace's slug is 1 to 50 characters of a-z, 0-9 and -, and begins and ends with no -";
         return Err(Problem::new(Code::SlugInvalid, "slug", message).into());
     }
     if is_reserved(&slug) {

@@ -70,11 +70,14 @@ fn judge(param: &Param, allowed: &[String]) -> Option<String> {
     let bytes = param.bytes();
     let text = std::str::from_utf8(&bytes).ok()?;
     // Browsers take a backslash for a slash and skip control bytes; nobody honest sends either.
-    if param.raw.len() > URL_BYTES_MAX || text.bytes().any(|b| b == b'\\' || b.is_ascii_control() || b == b' ') {
+    if param.raw.len() > URL_BYTES_MAX
+        || text.bytes().any(|b| b == b'\\' || b.is_ascii_control() || b == b' ')
+    {
         return None;
     }
     let url = Url::parse(text).ok()?;
-    let has_userinfo = !url.username().is_empty() || url.password().is_some() || authority(text).contains('@');
+    let has_userinfo =
+        !url.username().is_empty() || url.password().is_some() || authority(text).contains('@');
     if is_forbidden(url.scheme()) || has_userinfo {
         return None;
     }
@@ -137,7 +140,8 @@ mod tests {
     #[track_caller]
     fn check(url: &str, want: Option<&str>) {
         let allowed: Vec<String> = ALLOWED.iter().map(|s| (*s).to_owned()).collect();
-        let raw = percent_encoding::percent_encode(url.as_bytes(), percent_encoding::NON_ALPHANUMERIC).to_string();
+        let raw =
+            percent_encoding::percent_encode(url.as_bytes(), percent_encoding::NON_ALPHANUMERIC).to_string();
         let asked = Asked::read(&Params::parse(format!("redirect={raw}").as_bytes()), &allowed);
         assert_eq!(asked.any.as_deref(), want, "{url}");
         assert_eq!(asked.is_refused, want.is_none(), "{url}");
@@ -151,7 +155,10 @@ mod tests {
             ("https://shop.example?x=1", "https://shop.example/?x=1"),
             ("HTTPS://Shop.Example:443/a?b=c#d", "https://shop.example/a?b=c#d"),
             ("https://shop.example/é", "https://shop.example/%C3%A9"),
-            ("https://shop.example/?back=https://user@evil.example", "https://shop.example/?back=https://user@evil.example"),
+            (
+                "https://shop.example/?back=https://user@evil.example",
+                "https://shop.example/?back=https://user@evil.example",
+            ),
             ("https://news.example/sale", "https://news.example/sale"),
             ("https://news.example/sale/shoes", "https://news.example/sale/shoes"),
             ("https://news.example/sale?x", "https://news.example/sale?x"),
@@ -226,8 +233,14 @@ mod tests {
     #[test]
     fn redirect_comes_before_url() {
         let allowed = ["https://a.example".to_owned()];
-        for query in ["url=https://a.example/u&redirect=https://a.example/r", "redirect=https://a.example/r&url=https://a.example/u"] {
-            assert_eq!(Asked::read(&Params::parse(query.as_bytes()), &allowed).any.as_deref(), Some("https://a.example/r"));
+        for query in [
+            "url=https://a.example/u&redirect=https://a.example/r",
+            "redirect=https://a.example/r&url=https://a.example/u",
+        ] {
+            assert_eq!(
+                Asked::read(&Params::parse(query.as_bytes()), &allowed).any.as_deref(),
+                Some("https://a.example/r")
+            );
         }
     }
 }

@@ -84,7 +84,9 @@ pub(super) fn visitor_problem(headers: &HeaderMap, told: &Problem) -> Response {
         escape(&told.message),
         told.code.text(),
     );
-    let policy = HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    let policy = HeaderValue::from_static(
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
     html(status, page, policy)
 }
 

@@ -26,7 +26,8 @@ pub(super) fn event_key<'c>(
         return Err(missing());
     }
     let found = catalog.key(&hash(token.as_bytes()));
-    let (settings, key) = found.ok_or_else(|| Problem::new(Code::KeyUnknown, field, "nobody knows this key"))?;
+    let (settings, key) =
+        found.ok_or_else(|| Problem::new(Code::KeyUnknown, field, "nobody knows this key"))?;
     match key.kind {
         KeyKind::Client | KeyKind::Server => Ok((settings, key)),
         kind @ (KeyKind::Postback | KeyKind::Admin) => {

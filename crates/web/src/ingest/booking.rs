@@ -110,7 +110,11 @@ impl Desk<'_> {
         match (campaign, app) {
             (Some(campaign), Some(_)) => booking.campaign = Some(campaign.clone()),
             _ if matches!(led, Led::Unread) && named.is_none() => {
-                return Err(Problem::new(Code::StoreUnavailable, "click_id", "the click could not be looked up"));
+                return Err(Problem::new(
+                    Code::StoreUnavailable,
+                    "click_id",
+                    "the click could not be looked up",
+                ));
             }
             _ if named.is_some() => booking.problems.push(Problem::new(
                 Code::CampaignUnknown,
@@ -154,12 +158,9 @@ impl Desk<'_> {
 
     /// Whether an app takes this sender without a token, and whether that books as pending.
     fn lets_in(&self, app: &App) -> Option<bool> {
-        let is_listed = self.origin.client.is_some_and(|ip| app.postback.addresses.iter().any(|net| net.contains(&ip)));
-        if is_listed {
-            Some(false)
-        } else {
-            app.postback.none.then_some(true)
-        }
+        let is_listed =
+            self.origin.client.is_some_and(|ip| app.postback.addresses.iter().any(|net| net.contains(&ip)));
+        if is_listed { Some(false) } else { app.postback.none.then_some(true) }
     }
 
     /// Whether the sender may book on the app, and whether that is pending.
@@ -191,12 +192,18 @@ impl Desk<'_> {
     }
 
     fn judge_click(&self, led: &Led, campaign: Option<&Arc<Campaign>>, booking: &mut Booking) {
-        let mut warn = |code: &'static str, message: &str| booking.warnings.push(Warning::new(code, "click_id", message));
+        let mut warn = |code: &'static str, message: &str| {
+            booking.warnings.push(Warning::new(code, "click_id", message))
+        };
         match led {
             Led::Nowhere | Led::Unread => {}
             Led::Dead(DeadEnd::Malformed) => booking.warnings.push(click_id_malformed()),
-            Led::Dead(why @ DeadEnd::NotOurs) => warn(why.code(), "this installation did not make this click id"),
-            Led::Dead(why @ DeadEnd::NotStored) => warn(why.code(), "the click's record was lost when it was made"),
+            Led::Dead(why @ DeadEnd::NotOurs) => {
+                warn(why.code(), "this installation did not make this click id")
+            }
+            Led::Dead(why @ DeadEnd::NotStored) => {
+                warn(why.code(), "the click's record was lost when it was made")
+            }
             Led::Dead(why @ DeadEnd::Expired) => warn(why.code(), "the click is older than clicks are kept"),
             Led::Elsewhere => booking.problems.push(Problem::new(
                 Code::NamespaceMismatch,
@@ -255,7 +262,11 @@ impl Desk<'_> {
         }
         for name in booked_on.iter().flat_map(|(campaign, _)| &campaign.mandatory) {
             if name != "token" && text(name, usize::MAX, problems).is_none() {
-                problems.push(Problem::new(Code::ParameterMissing, name, "the campaign demands this parameter"));
+                problems.push(Problem::new(
+                    Code::ParameterMissing,
+                    name,
+                    "the campaign demands this parameter",
+                ));
             }
         }
         let money = |name: &str, problems: &mut Vec<Problem>| -> Option<Amount> {
@@ -275,7 +286,8 @@ impl Desk<'_> {
         let order_id = text("order_id", ID_BYTES_MAX, problems);
         let ref_custom_id = text("ref_custom_id", ID_BYTES_MAX, problems);
         let comment = text("comment", COMMENT_BYTES_MAX, problems);
-        let flag = |name: &str, problems: &mut Vec<Problem>| match text(name, usize::MAX, problems).as_deref() {
+        let flag = |name: &str, problems: &mut Vec<Problem>| match text(name, usize::MAX, problems).as_deref()
+        {
             None | Some("false" | "0" | "no") => false,
             Some("true" | "1" | "yes") => true,
             Some(_) => {
@@ -306,12 +318,16 @@ impl Desk<'_> {
         let idempotency = key(&name, &fields, click_id.as_deref(), warnings).map(|key| Idempotency {
             scope: campaign.id.bits(),
             key,
-            fields: hash(&name, &fields, amount.as_ref(), currency.as_ref().map(|c| c.as_str()), [
-                click_id.as_deref(),
-                customer_id.as_deref(),
-            ]),
+            fields: hash(
+                &name,
+                &fields,
+                amount.as_ref(),
+                currency.as_ref().map(|c| c.as_str()),
+                [click_id.as_deref(), customer_id.as_deref()],
+            ),
         });
-        let revenue = amount.map(|amount| Revenue { amount, currency: currency.or(app.currency), verified: true });
+        let revenue =
+            amount.map(|amount| Revenue { amount, currency: currency.or(app.currency), verified: true });
         if let Some(revenue) = &revenue {
             warn_of_money(revenue, "amount", warnings);
         }
@@ -344,7 +360,11 @@ impl Desk<'_> {
 }
 
 fn token_missing() -> Problem {
-    Problem::new(Code::TokenMissing, "token", "there is no token, and the sender's address is on no list of this app")
+    Problem::new(
+        Code::TokenMissing,
+        "token",
+        "there is no token, and the sender's address is on no list of this app",
+    )
 }
 
 /// What makes a postback the same as an earlier one of its campaign.
@@ -357,13 +377,15 @@ fn key(
     let (kind, what) = match (&fields.order_id, click_id) {
         (Some(order_id), _) => (KEY_ORDER, order_id.clone()),
         (None, Some(click_id)) => {
-            let message = "without order_id a click has one conversion per goal; another one counts as a duplicate";
+            let message =
+                "without order_id a click has one conversion per goal; another one counts as a duplicate";
             warnings.push(Warning::new("deduplicated_by_click", "order_id", message));
             let canonical = ClickId::parse(click_id.trim().as_bytes()).map(|id| id.to_string());
             (KEY_CLICK, canonical.unwrap_or_else(|| click_id.to_owned()))
         }
         (None, None) => {
-            let message = "there is neither order_id nor click_id, so the same postback sent again is recorded again";
+            let message =
+                "there is neither order_id nor click_id, so the same postback sent again is recorded again";
             warnings.push(Warning::new("not_deduplicated", "order_id", message));
             return None;
         }

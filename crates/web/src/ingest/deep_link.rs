@@ -78,8 +78,14 @@ mod tests {
 
     #[test]
     fn values_stand_escaped_in_attributes_only() {
-        let page = page("myapp://x?a=1&b='\"</script><script>alert(1)//", Some("https://s.example/?a&\"onload=x"), Platform::Ios);
-        assert!(page.contains("href=\"myapp://x?a=1&amp;b=&#39;&quot;&lt;/script&gt;&lt;script&gt;alert(1)//\""));
+        let page = page(
+            "myapp://x?a=1&b='\"</script><script>alert(1)//",
+            Some("https://s.example/?a&\"onload=x"),
+            Platform::Ios,
+        );
+        assert!(
+            page.contains("href=\"myapp://x?a=1&amp;b=&#39;&quot;&lt;/script&gt;&lt;script&gt;alert(1)//\"")
+        );
         assert!(page.contains("href=\"https://s.example/?a&amp;&quot;onload=x\""));
         assert_eq!(page.matches("<script>").count(), 1);
         assert_eq!(page.matches("</script>").count(), 1);

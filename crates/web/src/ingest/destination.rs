@@ -73,7 +73,8 @@ impl Choice<'_> {
             Platform::Ios => &self.link.destinations.ios,
             Platform::Web => return None,
         };
-        let runs_here = self.app().is_none_or(|app| app.platform == self.platform || app.platform == Platform::Web);
+        let runs_here =
+            self.app().is_none_or(|app| app.platform == self.platform || app.platform == Platform::Web);
         if !runs_here && own.is_none() {
             return None;
         }
@@ -89,7 +90,8 @@ impl Choice<'_> {
         };
         let campaign = self.values.settings.campaigns.get(&self.link.campaign);
         let landing_page = || self.filled(campaign.and_then(|c| c.landing_page.as_deref()));
-        let fallback = || self.given(&asked.fallback).or_else(|| self.filled(destinations.fallback.as_deref()));
+        let fallback =
+            || self.given(&asked.fallback).or_else(|| self.filled(destinations.fallback.as_deref()));
         let has_store = self.app().is_some_and(|app| app.platform == self.platform);
         self.given(asked_here)
             .or_else(|| self.given(&asked.any))
@@ -109,7 +111,9 @@ impl Choice<'_> {
         let app = self.app()?;
         match (&app.store_url, &app.bundle_id) {
             (Some(url), _) => self.finished(url.clone(), true),
-            (None, Some(package)) if app.platform == Platform::Android => self.finished(play::page(package), true),
+            (None, Some(package)) if app.platform == Platform::Android => {
+                self.finished(play::page(package), true)
+            }
             _ => None,
         }
     }
@@ -324,7 +328,8 @@ mod tests {
             let ours = Referrer::Ours { click_id: ID.into() };
             assert_eq!(referrer::parse(&text), ours, "decoded once by the store");
             assert_eq!(referrer::parse(raw), ours, "handed over still encoded");
-            let twice = percent_encoding::utf8_percent_encode(raw, percent_encoding::NON_ALPHANUMERIC).to_string();
+            let twice =
+                percent_encoding::utf8_percent_encode(raw, percent_encoding::NON_ALPHANUMERIC).to_string();
             assert_eq!(referrer::parse(&twice), ours, "encoded once more on its way");
             text
         }
@@ -342,7 +347,14 @@ mod tests {
         landing_page: "",
         partner: "",
         query: "",
-        asked: Asked { android: None, ios: None, any: None, deep_link: None, fallback: None, is_refused: false },
+        asked: Asked {
+            android: None,
+            ios: None,
+            any: None,
+            deep_link: None,
+            fallback: None,
+            is_refused: false,
+        },
     };
     const PLAY: &str = "https://play.google.com/store/apps/details?id=com.example.shop";
 
@@ -355,7 +367,9 @@ mod tests {
         let google = World { query: "gclid=Cj0-x_1&wbraid=w%26w&utm_medium=cpi", ..ANDROID };
         assert_eq!(
             google.referrer(PLAY),
-            format!("rt_click_id={ID}&utm_source=Acme&utm_medium=cpi&utm_campaign=Summer%20%26%20Sun&gclid=Cj0-x_1&wbraid=w%26w")
+            format!(
+                "rt_click_id={ID}&utm_source=Acme&utm_medium=cpi&utm_campaign=Summer%20%26%20Sun&gclid=Cj0-x_1&wbraid=w%26w"
+            )
         );
         World { store_url: Some("https://appgallery.example/app/C1"), ..ANDROID }
             .goes(Platform::Android, "https://appgallery.example/app/C1");
@@ -364,11 +378,15 @@ mod tests {
     #[test]
     fn a_long_referrer_loses_what_only_people_read() {
         let long = World { partner: Box::leak("ä".repeat(60).into_boxed_str()), ..ANDROID };
-        assert_eq!(long.referrer(PLAY), format!("rt_click_id={ID}&utm_medium=affiliate&utm_campaign=Summer%20%26%20Sun"));
+        assert_eq!(
+            long.referrer(PLAY),
+            format!("rt_click_id={ID}&utm_medium=affiliate&utm_campaign=Summer%20%26%20Sun")
+        );
         let gclid = "g".repeat(190);
         let full = World { query: Box::leak(format!("gclid={gclid}").into_boxed_str()), ..ANDROID };
         assert_eq!(full.referrer(PLAY), format!("rt_click_id={ID}&gclid={gclid}"));
-        let absurd = World { query: Box::leak(format!("gclid={}", "g".repeat(600)).into_boxed_str()), ..ANDROID };
+        let absurd =
+            World { query: Box::leak(format!("gclid={}", "g".repeat(600)).into_boxed_str()), ..ANDROID };
         assert!(!absurd.referrer(PLAY).contains("gclid"));
     }
 
@@ -383,10 +401,18 @@ mod tests {
         let text = merged.referrer("https://play.google.com/store/apps/details?id=a.b&hl=de");
         assert_eq!(
             text,
-            format!("rt_click_id={ID}&utm_source=mine&af_tranid=x&utm_medium=affiliate&utm_campaign=Summer%20%26%20Sun")
+            format!(
+                "rt_click_id={ID}&utm_source=mine&af_tranid=x&utm_medium=affiliate&utm_campaign=Summer%20%26%20Sun"
+            )
         );
-        World { android: "https://play.google.com/store/apps/details?id=a.b&referrer=rt_click_id%3D{click_id}", ..ANDROID }
-            .goes(Platform::Android, "https://play.google.com/store/apps/details?id=a.b&referrer=rt_click_id%3DID");
+        World {
+            android: "https://play.google.com/store/apps/details?id=a.b&referrer=rt_click_id%3D{click_id}",
+            ..ANDROID
+        }
+        .goes(
+            Platform::Android,
+            "https://play.google.com/store/apps/details?id=a.b&referrer=rt_click_id%3DID",
+        );
         World { android: "market://details?id=a.b", ..ANDROID }.referrer("market://details?id=a.b");
     }
 
@@ -397,8 +423,10 @@ mod tests {
             .goes(Platform::Ios, "https://apps.apple.com/app/id1");
         World { ios: "https://apps.apple.com/app/id2?pt=1&ct={sub1}", query: "sub1=a+b", ..ios.clone() }
             .goes(Platform::Ios, "https://apps.apple.com/app/id2?pt=1&ct=a%20b");
-        World { ios: "https://shop.example/ios", ..ios.clone() }.goes(Platform::Ios, "https://shop.example/ios?click_id=ID");
-        World { web: "https://shop.example/", ..ios.clone() }.goes(Platform::Ios, "https://shop.example/?click_id=ID");
+        World { ios: "https://shop.example/ios", ..ios.clone() }
+            .goes(Platform::Ios, "https://shop.example/ios?click_id=ID");
+        World { web: "https://shop.example/", ..ios.clone() }
+            .goes(Platform::Ios, "https://shop.example/?click_id=ID");
         ios.goes(Platform::Ios, "");
     }
 
@@ -477,6 +505,8 @@ mod tests {
         assert_eq!(deep_link, format!("myapp://p/1?x=%27%22%3C&click_id={ID}"));
         assert!(otherwise.unwrap().starts_with(PLAY));
         let both = World { ios: "https://apps.apple.com/app/id1", ..scheme };
-        assert!(matches!(both.onward(Platform::Ios), Onward::OpenApp { otherwise: Some(url), .. } if url.ends_with("id1")));
+        assert!(
+            matches!(both.onward(Platform::Ios), Onward::OpenApp { otherwise: Some(url), .. } if url.ends_with("id1"))
+        );
     }
 }

@@ -148,7 +148,11 @@ impl<'a> Fields<'a> {
 
     fn ignored(&mut self, outer: &str, name: &str) {
         let field = format!("{outer}.{}", json_name(name));
-        self.warnings.push(Warning::new("field_ignored", field, "there is no field of this name; it is not kept"));
+        self.warnings.push(Warning::new(
+            "field_ignored",
+            field,
+            "there is no field of this name; it is not kept",
+        ));
     }
 
     fn install_referrer(&mut self, raw: &RawValue) -> Result<InstallReferrer, Problem> {
@@ -239,7 +243,9 @@ impl<'a> Fields<'a> {
             text(value.as_deref());
         }
         let device = &self.device;
-        for value in [&device.platform, &device.os_version, &device.model, &device.app_version, &device.att_status] {
+        for value in
+            [&device.platform, &device.os_version, &device.model, &device.app_version, &device.att_status]
+        {
             text(value.as_deref());
         }
         for kind in DeviceIdKind::ALL {
@@ -279,7 +285,8 @@ impl<'a> Fields<'a> {
             (Some(event_id), _) => Some([&[KEY_NAMED], event_id.as_bytes()].concat()),
             (None, Some(_)) => Some([&[KEY_DERIVED], hash.as_slice()].concat()),
             (None, None) => {
-                let message = "there is neither event_id nor timestamp, so the same event sent again is recorded again";
+                let message =
+                    "there is neither event_id nor timestamp, so the same event sent again is recorded again";
                 self.warnings.push(Warning::new("not_deduplicated", "event_id", message));
                 None
             }
@@ -360,12 +367,29 @@ pub(super) fn warn_of_money(revenue: &Revenue, field: &str, warnings: &mut Vec<W
 
 /// Warns of a click id that is none.
 pub(super) fn click_id_malformed() -> Warning {
-    Warning::new(Code::ClickIdMalformed.text(), "click_id", "this is no click id of ours: a UUID has 32 or 36 characters")
+    Warning::new(
+        Code::ClickIdMalformed.text(),
+        "click_id",
+        "this is no click id of ours: a UUID has 32 or 36 characters",
+    )
 }
 
 const KNOWN: &[&str] = &[
-    "event_id", "event_name", "timestamp", "environment", "install_id", "click_id", "install_referrer", "user",
-    "device", "revenue", "currency", "properties", "consent", "ip", "user_agent",
+    "event_id",
+    "event_name",
+    "timestamp",
+    "environment",
+    "install_id",
+    "click_id",
+    "install_referrer",
+    "user",
+    "device",
+    "revenue",
+    "currency",
+    "properties",
+    "consent",
+    "ip",
+    "user_agent",
 ];
 
 /// Names that other systems use for our fields.
@@ -394,9 +418,12 @@ const MEANT: &[(&str, &str)] = &[
 
 /// The field that was likely meant: another system's word for it, or ours with one or two letters wrong.
 fn likely(name: &str) -> Option<&'static str> {
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).take(64).collect::<String>().to_ascii_lowercase();
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).take(64).collect::<String>().to_ascii_lowercase();
     let meant = MEANT.iter().find(|(word, _)| word.replace('_', "") == plain).map(|(_, field)| *field);
-    meant.or_else(|| KNOWN.iter().copied().find(|known| distance(&known.replace('_', ""), &plain) <= 2 && plain.len() > 3))
+    meant.or_else(|| {
+        KNOWN.iter().copied().find(|known| distance(&known.replace('_', ""), &plain) <= 2 && plain.len() > 3)
+    })
 }
 
 /// Levenshtein's distance.
@@ -478,10 +505,18 @@ fn event_time(raw: &RawValue, sender: &Sender<'_>) -> Result<Timestamp, Problem>
     let age_ms = sender.received_at.since(at);
     let age_max = if sender.source == Source::Client { CLIENT_AGE_MAX } else { SERVER_AGE_MAX };
     if -age_ms > FUTURE_MAX.ms() {
-        return Err(Problem::new(Code::TimestampFuture, "timestamp", format!("{at} is more than 24 hours ahead")));
+        return Err(Problem::new(
+            Code::TimestampFuture,
+            "timestamp",
+            format!("{at} is more than 24 hours ahead"),
+        ));
     }
     if age_ms > age_max.ms() {
-        return Err(Problem::new(Code::TimestampTooOld, "timestamp", format!("{at} is more than {age_max} ago")));
+        return Err(Problem::new(
+            Code::TimestampTooOld,
+            "timestamp",
+            format!("{at} is more than {age_max} ago"),
+        ));
     }
     Ok(at)
 }
@@ -503,7 +538,9 @@ pub(super) fn read_amount(text: &str, field: &str) -> Result<Amount, Problem> {
     Amount::parse(text).map_err(|error| match error {
         AmountError::Malformed => Problem::new(Code::AmountInvalid, field, "this is no decimal number"),
         AmountError::Negative => Problem::new(Code::AmountNegative, field, "the amount is below zero"),
-        AmountError::TooLarge => Problem::new(Code::AmountTooLarge, field, "the amount is above 100,000,000,000"),
+        AmountError::TooLarge => {
+            Problem::new(Code::AmountTooLarge, field, "the amount is above 100,000,000,000")
+        }
     })
 }
 
@@ -514,7 +551,8 @@ fn currency(raw: &RawValue, path: &str) -> Result<Option<Currency>, Problem> {
 
 /// Reads a currency from its text.
 pub(super) fn read_currency(text: &str, field: &str) -> Result<Currency, Problem> {
-    Currency::parse(text).ok_or_else(|| Problem::new(Code::CurrencyInvalid, field, "this is no active ISO 4217 code"))
+    Currency::parse(text)
+        .ok_or_else(|| Problem::new(Code::CurrencyInvalid, field, "this is no active ISO 4217 code"))
 }
 
 fn own_object<'a>(raw: &'a RawValue, path: &str) -> Result<&'a RawValue, Problem> {
@@ -523,7 +561,8 @@ fn own_object<'a>(raw: &'a RawValue, path: &str) -> Result<&'a RawValue, Problem
         return Err(Problem::new(Code::FieldType, path, message));
     }
     if raw.get().len() > OBJECT_BYTES_MAX {
-        let message = format!("the object has {} bytes, at most {OBJECT_BYTES_MAX} are allowed", raw.get().len());
+        let message =
+            format!("the object has {} bytes, at most {OBJECT_BYTES_MAX} are allowed", raw.get().len());
         return Err(Problem::new(Code::ValueTooLong, path, message));
     }
     Ok(raw)

@@ -39,13 +39,7 @@ const BATCH_MAX: usize = 1_000;
 enum Outcome {
     Accepted(Kept),
     Duplicate(Kept),
-    Rejected {
-        code: &'static str,
-        message: String,
-        field: String,
-        rule: &'static str,
-        fix: &'static str,
-    },
+    Rejected { code: &'static str, message: String, field: String, rule: &'static str, fix: &'static str },
 }
 
 #[derive(Debug, Serialize)]
@@ -78,7 +72,9 @@ pub(super) async fn record(State(ingest): State<Arc<Ingest>>, request: Request) 
         Err(problem) => {
             let counters = &ingest.state.counters;
             match problem.code {
-                Code::KeyMissing | Code::KeyUnknown | Code::KeyKindWrong => count(&counters.credentials_refused),
+                Code::KeyMissing | Code::KeyUnknown | Code::KeyKindWrong => {
+                    count(&counters.credentials_refused)
+                }
                 Code::PlainHttpRefused => count(&counters.plain_http_refused),
                 Code::StoreUnavailable => {}
                 _ => count(&counters.events_rejected),
@@ -98,7 +94,8 @@ async fn answer_to(ingest: &Ingest, request: Request) -> Result<Response, Proble
     let (settings, key) = auth::event_key(&parts.headers, &catalog)?;
     let app = key.app.and_then(|id| settings.apps.get(&id));
     // Settings that exist are consistent, so an app is always there; without it there is no one to book on.
-    let app = app.ok_or_else(|| Problem::new(Code::KeyUnknown, "authorization", "the key's app was deleted"))?;
+    let app =
+        app.ok_or_else(|| Problem::new(Code::KeyUnknown, "authorization", "the key's app was deleted"))?;
     let now = state.clock.now();
     if let Err(wait_s) = charge(ingest, key, 1) {
         return Ok(over_rate(ingest, wait_s));
@@ -157,7 +154,9 @@ fn batch_of(document: &RawValue) -> Result<Option<Vec<&RawValue>>, Problem> {
     let events = json::elements(events, "events")?;
     match events.len() {
         0 => Err(Problem::new(Code::BatchEmpty, "events", "the batch is empty")),
-        n if n > BATCH_MAX => Err(Problem::new(Code::BatchTooLarge, "events", format!("the batch has {n} events"))),
+        n if n > BATCH_MAX => {
+            Err(Problem::new(Code::BatchTooLarge, "events", format!("the batch has {n} events")))
+        }
         _ => Ok(Some(events)),
     }
 }
@@ -192,7 +191,8 @@ async fn batch(ingest: &Ingest, raws: &[&RawValue], sender: &Sender<'_>) -> Resu
     let recorded = if news.is_empty() { Vec::new() } else { ingest.state.ledger.event_record(news).await };
     let failures = recorded.iter().filter(|r| r.is_err()).count();
     // What the log says is said once, not once for each of a thousand.
-    let failure = recorded.iter().find_map(|r| r.as_ref().err()).map(|error| unavailable(ingest, error, failures));
+    let failure =
+        recorded.iter().find_map(|r| r.as_ref().err()).map(|error| unavailable(ingest, error, failures));
     if let Some(problem) = &failure
         && failures == recorded.len()
     {

@@ -30,7 +30,8 @@ impl<'a> Object<'a> {
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => {
                 let name = pair[0].to_owned();
-                Err(Problem::new(Code::FieldDuplicate, name, "the name stands twice in its object").inside(path))
+                Err(Problem::new(Code::FieldDuplicate, name, "the name stands twice in its object")
+                    .inside(path))
             }
             None => Ok(object),
         }
@@ -162,9 +163,9 @@ pub(super) fn a(kind: Kind) -> &'static str {
 
 /// The text of a text, escapes read. Half a surrogate pair is no text.
 pub(super) fn text<'a>(raw: &'a RawValue, path: &str) -> Result<Cow<'a, str>, Problem> {
-    serde_json::from_str::<Name<'a>>(raw.get()).map(|name| name.0).map_err(|_| {
-        Problem::new(Code::Utf8Invalid, path, "the text holds an escape that is no character")
-    })
+    serde_json::from_str::<Name<'a>>(raw.get())
+        .map(|name| name.0)
+        .map_err(|_| Problem::new(Code::Utf8Invalid, path, "the text holds an escape that is no character"))
 }
 
 /// The text of a text, or the digits of a number as they were sent. `None` for null.
@@ -225,7 +226,8 @@ mod tests {
 
     fn hashed(body: &str) -> Result<[u8; 32], Code> {
         let mut hasher = Sha256::new();
-        hash(document(body.as_bytes()).map_err(|p| p.code)?, "properties", &mut hasher).map_err(|p| p.code)?;
+        hash(document(body.as_bytes()).map_err(|p| p.code)?, "properties", &mut hasher)
+            .map_err(|p| p.code)?;
         Ok(hasher.finalize().into())
     }
 

@@ -64,7 +64,8 @@ pub(super) async fn read_body(parts: &Parts, body: Body, broken: Code) -> Result
             format!("the encoding {encoding:?} is not read"),
         ));
     }
-    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let announced =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
         return Err(too_large());
     }
@@ -143,7 +144,11 @@ mod tests {
         assert_eq!(take(10_000, 1), Ok(()));
         assert_eq!(buckets.take(Payer::Key(2), 1, 10, 20, Timestamp::from_ms(0)), Ok(()), "each has its own");
         for _ in 0..1_000 {
-            assert_eq!(buckets.take(Payer::Postbacks(1), 1_000, 0, 0, Timestamp::from_ms(0)), Ok(()), "0 is no limit");
+            assert_eq!(
+                buckets.take(Payer::Postbacks(1), 1_000, 0, 0, Timestamp::from_ms(0)),
+                Ok(()),
+                "0 is no limit"
+            );
         }
     }
 }

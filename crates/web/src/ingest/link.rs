@@ -67,7 +67,8 @@ pub(super) async fn by_campaign(State(ingest): State<Arc<Ingest>>, request: Requ
     let value = |name: &[u8]| text_of(first_value(query(&parts), name).unwrap_or_default());
     let campaign = settings.campaign_by_public_id(&value(b"campaign_id"));
     let partner = settings.partner_by_ref_id(&value(b"ref_id"));
-    let link = campaign.zip(partner).and_then(|(campaign, partner)| settings.link_of(campaign.id, partner.id));
+    let link =
+        campaign.zip(partner).and_then(|(campaign, partner)| settings.link_of(campaign.id, partner.id));
     match link {
         Some(link) => follow(&ingest, &parts, settings, link, LinkDialect::Tracknow).await,
         None => unknown(&ingest, &parts, "There is no link for this campaign_id and ref_id."),
@@ -121,7 +122,19 @@ async fn follow(
     // The log takes the click, and its values are needed once it has an id.
     let append = ingest.state.clicks.append(click.clone()).await;
     let is_stored = stored(ingest, &append);
-    redirect::answer(ingest, parts, &redirect::Followed { id: append.id(), is_stored, click: &click, params: &params, settings, link, asked: &asked })
+    redirect::answer(
+        ingest,
+        parts,
+        &redirect::Followed {
+            id: append.id(),
+            is_stored,
+            click: &click,
+            params: &params,
+            settings,
+            link,
+            asked: &asked,
+        },
+    )
 }
 
 /// A touch as this request makes it, its flags set, and its query read.
@@ -156,7 +169,8 @@ pub(super) fn touch(
         if kind == TouchKind::Click {
             click.kind = TouchKind::ServerClick;
         }
-        click.ip = params.text("ip").and_then(|ip| ip.trim().parse::<IpAddr>().ok()).map(|ip| ip.to_canonical());
+        click.ip =
+            params.text("ip").and_then(|ip| ip.trim().parse::<IpAddr>().ok()).map(|ip| ip.to_canonical());
         let user_agent = params.text("user_agent").filter(|_| !is_macro(&params, "user_agent"));
         click.user_agent = user_agent.map(|text| cut(&text, Click::HEADER_BYTES_MAX, &mut flags));
     } else {

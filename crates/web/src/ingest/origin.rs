@@ -103,7 +103,12 @@ mod tests {
 
     #[test]
     fn forwarding_headers_count_from_trusted_proxies_only() {
-        check("203.0.113.5", &[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https")], "203.0.113.5", false);
+        check(
+            "203.0.113.5",
+            &[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https")],
+            "203.0.113.5",
+            false,
+        );
         check("10.0.0.1", &[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https")], "1.2.3.4", true);
         check("10.0.0.1", &[("x-forwarded-for", "1.2.3.4")], "1.2.3.4", false);
         check("10.0.0.1", &[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "http")], "1.2.3.4", false);
@@ -115,13 +120,23 @@ mod tests {
     #[test]
     fn what_the_client_wrote_in_front_is_never_reached() {
         check("10.0.0.1", &[("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.0.0.9")], "1.2.3.4", false);
-        check("10.0.0.1", &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.2.3.4")], "1.2.3.4", false);
+        check(
+            "10.0.0.1",
+            &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.2.3.4")],
+            "1.2.3.4",
+            false,
+        );
         check("10.0.0.1", &[("x-forwarded-for", "6.6.6.6, garbage, 10.0.0.9")], "10.0.0.9", false);
         check("10.0.0.1", &[("x-forwarded-for", "127.0.0.1, 1.2.3.4")], "1.2.3.4", false);
         check("10.0.0.1", &[("x-forwarded-for", "1.2.3.4:5678")], "1.2.3.4", false);
         check("10.0.0.1", &[("x-forwarded-for", "[2001:db8::1]:443")], "2001:db8::1", false);
         check("10.0.0.1", &[("x-forwarded-for", "::ffff:1.2.3.4")], "1.2.3.4", false);
-        check("10.0.0.1", &[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https, http")], "1.2.3.4", false);
+        check(
+            "10.0.0.1",
+            &[("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https, http")],
+            "1.2.3.4",
+            false,
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Unlike a link's, they are judged: the sender is a program that can be corrected, and a value that was guessed at is
 //! money booked wrongly. The token is taken out at once, so that nothing behind this file can keep or log it.
 
-use roundtrip_domain::params::{NAME_BYTES_MAX, PARAMS_MAX, Params, QUERY_BYTES_MAX, VALUE_BYTES_MAX, bad_escape, decode};
+use roundtrip_domain::params::{
+    NAME_BYTES_MAX, PARAMS_MAX, Params, QUERY_BYTES_MAX, VALUE_BYTES_MAX, bad_escape, decode,
+};
 use roundtrip_domain::problem::{Code, Problem};
 
 /// A postback's parameters.
@@ -41,7 +43,10 @@ impl Parameters {
             if raw_name.len() > NAME_BYTES_MAX {
                 wrong(Code::ValueTooLong, format!("the name has more than {NAME_BYTES_MAX} bytes"));
             } else if raw.len() > VALUE_BYTES_MAX {
-                wrong(Code::ValueTooLong, format!("the value has {} bytes, at most {VALUE_BYTES_MAX} are allowed", raw.len()));
+                wrong(
+                    Code::ValueTooLong,
+                    format!("the value has {} bytes, at most {VALUE_BYTES_MAX} are allowed", raw.len()),
+                );
             } else if bad_escape(raw) || bad_escape(raw_name) {
                 wrong(Code::PercentEscapeInvalid, "a % is not followed by two hexadecimal digits".to_owned());
             } else if std::str::from_utf8(&decode(raw)).is_err() || std::str::from_utf8(&name).is_err() {
@@ -51,13 +56,20 @@ impl Parameters {
                 // A form that repeats what the query says already says nothing new.
                 Some((_, first)) if *first == raw => continue,
                 Some(_) => {
-                    wrong(Code::ParameterRepeated, "the parameter came twice, with different values".to_owned());
+                    wrong(
+                        Code::ParameterRepeated,
+                        "the parameter came twice, with different values".to_owned(),
+                    );
                     continue;
                 }
                 None => {}
             }
             if seen.len() == PARAMS_MAX {
-                problems.push(Problem::new(Code::ValueTooLong, "", format!("there are more than {PARAMS_MAX} parameters")));
+                problems.push(Problem::new(
+                    Code::ValueTooLong,
+                    "",
+                    format!("there are more than {PARAMS_MAX} parameters"),
+                ));
                 break;
             }
             seen.push((name, raw));
@@ -69,7 +81,10 @@ impl Parameters {
         }
         let query = kept.join(&b'&');
         if query.len() > QUERY_BYTES_MAX {
-            let message = format!("all parameters together have {} bytes, at most {QUERY_BYTES_MAX} are allowed", query.len());
+            let message = format!(
+                "all parameters together have {} bytes, at most {QUERY_BYTES_MAX} are allowed",
+                query.len()
+            );
             problems.push(Problem::new(Code::ValueTooLong, "", message));
         }
         Self { params: Params::parse(&query), query, token, problems }
@@ -113,7 +128,12 @@ mod tests {
 
     #[test]
     fn the_token_is_taken_out_whatever_way_it_is_written() {
-        for query in ["a=1&token=s3%63ret&b=2", "token=s3cret&a=1&b=2", "a=1&b=2&t%6fken=s3cret", "a=1?token=s3cret&b=2"] {
+        for query in [
+            "a=1&token=s3%63ret&b=2",
+            "token=s3cret&a=1&b=2",
+            "a=1&b=2&t%6fken=s3cret",
+            "a=1?token=s3cret&b=2",
+        ] {
             let read = Parameters::read(query.as_bytes(), b"");
             assert_eq!(read.token.as_deref(), Some(b"s3cret".as_slice()), "{query}");
             assert_eq!(read.query, b"a=1&b=2", "{query}");

@@ -48,7 +48,10 @@ pub(super) fn with_referrer(url: &str, values: &ClickValues<'_>) -> String {
         out.push_str(pair);
         separator = '&';
     }
-    if known.split('&').any(|pair| pair.starts_with(CLICK_ID_KEY) && pair[CLICK_ID_KEY.len()..].starts_with('=')) {
+    if known
+        .split('&')
+        .any(|pair| pair.starts_with(CLICK_ID_KEY) && pair[CLICK_ID_KEY.len()..].starts_with('='))
+    {
         return url.to_owned();
     }
     out.push(separator);

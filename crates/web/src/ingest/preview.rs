@@ -8,13 +8,49 @@ use axum::http::{HeaderMap, Method, header};
 /// How the user agents of robots begin a word, lower case. In-app browsers of the same companies (`[FBAN/…`,
 /// `Snapchat/…`, `[Pinterest/iOS]`) are visitors, and not here.
 const ROBOTS: &[&str] = &[
-    "adsbot-google", "applebot", "baiduspider", "bingbot", "bingpreview", "bitlybot", "bytespider", "discordbot",
-    "duckduckbot", "embedly", "facebookbot", "facebookexternalhit", "facebot", "feedfetcher-google", "flipboardproxy",
-    "google-inspectiontool", "google-pagerenderer", "google-read-aloud", "googlebot", "googleimageproxy",
-    "iframely", "linkedinbot", "mastodon/", "mattermost-bot", "mediapartners-google", "meta-externalagent",
-    "meta-externalfetcher", "microsoftpreview", "petalbot", "pinterestbot", "redditbot", "skypeuripreview",
-    "slack-imgproxy", "slackbot", "snap url preview", "synapse", "telegrambot", "tumblr/", "twitterbot", "vkshare",
-    "whatsapp/", "yandexbot", "zoombot",
+    "adsbot-google",
+    "applebot",
+    "baiduspider",
+    "bingbot",
+    "bingpreview",
+    "bitlybot",
+    "bytespider",
+    "discordbot",
+    "duckduckbot",
+    "embedly",
+    "facebookbot",
+    "facebookexternalhit",
+    "facebot",
+    "feedfetcher-google",
+    "flipboardproxy",
+    "google-inspectiontool",
+    "google-pagerenderer",
+    "google-read-aloud",
+    "googlebot",
+    "googleimageproxy",
+    "iframely",
+    "linkedinbot",
+    "mastodon/",
+    "mattermost-bot",
+    "mediapartners-google",
+    "meta-externalagent",
+    "meta-externalfetcher",
+    "microsoftpreview",
+    "petalbot",
+    "pinterestbot",
+    "redditbot",
+    "skypeuripreview",
+    "slack-imgproxy",
+    "slackbot",
+    "snap url preview",
+    "synapse",
+    "telegrambot",
+    "tumblr/",
+    "twitterbot",
+    "vkshare",
+    "whatsapp/",
+    "yandexbot",
+    "zoombot",
 ];
 
 /// Whether this request is no visit.
@@ -43,7 +79,7 @@ fn is_robot(user_agent: &[u8]) -> bool {
                 robot.as_bytes()[0] == first
                     && rest.get(..robot.len()).is_some_and(|head| head.eq_ignore_ascii_case(robot.as_bytes()))
             };
-            if ROBOTS.iter().any(|robot| matches(robot)) {
+            if ROBOTS.iter().any(matches) {
                 return true;
             }
         }

@@ -1,3 +1,4 @@
 //! The routers over real stores in temporary directories.
 
 mod api;
+mod ingest;

@@ -27,8 +27,9 @@ impl Source {
     /// Reads a text. What is no TOML is reported, all of it.
     pub(super) fn parse(text: &str) -> Self {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let starts: Vec<usize> =
-            std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1)).collect();
+        let starts: Vec<usize> = std::iter::once(0)
+            .chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1))
+            .collect();
         let mut reader = Reader { starts, lines: BTreeMap::new() };
         let troubles: Vec<Trouble> = errors
             .iter()
@@ -44,7 +45,12 @@ impl Source {
         for other in OTHERS {
             document.shift_remove(*other);
         }
-        Self { is_whole: troubles.is_empty(), document: Value::Object(document), troubles, lines: reader.lines }
+        Self {
+            is_whole: troubles.is_empty(),
+            document: Value::Object(document),
+            troubles,
+            lines: reader.lines,
+        }
     }
 
     /// The line of a dotted path, or of the nearest thing around it.
@@ -74,7 +80,11 @@ impl Reader {
     fn table(&mut self, table: &DeTable<'_>, path: &str) -> Map<String, Value> {
         let mut map = Map::new();
         for (name, value) in table {
-            let inner = if path.is_empty() { name.get_ref().to_string() } else { format!("{path}.{}", name.get_ref()) };
+            let inner = if path.is_empty() {
+                name.get_ref().to_string()
+            } else {
+                format!("{path}.{}", name.get_ref())
+            };
             self.lines.insert(inner.clone(), self.line(name.span().start));
             let value = self.value(value, &inner);
             map.insert(name.get_ref().to_string(), value);
@@ -85,7 +95,9 @@ impl Reader {
     fn value(&mut self, value: &Spanned<DeValue<'_>>, path: &str) -> Value {
         match value.get_ref() {
             DeValue::String(text) => text.to_string().into(),
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, Value::from),
+            DeValue::Integer(number) => {
+                i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, Value::from)
+            }
             DeValue::Float(number) => {
                 number.as_str().parse().ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)
             }

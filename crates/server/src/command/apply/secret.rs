@@ -54,9 +54,10 @@ impl Place for Machine<'_> {
 pub(super) fn resolve(document: &mut Value, place: &dyn Place) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     let tables = |document: &mut Value, table: &str| -> Vec<(String, Value)> {
-        document.get(table).and_then(Value::as_object).map_or_else(Vec::new, |t| {
-            t.iter().map(|(slug, value)| (slug.clone(), value.clone())).collect()
-        })
+        document
+            .get(table)
+            .and_then(Value::as_object)
+            .map_or_else(Vec::new, |t| t.iter().map(|(slug, value)| (slug.clone(), value.clone())).collect())
     };
     for (slug, mut partner) in tables(document, "partners") {
         let Some(cfg) = partner.get_mut("cfg").and_then(Value::as_object_mut) else { continue };

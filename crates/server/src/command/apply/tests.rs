@@ -129,7 +129,10 @@ fn differences_read_as_what_happens() {
     "#);
     assert_eq!(print::change(&changes[2], Paint::Colour), "\u{1b}[31m- link old\u{1b}[0m");
     assert_eq!(print::deletions(changes), 1);
-    assert_eq!(print::outcome(changes, &json!(7), false), "Created 1, updated 1, deleted 1; the settings are at version 7.");
+    assert_eq!(
+        print::outcome(changes, &json!(7), false),
+        "Created 1, updated 1, deleted 1; the settings are at version 7."
+    );
     assert!(print::outcome(changes, &json!(7), true).starts_with("Would create 1, update 1, delete 1."));
     assert_eq!(print::outcome(&[], &json!(7), false), "Nothing to change; the settings are at version 7.");
 }
@@ -145,10 +148,16 @@ fn a_problem_names_its_line_and_its_repair() {
     let mut trouble = troubles.remove(0);
     trouble.line = Some(7);
     let text = trouble.text(Path::new("roundtrip.toml"));
-    assert_eq!(text, "roundtrip.toml:7: apps.shop.nme: `nme` is no setting here (config_unknown_key)\n  to fix it: look");
+    assert_eq!(
+        text,
+        "roundtrip.toml:7: apps.shop.nme: `nme` is no setting here (config_unknown_key)\n  to fix it: look"
+    );
     let warning = json!({ "code": "c", "severity": "warning", "field": "apps.shop.x", "message": "m" });
     let source = Source::parse("[apps.shop]\nx = 1\n");
-    assert_eq!(print::warning(&warning, &source, Path::new("f"), Paint::Plain), "warning: f:2: apps.shop.x: m (c)");
+    assert_eq!(
+        print::warning(&warning, &source, Path::new("f"), Paint::Plain),
+        "warning: f:2: apps.shop.x: m (c)"
+    );
 }
 
 /// The sample world of the demo, and every block of settings in the documentation, can be applied.
@@ -182,7 +191,8 @@ fn what_we_show_can_be_applied() {
     assert!(demo.warnings.iter().any(|warning| warning.code == "url_plain_http"));
 
     let guide = include_str!("../../../../../docs/configuration.md");
-    let blocks: Vec<&str> = guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let blocks: Vec<&str> =
+        guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty());
     // The blocks are one file in pieces.
     let whole = apply(&blocks.join("\n"));

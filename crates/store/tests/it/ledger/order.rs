@@ -14,6 +14,7 @@
 //! - The books balance.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use proptest::prelude::*;
 use roundtrip_ambient::Entropy;
@@ -21,7 +22,6 @@ use roundtrip_domain::attribution::Credit;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::event::{ConversionKind, Event};
 use roundtrip_domain::postback::Suppressed;
-use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{NewEvent, Recorded, Story};
 use roundtrip_testkit::{NOON, Tell, World, sample};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ const GAIDS: [&str; 3] = [
 ];
 
 /// A click: which link, in which minute, with whose device id, with a partner's click id.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct AClick {
     link: usize,
     minute: i64,
@@ -47,7 +47,7 @@ struct AClick {
 }
 
 /// An event, before it is one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct AnEvent {
     app: usize,
     name: &'static str,
@@ -60,6 +60,30 @@ struct AnEvent {
     customer: Option<u8>,
     postback: bool,
     twice: bool,
+}
+
+impl fmt::Debug for AClick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { link, minute, gaid, partner_id } = self;
+        write!(f, "{} at {minute}, gaid {gaid:?}, partner id {partner_id}", LINKS[*link])
+    }
+}
+
+impl fmt::Debug for AnEvent {
+    /// One line, so that a failing case fits a screen.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { app, name, minute, late, .. } = self;
+        write!(f, "{} {name} at {minute}-{late}", APPS[*app])?;
+        let words = [
+            self.install.map(|i| format!(" of i{i}")),
+            self.click.map(|(n, by)| format!(" {} click {n}", if by { "referrer" } else { "id of" })),
+            self.gaid.map(|g| format!(" gaid {g}")),
+            self.customer.map(|u| format!(" customer {u}")),
+            self.postback.then(|| " postback".into()),
+            self.twice.then(|| " twice".into()),
+        ];
+        f.write_str(&words.into_iter().flatten().collect::<String>())
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -28,8 +28,15 @@ async fn every_route_of_the_table_answers() {
         };
         let body = json!({});
         let answer = world.call(method.clone(), &path.replace("{slug}", slug), Some(&body), &[]).await;
-        assert!(![404, 405].contains(&answer.status.as_u16()), "{method} {path}: {} {}", answer.status, answer.body);
-        let anonymous = world.call(method.clone(), &path.replace("{slug}", slug), Some(&body), &[("authorization", "")]).await;
+        assert!(
+            ![404, 405].contains(&answer.status.as_u16()),
+            "{method} {path}: {} {}",
+            answer.status,
+            answer.body
+        );
+        let anonymous = world
+            .call(method.clone(), &path.replace("{slug}", slug), Some(&body), &[("authorization", "")])
+            .await;
         let is_open = path.ends_with("/openapi.json");
         assert_eq!(anonymous.status.as_u16(), if is_open { 200 } else { 401 }, "{method} {path}");
     }
@@ -47,7 +54,10 @@ async fn keys_open_what_they_are_for() {
     call("Bearer nope", Method::GET, "/api/v1/apps").await.refuses(401, "key_unknown", at);
     let answer = call("Bearer nope", Method::GET, "/api/v1/apps").await;
     assert_eq!(answer.headers["www-authenticate"], "Bearer");
-    let odd = Request::get("/api/v1/apps").header("authorization", &b"Bearer \xff"[..]).body(Body::empty()).expect("a request");
+    let odd = Request::get("/api/v1/apps")
+        .header("authorization", &b"Bearer \xff"[..])
+        .body(Body::empty())
+        .expect("a request");
     world.send(odd).await.refuses(400, "header_invalid", at);
 
     let client = key(&world, "default", "client", json!({ "kind": "client", "app": "shop" })).await;
@@ -55,11 +65,14 @@ async fn keys_open_what_they_are_for() {
 
     let reader = key(&world, "default", "reader", json!({ "kind": "admin", "scopes": ["read"] })).await;
     call(&reader, Method::GET, "/api/v1/apps").await.expect(200);
-    call(&reader.to_lowercase().replace("bearer rta_", "bearer RTA_"), Method::GET, "/api/v1/apps").await.refuses(401, "key_unknown", at);
+    call(&reader.to_lowercase().replace("bearer rta_", "bearer RTA_"), Method::GET, "/api/v1/apps")
+        .await
+        .refuses(401, "key_unknown", at);
     call(&reader, Method::POST, "/api/v1/apply").await.refuses(403, "scope_missing", at);
     call(&reader, Method::DELETE, "/api/v1/rules/acme-install").await.refuses(403, "scope_missing", at);
 
-    let writer = key(&world, "default", "writer", json!({ "kind": "admin", "scopes": ["read", "write"] })).await;
+    let writer =
+        key(&world, "default", "writer", json!({ "kind": "admin", "scopes": ["read", "write"] })).await;
     call(&writer, Method::DELETE, "/api/v1/rules/acme-install").await.expect(200);
     call(&writer, Method::POST, "/api/v1/workspaces").await.refuses(403, "scope_missing", at);
     let audit = world.get("/api/v1/audit?limit=1").await.expect(200);
@@ -79,7 +92,8 @@ async fn workspaces_are_walls() {
         world.post("/api/v1/workspaces", &json!({ "slug": slug })).await.refuses(422, code, "slug");
     }
     let listed = world.get("/api/v1/workspaces").await.expect(200);
-    let slugs: Vec<_> = listed["items"].as_array().expect("items").iter().map(|w| w["slug"].clone()).collect();
+    let slugs: Vec<_> =
+        listed["items"].as_array().expect("items").iter().map(|w| w["slug"].clone()).collect();
     assert_eq!(slugs, ["default", "other"]);
 
     assert_eq!(world.get("/api/v1/apps?workspace=other").await.expect(200)["items"], json!([]));
@@ -87,7 +101,11 @@ async fn workspaces_are_walls() {
     let other = key(&world, "other", "boss", json!({ "kind": "admin", "scopes": ["read", "write"] })).await;
     let bearer = [("authorization", other.as_str())];
     world.call(Method::GET, "/api/v1/apps?workspace=other", None, &bearer).await.expect(200);
-    world.call(Method::GET, "/api/v1/apps", None, &bearer).await.refuses(403, "namespace_mismatch", "workspace");
+    world.call(Method::GET, "/api/v1/apps", None, &bearer).await.refuses(
+        403,
+        "namespace_mismatch",
+        "workspace",
+    );
     let own = world.call(Method::GET, "/api/v1/workspaces", None, &bearer).await.expect(200);
     assert_eq!(own["items"].as_array().map(Vec::len), Some(1));
     let elsewhere = json!({ "document": { "workspace": "default" } });

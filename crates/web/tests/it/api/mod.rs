@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::time::Timestamp;
+use roundtrip_store::click_log::{self, ClickLog};
 use roundtrip_store::ledger::{Config, Ledger};
 use roundtrip_store::settings::hash_token;
 use roundtrip_web::api::{AdminToken, ApiState, router};
@@ -47,7 +48,12 @@ impl Answer {
     #[track_caller]
     fn refuses(self, status: u16, code: &str, field: &str) {
         let error = &self.body["error"];
-        assert_eq!((self.status.as_u16(), &error["code"], &error["field"]), (status, &json!(code), &json!(field)), "{}", self.body);
+        assert_eq!(
+            (self.status.as_u16(), &error["code"], &error["field"]),
+            (status, &json!(code), &json!(field)),
+            "{}",
+            self.body
+        );
         for part in ["message", "rule", "fix"] {
             assert!(error[part].as_str().is_some_and(|text| !text.is_empty()), "{error}");
         }
@@ -60,9 +66,13 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let now = Timestamp::from_ms(1_780_564_904_120);
-        let (ledger, _) = Ledger::open(&Config::in_dir(dir.path()), Entropy::seeded(1), now).expect("a ledger");
+        let (ledger, _) =
+            Ledger::open(&Config::in_dir(dir.path()), Entropy::seeded(1), now).expect("a ledger");
+        let log = click_log::Config::new(dir.path().join("clicks"), 1, ledger.identity().check_keys.clone());
+        let (clicks, _) = ClickLog::open(log, Clock::manual(now), Entropy::seeded(3)).expect("a click log");
         let state = ApiState {
             ledger: ledger.clone(),
+            clicks,
             clock: Clock::manual(now),
             entropy: Entropy::seeded(2),
             admin_token: AdminToken::of_hash(hash_token(ADMIN)),
@@ -85,7 +95,13 @@ impl World {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>, headers: &[(&str, &str)]) -> Answer {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| *name == "authorization") {
             request = request.header("authorization", format!("Bearer {ADMIN}"));

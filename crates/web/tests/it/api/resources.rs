@@ -15,19 +15,42 @@ async fn a_resource_is_made_read_changed_and_deleted() {
     assert_eq!((&made["version"], &made["resource"]["settings"]), (&json!(1), &settings));
     let id = made["resource"]["id"].as_str().expect("an id").to_owned();
     assert!(id.starts_with("app_") && id.len() == 30);
-    world.post("/api/v1/apps", &json!({ "slug": "site", "settings": settings })).await.refuses(409, "already_exists", "slug");
+    world.post("/api/v1/apps", &json!({ "slug": "site", "settings": settings })).await.refuses(
+        409,
+        "already_exists",
+        "slug",
+    );
 
     let read = world.get("/api/v1/apps/site").await.expect(200);
     assert_eq!(read, made["resource"]);
-    assert_eq!(world.put("/api/v1/apps/site", &settings).await.expect(200)["version"], 1, "nothing to change");
+    assert_eq!(
+        world.put("/api/v1/apps/site", &settings).await.expect(200)["version"],
+        1,
+        "nothing to change"
+    );
 
     let changed = json!({ "platform": "web", "name": "The site" });
     let put = world.put("/api/v1/apps/site", &changed).await.expect(200);
-    assert_eq!((&put["version"], &put["resource"]["settings"], &put["resource"]["id"]), (&json!(2), &changed, &json!(id)));
-    let slug = world.ledger.catalog().namespace("default").expect("it is there").apps.values().map(|a| a.name.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        (&put["version"], &put["resource"]["settings"], &put["resource"]["id"]),
+        (&json!(2), &changed, &json!(id))
+    );
+    let slug = world
+        .ledger
+        .catalog()
+        .namespace("default")
+        .expect("it is there")
+        .apps
+        .values()
+        .map(|a| a.name.clone())
+        .collect::<Vec<_>>();
     assert_eq!(slug, ["The site"], "it is in force when it is answered");
 
-    world.put("/api/v1/apps/site", &json!({ "platform": "ios" })).await.refuses(422, "field_immutable", "apps.site.platform");
+    world.put("/api/v1/apps/site", &json!({ "platform": "ios" })).await.refuses(
+        422,
+        "field_immutable",
+        "apps.site.platform",
+    );
     world.put("/api/v1/apps/new", &json!({ "platform": "web" })).await.expect(201);
     world.delete("/api/v1/apps/site").await.expect(200);
     world.delete("/api/v1/apps/site").await.refuses(404, "not_found", "slug");
@@ -38,7 +61,12 @@ async fn a_resource_is_made_read_changed_and_deleted() {
 async fn what_is_needed_stays() {
     let world = World::furnished().await;
     let answer = world.delete("/api/v1/partners/acme").await;
-    assert_eq!(answer.body["problems"].as_array().map(Vec::len), Some(2), "a link and a rule: {}", answer.body);
+    assert_eq!(
+        answer.body["problems"].as_array().map(Vec::len),
+        Some(2),
+        "a link and a rule: {}",
+        answer.body
+    );
     answer.refuses(422, "reference_in_use", "partners.acme");
     world.get("/api/v1/partners/acme").await.expect(200);
 }
@@ -90,7 +118,8 @@ async fn changes_at_the_same_time_all_go_through() {
         world.put("/api/v1/partners/c", &empty),
         world.put("/api/v1/partners/d", &empty),
     );
-    let mut versions: Vec<_> = [a, b, c, d].into_iter().map(|answer| answer.expect(201)["version"].as_u64()).collect();
+    let mut versions: Vec<_> =
+        [a, b, c, d].into_iter().map(|answer| answer.expect(201)["version"].as_u64()).collect();
     versions.sort_unstable();
     assert_eq!(versions, [Some(1), Some(2), Some(3), Some(4)]);
 }

@@ -22,21 +22,30 @@ async fn a_template_is_filled_with_samples_or_given_values() {
         })
     );
     assert_eq!((&tried["ok"], &tried["unexpanded"]), (&json!(true), &json!(["clik_id"])));
-    let kinds: Vec<_> = tried["macros"].as_array().expect("macros").iter().map(|m| m["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<_> =
+        tried["macros"].as_array().expect("macros").iter().map(|m| m["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["setting", "click", "parameter", "parameter", "setting", "event"]);
-    let likely: Vec<_> = tried["findings"].as_array().expect("findings").iter().filter_map(|f| f["likely"].as_str()).collect();
+    let likely: Vec<_> =
+        tried["findings"].as_array().expect("findings").iter().filter_map(|f| f["likely"].as_str()).collect();
     assert!(likely.contains(&"click_id"), "{tried}");
 
-    let sample = world.post("/api/v1/template/test", &json!({ "url": "https://p.example/?c={click_id}" })).await.expect(200);
+    let sample = world
+        .post("/api/v1/template/test", &json!({ "url": "https://p.example/?c={click_id}" }))
+        .await
+        .expect(200);
     assert_eq!(sample["request"]["url"], "https://p.example/?c=a1b2c3");
     let ours = json!({ "url": "https://x.example/?c={click_id}", "scope": "destination", "values": { "click_id": "ours" } });
-    assert_eq!(world.post("/api/v1/template/test", &ours).await.expect(200)["request"]["url"], "https://x.example/?c=ours");
+    assert_eq!(
+        world.post("/api/v1/template/test", &ours).await.expect(200)["request"]["url"],
+        "https://x.example/?c=ours"
+    );
 }
 
 #[tokio::test]
 async fn a_bad_template_is_an_answer_and_a_bad_request_is_none() {
     let world = World::new();
-    let tried = world.post("/api/v1/template/test", &json!({ "url": "https://{click_id}/" })).await.expect(200);
+    let tried =
+        world.post("/api/v1/template/test", &json!({ "url": "https://{click_id}/" })).await.expect(200);
     assert_eq!((&tried["ok"], &tried["findings"][0]["code"]), (&json!(false), &json!("macro_in_host")));
     for (body, code, field) in [
         (json!({}), "field_missing", "url"),

@@ -41,7 +41,8 @@ const ACME_TOKEN: &str = "postback-token-of-acme-0123456789abcdef";
 /// 2026-06-04T09:21:44.120Z.
 const NOW: Timestamp = Timestamp::from_ms(1_780_564_904_120);
 const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15";
-const PIXEL: &str = "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 Chrome/130 Mobile Safari/537.36";
+const PIXEL: &str =
+    "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 Chrome/130 Mobile Safari/537.36";
 
 /// The public router and what stands behind it. Requests come from loopback unless they say otherwise.
 struct World {
@@ -98,13 +99,16 @@ impl Answer {
     #[track_caller]
     fn click_id(&self) -> ClickId {
         let location = self.location();
-        let text = ["rt_click_id%3D", "click_id="].iter().find_map(|key| Some(&location.split_once(key)?.1[..36]));
+        let text =
+            ["rt_click_id%3D", "click_id="].iter().find_map(|key| Some(&location.split_once(key)?.1[..36]));
         ClickId::parse(text.expect("a click id").as_bytes()).expect("a click id")
     }
 
     /// The words of the warnings.
     fn warnings(&self) -> Vec<&str> {
-        self.body["warnings"].as_array().map_or_else(Vec::new, |all| all.iter().filter_map(|w| w["code"].as_str()).collect())
+        self.body["warnings"]
+            .as_array()
+            .map_or_else(Vec::new, |all| all.iter().filter_map(|w| w["code"].as_str()).collect())
     }
 
     fn text(&self) -> String {
@@ -155,7 +159,11 @@ fn acme() -> Value {
 
 impl World {
     async fn new() -> Self {
-        Self::with(Options { trusted_proxies: vec!["10.0.0.0/8".parse().expect("a net")], ..Options::default() }).await
+        Self::with(Options {
+            trusted_proxies: vec!["10.0.0.0/8".parse().expect("a net")],
+            ..Options::default()
+        })
+        .await
     }
 
     async fn with(options: Options) -> Self {
@@ -170,6 +178,7 @@ impl World {
         let counters = Arc::new(Counters::default());
         let admin = roundtrip_web::api::router(ApiState {
             ledger: ledger.clone(),
+            clicks: clicks.clone(),
             clock: clock.clone(),
             entropy: Entropy::seeded(3),
             admin_token: AdminToken::of_hash(hash_token(ADMIN)),
@@ -212,7 +221,14 @@ impl World {
         Answer { status: parts.status, headers: parts.headers, bytes, body }
     }
 
-    async fn call(&self, method: Method, peer: &str, uri: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    async fn call(
+        &self,
+        method: Method,
+        peer: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -1,0 +1,363 @@
+//! `/postback` and `/postback/validate`.
+
+use axum::body::Body;
+use http::Method;
+use roundtrip_domain::event::Source;
+use roundtrip_domain::id::WorkspaceNo;
+use roundtrip_web::ingest::Options;
+use serde_json::{Value, json};
+
+use super::{ACME_TOKEN, Answer, CLIENT, GAME_TOKEN, TOKEN, World};
+
+impl World {
+    /// A postback with the token of `default`.
+    async fn postback(&self, parameters: &str) -> Answer {
+        self.get(&format!("/postback?token={TOKEN}&{parameters}")).await
+    }
+
+    async fn validate(&self, parameters: &str) -> Value {
+        self.get(&format!("/postback/validate?token={TOKEN}&{parameters}")).await.expect(200)
+    }
+
+    /// A click on a link, and its id.
+    async fn clicked(&self, link: &str) -> String {
+        self.get(&format!("/c/{link}?click_id=partner-1")).await.click_id().to_string()
+    }
+}
+
+#[tokio::test]
+async fn a_conversion_is_kept_with_all_its_fields() {
+    let world = World::new().await;
+    let click = world.clicked("web-link").await;
+    let query = format!(
+        "click_id={click}&order_id=o-1&amount=19.99&commission=15&currency=USD&conversion_rate=0.92&coupon=SUN&goal=sale&ref_id=p-1&\
+         ref_custom_id=x&comment=a%20b&customer_id=u-1&new_customer=true&skip_lifetime=1&custom1=c1&custom6=c6&unknown=kept"
+    );
+    let answer = world.postback(&query).await;
+    assert_eq!((answer.status.as_u16(), answer.warnings()), (200, vec![]), "{}", answer.text());
+    let event = world.event(&answer).await;
+    let kept = answer.expect(200);
+    assert_eq!(kept["status"], "accepted");
+    assert_eq!(kept["conversion_id"].as_str().unwrap()[4..], kept["event_id"].as_str().unwrap()[4..]);
+    assert_eq!((event.source, event.name.as_str()), (Source::Postback, "sale"));
+    assert_eq!(event.click_id.as_deref(), Some(click.as_str()));
+    assert_eq!(event.customer_id.as_deref(), Some("u-1"));
+    let revenue = event.revenue.unwrap();
+    assert_eq!((revenue.amount.micros, revenue.currency.unwrap().as_str()), (19_990_000, "USD"));
+    let fields = event.postback.unwrap();
+    assert_eq!(fields.goal.as_deref(), Some("sale"));
+    assert_eq!(fields.order_id.as_deref(), Some("o-1"));
+    assert_eq!(fields.commission.unwrap().text, "15");
+    assert_eq!(fields.conversion_rate.as_deref(), Some("0.92"));
+    assert_eq!(fields.coupon.as_deref(), Some("SUN"));
+    assert_eq!((fields.ref_id.as_deref(), fields.ref_custom_id.as_deref()), (Some("p-1"), Some("x")));
+    assert_eq!(fields.comment.as_deref(), Some("a b"));
+    assert!(fields.new_customer && fields.skip_lifetime && !fields.pending && fields.campaign.is_some());
+    assert_eq!(fields.query, query.as_bytes(), "all of it, the token aside");
+    assert_eq!((event.ip, event.user_agent), (None, None));
+}
+
+#[tokio::test]
+async fn parameters_come_in_the_query_in_a_form_or_in_both() {
+    let world = World::new().await;
+    let headers = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
+    for (uri, body) in [
+        ("/postback", format!("token={TOKEN}&campaign_id=4711&coupon=c&order_id=o-1&amount=5\r\n")),
+        ("/postback?campaign_id=4711&amount=5", format!("token={TOKEN}&coupon=c&order_id=o-1")),
+        (
+            "/postback?campaign_id=4711&amount=5",
+            format!("token={TOKEN}&campaign_id=4711&coupon=c&order_id=o-1"),
+        ),
+    ] {
+        let answer = world.call(Method::POST, "127.0.0.1", uri, &headers, body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let event = world.event(&answer).await;
+        assert_eq!(event.name, "purchase", "the goal when none is named");
+        assert_eq!(event.revenue.unwrap().amount.micros, 5_000_000);
+    }
+    let json_body = [("content-type", "application/json")];
+    let answer = world.call(Method::POST, "127.0.0.1", "/postback", &json_body, "{}").await;
+    answer.refuses(400, "header_invalid", "content-type");
+}
+
+#[tokio::test]
+async fn a_namespace_is_named_by_path_or_by_host() {
+    let world = World::new().await;
+    let query = format!("token={ACME_TOKEN}&campaign_id=4711&coupon=c&order_id=");
+    let by_path = world.get(&format!("/acme/postback?{query}1")).await;
+    let by_host =
+        world.get_with(&format!("/postback?{query}2"), &[("host", "acme-tracking.t.example")]).await;
+    for answer in [by_path, by_host] {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let acme = world.ledger.catalog().namespace("acme").unwrap().workspace;
+        assert_ne!(acme, WorkspaceNo::DEFAULT);
+        assert_eq!(world.event_of(&answer.body, acme).await.workspace, acme);
+    }
+    world.get(&format!("/postback?{query}3")).await.refuses(403, "namespace_mismatch", "token");
+    world.get(&format!("/acme/postback?token={TOKEN}&campaign_id=4711&coupon=c")).await.refuses(
+        403,
+        "namespace_mismatch",
+        "token",
+    );
+    world.get("/nobody/postback?x=1").await.refuses(404, "namespace_unknown", "namespace");
+    world.get("/nobody/postback/validate").await.refuses(404, "namespace_unknown", "namespace");
+    world.get_with("/postback", &[("host", "nobody-tracking.t.example")]).await.refuses(
+        404,
+        "namespace_unknown",
+        "namespace",
+    );
+    let click = world.clicked("acme-link").await;
+    world.postback(&format!("campaign_id=4711&click_id={click}")).await.refuses(
+        403,
+        "namespace_mismatch",
+        "click_id",
+    );
+}
+
+#[tokio::test]
+async fn a_token_an_address_or_the_owner_s_own_hand_lets_in() {
+    let world = World::with(Options { allow_plain_http: true, ..Options::default() }).await;
+    let send = |peer: &'static str, query: &'static str| {
+        let world = &world;
+        async move { world.call(Method::GET, peer, &format!("/postback?{query}"), &[], Body::empty()).await }
+    };
+    let listed = send("198.51.100.7", "campaign_id=4711&coupon=c&order_id=1").await;
+    assert_eq!(listed.status, 200, "{}", listed.text());
+    assert!(!world.event(&listed).await.postback.unwrap().pending);
+    send("198.51.100.8", "campaign_id=4711&coupon=c&order_id=2").await.refuses(401, "token_missing", "token");
+    send("198.51.100.7", "campaign_id=4713&coupon=c&order_id=2").await.refuses(401, "token_missing", "token");
+    send("198.51.100.7", "campaign_id=nobody&coupon=c").await.refuses(401, "token_missing", "token");
+    send("198.51.100.7", "token=&campaign_id=4713&coupon=c").await.refuses(401, "token_missing", "token");
+    send("198.51.100.7", "token=wrong&campaign_id=4711&coupon=c").await.refuses(
+        401,
+        "token_invalid",
+        "token",
+    );
+    let open = send("203.0.113.1", "campaign_id=4714&coupon=c&order_id=1").await;
+    assert_eq!(open.warnings(), ["pending"]);
+    assert!(world.event(&open).await.postback.unwrap().pending, "anyone's word waits for approval");
+
+    world.get(&format!("/postback?token={CLIENT}&campaign_id=4711&coupon=c")).await.refuses(
+        403,
+        "key_kind_wrong",
+        "token",
+    );
+    world.get(&format!("/postback?token={GAME_TOKEN}&campaign_id=4711&coupon=c")).await.refuses(
+        401,
+        "token_invalid",
+        "token",
+    );
+    world
+        .get(&format!("/postback?token={GAME_TOKEN}&campaign_id=4713&coupon=c&order_id=9"))
+        .await
+        .expect(200);
+    // In acme nobody could be let in without a token.
+    world.get("/acme/postback?campaign_id=4711&coupon=c").await.refuses(401, "token_missing", "token");
+    assert_eq!(world.count(|c| &c.credentials_refused), 8);
+}
+
+#[tokio::test]
+async fn what_cannot_be_right_is_refused_in_order() {
+    let world = World::new().await;
+    let click = world.clicked("web-link").await;
+    let of_strict = format!("campaign_id=4712&click_id={click}");
+    for (query, status, code, field) in [
+        ("amount=%zz&coupon=c", 400, "percent_escape_invalid", "amount"),
+        ("comment=%ff&coupon=c", 400, "utf8_invalid", "comment"),
+        ("amount=1&amount=2", 400, "parameter_repeated", "amount"),
+        ("coupon=c", 400, "campaign_missing", "campaign_id"),
+        ("click_id=nonsense", 400, "campaign_missing", "campaign_id"),
+        ("campaign_id=9999&coupon=c", 400, "campaign_unknown", "campaign_id"),
+        (&of_strict, 400, "campaign_mismatch", "campaign_id"),
+        ("campaign_id=4711", 400, "identity_missing", "click_id"),
+        ("campaign_id=4711&click_id=&coupon=%20", 400, "identity_missing", "click_id"),
+        ("campaign_id=4711&ref_id=nobody", 400, "partner_unknown", "ref_id"),
+        ("campaign_id=4712&coupon=c&order_id=1&amount=1", 400, "parameter_missing", "custom1"),
+        ("campaign_id=4712&coupon=c&amount=-1", 400, "parameter_missing", "order_id"),
+        ("campaign_id=4711&coupon=c&amount=1,5", 400, "amount_invalid", "amount"),
+        ("campaign_id=4711&coupon=c&amount=-5", 400, "amount_negative", "amount"),
+        ("campaign_id=4711&coupon=c&amount=1e15", 400, "amount_too_large", "amount"),
+        ("campaign_id=4711&coupon=c&commission=x", 400, "amount_invalid", "commission"),
+        ("campaign_id=4711&coupon=c&conversion_rate=x", 400, "amount_invalid", "conversion_rate"),
+        ("campaign_id=4711&coupon=c&currency=XXQ", 400, "currency_invalid", "currency"),
+        ("campaign_id=4711&coupon=c&new_customer=maybe", 400, "parameter_invalid", "new_customer"),
+        ("campaign_id=4711&coupon=c&goal=a%0Ab", 400, "event_name_invalid", "goal"),
+    ] {
+        world.postback(query).await.refuses(status, code, field);
+    }
+    world.postback(&format!("campaign_id=4711&coupon={}", "x".repeat(300))).await.refuses(
+        400,
+        "value_too_long",
+        "coupon",
+    );
+    world.postback(&format!("campaign_id=4711&coupon=c&x={}", "x".repeat(3_000))).await.refuses(
+        400,
+        "value_too_long",
+        "x",
+    );
+    let error = world.get(&format!("/postback?token={TOKEN}x&coupon=c")).await;
+    assert!(!error.text().contains(TOKEN), "no token is repeated");
+    assert_eq!(world.count(|c| &c.postbacks_rejected), 22);
+    assert_eq!(world.count(|c| &c.postbacks_accepted), 0);
+}
+
+#[tokio::test]
+async fn a_click_that_is_not_to_be_found_does_not_lose_the_conversion() {
+    let world = World::new().await;
+    let game = world.clicked("game-link").await;
+    for (click_id, word) in [
+        ("not-a-click-id", "click_id_malformed"),
+        ("%7Bclick_id%7D", "click_id_malformed"),
+        ("27d65ddb-803f-4f59-88b3-753c8059dcba", "click_id_not_ours"),
+        ("0198c3d2-2a00-7005-8000-00630badcafe", "click_id_not_ours"),
+        (&game, "click_other_app"),
+    ] {
+        let answer =
+            world.postback(&format!("campaign_id=4711&order_id={click_id}&click_id={click_id}")).await;
+        assert_eq!((answer.status.as_u16(), answer.warnings()), (200, vec![word]), "{}", answer.text());
+        let event = world.event(&answer).await;
+        assert_eq!(
+            event.click_id.as_deref(),
+            Some(click_id.replace("%7B", "{").replace("%7D", "}").as_str()),
+            "kept as it came"
+        );
+        assert_eq!(event.findings, [word]);
+    }
+    let click = world.clicked("web-link").await;
+    for form in [click.clone(), click.to_uppercase(), click.replace('-', "")] {
+        let answer = world.postback(&format!("order_id={form}&click_id={form}")).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.warnings()),
+            (200, vec![]),
+            "the campaign is the click's: {}",
+            answer.text()
+        );
+    }
+    // A record that was lost when it was made: ours by its check, and nowhere.
+    world.faults.fail_insert(1);
+    let lost = world.clicked("web-link").await;
+    let answer = world.postback(&format!("campaign_id=4711&order_id=lost&click_id={lost}")).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.warnings()),
+        (200, vec!["click_not_stored"]),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test]
+async fn a_repeat_is_a_duplicate_and_the_first_word_stands() {
+    let world = World::new().await;
+    let click = world.clicked("web-link").await;
+    let status = |answer: &Answer| answer.body["status"].as_str().unwrap_or_default().to_owned();
+
+    let first = world.postback("campaign_id=4711&coupon=c&order_id=1&amount=5").await;
+    let again = world.postback("amount=5.00&campaign_id=4711&order_id=1&coupon=c&extra=1").await;
+    assert_eq!((status(&first), status(&again)), ("accepted".into(), "duplicate".into()));
+    assert_eq!(first.body["event_id"], again.body["event_id"]);
+    assert_eq!(again.warnings(), Vec::<&str>::new());
+    let other = world.postback("campaign_id=4711&coupon=c&order_id=1&amount=6").await;
+    assert_eq!(
+        (other.status.as_u16(), status(&other), other.warnings()),
+        (200, "duplicate".into(), vec!["fields_differ"])
+    );
+    assert_eq!(world.event(&other).await.revenue.unwrap().amount.micros, 5_000_000);
+    let goal = world.postback("campaign_id=4711&coupon=c&order_id=1&amount=5&goal=upsell").await;
+    assert_eq!(status(&goal), "accepted", "another goal of the same order");
+
+    let by_click = world.postback(&format!("click_id={click}")).await;
+    assert_eq!((status(&by_click), by_click.warnings()), ("accepted".into(), vec!["deduplicated_by_click"]));
+    let by_click = world.postback(&format!("click_id={}", click.to_uppercase().replace('-', ""))).await;
+    assert_eq!(status(&by_click), "duplicate", "the same id in another form");
+    for _ in 0..2 {
+        let nothing = world.postback("campaign_id=4711&coupon=c").await;
+        assert_eq!((status(&nothing), nothing.warnings()), ("accepted".into(), vec!["not_deduplicated"]));
+    }
+    assert_eq!((world.count(|c| &c.postbacks_accepted), world.count(|c| &c.postbacks_duplicate)), (5, 3));
+}
+
+#[tokio::test]
+async fn validate_says_everything_and_records_nothing() {
+    let world = World::new().await;
+    let click = world.clicked("web-link").await;
+    let body =
+        world.validate("campaign_id=4712&amount=-1&currency=XXQ&commission=a&new_customer=maybe&x=%zz").await;
+    assert_eq!((&body["valid"], &body["would_book"]), (&json!(false), &Value::Null));
+    let problems: Vec<_> = body["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| (p["code"].as_str().unwrap(), p["field"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        problems,
+        [
+            ("percent_escape_invalid", "x"),
+            ("identity_missing", "click_id"),
+            ("parameter_missing", "order_id"),
+            ("parameter_missing", "custom1"),
+            ("amount_negative", "amount"),
+            ("amount_invalid", "commission"),
+            ("currency_invalid", "currency"),
+            ("parameter_invalid", "new_customer"),
+        ]
+    );
+    assert!(body["problems"][0]["fix"].is_string() && body["problems"][0]["rule"].is_string());
+
+    let body = world.validate(&format!("click_id={click}&order_id=1&amount=19.990&customer_id=u")).await;
+    assert_eq!(
+        body,
+        json!({ "valid": true, "problems": [], "warnings": [], "would_book": {
+            "event_name": "purchase", "kind": "purchase", "app": "shop", "campaign_id": "4711", "click_id": click, "partner": "p-1",
+            "amount": "19.99", "currency": "EUR", "order_id": "1", "customer_id": "u", "deduplicated": true, "pending": false,
+        } })
+    );
+    let posted = world
+        .call(
+            Method::POST,
+            "127.0.0.1",
+            "/postback/validate",
+            &[],
+            format!("token={TOKEN}&click_id={click}&order_id=1"),
+        )
+        .await;
+    assert_eq!(posted.expect(200)["valid"], true);
+    let acme = world
+        .get(&format!("/acme/postback/validate?token={ACME_TOKEN}&campaign_id=4711&coupon=c"))
+        .await
+        .expect(200);
+    assert_eq!((&acme["valid"], &acme["warnings"][0]["code"]), (&json!(true), &json!("not_deduplicated")));
+
+    // Someone without credentials hears nothing of what exists.
+    let stranger = world
+        .get(&format!("/postback/validate?token=wrong&campaign_id=9999&click_id={click}&amount=-1"))
+        .await
+        .expect(200);
+    assert_eq!(stranger["problems"].as_array().unwrap().len(), 1);
+    assert_eq!(stranger["problems"][0]["code"], "token_invalid");
+
+    // Nothing was recorded: the same order is new.
+    let recorded = world.postback(&format!("click_id={click}&order_id=1&amount=19.99&customer_id=u")).await;
+    assert_eq!(recorded.expect(200)["status"], "accepted");
+    assert_eq!(world.count(|c| &c.postbacks_accepted), 1);
+    assert_eq!(world.count(|c| &c.postbacks_rejected), 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_answered_503_and_over_limits_429() {
+    let world = World::with(Options { postback_rate_per_s: 1, ..Options::default() }).await;
+    for order in 0..10 {
+        world.postback(&format!("campaign_id=4711&coupon=c&order_id={order}")).await.expect(200);
+    }
+    let limited = world.postback("campaign_id=4711&coupon=c&order_id=x").await;
+    limited.refuses(429, "rate_limited", "");
+    assert_eq!(limited.headers["retry-after"], "1");
+    world.clock.advance(2_000);
+    world.ledger.close().await;
+    let down = world.postback("campaign_id=4711&coupon=c&order_id=x").await;
+    down.refuses(503, "store_unavailable", "");
+    assert!(down.headers.contains_key("retry-after"));
+    assert_eq!(world.count(|c| &c.postbacks_unavailable), 1);
+    // Judging needs no ledger.
+    assert_eq!(world.validate("campaign_id=4711&coupon=c&order_id=x").await["valid"], true);
+}
