@@ -20,7 +20,7 @@ pub(super) const FILTERS_MAX: usize = 8;
 /// Longest argument of a filter, in bytes.
 const ARGUMENT_BYTES_MAX: usize = 2048;
 
-const NAMES: &[&str] = &[
+pub(super) const NAMES: &[&str] = &[
     "sha1",
     "sha256",
     "md5",

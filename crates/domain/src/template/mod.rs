@@ -26,6 +26,7 @@ mod fill;
 mod filter;
 mod finding;
 mod header;
+pub mod page;
 mod place;
 mod request;
 mod suggestion;

@@ -3,6 +3,7 @@
 //! A new command is a file, a line in [`Command`] and a line in [`Command::run`].
 
 mod apply;
+mod bench;
 mod demo;
 mod key;
 mod serve;
@@ -41,6 +42,8 @@ enum Command {
     Apply(apply::Args),
     /// Shows the whole path with a real server, on an empty directory and free ports.
     Demo(demo::Args),
+    /// Measures this machine and disk: redirects beside nginx, events, postbacks.
+    Bench(bench::Args),
     /// Makes and replaces the admin key.
     Key(key::Args),
     /// Tries a postback template, without a server.
@@ -55,6 +58,7 @@ impl Command {
                 with_client(&args.server.clone(), async |client| apply::run(args, client).await)
             }
             Self::Demo(args) => demo::run(&args),
+            Self::Bench(args) => bench::run(args),
             Self::Key(args) => key::run(args),
             Self::Template(args) => template::run(args),
         }

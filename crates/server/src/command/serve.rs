@@ -83,7 +83,7 @@ impl Signals {
 }
 
 /// A connection is a file. Most systems start a process with 1,024 and let it have more for the asking.
-fn raise_open_files() {
+pub(super) fn raise_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {

@@ -11,7 +11,7 @@
 //!   all of them are found at once; serde alone stops at the first.
 //! - `judge` turns a whole set of documents into [`Settings`] and says everything that is wrong between them.
 //!   It is used twice: when a change is planned, and when the ledger compiles what it stores.
-//! - [`plan`] joins them: the current rows and some edits in; differences, rows to write, warnings and new
+//! - [`plan()`] joins them: the current rows and some edits in; differences, rows to write, warnings and new
 //!   tokens out.
 //! - [`diff`] tells what a change changes, with secrets masked.
 //!
@@ -166,7 +166,7 @@ impl fmt::Debug for Write {
 }
 
 /// Makes what the program runs on from what is stored. `taken_links` says which link ids other workspaces
-/// have. Fails with every contradiction; rows that came through [`plan`] have none.
+/// have. Fails with every contradiction; rows that came through [`plan()`] have none.
 pub fn compile(
     workspace: WorkspaceNo,
     slug: &str,

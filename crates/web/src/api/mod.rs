@@ -2,11 +2,11 @@
 //!
 //! The cast:
 //! - `route` describes one route: method, path, who may call it, what comes in and goes out, and the function
-//!   that answers. The router and the OpenAPI document are both made from the same list of them ([`routes`]),
+//!   that answers. The router and the OpenAPI document are both made from the same list of them (`routes`),
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `template`, `explain`, `delivery`, `report`. To add a noun, add a file with `routes()` and one line to [`routes`].
+//!   `template`, `explain`, `delivery`, `report`. To add a noun, add a file with `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
 //!

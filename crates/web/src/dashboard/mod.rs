@@ -1,1 +1,303 @@
-//! The pages.
+//! The pages on the admin listener: the latest conversions, and the story of each one. Read-only.
+//!
+//! The cast:
+//! - `session` remembers who signed in: a random cookie that stands for a token, which is judged anew, by the
+//!   API's own function, on each request. A token that was reset closes its sessions at once.
+//! - `pages` has the typed context of each template in `templates/`, and renders it; values are escaped there.
+//! - `home` lays out the list, `story` the story and the click.
+//!
+//! Not relied on: scripts (there are none, and the content security policy allows none), resources from
+//! elsewhere, and the browser's good will: forms check where they were sent from, the cookie is not sent across
+//! sites, and nothing here changes anything but sessions.
+
+mod home;
+mod pages;
+mod session;
+mod story;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_domain::params::Params;
+use roundtrip_domain::problem::{Code, Problem};
+use roundtrip_domain::settings::Settings;
+use roundtrip_domain::time::Timestamp;
+use roundtrip_store::click_log::ClickLog;
+use roundtrip_store::ledger::Ledger;
+use tokio::sync::Mutex;
+
+use self::session::Sessions;
+use crate::api::{AdminToken, may_read};
+use crate::books::Books;
+use crate::problem;
+use crate::story::{Finder, Reference, Telling};
+
+/// The workspace that the pages show.
+const WORKSPACE: &str = "default";
+/// Longest form, in bytes: a token and a path.
+const FORM_BYTES_MAX: usize = 8 * 1024;
+/// Nothing is loaded but our own style sheet, nothing is run, nobody frames us.
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const STYLE: &str = include_str!("../../templates/style.css");
+
+/// What the pages need.
+#[derive(Clone)]
+pub struct DashboardState {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The click log.
+    pub clicks: ClickLog,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Randomness for sessions.
+    pub entropy: Entropy,
+    /// The installation's own admin token.
+    pub admin_token: AdminToken,
+    /// How the world reaches the public listener; for the commands that an empty page suggests.
+    pub public_url: String,
+}
+
+/// The state with what the router keeps for itself.
+struct Inner {
+    state: DashboardState,
+    sessions: Sessions,
+    /// The books, and when they were counted: counting reads every row, and a page is looked at often.
+    books: Mutex<Option<(Timestamp, Books)>>,
+}
+
+type Shared = State<Arc<Inner>>;
+
+/// The router of the pages: `/`, `/conversions/{id}`, `/explain`, `/login`, `/logout`, `/assets/style.css`.
+pub fn router(state: DashboardState) -> Router {
+    let inner = Inner { state, sessions: Sessions::default(), books: Mutex::new(None) };
+    Router::new()
+        .route("/", get(home))
+        .route("/conversions/{id}", get(conversion))
+        .route("/explain", get(explain))
+        .route("/login", get(login_form).post(login))
+        .route("/logout", post(logout))
+        .route("/assets/style.css", get(style))
+        .with_state(Arc::new(inner))
+}
+
+/// A page or why there is none.
+type Outcome = Result<Response, Refused>;
+
+/// Why there is no page.
+enum Refused {
+    /// Nobody is signed in.
+    SignIn,
+    /// A token was presented with the request and does not open.
+    Token(Problem),
+    /// A problem, said on a page.
+    Problem(Problem),
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl Refused {
+    fn answer(self, path: &str) -> Response {
+        match self {
+            Self::SignIn => {
+                let next = utf8_percent_encode(path, NON_ALPHANUMERIC);
+                redirect(&format!("/login?next={next}"))
+            }
+            Self::Token(problem) => problem::answer(&problem),
+            Self::Problem(problem) => {
+                let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
+                page(status, pages::message(&problem))
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Timestamp {
+        self.state.clock.now()
+    }
+
+    fn settings(&self) -> Result<Arc<Settings>, Problem> {
+        let catalog = self.state.ledger.catalog();
+        let settings = catalog.namespace(WORKSPACE).cloned();
+        settings.ok_or_else(|| Problem::new(Code::NamespaceUnknown, "", "the default workspace is missing"))
+    }
+
+    /// Lets a request in that brings a token, or a session that stands for one.
+    fn admit(&self, headers: &HeaderMap) -> Result<Arc<Settings>, Refused> {
+        let settings = self.settings()?;
+        let may = |token: &str| {
+            may_read(token, &self.state.admin_token, &self.state.ledger.catalog(), settings.workspace)
+        };
+        if let Some(value) = headers.get(header::AUTHORIZATION) {
+            let text = value.to_str().unwrap_or_default();
+            let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+            may(token.map_or("", |(_, token)| token.trim())).map_err(Refused::Token)?;
+            return Ok(settings);
+        }
+        let id = session::id_of(headers).ok_or(Refused::SignIn)?;
+        let token = self.sessions.token(&id, self.now()).ok_or(Refused::SignIn)?;
+        if may(&token).is_err() {
+            self.sessions.close(&id);
+            return Err(Refused::SignIn);
+        }
+        Ok(settings)
+    }
+
+    fn finder<'a>(&'a self, settings: &'a Settings, telling: Telling) -> Finder<'a> {
+        Finder { ledger: &self.state.ledger, clicks: &self.state.clicks, settings, telling }
+    }
+}
+
+async fn home(State(inner): Shared, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        let settings = inner.admit(&parts.headers)?;
+        Ok(page(StatusCode::OK, home::render(&inner, &settings, &query(&parts)).await?))
+    };
+    finish(outcome.await, &parts)
+}
+
+async fn conversion(State(inner): Shared, Path(id): Path<String>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        let settings = inner.admit(&parts.headers)?;
+        let reference = Reference::parse(&id)?;
+        let full = query(&parts).text("full").as_deref() == Some("true");
+        let telling = Telling { now: inner.now(), full };
+        let explained = inner.finder(&settings, telling).explain(reference).await?;
+        Ok(page(StatusCode::OK, story::render(explained, &id, telling)))
+    };
+    finish(outcome.await, &parts)
+}
+
+/// The search box: any id that somebody has in hand leads to its story's page.
+async fn explain(State(inner): Shared, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        inner.admit(&parts.headers)?;
+        let id = query(&parts).text("id").unwrap_or_default();
+        Reference::parse(&id)?;
+        Ok(redirect(&format!("/conversions/{}", utf8_percent_encode(id.trim(), PATH_SEGMENT))))
+    };
+    finish(outcome.await, &parts)
+}
+
+/// What ids are made of stays readable.
+const PATH_SEGMENT: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
+
+async fn login_form(State(inner): Shared, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    if inner.admit(&parts.headers).is_ok() {
+        return redirect("/");
+    }
+    page(StatusCode::OK, pages::login(None, &session::local(query(&parts).text("next"))))
+}
+
+async fn login(State(inner): Shared, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if !session::is_same_origin(&parts.headers) {
+        let problem = Problem::new(Code::HeaderInvalid, "Origin", "the form was sent from another site");
+        return Refused::Problem(problem).answer("/login");
+    }
+    let Ok(body) = Limited::new(body, FORM_BYTES_MAX).collect().await else {
+        let problem = Problem::new(Code::BodyTooLarge, "", format!("a form has at most {FORM_BYTES_MAX} bytes"));
+        return Refused::Problem(problem).answer("/login");
+    };
+    let form = Params::parse(&body.to_bytes());
+    let next = session::local(form.text("next"));
+    let token = form.text("token").unwrap_or_default();
+    let token = token.trim();
+    let judged = inner.settings().and_then(|settings| {
+        may_read(token, &inner.state.admin_token, &inner.state.ledger.catalog(), settings.workspace)
+    });
+    if let Err(problem) = judged {
+        tracing::info!(code = problem.code.text(), "somebody could not sign in");
+        return page(StatusCode::UNAUTHORIZED, pages::login(Some(&problem), &next));
+    }
+    let cookie = inner.sessions.open(token, &inner.state.entropy, inner.now(), session::is_https(&parts.headers));
+    let mut response = redirect(&next);
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+async fn logout(State(inner): Shared, headers: HeaderMap) -> Response {
+    if !session::is_same_origin(&headers) {
+        let problem = Problem::new(Code::HeaderInvalid, "Origin", "the form was sent from another site");
+        return Refused::Problem(problem).answer("/");
+    }
+    if let Some(id) = session::id_of(&headers) {
+        inner.sessions.close(&id);
+    }
+    let mut response = redirect("/login");
+    response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_static(session::COOKIE_GONE));
+    response
+}
+
+async fn style() -> Response {
+    let mut response = STYLE.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8"));
+    harden(headers);
+    response
+}
+
+fn query(parts: &Parts) -> Params {
+    Params::parse(parts.uri.query().unwrap_or_default().as_bytes())
+}
+
+fn finish(outcome: Outcome, parts: &Parts) -> Response {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    outcome.unwrap_or_else(|refused| refused.answer(path))
+}
+
+fn harden(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// A page, or the plain words for one that could not be rendered.
+fn page(status: StatusCode, rendered: Result<String, minijinja::Error>) -> Response {
+    let (status, kind, body) = match rendered {
+        Ok(body) => (status, "text/html; charset=utf-8", body),
+        Err(error) => {
+            tracing::error!(error = %error, "a page could not be rendered");
+            let body = "this page could not be rendered; the log says why\n".to_owned();
+            (StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", body)
+        }
+    };
+    let mut response = (status, body).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    harden(response.headers_mut());
+    response
+}
+
+/// Goes on with a GET of a path of ours.
+fn redirect(path: &str) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    let location = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(header::LOCATION, location);
+    harden(response.headers_mut());
+    response
+}

@@ -57,7 +57,7 @@ pub(super) fn answer(ingest: &Ingest, parts: &Parts, followed: &Followed<'_>) ->
         let message = "The link has no destination for this device.";
         answer::visitor_problem(&parts.headers, &Problem::new(Code::DestinationMissing, "link", message))
     });
-    if !is_stored && false {
+    if !is_stored {
         let (name, value) = answer::UNSTORED;
         response.headers_mut().insert(name, value);
     }

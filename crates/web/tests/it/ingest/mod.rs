@@ -174,6 +174,8 @@ impl World {
         let faults = Faults::armed();
         let mut config = click_log::Config::new(dir.path().join("clicks"), 1, vec![CheckKey([7; 16])]);
         config.faults = faults.clone();
+        // On a busy machine a commit may take longer than a visitor would wait; here it is waited for.
+        config.append_wait = std::time::Duration::from_secs(30);
         let (clicks, _) = ClickLog::open(config, clock.clone(), Entropy::seeded(2)).expect("a click log");
         let counters = Arc::new(Counters::default());
         let admin = roundtrip_web::api::router(ApiState {
