@@ -69,7 +69,7 @@ codes! {
     DestinationRefused = "destination_refused", 400, "a destination in the request starts with one of the link's allow_destinations", "add the prefix to the link, or leave the parameter away";
 
     /// No key at all.
-    KeyMissing = "key_missing", 401, "events carry Authorization: Bearer and a key", "send a client or server key of the app";
+    KeyMissing = "key_missing", 401, "a call carries Authorization: Bearer and a key", "send a client or server key of the app with events, an admin key with the API";
     /// A key nobody knows.
     KeyUnknown = "key_unknown", 401, "the key is one that exists and was not deleted", "make a new key; lost ones cannot be shown again";
     /// A key of another kind.

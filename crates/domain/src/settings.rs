@@ -400,6 +400,11 @@ impl Catalog {
         Some((settings, settings.links.get(id)?))
     }
 
+    /// How many public ids of links there are; fewer than links if two workspaces share one.
+    pub fn links_count(&self) -> usize {
+        self.links.len()
+    }
+
     /// The key of that hash, and its workspace's settings. Hashing first makes the look-up's timing
     /// tell nothing about the token.
     pub fn key(&self, hash: &[u8; 32]) -> Option<(&Arc<Settings>, &Arc<Key>)> {

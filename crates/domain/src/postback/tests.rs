@@ -1,0 +1,362 @@
+//! Rules as tables: what each conversion makes of each rule, and what a partner may see.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::*;
+use crate::attribution::{Because, MatchType, Winner};
+use crate::click::{Click, Flags, LinkDialect, Touch, TouchKind};
+use crate::click_id::ClickId;
+use crate::event::{PostbackFields, Revenue, Source};
+use crate::id::WorkspaceNo;
+use crate::money::{Amount, Currency};
+use crate::settings::{Partner, Platform, PostbackAuth};
+use crate::template::{Parts, Template, VOCABULARY};
+use crate::time::Span;
+
+const NOON: Timestamp = Timestamp::from_ms(1_780_574_400_000);
+const DAY: i64 = 86_400_000;
+const APP: Id<kind::App> = Id::from_bits(1);
+const ACME: Id<kind::Partner> = Id::from_bits(11);
+const ZETA: Id<kind::Partner> = Id::from_bits(12);
+
+fn touch(query: &str) -> Touch {
+    Touch {
+        id: ClickId::from_bits(77),
+        click: Click {
+            workspace: WorkspaceNo::DEFAULT,
+            app: APP,
+            campaign: Id::from_bits(5),
+            partner: ACME,
+            link: Id::from_bits(6),
+            kind: TouchKind::Click,
+            dialect: LinkDialect::Linkrunner,
+            flags: Flags::default(),
+            received_at: NOON.plus_ms(-DAY),
+            query: query.as_bytes().to_vec(),
+            ip: Some([203, 0, 113, 9].into()),
+            user_agent: Some("Clicker/1".into()),
+            referer: None,
+            language: Some("de-DE".into()),
+        },
+    }
+}
+
+fn event(name: &str) -> Event {
+    Event {
+        id: Id::from_bits(100),
+        workspace: WorkspaceNo::DEFAULT,
+        app: APP,
+        source: Source::Server,
+        source_event_id: None,
+        name: name.into(),
+        environment: Environment::Production,
+        received_at: NOON,
+        occurred_at: NOON,
+        install_id: Some("i1".into()),
+        click_id: None,
+        referrer: None,
+        customer_id: None,
+        device: Default::default(),
+        revenue: Some(Revenue { amount: Amount::parse("12.5").unwrap(), currency: Currency::parse("EUR"), verified: true }),
+        properties: Some(r#"{"level":3,"order_id":"o-1"}"#.into()),
+        consent: None,
+        ip: None,
+        user_agent: None,
+        postback: None,
+        findings: Vec::new(),
+    }
+}
+
+fn rule(on: ConversionKind, url: &str) -> Rule {
+    Rule {
+        id: Id::from_bits(21),
+        slug: "r".into(),
+        version: 3,
+        app: APP,
+        partner: Some(ACME),
+        on,
+        events: Vec::new(),
+        template: Arc::new(Template::parse(Parts::get(url)).0),
+        scope: Scope::Attributed,
+        first_only: false,
+        share_revenue: false,
+        rename: BTreeMap::new(),
+        sandbox: false,
+        pending: false,
+        window: Span::from_days(30),
+    }
+}
+
+/// One conversion and one rule.
+struct Case {
+    event: Event,
+    kind: ConversionKind,
+    credit: Credit,
+    rule: Rule,
+    is_install: bool,
+    install_at: Option<Timestamp>,
+    told_before: bool,
+}
+
+/// A purchase a day after its install, won by acme, and acme's rule for purchases.
+fn case() -> Case {
+    Case {
+        event: event("purchase"),
+        kind: ConversionKind::Purchase,
+        credit: won("click_id=a1b2"),
+        rule: rule(ConversionKind::Purchase, "https://p.example/?c={click_id}"),
+        is_install: false,
+        install_at: Some(NOON.plus_ms(-DAY)),
+        told_before: false,
+    }
+}
+
+fn won(query: &str) -> Credit {
+    Credit::Touch(Box::new(Winner { touch: touch(query), match_type: MatchType::ClickId }))
+}
+
+impl Case {
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn plan(&self) -> Vec<Considered> {
+        let app = App {
+            id: APP,
+            slug: "game".into(),
+            name: "Game".into(),
+            platform: Platform::Android,
+            bundle_id: Some("com.example.game".into()),
+            store_url: None,
+            currency: None,
+            events: BTreeMap::new(),
+            click_window: Span::from_days(7),
+            postback: PostbackAuth::default(),
+        };
+        let mut settings = Settings::empty(WorkspaceNo::DEFAULT, "default");
+        for (id, slug) in [(ACME, "acme"), (ZETA, "zeta")] {
+            let cfg = [("token".to_owned(), "s3cr3t".to_owned())].into();
+            let partner = Partner { id, slug: slug.into(), name: slug.into(), ref_id: slug.into(), cfg };
+            settings.partners.insert(id, Arc::new(partner));
+        }
+        settings.rules.insert(APP, vec![Arc::new(self.rule.clone())]);
+        let because = Because {
+            reference_at: NOON,
+            candidates: Vec::new(),
+            rest: 0,
+            dead: Vec::new(),
+            follows: None,
+            notes: Vec::new(),
+        };
+        let decision = Decision {
+            event: self.event.id,
+            kind: Some(self.kind.clone()),
+            credit: self.credit.clone(),
+            because,
+            settings_version: 1,
+        };
+        let told = |_: &Rule, _: Option<Id<kind::Partner>>| self.told_before;
+        let context = Context {
+            install: None,
+            install_at: self.install_at,
+            is_install: self.is_install,
+            told_before: &told,
+        };
+        plan(&self.event, &decision, &app, &settings, context)
+    }
+
+    fn values(&self) -> BTreeMap<String, String> {
+        let considered = self.plan().remove(0);
+        let values = considered.outcome.expect("planned");
+        values.into_iter().map(|v| (v.name, String::from_utf8(v.decoded).unwrap())).collect()
+    }
+}
+
+#[track_caller]
+fn check(case: &Case, want: Result<Id<kind::Partner>, Suppressed>) {
+    let mut considered = case.plan();
+    assert_eq!(considered.len(), 1, "every rule of the kind is considered once");
+    let one = considered.remove(0);
+    assert_eq!((one.rule, one.rule_version), (case.rule.id, 3));
+    match (want, one.outcome) {
+        (Ok(partner), Ok(_)) => assert_eq!(one.partner, Some(partner)),
+        (Err(want), Err(got)) => assert_eq!(got, want),
+        (want, got) => panic!("wanted {want:?}, got {got:?}"),
+    }
+}
+
+#[test]
+fn each_reason_is_reached() {
+    let organic = |c: &mut Case| c.credit = Credit::Organic;
+    let mut reached = Vec::new();
+    let mut because = |reason, change: &dyn Fn(&mut Case)| {
+        check(&case().with(change), Err(reason));
+        reached.push(reason);
+    };
+    because(Suppressed::Unattributed, &organic);
+    because(Suppressed::OtherPartner, &|c| c.rule.partner = Some(ZETA));
+    because(Suppressed::InstallUnknown, &|c| c.credit = Credit::InstallUnknown);
+    because(Suppressed::Unmapped, &|c| c.rule.rename = [("order".into(), "sale".into())].into());
+    because(Suppressed::OtherEvent, &|c| {
+        (c.kind, c.rule.on) = (ConversionKind::Event, ConversionKind::Event);
+        c.rule.events = vec!["level".into()];
+    });
+    because(Suppressed::OutsideWindow, &|c| c.install_at = Some(NOON.plus_ms(-30 * DAY - 1)));
+    because(Suppressed::NotFirst, &|c| (c.rule.first_only, c.told_before) = (true, true));
+    because(Suppressed::NoPartnerClickId, &|c| c.credit = won("sub1=x"));
+    because(Suppressed::Pending, &|c| {
+        c.event.postback = Some(PostbackFields { pending: true, ..PostbackFields::default() });
+    });
+    because(Suppressed::Sandbox, &|c| c.event.environment = Environment::Sandbox);
+    because(Suppressed::NobodyToTell, &|c| {
+        organic(c);
+        (c.rule.partner, c.rule.scope) = (None, Scope::All);
+    });
+    reached.sort();
+    assert_eq!(reached, Suppressed::ALL);
+    for reason in Suppressed::ALL {
+        assert_eq!(Suppressed::from_number(reason as u8), Some(reason));
+    }
+    assert_eq!(Suppressed::from_number(0), None, "0 stands for told");
+}
+
+#[test]
+fn a_rule_fires_when_nothing_speaks_against_it() {
+    check(&case(), Ok(ACME));
+    // At the last moment of the window.
+    check(&case().with(|c| c.install_at = Some(NOON.plus_ms(-30 * DAY))), Ok(ACME));
+    // Without an installation the click begins the window.
+    let web = |days: i64| {
+        case().with(|c| {
+            c.install_at = None;
+            c.rule.window = Span::from_days(1);
+            (c.event.occurred_at, c.event.received_at) = (NOON.plus_ms(days), NOON.plus_ms(days));
+        })
+    };
+    check(&web(0), Ok(ACME));
+    check(&web(1), Err(Suppressed::OutsideWindow));
+    // What asks for it gets it.
+    check(&case().with(|c| (c.event.environment, c.rule.sandbox) = (Environment::Sandbox, true)), Ok(ACME));
+    let pending = Some(PostbackFields { pending: true, ..PostbackFields::default() });
+    check(&case().with(|c| (c.event.postback, c.rule.pending) = (pending, true)), Ok(ACME));
+    // First, and told before to no one; or not asked to be first.
+    check(&case().with(|c| c.rule.first_only = true), Ok(ACME));
+    check(&case().with(|c| c.told_before = true), Ok(ACME));
+    // A template that does not echo the partner's click id does not need one.
+    let other = Arc::new(Template::parse(Parts::get("https://p.example/?r={rt_click_id}")).0);
+    check(&case().with(|c| (c.credit, c.rule.template) = (won(""), other)), Ok(ACME));
+    // Unexpanded is as good as absent.
+    check(&case().with(|c| c.credit = won("click_id={clickid}")), Err(Suppressed::NoPartnerClickId));
+}
+
+#[test]
+fn rules_of_another_kind_and_events_that_are_no_conversion_are_not_considered() {
+    assert!(case().with(|c| c.kind = ConversionKind::Signup).plan().is_empty());
+}
+
+#[test]
+fn a_rule_for_all_partners_tells_whoever_won() {
+    check(&case().with(|c| c.rule.partner = None), Ok(ACME));
+    check(&case().with(|c| (c.rule.partner, c.credit) = (None, Credit::Organic)), Err(Suppressed::Unattributed));
+}
+
+#[test]
+fn a_rule_that_tells_of_everything_tells_others_wins_and_organic_ones_but_waits_for_the_installation() {
+    let all = |c: &mut Case| (c.rule.scope, c.rule.partner) = (Scope::All, Some(ZETA));
+    check(&case().with(all), Ok(ZETA));
+    check(&case().with(all).with(|c| c.credit = Credit::Organic), Ok(ZETA));
+    check(&case().with(all).with(|c| c.credit = won("")), Ok(ZETA));
+    check(&case().with(all).with(|c| c.credit = Credit::InstallUnknown), Err(Suppressed::InstallUnknown));
+}
+
+#[test]
+fn the_birth_of_an_installation_is_told_by_its_own_name_and_outside_no_window() {
+    let birth = || {
+        case().with(|c| {
+            (c.kind, c.rule.on, c.is_install) = (ConversionKind::Install, ConversionKind::Install, true);
+            c.event.name = "open".into();
+            c.rule.template = Arc::new(Template::parse(Parts::get("https://p.example/{event_name}/{mapped_event_name}")).0);
+        })
+    };
+    let names = |case: &Case| (case.values()["event_name"].clone(), case.values()["mapped_event_name"].clone());
+    assert_eq!(names(&birth()), ("install".into(), "install".into()));
+    let renamed = birth().with(|c| c.rule.rename = [("install".into(), "cpi".into())].into());
+    assert_eq!(names(&renamed), ("install".into(), "cpi".into()));
+    // Another of its births was first, long ago.
+    check(&birth().with(|c| c.install_at = Some(NOON.plus_ms(-90 * DAY))), Ok(ACME));
+}
+
+/// A rule with every macro there is.
+fn everything(case: &mut Case) {
+    let query: Vec<String> = VOCABULARY.iter().map(|m| format!("{0}={{{0}}}", m.name)).collect();
+    let url = format!("https://p.example/?{}&p={{param.color}}&t={{cfg.token}}", query.join("&"));
+    case.rule.template = Arc::new(Template::parse(Parts::get(url)).0);
+    case.credit = won("click_id=a1b2&color=blue&sub1=x&cost_currency=USD&gaid=38400000-8cf0-11bd-b23e-10b96e40000d");
+}
+
+#[test]
+fn others_never_see_what_belongs_to_the_winning_touch() {
+    let winner = case().with(everything).values();
+    assert_eq!((winner["partner_click_id"].as_str(), winner["sub1"].as_str()), ("a1b2", "x"));
+    assert_eq!((winner["param.color"].as_str(), winner["ip"].as_str()), ("blue", "203.0.113.9"));
+    let other = case().with(everything).with(|c| (c.rule.partner, c.rule.scope) = (Some(ZETA), Scope::All)).values();
+    for only in VOCABULARY.iter().filter(|m| m.winner_only) {
+        assert!(!other.contains_key(only.name), "{} is the winner's", only.name);
+    }
+    assert_eq!(other["param.color"], "", "known, and empty");
+    // What only the click knew is not handed on either, whatever its name.
+    for hidden in ["ip", "ua", "lang", "gaid", "device_id", "cost_currency"] {
+        assert!(!other.contains_key(hidden), "{hidden} came from the click");
+    }
+    assert_eq!((other["is_organic"].as_str(), other["event_name"].as_str()), ("0", "purchase"));
+    // What the event itself says is everybody's.
+    let ip: IpAddr = [198, 51, 100, 7].into();
+    let own = case().with(everything).with(|c| {
+        (c.rule.partner, c.rule.scope, c.event.ip) = (Some(ZETA), Scope::All, Some(ip));
+    });
+    assert_eq!(own.values()["ip"], "198.51.100.7");
+}
+
+#[test]
+fn money_is_told_only_by_rules_that_share_it() {
+    let shared = case().with(everything).with(|c| c.rule.share_revenue = true).values();
+    assert_eq!((shared["revenue"].as_str(), shared["revenue_minor"].as_str()), ("12.50", "1250"));
+    assert_eq!((shared["currency"].as_str(), shared["event_value"].as_str()), ("EUR", r#"{"level":3,"order_id":"o-1"}"#));
+    let kept = case().with(everything).values();
+    for money in VOCABULARY.iter().filter(|m| m.money) {
+        assert!(!kept.contains_key(money.name), "{} is money", money.name);
+    }
+    assert!(VOCABULARY.iter().any(|m| m.money && m.name == "event_value"));
+    assert_eq!(kept["order_id"], "o-1");
+}
+
+#[test]
+fn events_are_renamed_as_the_rule_says() {
+    let renamed = case().with(|c| {
+        c.rule.rename = [("purchase".into(), "sale".into())].into();
+        c.rule.template = Arc::new(Template::parse(Parts::get("https://p.example/{event_name}/{mapped_event_name}")).0);
+    });
+    let values = renamed.values();
+    assert_eq!((values["event_name"].as_str(), values["mapped_event_name"].as_str()), ("purchase", "sale"));
+}
+
+#[test]
+fn a_partners_settings_are_read_at_the_send_and_never_stored() {
+    let values = case().with(everything).plan().remove(0).outcome.unwrap();
+    assert!(!values.iter().any(|v| v.name.starts_with("cfg.")));
+    let cfg = BTreeMap::from([("token".to_owned(), "rotated".to_owned())]);
+    let stored = Stored { values: &values, cfg: Some(&cfg) };
+    assert_eq!(stored.get("cfg.token").unwrap().decoded.as_ref(), b"rotated");
+    assert_eq!(stored.get("partner_click_id").unwrap().received.as_deref(), Some(&b"a1b2"[..]));
+    assert_eq!(stored.get("cfg.other"), None);
+}
+
+#[test]
+fn a_value_is_stored_once_however_often_it_is_used() {
+    let twice = Arc::new(Template::parse(Parts::get("https://p.example/{event_id}?e={event_id}&f={event_id|upper}")).0);
+    let values = case().with(|c| c.rule.template = twice).plan().remove(0).outcome.unwrap();
+    assert_eq!(values.iter().filter(|v| v.name == "event_id").count(), 1);
+}

@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, UndefinedBehavior};
 use roundtrip_domain::problem::Problem;
 use serde::Serialize;
@@ -25,6 +26,7 @@ fn environment() -> Result<&'static Environment<'static>, Error> {
         let mut environment = Environment::new();
         // A misspelt name is an error where it is printed; absent facts are asked for with `if`.
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         for (name, text) in TEMPLATES.into_iter().chain([MESSAGE]) {
             environment.add_template(name, text)?;
         }
@@ -34,7 +36,7 @@ fn environment() -> Result<&'static Environment<'static>, Error> {
 }
 
 fn render(name: &str, context: &impl Serialize) -> Result<String, Error> {
-    environment()?.get_template(name)?.render(minijinja::Value::from_serialize(context))
+    environment()?.get_template(name)?.render(minijinja::value::Serde(context))
 }
 
 /// A small coloured word.

@@ -3,8 +3,9 @@
 //! What is promised exactly:
 //! - Every event ends with the same kind and credit. Of the births of one installation the first that is decided
 //!   makes the conversion, so those are compared by installation, not by event.
-//! - A postback is planned for the same rule, partner and fact. The fact of an install is its installation, that of a
-//!   `first_only` rule its subject (one of several events is told, whichever came first), else the event.
+//! - A postback is planned for the same rule, partner and fact. The fact of an install is the click that earned
+//!   it, else its installation; that of a `first_only` rule is its subject (one of several events is told, whichever
+//!   came first); else it is the event.
 //! - Nothing sent is unsent. So where in some order an event was told of one winner and another came to light later
 //!   (an earlier installation claims the click, a second birth brings better evidence, an earlier installation of
 //!   the same customer arrives), more may have been told than in another order. Then this is promised: each final
@@ -421,7 +422,11 @@ impl Outcome {
                 let is_loose = t.first_only && loose.contains(&(t.rule.as_str(), t.partner.as_str(), ""));
                 !unsteady(&t.fact) && !contended.contains(&t.fact) && !is_loose
             })
-            .map(|t| (t.rule.clone(), t.partner.clone(), if t.first_only { t.subject.clone() } else { t.fact.clone() }))
+            .map(|t| {
+                let fact = if t.first_only { t.subject.clone() } else { t.fact.clone() };
+                // Two reports of one click's install (an app's and an advertiser's postback) are told once.
+                (t.rule.clone(), t.partner.clone(), t.click.map_or(fact, |click| click.to_string()))
+            })
             .collect()
     }
 }

@@ -1,0 +1,5 @@
+//! One story, the same as JSON, on a terminal and on a page; figures; and who may see them.
+
+mod api;
+mod pages;
+mod world;
