@@ -329,13 +329,19 @@ pub struct Because {
 
 /// All notes that a decision can carry, so that rows can be read back to the same words.
 pub const NOTES: &[(&str, &str)] = &[
-    ("clock_skew", "the sender's clock is behind: the event carries the id of a click that came after the time it claims"),
+    (
+        "clock_skew",
+        "the sender's clock is behind: the event carries the id of a click that came after the time it claims",
+    ),
     ("repeat_install", "the installation was known already; this is kept as an event"),
     ("no_evidence", "the event carries nothing that could name a touch"),
     ("tie_install_id", "tied to its installation by install_id"),
     ("tie_customer_id", "tied to its installation by a customer_id seen with it"),
     ("tie_device_id", "tied to its installation by a raw device id"),
-    ("clickless_not_credited", "ref_id, coupon and lifetime customer are stored; this version credits clicks only"),
+    (
+        "clickless_not_credited",
+        "ref_id, coupon and lifetime customer are stored; this version credits clicks only",
+    ),
 ];
 
 /// The decision about one event. A later fact appends the next revision.
@@ -452,11 +458,8 @@ fn waterfall(
         let tier = candidates[at].match_type.tier();
         for (i, other) in candidates.iter_mut().enumerate() {
             if i != at && other.verdict == Verdict::Won {
-                other.verdict = if other.match_type.tier() == tier {
-                    Verdict::EarlierTouch
-                } else {
-                    Verdict::WeakerTier
-                };
+                other.verdict =
+                    if other.match_type.tier() == tier { Verdict::EarlierTouch } else { Verdict::WeakerTier };
             }
         }
         if candidates[at].age_ms < 0 {
@@ -466,7 +469,13 @@ fn waterfall(
     if leads.is_empty() {
         because.notes.push("no_evidence");
     }
-    if winner.is_none() && question.event.postback.as_ref().is_some_and(|p| p.coupon.is_some() || p.ref_id.is_some() || p.ref_custom_id.is_some()) {
+    if winner.is_none()
+        && question
+            .event
+            .postback
+            .as_ref()
+            .is_some_and(|p| p.coupon.is_some() || p.ref_id.is_some() || p.ref_custom_id.is_some())
+    {
         because.notes.push("clickless_not_credited");
     }
     let credit = match winner {
@@ -566,7 +575,11 @@ fn judge(
 /// Adds what an earlier decision about the same event knew to what the click log answers now: a click that
 /// the log let go meanwhile goes on counting, since an installation's credit is for life. `carrier` gives
 /// the event of that id, if it is still kept.
-pub fn remember(leads: &mut Vec<Lead>, earlier: &[Candidate], carrier: impl Fn(Id<kind::Event>) -> Option<Carrier>) {
+pub fn remember(
+    leads: &mut Vec<Lead>,
+    earlier: &[Candidate],
+    carrier: impl Fn(Id<kind::Event>) -> Option<Carrier>,
+) {
     for candidate in earlier.iter().filter(|c| c.verdict != Verdict::OtherWorkspace) {
         leads.retain(|lead| match lead {
             Lead::Dead { text, .. } => ClickId::parse(text.trim().as_bytes()) != Some(candidate.touch.id),

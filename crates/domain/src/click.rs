@@ -216,6 +216,9 @@ impl Click {
         {
             prints.push(Print::partner_click_id(self.partner, &param.bytes()));
         }
+        if self.kind == TouchKind::Impression {
+            prints = prints.into_iter().map(Print::on_view).collect();
+        }
         prints
     }
 }

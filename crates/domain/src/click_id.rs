@@ -221,7 +221,11 @@ mod tests {
         assert_eq!(check(id, &[CheckKey([1; 16]), KEY]), Checked::Ours, "old keys stay valid");
         assert_eq!(check(id, &[CheckKey([1; 16])]), Checked::NotOurs);
         for bit in 0..128 {
-            assert_eq!(check(ClickId::from_bits(id.bits() ^ (1 << bit)), &[KEY]), Checked::NotOurs, "bit {bit}");
+            assert_eq!(
+                check(ClickId::from_bits(id.bits() ^ (1 << bit)), &[KEY]),
+                Checked::NotOurs,
+                "bit {bit}"
+            );
         }
     }
 

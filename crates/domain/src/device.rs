@@ -63,7 +63,8 @@ impl DeviceId {
     pub fn parse(kind: DeviceIdKind, text: &str) -> Option<Self> {
         let text = text.trim();
         let absent = text.bytes().all(|b| matches!(b, b'0' | b'-'));
-        let legal = text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'{' | b'}' | b'$' | b'%' | b'#'));
+        let legal =
+            text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'{' | b'}' | b'$' | b'%' | b'#'));
         if absent || !legal || text.len() > Self::BYTES_MAX || crate::params::unexpanded(text.as_bytes()) {
             return None;
         }
@@ -102,6 +103,39 @@ pub enum PrintKind {
     AndroidId = 5,
     /// The partner's click id; its scope is the partner, not the app.
     PartnerClickId = 32,
+    /// As [`Self::Gaid`], on an impression. Impressions have kinds of their own (64 more than the click's), so
+    /// that no number of views can hide a click from a look-up that is bounded.
+    ViewGaid = 65,
+    /// As [`Self::Idfa`], on an impression.
+    ViewIdfa = 66,
+    /// As [`Self::Idfv`], on an impression.
+    ViewIdfv = 67,
+    /// As [`Self::Oaid`], on an impression.
+    ViewOaid = 68,
+    /// As [`Self::AndroidId`], on an impression.
+    ViewAndroidId = 69,
+    /// As [`Self::PartnerClickId`], on an impression.
+    ViewPartnerClickId = 96,
+}
+
+impl PrintKind {
+    /// Whether its scope is the partner; else it is the app.
+    pub const fn is_of_partner(self) -> bool {
+        matches!(self, Self::PartnerClickId | Self::ViewPartnerClickId)
+    }
+
+    /// The kind on an impression.
+    #[must_use]
+    pub const fn on_view(self) -> Self {
+        match self {
+            Self::Gaid | Self::ViewGaid => Self::ViewGaid,
+            Self::Idfa | Self::ViewIdfa => Self::ViewIdfa,
+            Self::Idfv | Self::ViewIdfv => Self::ViewIdfv,
+            Self::Oaid | Self::ViewOaid => Self::ViewOaid,
+            Self::AndroidId | Self::ViewAndroidId => Self::ViewAndroidId,
+            Self::PartnerClickId | Self::ViewPartnerClickId => Self::ViewPartnerClickId,
+        }
+    }
 }
 
 impl From<DeviceIdKind> for PrintKind {
@@ -136,6 +170,12 @@ impl Print {
     pub fn device(app: crate::id::Id<crate::id::kind::App>, id: &DeviceId) -> Self {
         let kind = id.kind.into();
         Self { scope: app.bits(), kind, hash: hash64(kind as u8, id.text.as_bytes()) }
+    }
+
+    /// The same print on an impression. The hash stays: it is over the click's kind.
+    #[must_use]
+    pub const fn on_view(self) -> Self {
+        Self { kind: self.kind.on_view(), ..self }
     }
 
     /// The print of a partner's click id (its decoded bytes).

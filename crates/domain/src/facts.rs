@@ -21,9 +21,30 @@ use crate::attribution::Winner;
 
 /// Link parameters that are macros of their own name.
 const LINK_PARAMETERS: &[&str] = &[
-    "ad_group", "ad_group_id", "ad", "ad_id", "keyword", "site_id", "sub_site_id", "aff_id", "pub_id",
-    "offer_id", "creative_id", "cost_model", "cost_value", "cost_currency", "sub1", "sub2", "sub3", "sub4",
-    "sub5", "sub6", "sub7", "sub8", "sub9", "sub10",
+    "ad_group",
+    "ad_group_id",
+    "ad",
+    "ad_id",
+    "keyword",
+    "site_id",
+    "sub_site_id",
+    "aff_id",
+    "pub_id",
+    "offer_id",
+    "creative_id",
+    "cost_model",
+    "cost_value",
+    "cost_currency",
+    "sub1",
+    "sub2",
+    "sub3",
+    "sub4",
+    "sub5",
+    "sub6",
+    "sub7",
+    "sub8",
+    "sub9",
+    "sub10",
 ];
 
 /// What a click can say. `{click_id}` of a destination is ours: `rt_click_id`.
@@ -66,7 +87,9 @@ impl ClickValues<'_> {
             "ip" => click.ip?.to_string(),
             "ua" => click.user_agent.clone()?,
             "lang" => click.language.as_deref()?.split([',', ';', '-']).next()?.trim().to_owned(),
-            "platform" => user_agent_platform(click.user_agent.as_deref().unwrap_or_default()).name().to_owned(),
+            "platform" => {
+                user_agent_platform(click.user_agent.as_deref().unwrap_or_default()).name().to_owned()
+            }
             "app_id" => self.app()?.bundle_id.clone()?,
             "app_name" => self.app()?.name.clone(),
             "aff_id" => self.partner()?.ref_id.clone(),
@@ -250,12 +273,8 @@ impl Values for Facts<'_> {
         if !self.is_winner && !name.starts_with("param.") {
             return None;
         }
-        let click = ClickValues {
-            id: winner.touch.id,
-            click: &winner.touch.click,
-            params,
-            settings: self.settings,
-        };
+        let click =
+            ClickValues { id: winner.touch.id, click: &winner.touch.click, params, settings: self.settings };
         click.get(name).map(|v| Value {
             decoded: v.decoded.into_owned().into(),
             received: v.received.map(|r| r.into_owned().into()),

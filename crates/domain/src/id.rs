@@ -238,7 +238,14 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_an_id_of_the_kind() {
-        for bad in ["", "evt_", "evt_01", "dlv_01KAHS8Z4N2T7QX5W3R9M6B0CD", "evt_U1KAHS8Z4N2T7QX5W3R9M6B0CD", "evt_81KAHS8Z4N2T7QX5W3R9M6B0CD"] {
+        for bad in [
+            "",
+            "evt_",
+            "evt_01",
+            "dlv_01KAHS8Z4N2T7QX5W3R9M6B0CD",
+            "evt_U1KAHS8Z4N2T7QX5W3R9M6B0CD",
+            "evt_81KAHS8Z4N2T7QX5W3R9M6B0CD",
+        ] {
             assert!(bad.parse::<Id<kind::Event>>().is_err(), "{bad}");
         }
     }

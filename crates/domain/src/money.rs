@@ -90,9 +90,7 @@ impl Amount {
             None => (false, text.strip_prefix('+').unwrap_or(text)),
         };
         let (mantissa, exponent) = match rest.find(['e', 'E']) {
-            Some(at) => {
-                (&rest[..at], rest[at + 1..].parse::<i32>().map_err(|_| AmountError::Malformed)?)
-            }
+            Some(at) => (&rest[..at], rest[at + 1..].parse::<i32>().map_err(|_| AmountError::Malformed)?),
             None => (rest, 0),
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -32,7 +32,7 @@ impl Param {
 
     /// The decoded value as text; bytes that are no UTF-8 become U+FFFD.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes()).into_owned()
+        into_text(self.bytes())
     }
 }
 
@@ -88,7 +88,7 @@ impl Params {
                 continue;
             }
             this.oddities.bad_escape |= bad_escape(name) || bad_escape(value);
-            let name = String::from_utf8_lossy(&decode(name)).into_owned();
+            let name = into_text(decode(name));
             if this.get(&name).is_some() {
                 this.oddities.repeated = true;
                 continue;
@@ -100,8 +100,9 @@ impl Params {
                 value
             };
             let param = Param { name, raw: raw.to_vec() };
-            if !this.oddities.bad_utf8 && std::str::from_utf8(&param.bytes()).is_err() {
-                this.oddities.bad_utf8 = true;
+            if !this.oddities.bad_utf8 {
+                let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+                this.oddities.bad_utf8 = !if is_plain(raw) { is_text(raw) } else { is_text(&param.bytes()) };
             }
             this.list.push(param);
         }
@@ -129,14 +130,27 @@ impl Params {
     }
 }
 
+/// Bytes as text, moved where they are text already.
+fn into_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
 /// Decodes percent escapes and `+`. A bad escape stays as it is.
 pub fn decode(raw: &[u8]) -> Vec<u8> {
+    if is_plain(raw) {
+        return raw.to_vec();
+    }
     let plussed: Cow<'_, [u8]> = if raw.contains(&b'+') {
         raw.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect::<Vec<_>>().into()
     } else {
         raw.into()
     };
     percent_encoding::percent_decode(&plussed).collect()
+}
+
+/// Whether decoding changes nothing. Most of what links carry is plain, and every click is read.
+fn is_plain(raw: &[u8]) -> bool {
+    !raw.iter().any(|b| matches!(b, b'%' | b'+'))
 }
 
 /// Whether a `%` stands without its two hexadecimal digits.
@@ -163,6 +177,11 @@ fn cut(raw: &[u8], max: usize) -> &[u8] {
 /// Whether a value is still a macro that its sender did not fill: `{clickid}`, `__CLICKID__`,
 /// `[CLICK_ID]`, `${x}`, `{{x}}`, `%x%`, `#x#`, `<x>`, also percent-encoded once.
 pub fn unexpanded(raw: &[u8]) -> bool {
+    // Every open bracket below is one of these, and without an escape decoding brings no other to light.
+    let opens = |b: &u8| matches!(b, b'{' | b'$' | b'[' | b'_' | b'#' | b'<' | b'(');
+    if is_plain(raw) && !raw.iter().any(opens) {
+        return false;
+    }
     let decoded = decode(raw);
     // A second decode finds templates that were encoded twice on their way.
     [decode(&decoded), decoded, raw.to_vec()].iter().any(|value| {
@@ -173,13 +192,41 @@ pub fn unexpanded(raw: &[u8]) -> bool {
                 && text.strip_prefix(open).and_then(|t| t.strip_suffix(close)).is_some_and(|name| {
                     name.bytes().all(|b| {
                         b.is_ascii_alphanumeric()
-                            || matches!(b, b'_' | b'-' | b'.' | b' ' | b'{' | b'}' | b'[' | b']' | b'#' | b'@' | b':' | b'(' | b')' | b'!' | b'~' | b'|')
+                            || matches!(
+                                b,
+                                b'_' | b'-'
+                                    | b'.'
+                                    | b' '
+                                    | b'{'
+                                    | b'}'
+                                    | b'['
+                                    | b']'
+                                    | b'#'
+                                    | b'@'
+                                    | b':'
+                                    | b'('
+                                    | b')'
+                                    | b'!'
+                                    | b'~'
+                                    | b'|'
+                            )
                     })
                 })
         };
-        [("{", "}"), ("${", "}"), ("%{", "}"), ("[", "]"), ("__", "__"), ("%", "%"), ("#", "#"), ("<", ">"), ("(", ")"), ("$(", ")")]
-            .iter()
-            .any(|(open, close)| inside(open, close))
+        [
+            ("{", "}"),
+            ("${", "}"),
+            ("%{", "}"),
+            ("[", "]"),
+            ("__", "__"),
+            ("%", "%"),
+            ("#", "#"),
+            ("<", ">"),
+            ("(", ")"),
+            ("$(", ")"),
+        ]
+        .iter()
+        .any(|(open, close)| inside(open, close))
     })
 }
 
@@ -238,12 +285,27 @@ mod tests {
 
     #[test]
     fn tells_macros_that_nobody_filled() {
-        for left in ["{clickid}", "%7Bclickid%7D", "__CLICKID__", "[CLICK_ID]", "${click.id}", "{{x}}", "%257Bclick_id%257D", "##ID##", "%clickid%", "<id>", "(clickid)"] {
+        for left in [
+            "{clickid}",
+            "%7Bclickid%7D",
+            "__CLICKID__",
+            "[CLICK_ID]",
+            "${click.id}",
+            "{{x}}",
+            "%257Bclick_id%257D",
+            "##ID##",
+            "%clickid%",
+            "<id>",
+            "(clickid)",
+        ] {
             assert!(unexpanded(left.as_bytes()), "{left}");
         }
         for value in ["", "abc", "a{b}c", "{\"json\":1}", "__a", "50%", "%20", "a__b__", "[]", "{}"] {
             assert!(!unexpanded(value.as_bytes()), "{value}");
         }
-        assert_eq!(PartnerClickId::judge(Params::parse(b"click_id=%20").get("click_id")), PartnerClickId::Absent);
+        assert_eq!(
+            PartnerClickId::judge(Params::parse(b"click_id=%20").get("click_id")),
+            PartnerClickId::Absent
+        );
     }
 }

@@ -84,14 +84,20 @@ impl Suppressed {
     /// The reason as the end of the sentence "it was not sent because …".
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::Unattributed => "no partner won the conversion, and the rule tells only of what its partner won",
+            Self::Unattributed => {
+                "no partner won the conversion, and the rule tells only of what its partner won"
+            }
             Self::OtherPartner => "another partner won the conversion",
-            Self::InstallUnknown => "the event's installation has not been seen yet; it is planned when that arrives",
+            Self::InstallUnknown => {
+                "the event's installation has not been seen yet; it is planned when that arrives"
+            }
             Self::Unmapped => "the rule renames events and does not name this one",
             Self::OtherEvent => "the rule lists the events that it tells of, and this is none of them",
             Self::OutsideWindow => "it happened longer after the install or click than the rule tells",
             Self::NotFirst => "the rule tells only the first, and the first was told already",
-            Self::NoPartnerClickId => "the template echoes the partner's click id, and the click came without one",
+            Self::NoPartnerClickId => {
+                "the template echoes the partner's click id, and the click came without one"
+            }
             Self::Pending => "the conversion is pending, and the rule does not tell of those",
             Self::Sandbox => "it is a sandbox event, and the rule does not ask for those",
             Self::NobodyToTell => "the rule tells whoever won, and nobody did",
@@ -194,7 +200,8 @@ fn judge(
         return Some(Suppressed::Unmapped);
     }
     // The birth itself is told whenever it was first heard of: the window is for what follows it.
-    let born = context.install_at.or(winner.map(|w| w.touch.click.received_at)).filter(|_| !context.is_install);
+    let born =
+        context.install_at.or(winner.map(|w| w.touch.click.received_at)).filter(|_| !context.is_install);
     if born.is_some_and(|born| event.reference_at().since(born) > rule.window.ms()) {
         return Some(Suppressed::OutsideWindow);
     }
@@ -235,11 +242,7 @@ fn values(
         partner: partner.and_then(|p| settings.partners.get(&p)).map(|p| &**p),
         settings,
     };
-    let audience = Audience {
-        values: &facts,
-        revenue_shared: rule.share_revenue,
-        winner: facts.is_winner,
-    };
+    let audience = Audience { values: &facts, revenue_shared: rule.share_revenue, winner: facts.is_winner };
     let mut values: Vec<MacroValue> = Vec::new();
     for used in rule.template.macros() {
         if used.key.starts_with("cfg.") || values.iter().any(|v| v.name == used.key) {

@@ -260,7 +260,9 @@ mod tests {
         texts.dedup();
         assert_eq!(texts.len(), Code::ALL.len());
         for code in Code::ALL {
-            assert!((400..=503).contains(&code.status()) && !code.rule().is_empty() && !code.fix().is_empty());
+            assert!(
+                (400..=503).contains(&code.status()) && !code.rule().is_empty() && !code.fix().is_empty()
+            );
         }
     }
 
@@ -271,6 +273,9 @@ mod tests {
             std::fs::write(path, page()).unwrap();
         }
         let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(written == page(), "docs/errors.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-domain problem");
+        assert!(
+            written == page(),
+            "docs/errors.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-domain problem"
+        );
     }
 }

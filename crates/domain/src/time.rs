@@ -69,7 +69,8 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with milliseconds: `2026-06-04T09:21:44.120Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let t = jiff::Timestamp::from_millisecond(self.0.clamp(0, MS_MAX)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let t =
+            jiff::Timestamp::from_millisecond(self.0.clamp(0, MS_MAX)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         write!(f, "{t:.3}")
     }
 }

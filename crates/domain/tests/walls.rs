@@ -35,7 +35,10 @@ fn crates_depend_downwards_only() {
     for (name, allowed) in ARROWS {
         let manifest = std::fs::read_to_string(crates().join(name).join("Cargo.toml")).unwrap();
         let found = dependencies(&manifest);
-        assert!(*name == "domain" || found.iter().any(|d| d.starts_with("roundtrip-")), "{name}: nothing was read");
+        assert!(
+            *name == "domain" || found.iter().any(|d| d.starts_with("roundtrip-")),
+            "{name}: nothing was read"
+        );
         for dependency in found.iter().filter_map(|d| d.strip_prefix("roundtrip-")) {
             assert!(allowed.contains(&dependency), "{name} must not depend on {dependency}");
         }
@@ -62,7 +65,9 @@ fn domain_does_no_io_and_derives_no_format() {
             let text = std::fs::read_to_string(&path).unwrap();
             // Tests may read files; what ships may not.
             let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-            for banned in ["std::fs", "std::net::Tcp", "SystemTime", "Instant::now", "async fn", "derive(Serialize"] {
+            for banned in
+                ["std::fs", "std::net::Tcp", "SystemTime", "Instant::now", "async fn", "derive(Serialize"]
+            {
                 assert!(!shipped.contains(banned), "{} must not use {banned}", path.display());
             }
             seen += 1;

@@ -24,8 +24,10 @@ use crate::{Config, Stats};
 
 /// Most events in one step.
 const BATCH_MAX: u32 = 512;
-/// Most touches that one device id leads to. Candidates are kept up to 50; more help nobody.
+/// Most clicks that one device id leads to. The newest come first and the newest wins, so more cannot win.
 const TOUCHES_PER_PRINT_MAX: usize = 64;
+/// Most touches that are only told of in the story: clicks that came too late, and impressions.
+const TOLD_PER_PRINT_MAX: usize = 8;
 /// Longest text of a dead click id that a story keeps.
 const DEAD_TEXT_CHARS_MAX: usize = 64;
 
@@ -75,13 +77,10 @@ pub async fn step(config: &Config, stats: &Stats) -> Step {
             return Step::Later;
         }
     };
-    let prepared = match leads(&config.clicks, list).await {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            tracing::warn!(error = %error, "the click log cannot answer; the events stay undecided");
-            return Step::Later;
-        }
-    };
+    let prepared = leads(&config.clicks, list).await;
+    if prepared.is_empty() {
+        return Step::Later;
+    }
     match config.ledger.decision_commit(prepared, config.clock.now()).await {
         Ok(done) => {
             Stats::add(&stats.decided, done.decided.into());
@@ -125,41 +124,59 @@ fn named(event: &Event) -> Vec<Named<'_>> {
     named
 }
 
-/// Asks the click log what the evidence of a batch leads to.
-pub async fn leads(
-    clicks: &ClickLog,
-    list: Vec<Undecided>,
-) -> Result<Vec<Prepared>, roundtrip_store::click_log::Error> {
+/// Asks the click log what the evidence of a batch leads to. An event whose evidence cannot be read now is
+/// left out and stays undecided; the others do not wait for it.
+pub async fn leads(clicks: &ClickLog, list: Vec<Undecided>) -> Vec<Prepared> {
     let mut ids: Vec<ClickId> =
         list.iter().flat_map(|u| u.evidence()).flat_map(named).filter_map(|n| n.id).collect();
     ids.sort_unstable();
     ids.dedup();
-    let found: HashMap<ClickId, Found> = if ids.is_empty() {
-        HashMap::new()
-    } else {
-        let answers = clicks.find_batch(&ids).await?;
-        ids.into_iter().zip(answers).collect()
+    let found: HashMap<ClickId, Found> = match clicks.find_batch(&ids).await {
+        Ok(answers) => ids.into_iter().zip(answers).collect(),
+        // One that cannot be read fails the batch: then each is asked for by itself.
+        Err(_) => {
+            let mut found = HashMap::new();
+            for id in ids {
+                if let Ok(answer) = clicks.find(id).await {
+                    found.insert(id, answer);
+                }
+            }
+            found
+        }
     };
     let mut prepared = Vec::with_capacity(list.len());
     for undecided in list {
-        let mut leads = Vec::new();
-        for event in undecided.evidence() {
-            for named in named(event) {
-                leads.push(lead(&named, &found));
-            }
-            for touch in by_device(clicks, event).await? {
-                leads.push(Lead::Touch { match_type: MatchType::DeviceId, touch, carrier: Carrier::of(event) });
+        match leads_of(clicks, &undecided, &found).await {
+            Ok(leads) => prepared.push(Prepared { undecided, leads }),
+            Err(why) => {
+                tracing::warn!(event.id = %undecided.event.id, error = why, "the click log cannot answer; the event stays undecided");
             }
         }
-        prepared.push(Prepared { undecided, leads });
     }
-    Ok(prepared)
+    prepared
 }
 
-fn lead(named: &Named<'_>, found: &HashMap<ClickId, Found>) -> Lead {
+async fn leads_of(
+    clicks: &ClickLog,
+    undecided: &Undecided,
+    found: &HashMap<ClickId, Found>,
+) -> Result<Vec<Lead>, String> {
+    let mut leads = Vec::new();
+    for event in undecided.evidence() {
+        for named in named(event) {
+            leads.push(lead(&named, found)?);
+        }
+        for touch in by_device(clicks, event).await.map_err(|error| error.to_string())? {
+            leads.push(Lead::Touch { match_type: MatchType::DeviceId, touch, carrier: Carrier::of(event) });
+        }
+    }
+    Ok(leads)
+}
+
+fn lead(named: &Named<'_>, found: &HashMap<ClickId, Found>) -> Result<Lead, String> {
     let dead = |why| Lead::Dead { match_type: named.match_type, text: named.text.clone(), why };
-    let Some(id) = named.id else { return dead(DeadEnd::Malformed) };
-    match found.get(&id) {
+    let Some(id) = named.id else { return Ok(dead(DeadEnd::Malformed)) };
+    Ok(match found.get(&id) {
         Some(Found::Touch(touch)) => Lead::Touch {
             match_type: named.match_type,
             touch: (**touch).clone(),
@@ -167,21 +184,31 @@ fn lead(named: &Named<'_>, found: &HashMap<ClickId, Found>) -> Lead {
         },
         Some(Found::NotOurs) => dead(DeadEnd::NotOurs),
         Some(Found::Expired) => dead(DeadEnd::Expired),
-        Some(Found::NotStored) | None => dead(DeadEnd::NotStored),
-    }
+        Some(Found::NotStored) => dead(DeadEnd::NotStored),
+        None => return Err(format!("click {id} cannot be read")),
+    })
 }
 
-/// Touches that carried one of the event's device ids, up to the moment at which the event reached us: later
-/// ones cannot have led to it.
+/// Touches that carried one of the event's device ids. Clicks before the event fill a bound of their own, so
+/// that neither later clicks nor impressions can crowd out the one that earned it; a few of those are
+/// looked up for the story only.
 async fn by_device(
     clicks: &ClickLog,
     event: &Event,
 ) -> Result<Vec<Touch>, roundtrip_store::click_log::Error> {
     let mut touches: Vec<Touch> = Vec::new();
-    let from = event.reference_at().plus_ms(-CLICK_WINDOW_MAX.ms());
+    let ends = event.reference_at();
+    let from = ends.plus_ms(-CLICK_WINDOW_MAX.ms());
     for id in event.device.ids.iter().filter(|id| id.kind.matches_clicks()) {
         let print = Print::device(event.app, id);
-        for touch in clicks.find_print(print, from, event.received_at, TOUCHES_PER_PRINT_MAX).await? {
+        let mut found = clicks.find_print(print, from, ends, TOUCHES_PER_PRINT_MAX).await?;
+        if event.received_at > ends {
+            found.extend(
+                clicks.find_print(print, ends.plus_ms(1), event.received_at, TOLD_PER_PRINT_MAX).await?,
+            );
+        }
+        found.extend(clicks.find_print(print.on_view(), from, event.received_at, TOLD_PER_PRINT_MAX).await?);
+        for touch in found {
             if !touches.iter().any(|known| known.id == touch.id) {
                 touches.push(touch);
             }

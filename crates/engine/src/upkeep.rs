@@ -49,7 +49,11 @@ pub async fn expire(config: &Config, now: Timestamp) {
     match deleted {
         Ok(Ok(files)) => {
             for file in files {
-                tracing::info!(slice.file = file.file, slice.clicks = file.clicks, "an old slice was deleted");
+                tracing::info!(
+                    slice.file = file.file,
+                    slice.clicks = file.clicks,
+                    "an old slice was deleted"
+                );
             }
         }
         Ok(Err(error)) => tracing::warn!(error = %error, "old slices cannot be deleted"),

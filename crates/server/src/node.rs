@@ -126,6 +126,14 @@ impl Node {
             metrics_for: (!config.metrics_public).then(|| token.clone()),
         };
         let admin_token = web::api::AdminToken::known_by(move |presented| token.matches(presented));
+        let pages = web::dashboard::DashboardState {
+            ledger: stores.ledger.clone(),
+            clicks: stores.clicks.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            admin_token: admin_token.clone(),
+            public_url: public_url.clone(),
+        };
         let api = web::api::ApiState {
             ledger: stores.ledger.clone(),
             clicks: stores.clicks.clone(),
@@ -136,6 +144,7 @@ impl Node {
         let admin_router: Router = operate::health_router()
             .merge(operate::admin_router(state))
             .merge(web::api::router(api))
+            .merge(web::dashboard::router(pages))
             .fallback(async || web::problem::not_found());
         let serve = |listener: Listener, router, connections_max, log_requests, side| {
             let counted = metrics.listener(side);

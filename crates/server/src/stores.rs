@@ -47,8 +47,8 @@ impl Stores {
         entropy: &Entropy,
     ) -> anyhow::Result<Self> {
         let ledger_config = ledger::Config { path: data.ledger(), readers: LEDGER_READERS };
-        let (ledger, report) =
-            Ledger::open(&ledger_config, entropy.clone(), clock.now()).context("open the ledger")?;
+        let (ledger, report) = Ledger::open(&ledger_config, entropy.clone(), clock.now())
+            .with_context(|| format!("open the ledger {}", data.ledger().display()))?;
         tracing::info!(
             ledger.created = report.created,
             ledger.schema = report.schema_found,

@@ -68,8 +68,7 @@ impl World {
         let entropy = Entropy::seeded(1);
         let (ledger, _) =
             Ledger::open(&Config::in_dir(dir.path()), entropy.clone(), NOON).expect("a new ledger opens");
-        let world =
-            Self { dir, ledger, workspace: WorkspaceNo::DEFAULT, clicks: Clicks::default(), entropy };
+        let world = Self { dir, ledger, workspace: WorkspaceNo::DEFAULT, clicks: Clicks::default(), entropy };
         world.apply(document, false).await;
         world
     }
@@ -79,10 +78,12 @@ impl World {
     pub async fn workspace(&self, slug: &str, document: &Value) -> Self {
         let workspace = self.ledger.workspace_create(slug, NOON, "test").await.expect("a workspace");
         let (dir, ledger) = (self.dir.clone(), self.ledger.clone());
-        let world = Self { dir, ledger, workspace, clicks: self.clicks.clone(), entropy: self.entropy.clone() };
+        let world =
+            Self { dir, ledger, workspace, clicks: self.clicks.clone(), entropy: self.entropy.clone() };
         let mut document = document.clone();
         if let Some(links) = document.get_mut("links").and_then(Value::as_object_mut) {
-            *links = std::mem::take(links).into_iter().map(|(id, link)| (format!("{slug}-{id}"), link)).collect();
+            *links =
+                std::mem::take(links).into_iter().map(|(id, link)| (format!("{slug}-{id}"), link)).collect();
         }
         world.apply(&document, false).await;
         world
@@ -102,7 +103,8 @@ impl World {
 
     /// Applies a document as `roundtrip apply` does; says the version that it made.
     pub async fn apply(&self, document: &Value, prune: bool) -> u64 {
-        let (version, resources) = self.ledger.settings_read(self.workspace).await.expect("settings are read");
+        let (version, resources) =
+            self.ledger.settings_read(self.workspace).await.expect("settings are read");
         let edits = settings::edits_of(document, &resources, prune).expect("a document");
         let slug = self.settings().slug.clone();
         let before = Before { workspace: self.workspace, slug: &slug, version, resources: &resources };

@@ -142,7 +142,12 @@ pub struct Books {
 ///
 /// # Errors
 /// With `store_unavailable` when the ledger cannot answer.
-pub async fn read(ledger: &Ledger, settings: &Settings, period: &Period, now: Timestamp) -> Result<Books, Problem> {
+pub async fn read(
+    ledger: &Ledger,
+    settings: &Settings,
+    period: &Period,
+    now: Timestamp,
+) -> Result<Books, Problem> {
     let store = |error: roundtrip_store::Error| problem::of_store(&error);
     let from = period.from.floor_to(86_400_000);
     let recount = ledger.balance(settings.workspace, from, period.to).await.map_err(store)?;
@@ -184,8 +189,12 @@ fn sentence(total: &Figures, balanced: bool) -> String {
             total.difference_rules, total.difference_deliveries
         );
     }
-    let other: i64 =
-        total.ended.iter().filter(|(state, _)| !["delivered", "dead"].contains(&state.as_str())).map(|(_, n)| n).sum();
+    let other: i64 = total
+        .ended
+        .iter()
+        .filter(|(state, _)| !["delivered", "dead"].contains(&state.as_str()))
+        .map(|(_, n)| n)
+        .sum();
     let replayed = match total.replayed {
         0 => String::new(),
         n => format!(" + {n} replayed"),
@@ -212,7 +221,9 @@ mod tests {
 
     #[test]
     fn differences_are_shown_and_do_not_cancel() {
-        let row = |planned, waiting| Figures::of(BalanceRow { considered: 2, planned, waiting, ..BalanceRow::default() });
+        let row = |planned, waiting| {
+            Figures::of(BalanceRow { considered: 2, planned, waiting, ..BalanceRow::default() })
+        };
         let mut total = Figures::default();
         total.add(&row(2, 2));
         assert!(total.is_balanced(), "{total:?}");

@@ -97,11 +97,13 @@ impl Period {
             .map_err(|_| invalid("tz", format!("`{tz}` is no IANA time zone such as Europe/Berlin")))?;
         let today = day_of(now, &zone);
         let end = |field: &str, text: &str, days_after: i64| match day(text) {
-            Some(date) => {
-                start_of(date, days_after, &zone).ok_or_else(|| invalid(field, format!("`{text}` is no day of this era")))
-            }
+            Some(date) => start_of(date, days_after, &zone)
+                .ok_or_else(|| invalid(field, format!("`{text}` is no day of this era"))),
             None => Timestamp::parse(text).ok_or_else(|| {
-                invalid(field, format!("`{text}` is neither a day such as 2026-06-04 nor a moment with an offset"))
+                invalid(
+                    field,
+                    format!("`{text}` is neither a day such as 2026-06-04 nor a moment with an offset"),
+                )
             }),
         };
         let to = match to {
@@ -374,7 +376,9 @@ impl Sources<'_> {
             .collect();
         // By day, then by label; nobody's come last.
         rows.sort_by(|a, b| {
-            let key = |row: &Row| (row.day.clone(), row.group.is_none(), row.group.as_ref().map(|g| g.label().to_owned()));
+            let key = |row: &Row| {
+                (row.day.clone(), row.group.is_none(), row.group.as_ref().map(|g| g.label().to_owned()))
+            };
             key(a).cmp(&key(b))
         });
         Ok(Report {
@@ -389,7 +393,10 @@ impl Sources<'_> {
 
     /// Rollups, and counts of slices that are not in them. A slice that is published between the two looks would
     /// be counted twice or not at all, so they are repeated then.
-    async fn read(&self, period: &Period) -> Result<(Vec<ReportRow>, Vec<SliceCount>), roundtrip_store::Error> {
+    async fn read(
+        &self,
+        period: &Period,
+    ) -> Result<(Vec<ReportRow>, Vec<SliceCount>), roundtrip_store::Error> {
         let ws = self.settings.workspace;
         let mut published: HashSet<(u16, u64)> = self.ledger.slices_published().await?.into_iter().collect();
         for _ in 1..TRIES {
@@ -424,7 +431,12 @@ impl Sources<'_> {
 
 const fn is_about_rules(metric: Metric) -> bool {
     match metric {
-        Metric::Considered | Metric::Planned | Metric::Suppressed | Metric::Finished | Metric::Sent | Metric::Replayed => true,
+        Metric::Considered
+        | Metric::Planned
+        | Metric::Suppressed
+        | Metric::Finished
+        | Metric::Sent
+        | Metric::Replayed => true,
         Metric::Touch | Metric::FlaggedClick | Metric::Conversion => false,
     }
 }

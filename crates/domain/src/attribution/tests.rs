@@ -39,11 +39,8 @@ fn app(platform: Platform) -> App {
 fn settings() -> Settings {
     let mut settings = Settings::empty(WorkspaceNo::DEFAULT, "default");
     settings.version = 7;
-    for (id, window) in [
-        (LINK, None),
-        (SHORT, Some(Span::from_hours(1))),
-        (LONG, Some(Span::from_days(400))),
-    ] {
+    for (id, window) in [(LINK, None), (SHORT, Some(Span::from_hours(1))), (LONG, Some(Span::from_days(400)))]
+    {
         let link = Link {
             id,
             public_id: format!("l{}", id.bits()),
@@ -162,7 +159,8 @@ impl Ask {
         let want_map: HashMap<ClickId, Verdict> = want.iter().map(|(t, v)| (t.id, *v)).collect();
         assert_eq!(got, want_map);
         complete(&decision, &self.leads);
-        let mut turned = Self { leads: self.leads.clone(), taken: self.taken.clone(), event: self.event.clone(), ..*self };
+        let mut turned =
+            Self { leads: self.leads.clone(), taken: self.taken.clone(), event: self.event.clone(), ..*self };
         turned.leads.reverse();
         assert_eq!(turned.decide().credit, decision.credit, "the order of the leads");
         decision
@@ -246,7 +244,8 @@ fn ids_that_ran_ahead_of_their_clock_still_have_one_order() {
     let b = with(on_node(0, 2, HOUR - 2), |c| c.received_at = NOON.plus_ms(-HOUR));
     let c = with(on_node(1, 1, HOUR - 1), |c| c.received_at = NOON.plus_ms(-HOUR));
     for leads in [[&a, &b, &c], [&b, &c, &a], [&c, &a, &b], [&c, &b, &a]] {
-        let ask = leads.iter().fold(Ask::new(event("install")), |ask, touch| ask.lead(MatchType::ClickId, touch));
+        let ask =
+            leads.iter().fold(Ask::new(event("install")), |ask, touch| ask.lead(MatchType::ClickId, touch));
         ask.check(&[(&b, Verdict::Won), (&a, Verdict::EarlierTouch), (&c, Verdict::EarlierTouch)]);
     }
 }
@@ -254,7 +253,9 @@ fn ids_that_ran_ahead_of_their_clock_still_have_one_order() {
 #[test]
 fn a_touch_found_twice_counts_once_by_its_stronger_finding() {
     let click = touch(1, HOUR);
-    for leads in [[MatchType::DeviceId, MatchType::InstallReferrer], [MatchType::InstallReferrer, MatchType::DeviceId]] {
+    for leads in
+        [[MatchType::DeviceId, MatchType::InstallReferrer], [MatchType::InstallReferrer, MatchType::DeviceId]]
+    {
         let ask = leads.iter().fold(Ask::new(event("install")), |ask, by| ask.lead(*by, &click));
         let decision = ask.check(&[(&click, Verdict::Won)]);
         assert_eq!(decision.credit.winner().unwrap().match_type, MatchType::InstallReferrer);
@@ -265,7 +266,9 @@ fn a_touch_found_twice_counts_once_by_its_stronger_finding() {
 fn windows_are_the_links_then_the_apps_and_never_over_the_maximum() {
     let one = |platform, link, ago, want| {
         let click = with(touch(1, ago), |c| c.link = link);
-        Ask { platform, ..Ask::new(event("install")) }.lead(MatchType::ClickId, &click).check(&[(&click, want)])
+        Ask { platform, ..Ask::new(event("install")) }
+            .lead(MatchType::ClickId, &click)
+            .check(&[(&click, want)])
     };
     let unknown = Id::from_bits(99);
     for (platform, link, window) in [
@@ -305,7 +308,9 @@ fn a_click_after_the_event_is_late_unless_the_senders_clock_explains_it() {
         event
     };
     let click = touch(1, -5 * HOUR);
-    let decision = Ask::new(delayed("install")).lead(MatchType::InstallReferrer, &click).check(&[(&click, Verdict::Won)]);
+    let decision = Ask::new(delayed("install"))
+        .lead(MatchType::InstallReferrer, &click)
+        .check(&[(&click, Verdict::Won)]);
     assert_eq!(decision.because.notes, ["clock_skew"]);
     assert_eq!(decision.because.candidates[0].age_ms, -5 * HOUR);
     // An app is opened long after it was installed: an open proves nothing about the order.
@@ -381,8 +386,7 @@ fn a_print_that_collides_is_another_device() {
 #[test]
 fn a_click_that_earned_an_earlier_installation_gives_way_to_the_next_best() {
     let (best, next) = (touch(2, HOUR), touch(1, DAY));
-    let mut ask =
-        Ask::new(event("install")).lead(MatchType::ClickId, &best).lead(MatchType::DeviceId, &next);
+    let mut ask = Ask::new(event("install")).lead(MatchType::ClickId, &best).lead(MatchType::DeviceId, &next);
     ask.taken = vec![best.id];
     let decision = ask.check(&[(&best, Verdict::AlreadyEarned), (&next, Verdict::Won)]);
     assert_eq!(claims(&decision), [next.id, best.id], "it takes the better one when that becomes free");
@@ -437,7 +441,9 @@ fn nothing_that_could_name_a_touch_is_organic_and_says_so() {
 fn a_follower_has_its_installations_credit_and_says_by_which_key() {
     let credit = Credit::Touch(Box::new(Winner { touch: touch(1, HOUR), match_type: MatchType::DeviceId }));
     let install = Id::from_bits(50);
-    for (name, notes) in [("purchase", vec!["tie_install_id"]), ("open", vec!["tie_install_id", "repeat_install"])] {
+    for (name, notes) in
+        [("purchase", vec!["tie_install_id"]), ("open", vec!["tie_install_id", "repeat_install"])]
+    {
         let event = event(name);
         let basis = Basis::Install { event: install, credit: &credit, tie: "tie_install_id" };
         let question = Question { event: &event, kind: None, reference_at: NOON, basis };
@@ -456,10 +462,13 @@ fn what_was_known_is_remembered_when_the_log_has_let_it_go() {
     let click = touch(1, HOUR);
     let ask = Ask::new(event("install")).lead(MatchType::ClickId, &click);
     let before = ask.decide();
-    let gone = Lead::Dead { match_type: MatchType::ClickId, text: click.id.to_string(), why: DeadEnd::Expired };
+    let gone =
+        Lead::Dead { match_type: MatchType::ClickId, text: click.id.to_string(), why: DeadEnd::Expired };
     let mut again = Ask::new(event("install"));
     again.leads = vec![gone];
-    remember(&mut again.leads, &before.because.candidates, |id| (id == ask.event.id).then(|| Carrier::of(&ask.event)));
+    remember(&mut again.leads, &before.because.candidates, |id| {
+        (id == ask.event.id).then(|| Carrier::of(&ask.event))
+    });
     assert_eq!(again.leads, ask.leads);
     // Still there: nothing is added.
     let mut still = ask.leads.clone();

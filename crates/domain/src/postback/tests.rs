@@ -59,7 +59,11 @@ fn event(name: &str) -> Event {
         referrer: None,
         customer_id: None,
         device: Default::default(),
-        revenue: Some(Revenue { amount: Amount::parse("12.5").unwrap(), currency: Currency::parse("EUR"), verified: true }),
+        revenue: Some(Revenue {
+            amount: Amount::parse("12.5").unwrap(),
+            currency: Currency::parse("EUR"),
+            verified: true,
+        }),
         properties: Some(r#"{"level":3,"order_id":"o-1"}"#.into()),
         consent: None,
         ip: None,
@@ -260,7 +264,10 @@ fn rules_of_another_kind_and_events_that_are_no_conversion_are_not_considered() 
 #[test]
 fn a_rule_for_all_partners_tells_whoever_won() {
     check(&case().with(|c| c.rule.partner = None), Ok(ACME));
-    check(&case().with(|c| (c.rule.partner, c.credit) = (None, Credit::Organic)), Err(Suppressed::Unattributed));
+    check(
+        &case().with(|c| (c.rule.partner, c.credit) = (None, Credit::Organic)),
+        Err(Suppressed::Unattributed),
+    );
 }
 
 #[test]
@@ -278,10 +285,12 @@ fn the_birth_of_an_installation_is_told_by_its_own_name_and_outside_no_window() 
         case().with(|c| {
             (c.kind, c.rule.on, c.is_install) = (ConversionKind::Install, ConversionKind::Install, true);
             c.event.name = "open".into();
-            c.rule.template = Arc::new(Template::parse(Parts::get("https://p.example/{event_name}/{mapped_event_name}")).0);
+            c.rule.template =
+                Arc::new(Template::parse(Parts::get("https://p.example/{event_name}/{mapped_event_name}")).0);
         })
     };
-    let names = |case: &Case| (case.values()["event_name"].clone(), case.values()["mapped_event_name"].clone());
+    let names =
+        |case: &Case| (case.values()["event_name"].clone(), case.values()["mapped_event_name"].clone());
     assert_eq!(names(&birth()), ("install".into(), "install".into()));
     let renamed = birth().with(|c| c.rule.rename = [("install".into(), "cpi".into())].into());
     assert_eq!(names(&renamed), ("install".into(), "cpi".into()));
@@ -294,7 +303,8 @@ fn everything(case: &mut Case) {
     let query: Vec<String> = VOCABULARY.iter().map(|m| format!("{0}={{{0}}}", m.name)).collect();
     let url = format!("https://p.example/?{}&p={{param.color}}&t={{cfg.token}}", query.join("&"));
     case.rule.template = Arc::new(Template::parse(Parts::get(url)).0);
-    case.credit = won("click_id=a1b2&color=blue&sub1=x&cost_currency=USD&gaid=38400000-8cf0-11bd-b23e-10b96e40000d");
+    case.credit =
+        won("click_id=a1b2&color=blue&sub1=x&cost_currency=USD&gaid=38400000-8cf0-11bd-b23e-10b96e40000d");
 }
 
 #[test]
@@ -302,7 +312,8 @@ fn others_never_see_what_belongs_to_the_winning_touch() {
     let winner = case().with(everything).values();
     assert_eq!((winner["partner_click_id"].as_str(), winner["sub1"].as_str()), ("a1b2", "x"));
     assert_eq!((winner["param.color"].as_str(), winner["ip"].as_str()), ("blue", "203.0.113.9"));
-    let other = case().with(everything).with(|c| (c.rule.partner, c.rule.scope) = (Some(ZETA), Scope::All)).values();
+    let other =
+        case().with(everything).with(|c| (c.rule.partner, c.rule.scope) = (Some(ZETA), Scope::All)).values();
     for only in VOCABULARY.iter().filter(|m| m.winner_only) {
         assert!(!other.contains_key(only.name), "{} is the winner's", only.name);
     }
@@ -324,7 +335,10 @@ fn others_never_see_what_belongs_to_the_winning_touch() {
 fn money_is_told_only_by_rules_that_share_it() {
     let shared = case().with(everything).with(|c| c.rule.share_revenue = true).values();
     assert_eq!((shared["revenue"].as_str(), shared["revenue_minor"].as_str()), ("12.50", "1250"));
-    assert_eq!((shared["currency"].as_str(), shared["event_value"].as_str()), ("EUR", r#"{"level":3,"order_id":"o-1"}"#));
+    assert_eq!(
+        (shared["currency"].as_str(), shared["event_value"].as_str()),
+        ("EUR", r#"{"level":3,"order_id":"o-1"}"#)
+    );
     let kept = case().with(everything).values();
     for money in VOCABULARY.iter().filter(|m| m.money) {
         assert!(!kept.contains_key(money.name), "{} is money", money.name);
@@ -337,7 +351,8 @@ fn money_is_told_only_by_rules_that_share_it() {
 fn events_are_renamed_as_the_rule_says() {
     let renamed = case().with(|c| {
         c.rule.rename = [("purchase".into(), "sale".into())].into();
-        c.rule.template = Arc::new(Template::parse(Parts::get("https://p.example/{event_name}/{mapped_event_name}")).0);
+        c.rule.template =
+            Arc::new(Template::parse(Parts::get("https://p.example/{event_name}/{mapped_event_name}")).0);
     });
     let values = renamed.values();
     assert_eq!((values["event_name"].as_str(), values["mapped_event_name"].as_str()), ("purchase", "sale"));
@@ -356,7 +371,9 @@ fn a_partners_settings_are_read_at_the_send_and_never_stored() {
 
 #[test]
 fn a_value_is_stored_once_however_often_it_is_used() {
-    let twice = Arc::new(Template::parse(Parts::get("https://p.example/{event_id}?e={event_id}&f={event_id|upper}")).0);
+    let twice = Arc::new(
+        Template::parse(Parts::get("https://p.example/{event_id}?e={event_id}&f={event_id|upper}")).0,
+    );
     let values = case().with(|c| c.rule.template = twice).plan().remove(0).outcome.unwrap();
     assert_eq!(values.iter().filter(|v| v.name == "event_id").count(), 1);
 }

@@ -53,7 +53,12 @@ pub fn page() -> String {
     page.push_str(&later.join(", "));
     page.push_str(".\n\n## Findings\n\nErrors keep a template from being saved.\n\n| code | severity | says |\n| --- | --- | --- |\n");
     for code in Code::ALL {
-        page.push_str(&format!("| `{}` | {} | {} |\n", code.as_str(), code.severity().as_str(), code.meaning()));
+        page.push_str(&format!(
+            "| `{}` | {} | {} |\n",
+            code.as_str(),
+            code.severity().as_str(),
+            code.meaning()
+        ));
     }
     page
 }
@@ -84,7 +89,10 @@ mod tests {
             std::fs::write(path, super::page()).unwrap();
         }
         let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(written == super::page(), "docs/macros.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-domain page");
+        assert!(
+            written == super::page(),
+            "docs/macros.md is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-domain page"
+        );
     }
 
     #[test]

@@ -83,7 +83,9 @@ pub const VOCABULARY: &[Macro] = &[
     c("click_id", "the partner's click id in a postback, Roundtrip's in a destination", "a1b2c3").winner(),
     c("partner_click_id", "the click id the partner put on the tracking link", "a1b2c3").winner(),
     c("rt_click_id", "Roundtrip's own click id", "019a8c3e-7b1d-7c44-9f02-5a1b6c7d8e9f").winner(),
-    m("impression_id", "the impression that earned it", "019a8c3e-7b1d-7c44-9f02-5a1b6c7d8e9f").winner().later(),
+    m("impression_id", "the impression that earned it", "019a8c3e-7b1d-7c44-9f02-5a1b6c7d8e9f")
+        .winner()
+        .later(),
     m(
         "event_id",
         "the fact that is told; the same through retries and replays",

@@ -37,8 +37,10 @@ pub(super) struct Endpoint {
     /// Being sent.
     in_flight: u32,
     limit: u32,
+    /// Whether as much was under way as the limit allows, since the last change of the limit.
+    reached: bool,
     successes: u32,
-    /// Host and port of the last send; empty before the first.
+    /// Scheme, host and port; empty while not known.
     pub(super) host: String,
     /// Whether it waits for a place at its host.
     pub(super) host_full: bool,
@@ -56,6 +58,7 @@ impl Default for Endpoint {
             busy: HashSet::new(),
             in_flight: 0,
             limit: LIMIT_START,
+            reached: false,
             successes: 0,
             host: String::new(),
             host_full: false,
@@ -66,6 +69,11 @@ impl Default for Endpoint {
 }
 
 impl Endpoint {
+    /// An endpoint at that host and port; empty when it is not known.
+    pub(super) fn at(host: String) -> Self {
+        Self { host, ..Self::default() }
+    }
+
     /// Learns of a waiting delivery. When the window is full the one that is due last goes back to the table.
     pub(super) fn push(&mut self, due: &Due) {
         if self.busy.contains(&due.delivery) {
@@ -115,6 +123,7 @@ impl Endpoint {
         self.waiting.pop_first();
         self.busy.insert(delivery);
         self.in_flight += 1;
+        self.reached |= self.in_flight == self.limit;
         Some(Due { workspace: key.workspace, rule: key.rule, partner: key.partner, due, delivery, sends })
     }
 
@@ -126,22 +135,28 @@ impl Endpoint {
         self.waiting.first().map(|(due, ..)| (*due).max(now))
     }
 
-    /// A send ended. Returns the host that it was counted for.
-    pub(super) fn ended(&mut self, host: String, is_trouble: bool) -> String {
-        let at_limit = self.in_flight >= self.limit;
+    /// Whether a delivery could start now, its host aside.
+    pub(super) fn can_take(&self, now: Timestamp) -> bool {
+        self.in_flight < self.limit && self.waiting.first().is_some_and(|(due, ..)| *due <= now)
+    }
+
+    /// A send to that host ended.
+    pub(super) fn ended(&mut self, host: String, is_trouble: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if is_trouble {
             self.limit = (self.limit / 2).max(1);
             self.successes = 0;
+            self.reached = false;
         } else {
             // Only a limit that was reached says anything about what lies above it.
-            self.successes += u32::from(at_limit);
+            self.successes += u32::from(self.reached);
             if self.successes >= self.limit {
                 self.limit = (self.limit + 1).min(LIMIT_MAX);
                 self.successes = 0;
+                self.reached = false;
             }
         }
-        std::mem::replace(&mut self.host, host)
+        self.host = host;
     }
 
     pub(super) fn settled(&mut self, delivery: DeliveryId) {
@@ -191,7 +206,11 @@ mod tests {
         }
         assert_eq!(e.waiting.len(), WINDOW);
         assert!(e.more);
-        assert_eq!(e.take(key(), Timestamp::from_ms(1_000)).unwrap().delivery, Id::from_bits(0), "oldest first");
+        assert_eq!(
+            e.take(key(), Timestamp::from_ms(1_000)).unwrap().delivery,
+            Id::from_bits(0),
+            "oldest first"
+        );
         e.push(&due(199, 500));
         assert_eq!(e.waiting.len(), WINDOW - 1, "what is due after the window stays in the table");
         e.push(&due(-5, 501));
@@ -226,7 +245,7 @@ mod tests {
             for _ in 0..taken {
                 e.ended("h".into(), trouble);
             }
-            e.waiting.clear();
+            e.fill(&[], true);
             taken
         };
         assert_eq!(round(&mut e, false), 4);

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use roundtrip_domain::id::Id;
 use roundtrip_domain::id::kind;
+use roundtrip_domain::postback::Stored;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::Due;
 use tokio::sync::mpsc;
@@ -47,7 +48,16 @@ pub(crate) const WINDOW: usize = 64;
 /// What tasks tell the coordinator.
 enum Message {
     /// A send ended; its settlement is on its way.
-    Ended { key: Key, host: String, is_trouble: bool },
+    Ended {
+        /// The endpoint.
+        key: Key,
+        /// The host that the send was counted for when it began; empty before the endpoint's host is known.
+        counted: String,
+        /// The host that was called.
+        host: String,
+        /// Whether the endpoint is in trouble.
+        is_trouble: bool,
+    },
     /// Ends of sends are durable.
     Settled(Vec<Done>),
 }
@@ -60,9 +70,14 @@ struct Coordinator {
     ready: VecDeque<Key>,
     /// When the others are to be looked at.
     timers: BTreeSet<(Timestamp, Key)>,
+    /// Sends under way by host. The empty name (not known) is counted and never full.
     hosts: HashMap<String, usize>,
+    /// Endpoints with something due that wait for a place at their host, in their order.
+    host_waiting: HashMap<String, VecDeque<Key>>,
     in_flight: usize,
     unsettled: usize,
+    /// Whether more was planned than could be handed over: the next sweep has every endpoint read its table.
+    reread: bool,
     messages: mpsc::UnboundedSender<Message>,
     settler: mpsc::UnboundedSender<settle::Ended>,
 }
@@ -82,8 +97,10 @@ pub async fn run(config: Config, mut shared: Shared) {
         ready: VecDeque::new(),
         timers: BTreeSet::new(),
         hosts: HashMap::new(),
+        host_waiting: HashMap::new(),
         in_flight: 0,
         unsettled: 0,
+        reread: false,
         messages,
         settler,
     };
@@ -125,10 +142,12 @@ impl Coordinator {
     }
 
     fn endpoint(&mut self, key: Key) -> &mut Endpoint {
-        self.endpoints.entry(key).or_default()
+        let config = &self.config;
+        self.endpoints.entry(key).or_insert_with(|| Endpoint::at(host_of(config, key)))
     }
 
     fn take_handed_over(&mut self) {
+        self.reread |= self.config.ledger.due_overflowed();
         for due in self.config.ledger.due_take() {
             let key = Self::key(&due);
             self.endpoint(key).push(&due);
@@ -153,12 +172,13 @@ impl Coordinator {
                 return;
             }
         };
+        let reread = std::mem::take(&mut self.reread);
         let late = self.config.clock.now().plus_ms(-(SWEEP.as_millis() as i64));
         for head in heads {
             let key = Key { workspace: head.workspace, rule: head.rule, partner: head.partner };
             let endpoint = self.endpoint(key);
-            if endpoint.is_idle() {
-                if !first && head.due < late {
+            if endpoint.is_idle() || reread {
+                if !first && !reread && head.due < late {
                     Stats::add(&self.stats.swept, 1);
                 }
                 self.endpoint(key).more = true;
@@ -166,7 +186,8 @@ impl Coordinator {
             }
         }
         // An endpoint without work costs nothing but its row here.
-        self.endpoints.retain(|_, endpoint| endpoint.queued || !endpoint.is_forgettable());
+        self.endpoints
+            .retain(|_, endpoint| endpoint.queued || endpoint.host_full || !endpoint.is_forgettable());
     }
 
     /// Starts what may start now: endpoints take turns, one delivery each.
@@ -187,12 +208,15 @@ impl Coordinator {
                 parked.push(key);
                 continue;
             }
-            let full_hosts = &self.hosts;
             let Some(endpoint) = self.endpoints.get_mut(&key) else { continue };
             endpoint.queued = false;
-            if full_hosts.get(&endpoint.host).is_some_and(|n| *n >= PER_HOST_MAX) {
-                // Another end of a send towards that host makes it ready again.
-                endpoint.host_full = true;
+            let is_full = !endpoint.host.is_empty()
+                && self.hosts.get(&endpoint.host).is_some_and(|n| *n >= PER_HOST_MAX);
+            if is_full && endpoint.can_take(now) {
+                // The end of a send towards that host makes it ready again.
+                if !std::mem::replace(&mut endpoint.host_full, true) {
+                    self.host_waiting.entry(endpoint.host.clone()).or_default().push_back(key);
+                }
                 continue;
             }
             let Some(due) = endpoint.take(key, now) else {
@@ -249,11 +273,10 @@ impl Coordinator {
 
     fn hear(&mut self, message: Message) {
         match message {
-            Message::Ended { key, host, is_trouble } => {
+            Message::Ended { key, counted, host, is_trouble } => {
                 self.in_flight = self.in_flight.saturating_sub(1);
-                let endpoint = self.endpoint(key);
-                let before = endpoint.ended(host, is_trouble);
-                self.free_host(&before);
+                self.endpoint(key).ended(host, is_trouble);
+                self.free_host(&counted);
                 self.make_ready(key);
             }
             Message::Settled(done) => {
@@ -277,13 +300,32 @@ impl Coordinator {
                 self.hosts.remove(host);
             }
         }
-        let waiting: Vec<Key> =
-            self.endpoints.iter().filter(|(_, e)| e.host_full && e.host == host).map(|(k, _)| *k).take(1).collect();
-        for key in waiting {
-            self.endpoint(key).host_full = false;
+        // One place became free: the first that still has something due gets it.
+        let now = self.config.clock.now();
+        while let Some(key) = self.host_waiting.get_mut(host).and_then(VecDeque::pop_front) {
+            let endpoint = self.endpoint(key);
+            endpoint.host_full = false;
+            let takes_it = endpoint.can_take(now);
             self.make_ready(key);
+            if takes_it {
+                break;
+            }
+        }
+        if self.host_waiting.get(host).is_some_and(VecDeque::is_empty) {
+            self.host_waiting.remove(host);
         }
     }
+}
+
+/// Where an endpoint's requests go, as far as its rule and the partner's settings say now: only those may stand
+/// in a URL's host. Empty when the rule is gone; then the first send tells.
+fn host_of(config: &Config, key: Key) -> String {
+    let catalog = config.ledger.catalog();
+    let Some(settings) = catalog.workspace(key.workspace) else { return String::new() };
+    let Some(rule) = settings.rule(key.rule) else { return String::new() };
+    let cfg = settings.partners.get(&key.partner).map(|p| &p.cfg);
+    let rendered = rule.template.url().render(&Stored { values: &[], cfg }, None);
+    url::Url::parse(&rendered.url).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
 }
 
 /// What names a delivery in messages.

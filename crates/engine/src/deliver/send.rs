@@ -76,7 +76,8 @@ impl EndGuard {
     fn send(&self, settlement: Settlement, host: String, is_trouble: bool) {
         // Nobody hears it only when the engine is gone; then the next start sends it again.
         let _ = self.settler.send(Ended { key: self.key, settlement });
-        let _ = self.messages.send(Message::Ended { key: self.key, host, is_trouble });
+        let counted = self.host.clone();
+        let _ = self.messages.send(Message::Ended { key: self.key, counted, host, is_trouble });
     }
 }
 
@@ -161,12 +162,6 @@ async fn one(
             (Settled::Dead { reason: (*reason).to_owned() }, format!("given up: {reason}"))
         }
     };
-    let counter = match &next {
-        Settled::Delivered => &stats.delivered,
-        Settled::Again { .. } => &stats.retried,
-        Settled::Dead { .. } => &stats.dead,
-    };
-    Stats::add(counter, 1);
     tracing::debug!(
         delivery.id = %item.delivery,
         attempt = n,
@@ -207,8 +202,12 @@ fn outcome(exchange: &sender::Exchange, now_ms: i64) -> Outcome {
 
 /// What is masked in the evidence: the partner's own settings, but for those that only say where to send.
 fn secrets<'a>(template: &Template, partner: Option<&'a Partner>) -> Vec<&'a str> {
-    let is_place =
-        |name: &str| template.macros().any(|m| m.key.strip_prefix("cfg.") == Some(name) && matches!(m.place, Place::Host | Place::Scheme | Place::Url));
+    let is_place = |name: &str| {
+        template.macros().any(|m| {
+            m.key.strip_prefix("cfg.") == Some(name)
+                && matches!(m.place, Place::Host | Place::Scheme | Place::Url)
+        })
+    };
     partner
         .into_iter()
         .flat_map(|p| p.cfg.iter())

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::DeliveryId;
 use super::endpoint::Key;
-use crate::Config;
 use crate::supervise::Shared;
+use crate::{Config, Stats};
 
 /// Most ends in one commit.
 const BATCH_MAX: usize = 512;
@@ -37,30 +37,78 @@ pub(super) async fn run(
 ) {
     let mut batch: Vec<Ended> = Vec::new();
     while ended.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let mut trouble: u32 = 0;
-        loop {
-            let settlements = batch.iter().map(|e| e.settlement.clone()).collect();
-            match config.ledger.delivery_settle(settlements, config.clock.now()).await {
-                Ok(()) => break,
-                Err(error) if error.is_retryable() && !shared.is_stopping() => {
-                    tracing::warn!(error = %error, ends = batch.len(), "ends of sends cannot be stored yet");
-                    trouble = (trouble + 1).min(6);
-                    shared.pause(50 << trouble).await;
-                }
-                Err(error) => {
-                    tracing::error!(error = %error, ends = batch.len(), "ends of sends cannot be stored");
-                    if config.ledger.is_fatal() {
-                        shared.give_up("the ledger lost durability");
-                    }
-                    // What is in the queue stays there and is sent again after the next start.
-                    return;
-                }
-            }
-        }
-        let done = batch.drain(..).map(done).collect();
+        let batch = std::mem::take(&mut batch);
+        let Some(done) = settle(&config, &mut shared, batch).await else { return };
         if !tell(done) {
             return;
         }
+    }
+}
+
+/// Stores a batch: all of it, or, when something in it cannot be stored at all, each by itself. `None` when the
+/// ledger takes nothing any more and the process is to end or is ending: what is in the queue stays there
+/// and is sent again after the next start.
+async fn settle(config: &Config, shared: &mut Shared, batch: Vec<Ended>) -> Option<Vec<Done>> {
+    match store(config, shared, &batch).await {
+        Ok(()) => Some(batch.into_iter().map(done).collect()),
+        Err(error) if config.ledger.is_fatal() || error.is_retryable() => {
+            tracing::error!(error = %error, ends = batch.len(), "ends of sends cannot be stored");
+            if config.ledger.is_fatal() {
+                shared.give_up("the ledger lost durability");
+            }
+            None
+        }
+        Err(_) => {
+            let mut all = Vec::with_capacity(batch.len());
+            for one in batch {
+                let one = [one];
+                match store(config, shared, &one).await {
+                    Ok(()) => {}
+                    Err(error) if config.ledger.is_fatal() || error.is_retryable() => return None,
+                    Err(error) => {
+                        // It stays in the queue's table; only this process stops caring for it. The next start
+                        // sends it again, and by then somebody may have read this line.
+                        let id = one[0].settlement.item.delivery;
+                        tracing::error!(delivery.id = %id, error = %error, "the end of a send cannot be stored");
+                        continue;
+                    }
+                }
+                all.extend(one.map(done));
+            }
+            Some(all)
+        }
+    }
+}
+
+/// Stores ends in one commit, again and again while the ledger only has no room or no time.
+async fn store(config: &Config, shared: &mut Shared, batch: &[Ended]) -> Result<(), roundtrip_store::Error> {
+    let mut trouble: u32 = 0;
+    loop {
+        let settlements = batch.iter().map(|e| e.settlement.clone()).collect();
+        match config.ledger.delivery_settle(settlements, config.clock.now()).await {
+            Err(error) if error.is_retryable() && !shared.is_stopping() => {
+                tracing::warn!(error = %error, ends = batch.len(), "ends of sends cannot be stored yet");
+                trouble = (trouble + 1).min(6);
+                shared.pause(50 << trouble).await;
+            }
+            Ok(()) => {
+                count(&shared.stats, batch);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Counts ends once they are durable, so that the counters never run ahead of the books.
+fn count(stats: &Stats, batch: &[Ended]) {
+    for ended in batch {
+        let counter = match &ended.settlement.next {
+            Settled::Delivered => &stats.delivered,
+            Settled::Again { .. } => &stats.retried,
+            Settled::Dead { .. } => &stats.dead,
+        };
+        Stats::add(counter, 1);
     }
 }
 

@@ -34,9 +34,12 @@ impl House {
     async fn new(document: &Value, waits_ms: &[i64]) -> Self {
         let world = World::new(document).await;
         let keys = world.ledger.identity().check_keys.clone();
-        let (clicks, _) =
-            ClickLog::open(click_log::Config::new(world.dir().join("clicks"), 1, keys), Clock::System, Entropy::System)
-                .expect("a new click log opens");
+        let (clicks, _) = ClickLog::open(
+            click_log::Config::new(world.dir().join("clicks"), 1, keys),
+            Clock::System,
+            Entropy::System,
+        )
+        .expect("a new click log opens");
         let guard = Guard {
             allow_private: vec!["127.0.0.0/8".parse().expect("a subnet")],
             allow_plain_http: true,
@@ -55,6 +58,10 @@ impl House {
     }
 
     async fn click(&self, link: &str, query: &str) -> String {
+        self.touch(TouchKind::Click, link, query).await
+    }
+
+    async fn touch(&self, kind: TouchKind, link: &str, query: &str) -> String {
         let settings = self.world.settings();
         let link = settings.links.values().find(|l| l.public_id == link).expect("the link");
         let click = Click {
@@ -63,7 +70,7 @@ impl House {
             campaign: link.campaign,
             partner: link.partner,
             link: link.id,
-            kind: TouchKind::Click,
+            kind,
             dialect: LinkDialect::Linkrunner,
             flags: Flags::default(),
             received_at: Clock::System.now(),
@@ -125,7 +132,10 @@ async fn a_click_becomes_a_postback() {
     let requests = receiver.seen.requests();
     assert!(requests[0].starts_with(&format!("GET /p?click=a%2Fb%20c&e={id}&t=s3cr3t ")), "{requests:?}");
     let body = &story.deliveries[0].attempts[0].body;
-    assert!(!body.contains("s3cr3t") && body.contains("\"status\":200"), "evidence is kept, secrets are not: {body}");
+    assert!(
+        !body.contains("s3cr3t") && body.contains("\"status\":200"),
+        "evidence is kept, secrets are not: {body}"
+    );
     house.world.books_balance().await;
     engine.stop().await;
 }
@@ -169,8 +179,14 @@ async fn trouble_is_tried_again_until_the_schedule_ends_and_refusals_are_not() {
         story.deliveries.iter().find(|d| d.rule == house.world.rule(slug)).expect("the delivery")
     };
     assert_eq!((of("a").state.as_str(), of("a").sends), ("delivered", 2));
-    assert_eq!((of("b").state.as_str(), of("b").reason.as_str(), of("b").sends), ("dead", "attempts_exhausted", 3));
-    assert_eq!((of("c").state.as_str(), of("c").reason.as_str(), of("c").sends), ("dead", "refused_by_receiver", 1));
+    assert_eq!(
+        (of("b").state.as_str(), of("b").reason.as_str(), of("b").sends),
+        ("dead", "attempts_exhausted", 3)
+    );
+    assert_eq!(
+        (of("c").state.as_str(), of("c").reason.as_str(), of("c").sends),
+        ("dead", "refused_by_receiver", 1)
+    );
     assert!(of("b").attempts.iter().all(|a| a.outcome == "http_500"), "each attempt is kept");
 
     // A person replays the dead one: the same event id, another delivery id.
@@ -204,7 +220,8 @@ async fn an_ill_endpoint_delays_nobody() {
     })
     .await;
     let garbage = Receiver::endless("\x16\x03garbage\r\n\r\n", "garbage").await;
-    let huge = Receiver::endless("HTTP/1.1 200 OK\r\ncontent-length: 10485760\r\n\r\n", vec![b'x'; 65_536]).await;
+    let huge =
+        Receiver::endless("HTTP/1.1 200 OK\r\ncontent-length: 10485760\r\n\r\n", vec![b'x'; 65_536]).await;
     let ill = Receiver::start(|_, mut stream, seen| async move {
         while seen.request(&mut stream).await.is_some() {
             if stream.write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await.is_err() {
@@ -213,7 +230,14 @@ async fn an_ill_endpoint_delays_nobody() {
         }
     })
     .await;
-    let all = [("hang", &hanging), ("reset", &resetting), ("garbage", &garbage), ("huge", &huge), ("ill", &ill), ("well", &well)];
+    let all = [
+        ("hang", &hanging),
+        ("reset", &resetting),
+        ("garbage", &garbage),
+        ("huge", &huge),
+        ("ill", &ill),
+        ("well", &well),
+    ];
     let rules: serde_json::Map<String, Value> =
         all.iter().map(|(slug, receiver)| ((*slug).to_owned(), rule(receiver.address, ""))).collect();
     // The schedule's first wait is longer than the test: one send each is what is looked at.
@@ -222,7 +246,8 @@ async fn an_ill_endpoint_delays_nobody() {
     let mut installs = Vec::new();
     for n in 0..INSTALLS {
         let click = house.click("game-acme", &format!("click_id=c{n}")).await;
-        installs.push(house.world.record(house.event("install").of(&format!("i{n}")).click_text(&click)).await);
+        installs
+            .push(house.world.record(house.event("install").of(&format!("i{n}")).click_text(&click)).await);
     }
     let rule_of = |slug: &str| house.world.rule(slug);
     for id in &installs {
@@ -245,6 +270,74 @@ async fn an_ill_endpoint_delays_nobody() {
     house.world.books_balance().await;
     engine.stop().await;
     assert_eq!(stats.panics.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+/// More endpoints than one host may be asked at once. All are told, and the host is never asked more than its bound:
+/// a place that were not given back would stop the rest for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_endpoints_behind_one_host_share_its_places() {
+    const RULES: usize = 200;
+    const INSTALLS: usize = 2;
+    let under_way = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let most = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let receiver = {
+        let (under_way, most) = (under_way.clone(), most.clone());
+        Receiver::start(move |_, mut stream, seen| {
+            let (under_way, most) = (under_way.clone(), most.clone());
+            async move {
+                while seen.request(&mut stream).await.is_some() {
+                    let now = under_way.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+                    most.fetch_max(now, std::sync::atomic::Ordering::SeqCst);
+                    // Others get their turn to arrive while this one is under way.
+                    for _ in 0..50 {
+                        tokio::task::yield_now().await;
+                    }
+                    under_way.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                    if stream.write_all(OK.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+        .await
+    };
+    let rules: serde_json::Map<String, Value> =
+        (0..RULES).map(|n| (format!("r{n}"), rule(receiver.address, ""))).collect();
+    let house = House::new(&with(rules.into()), &[10]).await;
+    let engine = Engine::start(house.config.clone());
+    for n in 0..INSTALLS {
+        let click = house.click("game-acme", &format!("click_id=c{n}")).await;
+        let id = house.world.record(house.event("install").of(&format!("i{n}")).click_text(&click)).await;
+        let all =
+            |s: &Story| s.deliveries.len() == RULES && s.deliveries.iter().all(|d| d.state == "delivered");
+        house.until(id, "every delivery", all).await;
+    }
+    let most = most.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(most <= 128, "{most} requests at once towards one host");
+    assert_eq!(receiver.seen.requests().len(), RULES * INSTALLS);
+    engine.stop().await;
+}
+
+/// Any number of impressions with the same device id, from whomever, cannot hide the click that earned an install.
+#[tokio::test(flavor = "multi_thread")]
+async fn impressions_cannot_hide_a_click() {
+    let receiver = Receiver::polite().await;
+    let house = House::new(&with(json!({"tell": rule(receiver.address, "")})), &[10]).await;
+    let gaid = "38400000-8cf0-11bd-b23e-10b96e40000d";
+    let click = house.click("game-acme", &format!("click_id=c1&gaid={gaid}")).await;
+    for _ in 0..80 {
+        house.touch(TouchKind::Impression, "game-zeta", &format!("gaid={gaid}")).await;
+    }
+    let engine = Engine::start(house.config.clone());
+    let id = house.world.record(house.event("install").of("i").gaid(gaid)).await;
+    let story = house.until(id, "the decision", |s| !s.revisions.is_empty()).await;
+    assert!(
+        matches!(&story.revisions[0].credit, Credit::Touch(w) if w.touch.id.to_string() == click),
+        "{story:?}"
+    );
+    let told = story.revisions[0].because.candidates.len();
+    assert!(told > 1 && told < 20, "a few impressions are told of: {told}");
+    engine.stop().await;
 }
 
 /// The engine goes away while sends are under way, as in a crash, and another one starts on the same ledger.

@@ -27,14 +27,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let ended = runtime.block_on(demo(args));
     runtime.shutdown_background();
     ended.map(|()| ExitCode::SUCCESS)
 }
 
 async fn demo(args: &Args) -> anyhow::Result<()> {
-    let dir = tempfile::Builder::new().prefix("roundtrip-demo-").tempdir().context("make a temporary directory")?;
+    let dir =
+        tempfile::Builder::new().prefix("roundtrip-demo-").tempdir().context("make a temporary directory")?;
     let data = dir.path().join("data");
     let sink = Sink::start().await?;
     let config = config(&data)?;
@@ -95,7 +97,12 @@ fn config(data: &Path) -> anyhow::Result<Config> {
 }
 
 /// Runs this very program as a user would. Its output is shown; returns its standard output.
-async fn roundtrip(arguments: &[&str], node: &Node, data: &Path, sink: Option<&Sink>) -> anyhow::Result<String> {
+async fn roundtrip(
+    arguments: &[&str],
+    node: &Node,
+    data: &Path,
+    sink: Option<&Sink>,
+) -> anyhow::Result<String> {
     let program = std::env::current_exe().context("find this program")?;
     let mut command = Command::new(program);
     command.args(arguments).arg("--server").arg(node.admin()).arg("--data").arg(data);
@@ -109,7 +116,12 @@ async fn roundtrip(arguments: &[&str], node: &Node, data: &Path, sink: Option<&S
 }
 
 /// Applies the sample world and returns the keys that were made.
-async fn apply(node: &Node, data: &Path, world: &Path, sink: &Sink) -> anyhow::Result<HashMap<String, String>> {
+async fn apply(
+    node: &Node,
+    data: &Path,
+    world: &Path,
+    sink: &Sink,
+) -> anyhow::Result<HashMap<String, String>> {
     let world = world.to_string_lossy();
     let output = roundtrip(&["apply", "--json", &world], node, data, Some(sink)).await?;
     let mut keys = HashMap::new();

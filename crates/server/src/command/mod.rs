@@ -5,8 +5,12 @@
 mod apply;
 mod bench;
 mod demo;
+mod explain;
 mod key;
+mod replay;
+mod report;
 mod serve;
+mod status;
 mod template;
 
 #[cfg(test)]
@@ -42,6 +46,14 @@ enum Command {
     Apply(apply::Args),
     /// Shows the whole path with a real server, on an empty directory and free ports.
     Demo(demo::Args),
+    /// Tells the story of a conversion, event, delivery or click: what was decided, told and answered, and why.
+    Explain(explain::Args),
+    /// Counts clicks, conversions and postbacks by day.
+    Report(report::Args),
+    /// Shows whether the books balance, and what waits.
+    Status(status::Args),
+    /// Tells a partner the same fact once more.
+    Replay(replay::Args),
     /// Measures this machine and disk: redirects beside nginx, events, postbacks.
     Bench(bench::Args),
     /// Makes and replaces the admin key.
@@ -58,6 +70,18 @@ impl Command {
                 with_client(&args.server.clone(), async |client| apply::run(args, client).await)
             }
             Self::Demo(args) => demo::run(&args),
+            Self::Explain(args) => {
+                with_client(&args.server.clone(), async |client| explain::run(args, client).await)
+            }
+            Self::Report(args) => {
+                with_client(&args.server.clone(), async |client| report::run(args, client).await)
+            }
+            Self::Status(args) => {
+                with_client(&args.server.clone(), async |client| status::run(args, client).await)
+            }
+            Self::Replay(args) => {
+                with_client(&args.server.clone(), async |client| replay::run(args, client).await)
+            }
             Self::Bench(args) => bench::run(args),
             Self::Key(args) => key::run(args),
             Self::Template(args) => template::run(args),

@@ -57,7 +57,14 @@ impl Stage<'_> {
     /// When anything did not go as it has to: a postback that did not come, or one too many.
     pub(crate) async fn play(&mut self) -> anyhow::Result<Ending> {
         self.title("1. An Android user clicks Acme's ad, installs, signs up, pays")?;
-        let click = self.click("acme-lumen", "acme-clk-001", "sub1=banner%20A&gaid=38400000-8cf0-11bd-b23e-10b96e40000d", ANDROID).await?;
+        let click = self
+            .click(
+                "acme-lumen",
+                "acme-clk-001",
+                "sub1=banner%20A&gaid=38400000-8cf0-11bd-b23e-10b96e40000d",
+                ANDROID,
+            )
+            .await?;
         let install = json!({
             "event_id": "i-1", "event_name": "install", "install_id": "device-1",
             "install_referrer": {"referrer": format!("rt_click_id={}&utm_source=acme", click.id)},
@@ -71,31 +78,56 @@ impl Stage<'_> {
         let pay = json!({"event_id": "p-1", "event_name": "order_paid", "install_id": "device-1", "revenue": "19.99", "currency": "EUR"});
         let purchase = self.event("lumen-android-server", &pay).await?;
         let told = self.postback(&click, "/acme/event", &[("clickid", "acme-clk-001")]).await?;
-        ensure!(told.body.contains("\"19.99\"") && told.body.contains("banner A"), "the amount or sub1 did not arrive: {}", told.body);
+        ensure!(
+            told.body.contains("\"19.99\"") && told.body.contains("banner A"),
+            "the amount or sub1 did not arrive: {}",
+            told.body
+        );
 
         self.title("2. The same purchase is reported twice, and an event that no rule tells of")?;
         let again = self.send("lumen-android-server", &pay).await?;
         ensure!(again["status"] == "duplicate", "the second report was answered {again}");
         self.say("event     order_paid again, same event_id → duplicate, nothing is told twice")?;
-        let level = self.event("lumen-android-app", &json!({"event_id": "l-3", "event_name": "level_3", "install_id": "device-1"})).await?;
+        let level = self
+            .event(
+                "lumen-android-app",
+                &json!({"event_id": "l-3", "event_name": "level_3", "install_id": "device-1"}),
+            )
+            .await?;
         self.silence(&level, "other_event").await?;
 
         self.title("3. A visitor comes to the shop through Bluebird and orders")?;
         let order = self.click("bluebird-shop", "bb-77", "sub1=newsletter", DESKTOP).await?;
         let token = self.key("shop-postback")?;
-        let url = format!("{}/postback?token={token}&click_id={}&order_id=A-1001&amount=49.90&currency=EUR", self.public, order.id);
+        let url = format!(
+            "{}/postback?token={token}&click_id={}&order_id=A-1001&amount=49.90&currency=EUR",
+            self.public, order.id
+        );
         let answer = visitor::request(Method::GET, &url, "shop-server", None, None).await?;
         ensure!(answer.status == 200, "the shop's postback was answered {}: {}", answer.status, answer.body);
         self.say("postback  the shop tells us: order A-1001, 49.90 EUR → 200")?;
-        let told = self.postback(&order, "/bluebird/order", &[("cid", "bb-77"), ("order", "A-1001"), ("sub", "newsletter")]).await?;
-        ensure!(told.parameter("amount").as_deref() == Some(""), "the amount is not shared with Bluebird: {}", told.target);
+        let told = self
+            .postback(
+                &order,
+                "/bluebird/order",
+                &[("cid", "bb-77"), ("order", "A-1001"), ("sub", "newsletter")],
+            )
+            .await?;
+        ensure!(
+            told.parameter("amount").as_deref() == Some(""),
+            "the amount is not shared with Bluebird: {}",
+            told.target
+        );
 
         self.title("4. An install that nobody brought")?;
         let organic = self
-            .event("lumen-android-app", &json!({
-                "event_id": "i-2", "event_name": "install", "install_id": "device-2",
-                "install_referrer": {"referrer": "utm_source=google-play&utm_medium=organic"},
-            }))
+            .event(
+                "lumen-android-app",
+                &json!({
+                    "event_id": "i-2", "event_name": "install", "install_id": "device-2",
+                    "install_referrer": {"referrer": "utm_source=google-play&utm_medium=organic"},
+                }),
+            )
             .await?;
         self.silence(&organic, "unattributed").await?;
 
@@ -111,7 +143,8 @@ impl Stage<'_> {
 
         self.title("6. A signup arrives before its install")?;
         let early = self.click("acme-lumen", "acme-clk-003", "", ANDROID).await?;
-        let signup = json!({"event_id": "s-4", "event_name": "registration_complete", "install_id": "device-4"});
+        let signup =
+            json!({"event_id": "s-4", "event_name": "registration_complete", "install_id": "device-4"});
         let waiting = self.event("lumen-android-app", &signup).await?;
         self.silence(&waiting, "install_unknown").await?;
         let install = json!({
@@ -122,7 +155,9 @@ impl Stage<'_> {
         self.postbacks(&early, &[("/acme/install", "acme-clk-003"), ("/acme/event", "acme-clk-003")]).await?;
 
         self.title("7. An iPhone user clicks, and is known by the advertising id only")?;
-        let ios = self.click("acme-lumen-ios", "acme-clk-004", "idfa=6D92078A-8246-4BA4-AE5B-76104861E7DC", IPHONE).await?;
+        let ios = self
+            .click("acme-lumen-ios", "acme-clk-004", "idfa=6D92078A-8246-4BA4-AE5B-76104861E7DC", IPHONE)
+            .await?;
         let install = json!({
             "event_id": "i-5", "event_name": "install", "install_id": "device-5",
             "device": {"platform": "ios", "idfa": "6D92078A-8246-4BA4-AE5B-76104861E7DC", "att_status": "authorized"},
@@ -159,7 +194,9 @@ impl Stage<'_> {
         let at = Instant::now();
         let more = if more.is_empty() { String::new() } else { format!("&{more}") };
         let target = format!("/c/{link}?click_id={partner_click_id}{more}");
-        let answer = visitor::request(Method::GET, &format!("{}{target}", self.public), user_agent, None, None).await?;
+        let answer =
+            visitor::request(Method::GET, &format!("{}{target}", self.public), user_agent, None, None)
+                .await?;
         ensure!(answer.status == 302, "{target} was answered {}: {}", answer.status, answer.body);
         let location = answer.location.context("a redirect without a Location")?;
         let id = our_click_id(&location);
@@ -186,21 +223,35 @@ impl Stage<'_> {
     async fn event(&self, key: &str, event: &Value) -> anyhow::Result<String> {
         let answer = self.send(key, event).await?;
         let name = event["event_name"].as_str().unwrap_or_default();
-        let id = answer["conversion_id"].as_str().context("an accepted event has a conversion id")?.to_owned();
+        let id =
+            answer["conversion_id"].as_str().context("an accepted event has a conversion id")?.to_owned();
         self.say(&format!("event     {name:<22} 202 {id}"))?;
         Ok(id)
     }
 
     /// Waits for the next postback and checks it.
-    async fn postback(&mut self, click: &Click, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Received> {
+    async fn postback(
+        &mut self,
+        click: &Click,
+        path: &str,
+        parameters: &[(&str, &str)],
+    ) -> anyhow::Result<Received> {
         let Some(told) = self.sink.wait_for(self.seen, POSTBACK_MAX).await else {
             bail!("the postback to {path} did not come within {} s", POSTBACK_MAX.as_secs());
         };
         self.seen += 1;
-        ensure!(told.target.starts_with(&format!("{path}?")), "{path} had to be told, but {} was", told.target);
+        ensure!(
+            told.target.starts_with(&format!("{path}?")),
+            "{path} had to be told, but {} was",
+            told.target
+        );
         for (name, value) in parameters {
             let is = told.parameter(name);
-            ensure!(is.as_deref() == Some(value), "{name} had to be {value}, and is {is:?} in {}", told.target);
+            ensure!(
+                is.as_deref() == Some(value),
+                "{name} had to be {value}, and is {is:?} in {}",
+                told.target
+            );
         }
         self.show(click, &told)?;
         Ok(told)
@@ -215,7 +266,8 @@ impl Stage<'_> {
             };
             self.seen += 1;
             let at = left.iter().position(|(path, id)| {
-                told.target.starts_with(&format!("{path}?")) && told.parameter("clickid").as_deref() == Some(id)
+                told.target.starts_with(&format!("{path}?"))
+                    && told.parameter("clickid").as_deref() == Some(id)
             });
             let at = at.with_context(|| format!("nobody asked for the postback {}", told.target))?;
             left.remove(at);
@@ -275,7 +327,10 @@ fn our_click_id(location: &str) -> Option<String> {
         .collect();
     for key in ["rt_click_id=", "click_id="] {
         if let Some(at) = decoded.find(key) {
-            let id: String = decoded[at + key.len()..].chars().take_while(|c| c.is_ascii_hexdigit() || *c == '-').collect();
+            let id: String = decoded[at + key.len()..]
+                .chars()
+                .take_while(|c| c.is_ascii_hexdigit() || *c == '-')
+                .collect();
             if id.len() == 36 {
                 return Some(id);
             }
@@ -285,7 +340,11 @@ fn our_click_id(location: &str) -> Option<String> {
 }
 
 fn shortened(text: &str) -> String {
-    if text.chars().count() <= 150 { text.to_owned() } else { text.chars().take(149).chain(['…']).collect() }
+    if text.chars().count() <= 150 {
+        text.to_owned()
+    } else {
+        text.chars().take(149).chain(['…']).collect()
+    }
 }
 
 #[cfg(test)]
@@ -296,7 +355,9 @@ mod tests {
     fn finds_our_click_id_where_it_travels() {
         let id = "01980a6e-7b1c-7005-8123-456789abcdef";
         for location in [
-            format!("https://play.google.com/store/apps/details?id=x&referrer=rt_click_id%3D{id}%26utm_source%3Dacme"),
+            format!(
+                "https://play.google.com/store/apps/details?id=x&referrer=rt_click_id%3D{id}%26utm_source%3Dacme"
+            ),
             format!("https://shop.example/?a=1&click_id={id}#top"),
         ] {
             assert_eq!(our_click_id(&location).as_deref(), Some(id), "{location}");

@@ -49,7 +49,8 @@ pub(crate) struct Sink {
 impl Sink {
     /// Starts it on a free loopback port. It ends with the process.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.context("open the partners' port")?;
+        let listener =
+            tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.context("open the partners' port")?;
         let address = listener.local_addr()?;
         let inbox = Arc::new(Inbox::default());
         let router = Router::new()
@@ -79,7 +80,8 @@ impl Sink {
         let deadline = tokio::time::Instant::now() + at_most;
         loop {
             let arrived = self.inbox.arrived.notified();
-            if let Some(received) = self.inbox.received.lock().unwrap_or_else(PoisonError::into_inner).get(n) {
+            if let Some(received) = self.inbox.received.lock().unwrap_or_else(PoisonError::into_inner).get(n)
+            {
                 return Some(received.clone());
             }
             tokio::time::timeout_at(deadline, arrived).await.ok()?;

@@ -11,11 +11,9 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
 /// A phone's browser.
-pub(crate) const ANDROID: &str =
-    "Mozilla/5.0 (Linux; Android 16; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537.36";
+pub(crate) const ANDROID: &str = "Mozilla/5.0 (Linux; Android 16; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537.36";
 /// Another phone's browser.
-pub(crate) const IPHONE: &str =
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.1 Mobile/15E148 Safari/604.1";
+pub(crate) const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.1 Mobile/15E148 Safari/604.1";
 /// A desk's browser.
 pub(crate) const DESKTOP: &str =
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
@@ -58,11 +56,13 @@ async fn exchange(
         Some(at) => rest.split_at(at),
         None => (rest, "/"),
     };
-    let stream = tokio::net::TcpStream::connect(authority).await.with_context(|| format!("connect to {authority}"))?;
+    let stream =
+        tokio::net::TcpStream::connect(authority).await.with_context(|| format!("connect to {authority}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Its end is the answer's end or error, which is seen below.
     tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(target).header(HOST, authority).header(USER_AGENT, user_agent);
+    let mut request =
+        Request::builder().method(method).uri(target).header(HOST, authority).header(USER_AGENT, user_agent);
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
@@ -74,6 +74,7 @@ async fn exchange(
     let status = answer.status().as_u16();
     let location = answer.headers().get(LOCATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let bytes = answer.into_body().collect().await?.to_bytes();
-    let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
+    let body = serde_json::from_slice(&bytes)
+        .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
     Ok(Answer { status, location, body })
 }

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use roundtrip_ambient::Entropy;
+use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -36,9 +36,9 @@ use crate::process::{WAIT, roundtrip, serve_arguments};
 /// Visitors at the same time, each with a connection of its own.
 const VISITORS: usize = 16;
 /// Most answers in one round.
-const ANSWERS_MAX: usize = 240;
-/// In every so many rounds the active slice is closed while the server is down.
-const ROUNDS_PER_SLICE: usize = 12;
+const ANSWERS_MAX: usize = 400;
+/// In every so many rounds the slice is old enough to be closed by the next start, which is killed like all others.
+const ROUNDS_PER_SLICE: usize = 3;
 /// In every so many rounds the server is killed while it starts, too.
 const ROUNDS_PER_STILLBIRTH: usize = 6;
 /// Rounds at the end in which partners are well, so that nothing waits for a retry long after the last kill.
@@ -49,6 +49,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.trim().parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text}")))
 }
 
+#[expect(clippy::print_stderr, reason = "a line per round, shown after a failure or with --nocapture")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_nine_loses_nothing() {
     let rounds = number("ROUNDTRIP_CRASH_ROUNDS").unwrap_or(50) as usize;
@@ -61,12 +62,14 @@ async fn kill_nine_loses_nothing() {
     house.apply(&world::document(&partners.address().to_string())).await;
 
     let memory = Arc::new(Memory::default());
-    let (street, seen) = watch::channel(Street { address: Some(house.public()), round: 0, is_closing: false });
+    let (street, seen) =
+        watch::channel(Street { address: Some(house.public()), round: 0, is_closing: false });
     let answers = Arc::new(AtomicU64::new(0));
     let mut visitors = JoinSet::new();
     for who in 0..VISITORS {
         let dice = Dice::seeded(seed.wrapping_mul(1_000_003).wrapping_add(who as u64));
-        let visitor = Visitor::new(who, dice, seen.clone(), answers.clone(), memory.clone(), house.keys.clone());
+        let visitor =
+            Visitor::new(who, dice, seen.clone(), answers.clone(), memory.clone(), house.keys.clone());
         visitors.spawn(visitor.live());
     }
     drop(seen);
@@ -81,7 +84,7 @@ async fn kill_nine_loses_nothing() {
         check_log(&log, round);
         street.send_modify(|street| street.address = None);
         if round % ROUNDS_PER_SLICE == 0 {
-            house.close_slice().await;
+            house.age_slices();
         }
         if round % ROUNDS_PER_STILLBIRTH == 0 {
             stillbirth(&house, &dice).await;
@@ -94,7 +97,10 @@ async fn kill_nine_loses_nothing() {
             street.round = round;
         });
         if round % 10 == 0 || round == rounds {
-            say(&format!("crash test: round {round}/{rounds}, start {ms} ms, {memory}, {:.0} s", began.elapsed().as_secs_f32()));
+            say(&format!(
+                "crash test: round {round}/{rounds}, start {ms} ms, {memory}, {:.0} s",
+                began.elapsed().as_secs_f32()
+            ));
         } else {
             eprintln!("round {round}: killed after {goal} answers, start {ms} ms, {memory}");
         }
@@ -113,7 +119,15 @@ async fn kill_nine_loses_nothing() {
     let log = house.end(Signal::TERM);
     check_log(&log, rounds + 1);
     judge::judge_files(&house, &memory);
-    say(&format!("crash test: {rounds} rounds of seed {seed} lost nothing, {:.0} s", began.elapsed().as_secs_f32()));
+    let closed = house.slice_files(".closed.sqlite").len();
+    assert!(
+        closed > 0 || rounds < 2 * ROUNDS_PER_SLICE,
+        "no slice was ever closed, so nothing was tried of that"
+    );
+    say(&format!(
+        "crash test: {rounds} rounds of seed {seed} lost nothing, {:.0} s",
+        began.elapsed().as_secs_f32()
+    ));
 }
 
 /// Waits until so many requests were answered. Passes on what a visitor found wrong.

@@ -1,7 +1,7 @@
 //! A house for a server under test: its directory, its settings, its partners and those who knock at it.
 //!
-//! The server is the real binary and is spoken to over its own sockets. What the tests take from the crates directly is
-//! only what nobody can do over HTTP: closing a slice before its hour, and reading files of a server that is down.
+//! The server is the real binary and is spoken to over its own sockets. Its files are touched only while it is down: to
+//! read them, to damage them, and to make a slice old enough to be closed.
 
 mod line;
 mod partners;
@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use roundtrip_ambient::{Clock, Entropy};
-use roundtrip_store::click_log::{self, ClickLog};
-use roundtrip_store::ledger::{self, Ledger};
+use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -24,6 +23,9 @@ pub(crate) use self::partners::{Partners, Told};
 
 /// How often a state is looked at that nothing announces.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// By how much a slice is made older; it is closed after an hour.
+const AGED_MS: i64 = 7_200_000;
 
 /// Whole numbers by chance, the same ones for the same seed.
 #[derive(Debug, Clone)]
@@ -74,7 +76,9 @@ impl House {
     pub(crate) fn new(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("there is room for a directory");
         let data = dir.path().join("data");
-        Self { dir: Some(dir), ..Self::at(&data, flags) }
+        let mut house = Self::at(&data, flags);
+        house.dir = Some(dir);
+        house
     }
 
     /// A house in a directory that somebody else looks after.
@@ -142,31 +146,53 @@ impl House {
     pub(crate) async fn apply(&mut self, document: &Value) {
         let applied = self.admin().post("/api/v1/apply", &json!({ "document": document })).await;
         for key in applied["keys"].as_array().expect("the answer lists keys") {
-            let text = |name: &str| key[name].as_str().unwrap_or_else(|| panic!("{name} in {key}")).to_owned();
+            let text =
+                |name: &str| key[name].as_str().unwrap_or_else(|| panic!("{name} in {key}")).to_owned();
             self.keys.insert(text("slug"), text("token"));
         }
     }
 
-    /// Closes the active slice of a server that is down. Over HTTP that takes an hour or 64 MiB.
-    pub(crate) async fn close_slice(&self) {
+    /// Makes the slices that a server which is down was writing as old as if it had begun them two hours ago, so that
+    /// the next start closes them, as it would after an hour. Ids stay what they are: a row counts from the beginning.
+    pub(crate) fn age_slices(&self) {
         assert!(self.server.is_none(), "a running server has the click log");
-        let path = self.data.join("ledger.sqlite");
-        let config = ledger::Config { path, readers: 1 };
-        let (ledger, _) = Ledger::open(&config, Entropy::System, Clock::System.now()).expect("the ledger opens");
-        let identity = ledger.identity();
-        let config = click_log::Config {
-            floor: identity.click_floor,
-            ..click_log::Config::new(self.clicks(), identity.node, identity.check_keys.clone())
-        };
-        let (clicks, report) = ClickLog::open(config, Clock::System, Entropy::System).expect("the click log opens");
-        assert!(report.damaged.is_empty() && report.missing.is_empty(), "{report:?}");
-        tokio::task::spawn_blocking(move || {
-            assert!(clicks.close_now(), "the slice closes within its bound");
-            assert!(clicks.shutdown(), "the click log ends");
-        })
-        .await
-        .expect("closing does not panic");
-        ledger.close().await;
+        let hour_ago = Clock::System.now().ms() - 3_600_000;
+        for path in self.slice_files(".sqlite") {
+            let file = path.file_name().and_then(|name| name.to_str()).expect("it has a name");
+            let live = file.strip_prefix("slice-").and_then(|rest| rest.strip_suffix(".sqlite"));
+            let Some(live) = live.filter(|live| !live.ends_with(".closed")) else { continue };
+            let [node, began, seq] = live.split('-').collect::<Vec<_>>()[..] else {
+                panic!("{file} is no slice")
+            };
+            let began: i64 = began.parse().expect("it says when it began");
+            if began < hour_ago {
+                continue;
+            }
+            let slice = Connection::open(&path).expect("a slice opens");
+            let is_begun =
+                slice.query_row("SELECT count(*) FROM meta WHERE name = 'began_ms'", [], |row| row.get(0));
+            if is_begun != Ok(1) {
+                // Its first commit was interrupted.
+                continue;
+            }
+            let shift = format!(
+                "BEGIN; UPDATE click SET id = id + ({AGED_MS} << 30); \
+                 UPDATE meta SET value = value - {AGED_MS} WHERE name = 'began_ms'; COMMIT; \
+                 PRAGMA wal_checkpoint(TRUNCATE)"
+            );
+            slice.execute_batch(&shift).expect("a slice can be changed");
+            drop(slice);
+            for suffix in ["", "-wal", "-shm"] {
+                let from = self.clicks().join(format!("{file}{suffix}"));
+                let to = self.clicks().join(format!("slice-{node}-{}-{seq}.sqlite{suffix}", began - AGED_MS));
+                match std::fs::rename(&from, &to) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        panic!("{}: {error}", from.display())
+                    }
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Files of the click log whose names end so, the oldest slice first.
@@ -273,7 +299,8 @@ impl Admin {
     /// The document that a POST answers.
     pub(crate) async fn post(&mut self, path: &str, body: &Value) -> Value {
         let call = Call::post(path, body.to_string()).json_body().bearer(&self.token);
-        let answer = self.line.call(&call).await.unwrap_or_else(|why| panic!("{path} was not answered: {why}"));
+        let answer =
+            self.line.call(&call).await.unwrap_or_else(|why| panic!("{path} was not answered: {why}"));
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()
     }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::{self, Checked, ClickId};
-use roundtrip_domain::device::{Print, PrintKind};
+use roundtrip_domain::device::Print;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::Connection;
 
@@ -136,9 +136,10 @@ pub(super) fn find_print(
                     break;
                 }
                 let Some(touch) = read(shared, slice, id)? else { continue };
-                let scope = match print.kind {
-                    PrintKind::PartnerClickId => touch.click.partner.bits(),
-                    _ => touch.click.app.bits(),
+                let scope = if print.kind.is_of_partner() {
+                    touch.click.partner.bits()
+                } else {
+                    touch.click.app.bits()
                 };
                 let received = touch.click.received_at;
                 // The side file is not trusted for the wall between apps: the click itself says whose it is.

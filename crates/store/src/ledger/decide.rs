@@ -9,21 +9,19 @@
 //! the order of the list, is what makes the order of arrival not matter.
 
 use roundtrip_ambient::Entropy;
-use roundtrip_domain::attribution::{
-    self, Basis, Carrier, Credit, Decision, Lead, MatchType, Question, Winner,
-};
+use roundtrip_domain::attribution::{self, Basis, Carrier, Credit, Decision, Lead, Question};
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::event::{ConversionKind, Environment, Event};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
-use roundtrip_domain::postback::{self, Considered, Context, Suppressed};
-use roundtrip_domain::settings::{App, Catalog, Rule, Settings};
+use roundtrip_domain::settings::{App, Catalog, Settings};
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::event::{self, TIE_INSTALL};
+use super::revision::{Previous, previous_decision};
 use super::rollup::{Metric, Rollups};
 use super::statements::sql;
-use super::{Ledger, id_from, key16, rows};
+use super::{Ledger, id_from, rows};
 use crate::Error;
 
 /// The partner bytes of rows that have none.
@@ -94,7 +92,8 @@ impl Ledger {
                 && let Some(row) = rows.next()?
             {
                 let read = event::read_row(row).and_then(|event| {
-                    let births = if births_count(&catalog, &event) { births(conn, &event)? } else { Vec::new() };
+                    let births =
+                        if births_count(&catalog, &event) { births(conn, &event)? } else { Vec::new() };
                     Ok(Undecided { event, births })
                 });
                 match read {
@@ -213,22 +212,6 @@ fn commit(
     Ok(done)
 }
 
-/// The latest decision of an event, as far as deciding again needs it.
-struct Previous {
-    revision: u32,
-    kind: Option<ConversionKind>,
-    credit: Credit,
-    because: attribution::Because,
-}
-
-impl Previous {
-    /// Whether a decision says the same. What it follows and when that was born count too: rules look at both.
-    fn stands(&self, decision: &Decision) -> bool {
-        let (a, b) = (&self.because, &decision.because);
-        self.credit.same(&decision.credit) && (a.follows, a.reference_at) == (b.follows, b.reference_at)
-    }
-}
-
 /// An installation's row.
 struct Install {
     event: Id<kind::Event>,
@@ -236,14 +219,14 @@ struct Install {
 }
 
 /// Deciding one event inside the transaction.
-struct Step<'a> {
-    conn: &'a Connection,
+pub(super) struct Step<'a> {
+    pub(super) conn: &'a Connection,
     prepared: &'a Prepared,
-    settings: &'a Settings,
-    app: &'a App,
-    entropy: &'a Entropy,
-    at: Timestamp,
-    rollups: &'a mut Rollups,
+    pub(super) settings: &'a Settings,
+    pub(super) app: &'a App,
+    pub(super) entropy: &'a Entropy,
+    pub(super) at: Timestamp,
+    pub(super) rollups: &'a mut Rollups,
 }
 
 impl Step<'_> {
@@ -251,7 +234,7 @@ impl Step<'_> {
         &self.prepared.undecided.event
     }
 
-    fn ws(&self) -> u32 {
+    pub(super) fn ws(&self) -> u32 {
         self.event().workspace.0
     }
 
@@ -366,7 +349,8 @@ impl Step<'_> {
     /// Whether a later birth can change what its installation earned: by an earlier time, a click id, or a
     /// device id that the first one did not name. Apps report `open` every day; those must cost nothing.
     fn adds_to(&self, event: &Event, install: &Install) -> Result<bool, Error> {
-        if event.reference_at() < install.installed_at || event.click_id.is_some() || event.referrer.is_some() {
+        if event.reference_at() < install.installed_at || event.click_id.is_some() || event.referrer.is_some()
+        {
             return Ok(true);
         }
         let first = event::get(self.conn, self.ws(), &install.event.bytes())?;
@@ -391,10 +375,7 @@ impl Step<'_> {
             })
             .optional()?;
         row.map(|(id, at)| {
-            Ok(Install {
-                event: id_from(&id, "install", "event")?,
-                installed_at: Timestamp::from_ms(at),
-            })
+            Ok(Install { event: id_from(&id, "install", "event")?, installed_at: Timestamp::from_ms(at) })
         })
         .transpose()
     }
@@ -613,11 +594,13 @@ impl Step<'_> {
 
     /// Counts the conversion for who has the credit now, and takes it from who had it.
     fn count(&mut self, event: &Event, decision: &Decision, previous: Option<&Previous>) {
-        let Some(kind) = decision.kind.as_ref().filter(|_| event.environment == Environment::Production) else {
+        let Some(kind) = decision.kind.as_ref().filter(|_| event.environment == Environment::Production)
+        else {
             return;
         };
         let micros = event.revenue.as_ref().map_or(0, |r| r.amount.micros);
-        let currency = event.revenue.as_ref().and_then(|r| r.currency).map(|c| c.to_string()).unwrap_or_default();
+        let currency =
+            event.revenue.as_ref().and_then(|r| r.currency).map(|c| c.to_string()).unwrap_or_default();
         let mut add = |credit: &Credit, sign: i64| {
             let click = credit.winner().map(|w| &w.touch.click);
             self.rollups.add(event, click, Metric::Conversion, kind.name(), &currency, sign, sign * micros);
@@ -626,242 +609,5 @@ impl Step<'_> {
             add(&previous.credit, -1);
         }
         add(&decision.credit, 1);
-    }
-
-    /// Considers every rule, stores what became of each, and plans what is to be told.
-    fn tell(
-        &mut self,
-        event: &Event,
-        decision: &Decision,
-        revision: u32,
-        born: Option<(Id<kind::Event>, Timestamp)>,
-    ) -> Result<Vec<Due>, Error> {
-        let Some(kind) = &decision.kind else { return Ok(Vec::new()) };
-        let winner = decision.credit.winner();
-        let is_install = born.is_some_and(|(id, _)| id == event.id);
-        let subject = subject(event, born.map(|(id, _)| id), winner);
-        let conn = self.conn;
-        let ws = self.ws();
-        // One click earns one install per app, as far as a partner is told too.
-        let click_subject = winner
-            .filter(|_| *kind == ConversionKind::Install)
-            .map(|w| key16("click", &w.touch.id.bytes()));
-        let seen = |rule: Id<kind::Rule>, partner: &[u8; 16], subject: &[u8; 16]| -> Result<bool, Error> {
-            Ok(conn.prepare_cached(sql("first_told_get"))?.exists((
-                ws,
-                rule.bytes().as_slice(),
-                partner.as_slice(),
-                subject.as_slice(),
-                event.id.bytes().as_slice(),
-            ))?)
-        };
-        let failure = std::cell::RefCell::new(None);
-        let told_before = |rule: &Rule, partner: Option<Id<kind::Partner>>| {
-            let partner = partner.map_or(NOBODY, Id::bytes);
-            seen(rule.id, &partner, &subject).unwrap_or_else(|error| {
-                *failure.borrow_mut() = Some(error);
-                true
-            })
-        };
-        let install = match born {
-            Some((id, _)) if id != event.id => event::get(conn, ws, &id.bytes())?,
-            _ => None,
-        };
-        let context = Context {
-            install: install.as_ref(),
-            install_at: born.map(|(_, at)| at),
-            is_install,
-            told_before: &told_before,
-        };
-        let considered = postback::plan(event, decision, self.app, self.settings, context);
-        if let Some(error) = failure.into_inner() {
-            return Err(error);
-        }
-        let told = self.told(event, kind)?;
-        let mut planned = Vec::new();
-        for mut one in considered {
-            let partner = one.partner.map_or(NOBODY, Id::bytes);
-            if told.contains(&(one.rule, partner)) {
-                continue;
-            }
-            if let (Ok(_), Some(click)) = (&one.outcome, &click_subject)
-                && seen(one.rule, &partner, click)?
-            {
-                one.outcome = Err(Suppressed::NotFirst);
-            }
-            let delivery = self.plan_one(event, kind, revision, &one, &subject, click_subject.as_ref())?;
-            planned.extend(delivery);
-        }
-        Ok(planned)
-    }
-
-    /// The rules that told already, each with whom. Suppressed ones are taken back: they are judged anew.
-    fn told(&mut self, event: &Event, kind: &ConversionKind) -> Result<Vec<(Id<kind::Rule>, [u8; 16])>, Error> {
-        let (conn, ws, id) = (self.conn, self.ws(), event.id.bytes());
-        let mut told = Vec::new();
-        let mut statement = conn.prepare_cached(sql("told_list"))?;
-        let mut rows = statement.query((ws, id.as_slice()))?;
-        let mut any = false;
-        while let Some(row) = rows.next()? {
-            any = true;
-            let (rule, partner, reason): (Vec<u8>, [u8; 16], u8) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            match Suppressed::from_number(reason) {
-                None => told.push((id_from(&rule, "told", "rule")?, partner)),
-                Some(reason) => self.rollups.consider(event, &partner, Some(reason), kind.name(), -1),
-            }
-        }
-        if any {
-            conn.prepare_cached(sql("told_clear"))?.execute((ws, id.as_slice()))?;
-        }
-        Ok(told)
-    }
-
-    fn plan_one(
-        &mut self,
-        event: &Event,
-        kind: &ConversionKind,
-        revision: u32,
-        one: &Considered,
-        subject: &[u8; 16],
-        click: Option<&[u8; 16]>,
-    ) -> Result<Option<Due>, Error> {
-        let (conn, ws, id) = (self.conn, self.ws(), event.id.bytes());
-        let partner = one.partner.map_or(NOBODY, Id::bytes);
-        let rule = one.rule.bytes();
-        let mut due = None;
-        if let (Ok(values), Some(to)) = (&one.outcome, one.partner) {
-            let delivery: Id<kind::Delivery> = self.entropy.id(self.at);
-            conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
-                ws,
-                delivery.bytes().as_slice(),
-                id.as_slice(),
-                revision,
-                rule.as_slice(),
-                one.rule_version,
-                partner.as_slice(),
-                kind.name(),
-                self.at.ms(),
-                None::<Vec<u8>>,
-                rows::values_write(values),
-            ])?;
-            let item =
-                Due { workspace: event.workspace, rule: one.rule, partner: to, due: self.at, delivery, sends: 0 };
-            super::delivery::enqueue(conn, &item, "planned")?;
-            for subject in [Some(subject), click].into_iter().flatten() {
-                conn.prepare_cached(sql("first_told_put"))?.execute((
-                    ws,
-                    rule.as_slice(),
-                    partner.as_slice(),
-                    subject.as_slice(),
-                    id.as_slice(),
-                ))?;
-            }
-            due = Some(item);
-        }
-        let reason = match &one.outcome {
-            Ok(_) if due.is_some() => None,
-            Ok(_) => Some(Suppressed::NobodyToTell),
-            Err(reason) => Some(*reason),
-        };
-        conn.prepare_cached(sql("told_put"))?.execute(rusqlite::params![
-            ws,
-            id.as_slice(),
-            rule.as_slice(),
-            partner.as_slice(),
-            one.rule_version,
-            revision,
-            reason.map_or(0, |r| r as u8),
-            due.map(|d| d.delivery.bytes().to_vec()),
-        ])?;
-        self.rollups.consider(event, &partner, reason, kind.name(), 1);
-        Ok(due)
-    }
-}
-
-/// Of whom "first" is counted: the installation, else the customer, else the click, else the event.
-fn subject(event: &Event, install: Option<Id<kind::Event>>, winner: Option<&Winner>) -> [u8; 16] {
-    if let Some(install) = install {
-        return key16("install", &install.bytes());
-    }
-    if let Some(customer) = &event.customer_id {
-        return key16("customer", customer.as_bytes());
-    }
-    match winner {
-        Some(winner) => key16("click", &winner.touch.id.bytes()),
-        None => key16("event", &event.id.bytes()),
-    }
-}
-
-fn previous_decision(conn: &Connection, ws: u32, event: Id<kind::Event>) -> Result<Option<Previous>, Error> {
-    let row = conn
-        .prepare_cached(sql("decision_latest"))?
-        .query_row((ws, event.bytes().as_slice()), StoredDecision::from_row)
-        .optional()?;
-    row.map(|row| {
-        let (credit, because) = row.credit(event)?;
-        Ok(Previous { revision: row.revision, kind: row.kind(), credit, because })
-    })
-    .transpose()
-}
-
-/// A row of `decision_latest` or `decision_all`.
-pub(super) struct StoredDecision {
-    pub(super) revision: u32,
-    pub(super) at: i64,
-    pub(super) settings_version: u64,
-    kind: Option<String>,
-    credit: String,
-    match_type: Option<u8>,
-    click: Option<Vec<u8>>,
-    body: String,
-}
-
-impl StoredDecision {
-    pub(super) fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            revision: row.get(0)?,
-            at: row.get(1)?,
-            settings_version: row.get(2)?,
-            kind: row.get(3)?,
-            credit: row.get(4)?,
-            match_type: row.get(5)?,
-            click: row.get(6)?,
-            body: row.get(7)?,
-        })
-    }
-
-    pub(super) fn kind(&self) -> Option<ConversionKind> {
-        self.kind.as_deref().and_then(ConversionKind::parse)
-    }
-
-    /// The credit and its reasons.
-    pub(super) fn credit(&self, event: Id<kind::Event>) -> Result<(Credit, attribution::Because), Error> {
-        let row = format!("{event} revision {}", self.revision);
-        let (because, inherited) = rows::because_read(&row, &self.body)?;
-        let credit = match self.credit.as_str() {
-            "organic" => Credit::Organic,
-            "install_unknown" => Credit::InstallUnknown,
-            _ => {
-                let click = self.click.as_deref().and_then(ClickId::from_slice);
-                let touch = because
-                    .candidates
-                    .iter()
-                    .map(|c| &c.touch)
-                    .find(|t| Some(t.id) == click)
-                    .cloned()
-                    .or(inherited);
-                let match_type = self.match_type.and_then(MatchType::from_number);
-                let (Some(touch), Some(match_type)) = (touch, match_type) else {
-                    return Err(Error::Corrupt {
-                        table: "decision",
-                        column: "body",
-                        row,
-                        what: "an attributed decision without its touch".into(),
-                    });
-                };
-                Credit::Touch(Box::new(Winner { touch, match_type }))
-            }
-        };
-        Ok((credit, because))
     }
 }

@@ -212,7 +212,8 @@ impl Ledger {
 
     /// What several sends need, in the same order.
     pub async fn delivery_load_all(&self, items: Vec<Due>) -> Result<Vec<Option<Outgoing>>, Error> {
-        self.read(move |conn| items.iter().map(|item| load(conn, item.workspace.0, item.delivery)).collect()).await
+        self.read(move |conn| items.iter().map(|item| load(conn, item.workspace.0, item.delivery)).collect())
+            .await
     }
 
     /// Stores the ends of sends, all in one transaction. Applying one twice changes nothing.
@@ -236,36 +237,42 @@ impl Ledger {
         at: Timestamp,
     ) -> Result<Option<Due>, Error> {
         let entropy = self.inner.entropy.clone();
-        let due = self.write(move |conn| {
-            let Some(row) = row(conn, workspace.0, id)? else { return Ok(None) };
-            let delivery: Id<kind::Delivery> = entropy.id(at);
-            conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
-                workspace.0,
-                delivery.bytes().as_slice(),
-                row.event.bytes().as_slice(),
-                row.revision,
-                row.rule.bytes().as_slice(),
-                row.rule_version,
-                row.partner.bytes().as_slice(),
-                row.kind,
-                at.ms(),
-                id.bytes().as_slice(),
-                row.values,
-            ])?;
-            let item = Due { workspace, rule: row.rule, partner: row.partner, due: at, delivery, sends: 0 };
-            enqueue(conn, &item, "replayed")?;
-            let mut rollups = Rollups::default();
-            count(conn, &item, Metric::Replayed, &row.kind, &mut rollups)?;
-            rollups.flush(conn)?;
-            Ok(Some(item))
-        })
-        .await?;
+        let due = self
+            .write(move |conn| {
+                let Some(row) = row(conn, workspace.0, id)? else { return Ok(None) };
+                let delivery: Id<kind::Delivery> = entropy.id(at);
+                conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
+                    workspace.0,
+                    delivery.bytes().as_slice(),
+                    row.event.bytes().as_slice(),
+                    row.revision,
+                    row.rule.bytes().as_slice(),
+                    row.rule_version,
+                    row.partner.bytes().as_slice(),
+                    row.kind,
+                    at.ms(),
+                    id.bytes().as_slice(),
+                    row.values,
+                ])?;
+                let item =
+                    Due { workspace, rule: row.rule, partner: row.partner, due: at, delivery, sends: 0 };
+                enqueue(conn, &item, "replayed")?;
+                let mut rollups = Rollups::default();
+                count(conn, &item, Metric::Replayed, &row.kind, &mut rollups)?;
+                rollups.flush(conn)?;
+                Ok(Some(item))
+            })
+            .await?;
         self.inner.handoff.due(due.as_slice());
         Ok(due)
     }
 
     /// The event that a delivery tells.
-    pub async fn event_of_delivery(&self, workspace: WorkspaceNo, id: Id<kind::Delivery>) -> Result<Option<Id<kind::Event>>, Error> {
+    pub async fn event_of_delivery(
+        &self,
+        workspace: WorkspaceNo,
+        id: Id<kind::Delivery>,
+    ) -> Result<Option<Id<kind::Event>>, Error> {
         self.read(move |conn| Ok(row(conn, workspace.0, id)?.map(|row| row.event))).await
     }
 }
@@ -282,7 +289,12 @@ fn load(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Out
     }))
 }
 
-fn settle(conn: &Connection, settlement: &Settlement, at: Timestamp, rollups: &mut Rollups) -> Result<(), Error> {
+fn settle(
+    conn: &Connection,
+    settlement: &Settlement,
+    at: Timestamp,
+    rollups: &mut Rollups,
+) -> Result<(), Error> {
     let item = &settlement.item;
     let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
     let removed = conn.prepare_cached(sql("queue_delete"))?.execute((
@@ -317,13 +329,26 @@ fn settle(conn: &Connection, settlement: &Settlement, at: Timestamp, rollups: &m
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
     };
-    conn.prepare_cached(sql("finish_insert"))?.execute((ws, delivery.as_slice(), state, reason, at.ms(), sends))?;
+    conn.prepare_cached(sql("finish_insert"))?.execute((
+        ws,
+        delivery.as_slice(),
+        state,
+        reason,
+        at.ms(),
+        sends,
+    ))?;
     let kind = row(conn, ws, item.delivery)?.map(|row| row.kind).unwrap_or_default();
     count(conn, item, Metric::Finished, &format!("{kind}:{state}"), rollups)
 }
 
 /// Counts something of a delivery in the bucket of its event; sandbox events count nowhere.
-fn count(conn: &Connection, item: &Due, metric: Metric, kind: &str, rollups: &mut Rollups) -> Result<(), Error> {
+fn count(
+    conn: &Connection,
+    item: &Due,
+    metric: Metric,
+    kind: &str,
+    rollups: &mut Rollups,
+) -> Result<(), Error> {
     let ws = item.workspace.0;
     let Some(row) = row(conn, ws, item.delivery)? else { return Ok(()) };
     let Some(event) = event::get(conn, ws, &row.event.bytes())? else { return Ok(()) };
@@ -359,14 +384,19 @@ pub(super) fn state(
             Ok(("scheduled".to_owned(), row.get::<_, String>(2)?, Some(due), row.get::<_, u32>(1)?))
         })
         .optional()?;
-    Ok(waiting.unwrap_or_else(|| ("lost".into(), "neither waiting nor finished: a bug, please report it".into(), None, 0)))
+    Ok(waiting.unwrap_or_else(|| {
+        ("lost".into(), "neither waiting nor finished: a bug, please report it".into(), None, 0)
+    }))
 }
 
 /// A delivery, for a story.
-pub(super) fn story(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<super::DeliveryStory>, Error> {
+pub(super) fn story(
+    conn: &Connection,
+    ws: u32,
+    id: Id<kind::Delivery>,
+) -> Result<Option<super::DeliveryStory>, Error> {
     let Some(row) = row(conn, ws, id)? else { return Ok(None) };
-    let (state, reason, due, sends) =
-        state(conn, ws, &row.rule.bytes(), &row.partner.bytes(), &id.bytes())?;
+    let (state, reason, due, sends) = state(conn, ws, &row.rule.bytes(), &row.partner.bytes(), &id.bytes())?;
     let mut statement = conn.prepare_cached(sql("attempt_list"))?;
     let attempts = statement
         .query_map((ws, id.bytes().as_slice()), |row| {

@@ -63,7 +63,9 @@ impl Ledger {
     async fn event_record_all(&self, events: Vec<NewEvent>) -> Vec<Result<Recorded, Error>> {
         let count = events.len();
         let together = events.clone();
-        let result = self.write(move |conn| together.iter().map(|e| record(conn, e)).collect::<Result<Vec<_>, _>>()).await;
+        let result = self
+            .write(move |conn| together.iter().map(|e| record(conn, e)).collect::<Result<Vec<_>, _>>())
+            .await;
         match result {
             Ok(all) => all.into_iter().map(Ok).collect(),
             Err(error @ (Error::Unavailable(_) | Error::Fatal(_))) => vec![Err(error); count],

@@ -4,6 +4,7 @@
 //! Correctness never leans on it: the loops also look at the tables from time to time, and count what they
 //! find there that was not handed over.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -16,6 +17,7 @@ const DUE_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub(super) struct Handoff {
     due: Mutex<Vec<Due>>,
+    overflowed: AtomicBool,
     due_signal: Notify,
     undecided_signal: Notify,
 }
@@ -28,6 +30,9 @@ impl Handoff {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let room = DUE_MAX.saturating_sub(due.len());
         due.extend(items.iter().take(room));
+        if items.len() > room {
+            self.overflowed.store(true, Ordering::SeqCst);
+        }
         drop(due);
         self.due_signal.notify_one();
     }
@@ -46,6 +51,12 @@ impl Ledger {
     /// Resolves when [`Self::due_take`] may have something.
     pub async fn due_signal(&self) {
         self.inner.handoff.due_signal.notified().await;
+    }
+
+    /// Whether deliveries were planned since the last call that could not be handed over in memory: then the
+    /// queue's table has to be read, for busy endpoints too.
+    pub fn due_overflowed(&self) -> bool {
+        self.inner.handoff.overflowed.swap(false, Ordering::SeqCst)
     }
 
     /// Takes the deliveries that commits planned since the last call.

@@ -18,12 +18,14 @@ mod handoff;
 mod list;
 mod report;
 mod retention;
+mod revision;
 mod rollup;
 mod rows;
 mod settings;
 mod slice;
 mod statements;
 mod story;
+mod tell;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -38,7 +40,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tokio::sync::Semaphore;
 
 pub use self::decide::{Committed, Due, Prepared, Undecided};
-pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Settlement, Settled};
+pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Settled, Settlement};
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::list::{ConversionFilter, ConversionListed};
 pub use self::report::{BalanceKey, BalanceRow, ConversionRow, Recount, ReportRow};
@@ -215,7 +217,8 @@ impl Ledger {
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
         let inner = self.inner.clone();
-        let permit = self.inner.readers.permits.acquire().await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        let permit =
+            self.inner.readers.permits.acquire().await.map_err(|e| Error::Unavailable(e.to_string()))?;
         let result = tokio::task::spawn_blocking(move || {
             let readers = &inner.readers;
             let idle = readers.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
@@ -266,7 +269,9 @@ fn identity(conn: &Connection, entropy: &Entropy) -> Result<Identity, Error> {
         }
     };
     let node = match get("node")? {
-        Some(bytes) => u16::from_be_bytes([bytes.first().copied().unwrap_or(0), bytes.get(1).copied().unwrap_or(0)]),
+        Some(bytes) => {
+            u16::from_be_bytes([bytes.first().copied().unwrap_or(0), bytes.get(1).copied().unwrap_or(0)])
+        }
         None => {
             // Random, so that two installations whose data is merged one day rarely share a number.
             let node = (entropy.u32() & 0xfff) as u16;
@@ -290,7 +295,11 @@ fn identity(conn: &Connection, entropy: &Entropy) -> Result<Identity, Error> {
 }
 
 /// The 16 bytes of an id from a row, or an error that names the row.
-fn id_from<K>(bytes: &[u8], table: &'static str, column: &'static str) -> Result<roundtrip_domain::id::Id<K>, Error> {
+fn id_from<K>(
+    bytes: &[u8],
+    table: &'static str,
+    column: &'static str,
+) -> Result<roundtrip_domain::id::Id<K>, Error> {
     roundtrip_domain::id::Id::from_slice(bytes).ok_or_else(|| Error::Corrupt {
         table,
         column,

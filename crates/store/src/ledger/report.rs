@@ -120,7 +120,12 @@ fn some_id<K>(bytes: [u8; 16]) -> Option<Id<K>> {
 
 impl Ledger {
     /// The counts of whole buckets in `from..to`.
-    pub async fn report(&self, ws: WorkspaceNo, from: Timestamp, to: Timestamp) -> Result<Vec<ReportRow>, Error> {
+    pub async fn report(
+        &self,
+        ws: WorkspaceNo,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<ReportRow>, Error> {
         self.read(move |conn| {
             let mut statement = conn.prepare_cached(sql("rollup_range"))?;
             let mut rows = statement.query((ws.0, from.ms(), to.ms()))?;
@@ -194,7 +199,8 @@ impl Ledger {
         for row in report {
             let (kind, detail) = row.kind.split_once(':').unwrap_or((&row.kind, ""));
             let key = (row.bucket.floor_to(DAY_MS), row.partner, kind.to_owned());
-            let entry = |books: &mut Recount, f: &dyn Fn(&mut BalanceRow)| f(books.entry(key.clone()).or_default());
+            let entry =
+                |books: &mut Recount, f: &dyn Fn(&mut BalanceRow)| f(books.entry(key.clone()).or_default());
             match row.metric {
                 Metric::Considered => entry(&mut books, &|b| b.considered += row.count),
                 Metric::Planned => entry(&mut books, &|b| b.planned += row.count),

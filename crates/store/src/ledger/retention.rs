@@ -30,7 +30,12 @@ impl Expired {
 impl Ledger {
     /// One bounded step: idempotency keys past their 400 days, and attempts of finished deliveries older
     /// than `attempts_kept`. Facts themselves (events, decisions, conversions) are kept.
-    pub async fn expire(&self, ws: WorkspaceNo, now: Timestamp, attempts_kept: Span) -> Result<Expired, Error> {
+    pub async fn expire(
+        &self,
+        ws: WorkspaceNo,
+        now: Timestamp,
+        attempts_kept: Span,
+    ) -> Result<Expired, Error> {
         self.write(move |conn| step(conn, ws, now, attempts_kept)).await
     }
 }
@@ -39,7 +44,8 @@ fn step(conn: &Connection, ws: WorkspaceNo, now: Timestamp, attempts_kept: Span)
     // Delivery ids begin with the time at which they were planned.
     let oldest: Id<roundtrip_domain::id::kind::Delivery> = Id::mint(now.plus_ms(-attempts_kept.ms()), 0);
     Ok(Expired {
-        event_keys: conn.prepare_cached(sql("expire_event_key"))?.execute((ws.0, now.ms(), STEP_ROWS))? as u64,
+        event_keys: conn.prepare_cached(sql("expire_event_key"))?.execute((ws.0, now.ms(), STEP_ROWS))?
+            as u64,
         attempts: conn.prepare_cached(sql("expire_attempt"))?.execute((
             ws.0,
             oldest.bytes().as_slice(),

@@ -125,7 +125,8 @@ impl Rollups {
             return;
         }
         let mut one = |metric, kind: &str| {
-            let key = of_partner(event.workspace.0, event.received_at, event.app.bytes(), *partner, metric, kind);
+            let key =
+                of_partner(event.workspace.0, event.received_at, event.app.bytes(), *partner, metric, kind);
             self.change(key, count, 0);
         };
         one(Metric::Considered, kind);

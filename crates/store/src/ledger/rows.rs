@@ -483,7 +483,8 @@ pub(crate) fn values_write(values: &[MacroValue]) -> String {
 
 /// Reads a delivery's macro values.
 pub(crate) fn values_read(row: &str, body: &str) -> Result<Vec<MacroValue>, Error> {
-    let corrupt = |what: String| Error::Corrupt { table: "delivery", column: "values", row: row.to_owned(), what };
+    let corrupt =
+        |what: String| Error::Corrupt { table: "delivery", column: "values", row: row.to_owned(), what };
     let body: ValuesV1 = serde_json::from_str(body).map_err(|e| corrupt(e.to_string()))?;
     if body.v != 1 {
         return Err(corrupt("a version that this release does not know".into()));

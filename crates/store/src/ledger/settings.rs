@@ -9,8 +9,8 @@ use roundtrip_domain::template::Template;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::statements::sql;
 use super::Ledger;
+use super::statements::sql;
 use crate::Error;
 use crate::settings::{Resource, ResourceKind, Write, compile, rule_template};
 
@@ -84,7 +84,12 @@ fn generation(catalog: &Catalog) -> u64 {
 
 impl Ledger {
     /// Makes a workspace, or finds it: idempotent by slug.
-    pub async fn workspace_create(&self, slug: &str, at: Timestamp, actor: &str) -> Result<WorkspaceNo, Error> {
+    pub async fn workspace_create(
+        &self,
+        slug: &str,
+        at: Timestamp,
+        actor: &str,
+    ) -> Result<WorkspaceNo, Error> {
         let (slug, actor) = (slug.to_owned(), actor.to_owned());
         let (ws, catalog) = self
             .write(move |conn| {
@@ -114,9 +119,9 @@ impl Ledger {
     /// Makes a catalog current unless a later one is already: callers resume in any order.
     fn publish(&self, catalog: Catalog) {
         let catalog = Arc::new(catalog);
-        self.inner.catalog.rcu(|now| {
-            if generation(now) > generation(&catalog) { now.clone() } else { catalog.clone() }
-        });
+        self.inner
+            .catalog
+            .rcu(|now| if generation(now) > generation(&catalog) { now.clone() } else { catalog.clone() });
     }
 
     /// The current version and documents of a workspace.
@@ -225,7 +230,12 @@ impl Ledger {
     }
 
     /// The last slug of a resource that may be deleted by now, for people who read old stories.
-    pub(super) fn last_slug(conn: &Connection, ws: WorkspaceNo, kind: ResourceKind, id: &[u8]) -> Result<Option<String>, Error> {
+    pub(super) fn last_slug(
+        conn: &Connection,
+        ws: WorkspaceNo,
+        kind: ResourceKind,
+        id: &[u8],
+    ) -> Result<Option<String>, Error> {
         Ok(conn
             .prepare_cached(sql("resource_last_slug"))?
             .query_row((ws.0, kind as u8, id), |row| row.get(0))

@@ -1,11 +1,11 @@
 //! The click log's manifest: which slices are counted here.
 
 use roundtrip_domain::click::TouchKind;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
+use super::Ledger;
 use super::rollup::{Key, Metric, Rollups};
 use super::statements::sql;
-use super::Ledger;
 use crate::Error;
 use crate::click_log::{ClosedSlice, SliceCount};
 
@@ -33,7 +33,12 @@ fn publish(conn: &Connection, slice: &ClosedSlice) -> Result<(), Error> {
         "id_last": slice.id_last.ms(), "clicks": slice.clicks, "bytes": slice.bytes,
         "checksum": format!("{:016x}", slice.checksum),
     });
-    let new = conn.prepare_cached(sql("slice_put"))?.execute((slice.node, slice.seq, "closed", body.to_string()))?;
+    let new = conn.prepare_cached(sql("slice_put"))?.execute((
+        slice.node,
+        slice.seq,
+        "closed",
+        body.to_string(),
+    ))?;
     if new == 0 {
         return Ok(());
     }
@@ -42,7 +47,11 @@ fn publish(conn: &Connection, slice: &ClosedSlice) -> Result<(), Error> {
         add(count, &mut rollups);
     }
     rollups.flush(conn)?;
-    let floor = slice.id_last.ms().to_be_bytes().to_vec();
+    // A slice that is published late (offered again after a crash) must not lower what a later one raised.
+    let known: Option<Vec<u8>> =
+        conn.prepare_cached(sql("meta_get"))?.query_row(["click_floor"], |row| row.get(0)).optional()?;
+    let known = known.and_then(|bytes| Some(i64::from_be_bytes(bytes.as_slice().try_into().ok()?)));
+    let floor = slice.id_last.ms().max(known.unwrap_or(i64::MIN)).to_be_bytes().to_vec();
     conn.prepare_cached(sql("meta_put"))?.execute(("click_floor", floor))?;
     Ok(())
 }

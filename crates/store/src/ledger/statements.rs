@@ -54,6 +54,8 @@ mod tests {
             include_str!("event.rs"),
             include_str!("handoff.rs"),
             include_str!("decide.rs"),
+            include_str!("tell.rs"),
+            include_str!("revision.rs"),
             include_str!("delivery.rs"),
             include_str!("story.rs"),
             include_str!("report.rs"),

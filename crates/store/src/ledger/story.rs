@@ -9,7 +9,7 @@ use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::Suppressed;
 use roundtrip_domain::time::Timestamp;
 
-use super::decide::StoredDecision;
+use super::revision::StoredDecision;
 use super::statements::sql;
 use super::{AttemptRow, Ledger, delivery, event, id_from};
 use crate::Error;
@@ -130,7 +130,8 @@ impl Ledger {
                         rule: id_from(&rule, "told", "rule")?,
                         rule_version: row.get(4)?,
                         revision: row.get(5)?,
-                        partner: (partner != super::decide::NOBODY).then(|| Id::from_bits(u128::from_be_bytes(partner))),
+                        partner: (partner != super::decide::NOBODY)
+                            .then(|| Id::from_bits(u128::from_be_bytes(partner))),
                         suppressed: Suppressed::from_number(reason),
                         delivery: delivery.as_deref().and_then(Id::from_slice),
                     });
@@ -145,11 +146,8 @@ impl Ledger {
                     deliveries.extend(delivery::story(conn, ws.0, id_from(&delivery, "delivery", "id")?)?);
                 }
             }
-            let undecided = conn
-                .prepare_cached(sql("todo_has"))?
-                .exists((ws.0, id.bytes().as_slice()))?;
-            let mut story =
-                Story { event, undecided, revisions, rules, deliveries, names: BTreeMap::new() };
+            let undecided = conn.prepare_cached(sql("todo_has"))?.exists((ws.0, id.bytes().as_slice()))?;
+            let mut story = Story { event, undecided, revisions, rules, deliveries, names: BTreeMap::new() };
             story.names = names(conn, ws, &story)?;
             Ok(Some(story))
         })
@@ -157,7 +155,11 @@ impl Ledger {
     }
 
     /// The events that a click earned or competes for, oldest first, at most 100.
-    pub async fn events_of_click(&self, ws: WorkspaceNo, click: ClickId) -> Result<Vec<Id<kind::Event>>, Error> {
+    pub async fn events_of_click(
+        &self,
+        ws: WorkspaceNo,
+        click: ClickId,
+    ) -> Result<Vec<Id<kind::Event>>, Error> {
         self.read(move |conn| {
             let mut statement = conn.prepare_cached(sql("events_of_click"))?;
             let mut rows = statement.query((ws.0, click.bytes().as_slice()))?;
@@ -172,7 +174,11 @@ impl Ledger {
     }
 }
 
-fn names(conn: &rusqlite::Connection, ws: WorkspaceNo, story: &Story) -> Result<BTreeMap<String, String>, Error> {
+fn names(
+    conn: &rusqlite::Connection,
+    ws: WorkspaceNo,
+    story: &Story,
+) -> Result<BTreeMap<String, String>, Error> {
     let mut wanted: Vec<(ResourceKind, [u8; 16], String)> = Vec::new();
     let mut want = |kind, bytes, text: String| wanted.push((kind, bytes, text));
     want(ResourceKind::App, story.event.app.bytes(), story.event.app.to_string());

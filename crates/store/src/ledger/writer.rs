@@ -208,7 +208,9 @@ fn together(conn: &Connection, batch: &mut [Request]) -> Result<Vec<Result<(), E
         let result = savepoint(conn, &mut request.job);
         // A full disk or an I/O error can end the whole transaction: then nothing of the batch stands.
         if conn.is_autocommit() {
-            return Err(result.err().unwrap_or_else(|| Error::Unavailable("the transaction was ended".into())));
+            return Err(result
+                .err()
+                .unwrap_or_else(|| Error::Unavailable("the transaction was ended".into())));
         }
         results.push(result);
     }
@@ -270,7 +272,8 @@ mod tests {
             );
             assert_eq!((a, d), (Ok(1), Ok(2)));
             assert!(matches!(b, Err(Error::Refused(_))) && matches!(c, Err(Error::Refused(_))));
-            let count = writer.write(|conn| Ok(conn.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0))?));
+            let count = writer
+                .write(|conn| Ok(conn.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0))?));
             assert_eq!(count.await, Ok(2));
         });
     }

@@ -66,7 +66,8 @@ async fn read(call: Call) -> Result<Answer, Failure> {
     let event = finder.event_of(id).await?;
     let story = tell(&finder.story(event).await?, telling);
     let delivery = story.deliveries.into_iter().find(|delivery| delivery.id == id.to_string());
-    let delivery = delivery.ok_or_else(|| Problem::new(Code::IdUnknown, "id", "the delivery is no longer kept"))?;
+    let delivery =
+        delivery.ok_or_else(|| Problem::new(Code::IdUnknown, "id", "the delivery is no longer kept"))?;
     Ok(Answer::ok(json!(DeliveryOfEvent { event: story.event.id, event_sentence: story.sentence, delivery })))
 }
 
@@ -84,13 +85,17 @@ async fn replay(call: Call) -> Result<Answer, Failure> {
     }
     // The ledger hands what it plans to the engine itself; nobody has to be woken from here.
     let planned = call.state.ledger.delivery_replay(settings.workspace, id, now).await?;
-    let planned = planned.ok_or_else(|| Problem::new(Code::IdUnknown, "id", "the delivery is no longer kept"))?;
+    let planned =
+        planned.ok_or_else(|| Problem::new(Code::IdUnknown, "id", "the delivery is no longer kept"))?;
     tracing::info!(delivery.id = %planned.delivery, delivery.replay_of = %id, actor = call.caller.actor(), "replayed");
     Ok(Answer::created(json!(Replayed {
         id: planned.delivery.to_string(),
         replay_of: id.to_string(),
         event: event.to_string(),
         due: planned.due.to_string(),
-        sentence: format!("It is sent again now as {}; `roundtrip explain {}` shows the answer.", planned.delivery, planned.delivery),
+        sentence: format!(
+            "It is sent again now as {}; `roundtrip explain {}` shows the answer.",
+            planned.delivery, planned.delivery
+        ),
     })))
 }

@@ -23,15 +23,19 @@ pub(super) fn routes() -> Vec<Route> {
             .does(explain)
     };
     vec![
-        Route::get("/api/v1/conversions", "conversion_list", "Lists the latest conversions, the newest first")
-            .in_workspace()
-            .limited()
-            .query("before", "The conversion before which the page begins: `next` of the page before.", text())
-            .query("app", "Only of this app, by slug or id.", text())
-            .query("partner", "Only those that this partner won, by slug or id.", text())
-            .query("kind", "Only of this kind.", json!({ "enum": ["install", "signup", "purchase", "event"] }))
-            .answers(200, "A page.", schema::<Conversions>)
-            .does(list),
+        Route::get(
+            "/api/v1/conversions",
+            "conversion_list",
+            "Lists the latest conversions, the newest first",
+        )
+        .in_workspace()
+        .limited()
+        .query("before", "The conversion before which the page begins: `next` of the page before.", text())
+        .query("app", "Only of this app, by slug or id.", text())
+        .query("partner", "Only those that this partner won, by slug or id.", text())
+        .query("kind", "Only of this kind.", json!({ "enum": ["install", "signup", "purchase", "event"] }))
+        .answers(200, "A page.", schema::<Conversions>)
+        .does(list),
         story(
             "/api/v1/conversions/{id}/explain",
             "conversion_explain",
@@ -120,5 +124,7 @@ fn chosen<'a, K: Kind>(
         return Ok(Some(id));
     }
     let found = known.find(|(_, slug)| *slug == text).map(|(id, _)| id);
-    found.map(Some).ok_or_else(|| Problem::new(Code::ParameterInvalid, name, format!("there is no {name} `{text}`")))
+    found
+        .map(Some)
+        .ok_or_else(|| Problem::new(Code::ParameterInvalid, name, format!("there is no {name} `{text}`")))
 }

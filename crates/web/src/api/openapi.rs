@@ -152,7 +152,10 @@ fn errors(route: &Route) -> BTreeMap<String, Value> {
         .into_iter()
         .map(|(status, codes)| {
             // OpenAPI 3.1 lets a reference carry its own description: here, the codes.
-            (status.to_string(), json!({ "$ref": "#/components/responses/Error", "description": codes.join(", ") }))
+            (
+                status.to_string(),
+                json!({ "$ref": "#/components/responses/Error", "description": codes.join(", ") }),
+            )
         })
         .collect()
 }

@@ -16,7 +16,11 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::get("/api/v1/report", "report_read", "Counts clicks, conversions and postbacks by day")
             .in_workspace()
-            .query("from", "A day such as 2026-06-04, or a moment of RFC 3339. Absent: seven days before `to`.", text())
+            .query(
+                "from",
+                "A day such as 2026-06-04, or a moment of RFC 3339. Absent: seven days before `to`.",
+                text(),
+            )
             .query("to", "A day, which is included, or a moment, which is not. Absent: today.", text())
             .query("tz", "Whose days: an IANA name such as Europe/Berlin. Absent: UTC.", text())
             .query("by", "What rows are grouped by, beside the day.", by_schema())

@@ -145,9 +145,12 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
             "json" => Body::Json(text.clone()),
             "text" => Body::Text(text.clone()),
             _ => {
-                return Err(
-                    Problem::new(Code::FieldUnknown, "body", "a body has one of form, json and text").into()
-                );
+                return Err(Problem::new(
+                    Code::FieldUnknown,
+                    "body",
+                    "a body has one of form, json and text",
+                )
+                .into());
             }
         },
         _ => {

@@ -78,7 +78,7 @@ fn thousands(n: i64) -> String {
     let digits = n.unsigned_abs().to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -172,7 +172,10 @@ pub(super) fn state_badge(state: &str, n: i64) -> Badge {
 
 /// What to try while there is nothing to see, with this installation's own link where there is one.
 fn tries(settings: &Settings, public_url: &str) -> Vec<Try> {
-    let demo = Try { about: "See a whole world in motion, on a directory of its own", command: "roundtrip demo".into() };
+    let demo = Try {
+        about: "See a whole world in motion, on a directory of its own",
+        command: "roundtrip demo".into(),
+    };
     if settings.apps.is_empty() {
         let about = "Say what there is: apps, partners, campaigns, links and rules";
         return vec![Try { about, command: "roundtrip apply roundtrip.toml".into() }, demo];
@@ -200,6 +203,9 @@ mod tests {
 
     #[test]
     fn figures_are_readable() {
-        assert_eq!([0, 999, 1_000, 1_234_567, -1_000].map(thousands), ["0", "999", "1,000", "1,234,567", "-1,000"]);
+        assert_eq!(
+            [0, 999, 1_000, 1_234_567, -1_000].map(thousands),
+            ["0", "999", "1,000", "1,234,567", "-1,000"]
+        );
     }
 }

@@ -213,7 +213,8 @@ async fn login(State(inner): Shared, request: Request) -> Response {
         return Refused::Problem(problem).answer("/login");
     }
     let Ok(body) = Limited::new(body, FORM_BYTES_MAX).collect().await else {
-        let problem = Problem::new(Code::BodyTooLarge, "", format!("a form has at most {FORM_BYTES_MAX} bytes"));
+        let problem =
+            Problem::new(Code::BodyTooLarge, "", format!("a form has at most {FORM_BYTES_MAX} bytes"));
         return Refused::Problem(problem).answer("/login");
     };
     let form = Params::parse(&body.to_bytes());
@@ -227,7 +228,8 @@ async fn login(State(inner): Shared, request: Request) -> Response {
         tracing::info!(code = problem.code.text(), "somebody could not sign in");
         return page(StatusCode::UNAUTHORIZED, pages::login(Some(&problem), &next));
     }
-    let cookie = inner.sessions.open(token, &inner.state.entropy, inner.now(), session::is_https(&parts.headers));
+    let cookie =
+        inner.sessions.open(token, &inner.state.entropy, inner.now(), session::is_https(&parts.headers));
     let mut response = redirect(&next);
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);

@@ -146,5 +146,140 @@ struct Message<'a> {
 }
 
 pub(super) fn message(problem: &Problem) -> Result<String, Error> {
-    render("message.html", &Message { code: problem.code.text(), message: &problem.message, fix: problem.code.fix() })
+    render(
+        "message.html",
+        &Message { code: problem.code.text(), message: &problem.message, fix: problem.code.fix() },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use roundtrip_domain::problem::Code;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn badge() -> Badge {
+        Badge { tone: "good", text: "<b>".to_owned() }
+    }
+
+    fn click_value() -> Value {
+        let named = json!({ "id": "prt_1", "slug": "<i>" });
+        json!({
+            "id": "0197a3f0", "kind": "server_click", "received_at": "then", "sentence": "It happened.", "partner": named,
+            "campaign": { "id": "cmp_1" }, "link": named, "app": named, "params": [{ "name": "sub1", "value": "<u>" }],
+        })
+    }
+
+    /// The smallest story, and one in which everything is there.
+    fn stories() -> [Story; 2] {
+        let named = json!({ "id": "app_1", "slug": "<i>" });
+        let event = json!({
+            "id": "evt_1", "name": "<script>", "app": named, "source": "client", "environment": "sandbox",
+            "status": "pending", "received_at": "then", "occurred_at": "then", "sentence": "It came.",
+        });
+        let small = json!({ "sentence": "In short.", "event": event, "rules": [], "deliveries": [], "next": [{ "sentence": "Nothing." }] });
+        let mut large = small.clone();
+        large["event"]["revenue"] = json!({ "amount": "1.00", "verified": false });
+        large["event"]["device"] =
+            json!({ "platform": "ios", "ids": [{ "name": "idfa", "value": "6D92…E7DC" }] });
+        large["event"]["properties"] = json!({ "plan": "<script>" });
+        large["event"]["findings"] = json!([{ "code": "currency_missing", "sentence": "Odd." }]);
+        large["event"]["postback"] =
+            json!({ "fields": [{ "name": "goal", "value": "<u>" }], "query": "goal=<u>" });
+        large["decision"] = json!({
+            "revision": 2, "at": "then", "settings_version": 3, "credit": "attributed", "winner": click_value(),
+            "handover": { "by": "store", "sentence": "It went on." }, "sentence": "Because.", "reference_at": "then",
+            "follows": "evt_2", "candidates_more": 4, "candidates": [{
+                "won": false, "verdict": "outside_window", "sentence": "Lost.", "match_type": "device_id", "tier": 2,
+                "carrier": "evt_1", "window": "7d", "age": "9 d", "age_ms": 1, "click": click_value(),
+            }],
+            "dead_ends": [{ "text": "<s>", "match_type": "click_id", "code": "click_id_malformed", "sentence": "No." }],
+            "notes": [{ "code": "clock_skew", "sentence": "Late." }],
+        });
+        large["earlier"] =
+            json!([{ "revision": 1, "at": "then", "credit": "organic", "sentence": "Nobody." }]);
+        large["rules"] = json!([{ "rule": named, "version": 1, "revision": 1, "fired": false, "suppressed": "not_first", "sentence": "No." }]);
+        large["deliveries"] = json!([{
+            "id": "dlv_1", "rule": named, "rule_version": 1, "partner": named, "revision": 1, "created_at": "then",
+            "replay_of": "dlv_0", "state": "scheduled", "reason": "planned", "sentence": "Waits.", "due": "soon", "sends": 1,
+            "attempts": [{
+                "n": 1, "at": "then", "outcome": "http_500", "status": 500, "total_us": 7, "sentence": "It failed.",
+                "request": { "origin": "https://p.example", "line": "POST /<s> HTTP/1.1", "headers": [{ "name": "host", "value": "p.example" }], "body": "<s>" },
+                "answer": { "status": 500, "headers": [{ "name": "server", "value": "<s>" }], "body": "<s>", "is_cut": true },
+                "error": "It broke.", "empty_macros": ["sub2"],
+            }],
+        }]);
+        [small, large].map(|value| serde_json::from_value(value).unwrap())
+    }
+
+    #[test]
+    fn every_template_renders_from_samples() {
+        let problem = Problem::new(Code::IdUnknown, "id", "there is no <b>");
+        let row = HomeRow {
+            id: "cnv_1".to_owned(),
+            age: "1 m ago".to_owned(),
+            received_at: "then".to_owned(),
+            kind: "event".to_owned(),
+            name: Some("<script>".to_owned()),
+            app: "shop".to_owned(),
+            partner: None,
+            credit: "organic",
+            match_type: None,
+            amount: None,
+            marks: vec![badge()],
+            postbacks: vec![badge()],
+        };
+        let full = Home {
+            refresh_s: None,
+            figures: vec![Figure { label: "Clicks", value: "1".to_owned(), detail: "<b>".to_owned() }],
+            books_balanced: false,
+            books: "They do not add up.".to_owned(),
+            waiting: Some("1 waiting".to_owned()),
+            rows: vec![row],
+            next: Some("cnv_0".to_owned()),
+            tries: Vec::new(),
+        };
+        let tries = vec![Try { about: "Try", command: "curl '<url>'".to_owned() }];
+        let empty = Home { rows: Vec::new(), tries, refresh_s: Some(30), next: None, ..full.clone() };
+        let past_the_end = Home { tries: Vec::new(), ..empty.clone() };
+        let mut pages = vec![
+            login(None, "/"),
+            login(Some(&problem), "/\"><script>"),
+            message(&problem),
+            home(&full),
+            home(&empty),
+            home(&past_the_end),
+        ];
+        for (story, full) in stories().into_iter().zip([false, true]) {
+            let page =
+                StoryPage { id: "evt_1".to_owned(), full, credit: badge(), told: vec![badge()], story };
+            pages.push(super::story(&page));
+        }
+        let earned = json!([{ "event": "evt_1", "name": "<script>", "received_at": "then", "holds": false, "sentence": "So." }]);
+        for (events, kept) in [(json!([]), true), (earned, false)] {
+            let click =
+                json!({ "sentence": "In short.", "click": click_value(), "kept": kept, "events": events });
+            let click = serde_json::from_value(click).unwrap();
+            pages.push(super::click(&ClickPage { id: "0197a3f0".to_owned(), full: kept, click }));
+        }
+        for page in pages {
+            let page = page.unwrap();
+            assert!(page.contains("</html>"), "{page}");
+            for raw in ["<script", "<b>", "<s>", "<u>", "<i>", "<url>"] {
+                assert!(!page.contains(raw), "{raw} was not escaped: {page}");
+            }
+        }
+        let story = super::story(&StoryPage {
+            id: "evt_1".to_owned(),
+            full: true,
+            credit: badge(),
+            told: vec![],
+            story: stories()[1].clone(),
+        });
+        let text = story.unwrap();
+        for fact in ["500\n&lt;s&gt;", "Sent empty", "… and 4 more", "Late.", "Revision 1 of then"] {
+            assert!(text.contains(fact), "{fact} is missing: {text}");
+        }
+    }
 }

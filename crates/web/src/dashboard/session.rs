@@ -139,7 +139,8 @@ mod tests {
         }
         assert!(!is_same_origin(&headers(&[("host", "a"), ("sec-fetch-site", "cross-site")])));
         assert_eq!(local(Some("/conversions/cnv_1?full=true".into())), "/conversions/cnv_1?full=true");
-        for bad in ["//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "/login?next=/", ""] {
+        for bad in ["//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "/login?next=/", ""]
+        {
             assert_eq!(local(Some(bad.into())), "/", "{bad}");
         }
     }

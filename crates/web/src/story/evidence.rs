@@ -16,11 +16,17 @@ pub(super) fn attempt(row: &AttemptRow, mask: &Mask) -> Attempt {
         let pairs = value.as_array().map(Vec::as_slice).unwrap_or_default();
         pairs
             .iter()
-            .filter_map(|pair| Some(Param { name: text(&pair[0])?, value: text(&pair[1]).unwrap_or_default() }))
+            .filter_map(|pair| {
+                let name = pair[0].as_str()?.to_owned();
+                let raw = pair[1].as_str().unwrap_or_default();
+                // The partner's own host is nobody's personal data, even where it looks like somebody's address.
+                let value = if name.eq_ignore_ascii_case("host") { raw.to_owned() } else { mask.text(raw) };
+                Some(Param { name, value })
+            })
             .collect()
     };
     let request = text(&body["request"]["line"]).map(|line| Request {
-        origin: text(&body["origin"]),
+        origin: body["origin"].as_str().filter(|origin| !origin.is_empty()).map(str::to_owned),
         line,
         headers: headers(&body["request"]["headers"]),
         body: text(&body["request"]["body"]),

@@ -36,7 +36,8 @@ impl Reference {
         let delivery = || text.parse::<Id<kind::Delivery>>().map(Self::Delivery).ok();
         let click = || ClickId::parse(text.as_bytes()).map(Self::Click);
         event.or_else(conversion).or_else(delivery).or_else(click).ok_or_else(|| {
-            let message = "it is a conversion (cnv_…), an event (evt_…), a delivery (dlv_…) or a click (a UUID)";
+            let message =
+                "it is a conversion (cnv_…), an event (evt_…), a delivery (dlv_…) or a click (a UUID)";
             Problem::new(Code::ParameterInvalid, "id", message)
         })
     }
@@ -116,10 +117,14 @@ impl Finder<'_> {
             (_, Some(touch)) => (touch, false),
             (Found::Touch(_), None) => return Err(unknown("no click of that id is kept in this workspace")),
             (Found::NotOurs, None) => {
-                return Err(unknown("none of this installation's keys made that click id: it was changed on the way, or is another system's"));
+                return Err(unknown(
+                    "none of this installation's keys made that click id: it was changed on the way, or is another system's",
+                ));
             }
             (Found::NotStored, None) => {
-                return Err(unknown("this installation made that click id, but its click was lost when it was made"));
+                return Err(unknown(
+                    "this installation made that click id, but its click was lost when it was made",
+                ));
             }
             (Found::Expired, None) => return Err(unknown("that click is older than clicks are kept")),
         };
@@ -151,7 +156,10 @@ mod tests {
         let delivery: Id<kind::Delivery> = Id::from_bits(8);
         assert_eq!(Reference::parse(&delivery.to_string()).unwrap(), Reference::Delivery(delivery));
         let click = ClickId::from_bits(9);
-        assert_eq!(Reference::parse(&click.to_string().replace('-', "").to_uppercase()).unwrap(), Reference::Click(click));
+        assert_eq!(
+            Reference::parse(&click.to_string().replace('-', "").to_uppercase()).unwrap(),
+            Reference::Click(click)
+        );
         for bad in ["", "evt_", "prt_01KAHS8Z4N2T7QX5W3R9M6B0CD", "4711"] {
             assert_eq!(Reference::parse(bad).unwrap_err().code, Code::ParameterInvalid, "{bad}");
         }

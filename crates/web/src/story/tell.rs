@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::mask::Mask;
 use super::shape::{
-    Candidate, Coded, Dead, Decision, Delivery, Device, Earlier, Event, Handover, Money, Param, Postback, Rule,
-    Step, Story,
+    Candidate, Coded, Dead, Decision, Delivery, Device, Earlier, Event, Handover, Money, Param, Postback,
+    Rule, Step, Story,
 };
 use super::touch::{click, named};
 use super::{Telling, evidence, words};
@@ -81,7 +81,7 @@ impl Teller<'_> {
                 let click = &winner.touch.click;
                 let found = match latest.and_then(|r| r.because.follows) {
                     Some(_) => "through its installation".to_owned(),
-                    None => format!("by {}", words::found_by(winner.match_type)),
+                    None => format!("found by {}", words::found_by(winner.match_type)),
                 };
                 format!("won by {} with link {}, {found}", self.label(click.partner), self.label(click.link))
             }
@@ -97,11 +97,12 @@ impl Teller<'_> {
         let count = |state: &str| self.story.deliveries.iter().filter(|d| d.state == state).count();
         let (delivered, waiting, dead) = (count("delivered"), count("scheduled"), count("dead"));
         let other = self.story.deliveries.len() - delivered - waiting - dead;
-        let parts: Vec<String> = [(delivered, "delivered"), (waiting, "waiting"), (dead, "given up"), (other, "in another state")]
-            .into_iter()
-            .filter(|(n, _)| *n > 0)
-            .map(|(n, word)| format!("{n} {word}"))
-            .collect();
+        let parts: Vec<String> =
+            [(delivered, "delivered"), (waiting, "waiting"), (dead, "given up"), (other, "in another state")]
+                .into_iter()
+                .filter(|(n, _)| *n > 0)
+                .map(|(n, word)| format!("{n} {word}"))
+                .collect();
         match (parts.is_empty(), self.story.rules.len()) {
             (false, _) => format!("postbacks: {}", parts.join(", ")),
             (true, 0) => "no rule tells anybody of it".to_owned(),
@@ -150,7 +151,8 @@ impl Teller<'_> {
                 Environment::Production => "production".to_owned(),
                 Environment::Sandbox => "sandbox".to_owned(),
             },
-            status: if event.postback.as_ref().is_some_and(|p| p.pending) { "pending" } else { "approved" }.to_owned(),
+            status: if event.postback.as_ref().is_some_and(|p| p.pending) { "pending" } else { "approved" }
+                .to_owned(),
             received_at: event.received_at.to_string(),
             occurred_at: event.occurred_at.to_string(),
             sentence: format!("{source} {}{delay}.", words::from_now(event.received_at, self.now)),
@@ -196,7 +198,8 @@ impl Teller<'_> {
         if let Some(commission) = &postback.commission {
             fields.push(Param { name: "commission".to_owned(), value: money::decimal(commission.micros, 2) });
         }
-        for (name, is) in [("new_customer", postback.new_customer), ("skip_lifetime", postback.skip_lifetime)] {
+        for (name, is) in [("new_customer", postback.new_customer), ("skip_lifetime", postback.skip_lifetime)]
+        {
             if is {
                 fields.push(Param { name: name.to_owned(), value: "true".to_owned() });
             }
@@ -219,7 +222,7 @@ impl Teller<'_> {
                 format!(
                     "{} has the credit, because an event belongs to its installation's winner for life; the installation is {install}, and its click came {} before this event.",
                     self.label(click.partner),
-                    human(because.reference_at.since(click.received_at).max(0))
+                    human(self.story.event.reference_at().since(click.received_at).max(0))
                 )
             }
             (Credit::Organic, Some(install)) => {
@@ -376,7 +379,8 @@ impl Teller<'_> {
             let again = if self.story.revisions.is_empty() { "decided" } else { "decided again" };
             steps.push(Step { at: None, sentence: format!("It is {again} within moments.") });
         } else if matches!(self.story.revisions.last().map(|r| &r.credit), Some(Credit::InstallUnknown)) {
-            let sentence = "It is decided again when its installation arrives; what was not told yet is told then.";
+            let sentence =
+                "It is decided again when its installation arrives; what was not told yet is told then.";
             steps.push(Step { at: None, sentence: sentence.to_owned() });
         }
         for delivery in &self.story.deliveries {
@@ -403,7 +407,9 @@ impl Teller<'_> {
     /// Whether a later replay of a dead delivery waits or arrived.
     fn is_mended(&self, dead: &ledger::DeliveryStory) -> bool {
         self.story.deliveries.iter().any(|other| {
-            (other.rule, other.partner) == (dead.rule, dead.partner) && other.id > dead.id && other.state != "dead"
+            (other.rule, other.partner) == (dead.rule, dead.partner)
+                && other.id > dead.id
+                && other.state != "dead"
         })
     }
 }

@@ -132,10 +132,10 @@ impl Writer {
     fn step(&mut self, mark: &str, noun: &str, id: &str, at: &str) {
         let _ = write!(self.out, "{mark} ");
         self.ink(Ink::Bold, &noun.to_uppercase());
-        for text in [id, at] {
+        for text in [id, at].map(clean) {
             if !text.is_empty() {
                 self.out.push_str("  ");
-                self.ink(Ink::Faint, text);
+                self.ink(Ink::Faint, &text);
             }
         }
         self.gap();
@@ -155,8 +155,10 @@ impl Writer {
         self.fact("partner's click id", click.partner_click_id.as_deref());
         let params: Vec<String> = click.params.iter().map(|p| format!("{}={}", p.name, p.value)).collect();
         self.fact("parameters", Some(&params.join(" ")));
-        let visitor: Vec<&str> =
-            [&click.platform, &click.ip, &click.referer_host].into_iter().filter_map(|v| v.as_deref()).collect();
+        let visitor: Vec<&str> = [&click.platform, &click.ip, &click.referer_host]
+            .into_iter()
+            .filter_map(|v| v.as_deref())
+            .collect();
         self.fact("visitor", Some(&visitor.join(", ")));
         self.fact("query", click.query.as_deref());
         self.fact("browser", click.user_agent.as_deref());
@@ -165,9 +167,9 @@ impl Writer {
 
     fn event(&mut self, story: &Story) {
         let event = &story.event;
-        let noun = format!("event {}", event.name);
-        self.step("↓", &noun, event.conversion.as_deref().unwrap_or(&event.id), &event.received_at);
+        self.step("↓", "event", event.conversion.as_deref().unwrap_or(&event.id), &event.received_at);
         self.line(4, "", Ink::Plain, &event.sentence);
+        self.fact("name", Some(&event.name));
         self.fact("app", Some(event.app.label()));
         let money = event.revenue.as_ref().map(|m| {
             let verified = if m.verified { "" } else { " (unverified)" };
@@ -188,7 +190,8 @@ impl Writer {
         }
         self.fact("address", event.ip.as_deref());
         if let Some(postback) = &event.postback {
-            let fields: Vec<String> = postback.fields.iter().map(|p| format!("{}={}", p.name, p.value)).collect();
+            let fields: Vec<String> =
+                postback.fields.iter().map(|p| format!("{}={}", p.name, p.value)).collect();
             self.fact("postback", Some(&fields.join(" ")));
         }
         if event.environment == "sandbox" || event.status == "pending" {
@@ -231,7 +234,10 @@ impl Writer {
             self.line(4, "· ", Ink::Faint, &note.sentence);
         }
         for earlier in &story.earlier {
-            let text = format!("Revision {} of {} said otherwise: {}", earlier.revision, earlier.at, earlier.sentence);
+            let text = format!(
+                "Revision {} of {} said otherwise: {}",
+                earlier.revision, earlier.at, earlier.sentence
+            );
             self.line(4, "· ", Ink::Faint, &text);
         }
     }
@@ -249,7 +255,12 @@ impl Writer {
     }
 
     fn delivery(&mut self, delivery: &Delivery) {
-        self.step("↓", &format!("postback to {}", delivery.partner.label()), &delivery.id, &delivery.created_at);
+        self.step(
+            "↓",
+            &format!("postback to {}", delivery.partner.label()),
+            &delivery.id,
+            &delivery.created_at,
+        );
         self.line(4, "", Ink::of_state(&delivery.state), &delivery.sentence);
         self.fact("replay of", delivery.replay_of.as_deref());
         for attempt in &delivery.attempts {
@@ -258,7 +269,12 @@ impl Writer {
     }
 
     fn attempt(&mut self, attempt: &Attempt) {
-        self.line(4, &format!("{}. ", attempt.n), Ink::Plain, &format!("{}  {}", attempt.at, attempt.sentence));
+        self.line(
+            4,
+            &format!("{}. ", attempt.n),
+            Ink::Plain,
+            &format!("{} {}", attempt.at, attempt.sentence),
+        );
         if let Some(request) = &attempt.request {
             let origin = request.origin.as_deref().unwrap_or_default();
             self.line(7, "→ ", Ink::Plain, &format!("{} [{origin}]", request.line));
@@ -280,14 +296,18 @@ impl Writer {
     }
 }
 
-/// Breaks a text into lines of at most `width` characters, at spaces where there are some. What could move a
-/// terminal's cursor is shown as U+FFFD: answers and parameters come from outside.
+/// What could move a terminal's cursor is shown as U+FFFD: answers and parameters come from outside.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Breaks a text into lines of at most `width` characters, at spaces where there are some.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     let mut length = 0;
     for word in text.split_whitespace() {
-        let word: Vec<char> = word.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let word: Vec<char> = clean(word).chars().collect();
         if length > 0 && length + 1 + word.len() > width {
             lines.push(std::mem::take(&mut line));
             length = 0;

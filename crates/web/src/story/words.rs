@@ -40,9 +40,13 @@ pub(super) const fn handover(match_type: MatchType) -> (&'static str, &'static s
         MatchType::InstallReferrer => {
             ("store", "The store passed the click id on to the app in its install referrer.")
         }
-        MatchType::ClickId => ("landing", "The landing page or deep link kept the click id and passed it on."),
+        MatchType::ClickId => {
+            ("landing", "The landing page or deep link kept the click id and passed it on.")
+        }
         MatchType::Postback => ("postback", "The site kept the click id and sent it back with its postback."),
-        MatchType::DeviceId => ("device", "Nothing was passed on; the device id on the link and in the event is the same."),
+        MatchType::DeviceId => {
+            ("device", "Nothing was passed on; the device id on the link and in the event is the same.")
+        }
     }
 }
 
@@ -86,7 +90,9 @@ pub(super) fn candidate(candidate: &Candidate) -> String {
 pub(super) const fn dead_end(why: DeadEnd) -> &'static str {
     match why {
         DeadEnd::Malformed => "It is no click id: a click id is a UUID.",
-        DeadEnd::NotOurs => "None of this installation's keys made it: it was changed on the way, or is another system's.",
+        DeadEnd::NotOurs => {
+            "None of this installation's keys made it: it was changed on the way, or is another system's."
+        }
         DeadEnd::NotStored => "This installation made it, but its click was lost when it was made.",
         DeadEnd::Expired => "Its click is older than clicks are kept.",
     }
@@ -102,14 +108,22 @@ pub(super) fn rule(suppressed: Option<Suppressed>, partner: Option<&str>, delive
     }
 }
 
-/// A finding on an event.
+/// A finding on an event; ingest made it, and told the sender in its answer.
 pub(super) fn finding(code: &str) -> &'static str {
     match code {
         "currency_missing" => "It has revenue, but neither it nor the app names a currency.",
         "amount_rounded" => "Its amount had more than six decimals and was rounded half to even.",
-        "revenue_unverified" => "Its revenue was reported by a client key.",
-        "click_id_unexpanded" => "Its click id is still a macro.",
-        "no_event_id" => "It carries no id of its own, so that a repeat of it cannot be told apart.",
+        "value_cut" => "A value was longer than is kept and was cut.",
+        "field_ignored" => "A field that Roundtrip does not know was left out.",
+        "device_id_invalid" => "A device id is none and was left out.",
+        "not_deduplicated" => "It carries nothing that tells a repeat of it apart, so a repeat counts again.",
+        "deduplicated_by_click" => "Repeats of it are told apart by click and goal, for want of an order id.",
+        "identity_missing" => "It names neither an installation, a person, a device nor a click.",
+        "pending" => "It came without proof of its sender and waits for approval.",
+        "click_id_malformed" => "Its click id is no UUID.",
+        "click_id_not_ours" => "None of this installation's keys made its click id.",
+        "click_not_stored" => "Its click was lost when it was made.",
+        "click_expired" => "Its click is older than clicks are kept.",
         _ => "The sender should look at this; the code says what was found.",
     }
 }
@@ -124,7 +138,9 @@ fn times(sends: u32) -> String {
 /// Why a delivery is in its state, as the end of "given up because …".
 fn why(reason: &str) -> String {
     match reason {
-        "refused_by_receiver" => "the receiver refused it with an answer that more sends do not change".to_owned(),
+        "refused_by_receiver" => {
+            "the receiver refused it with an answer that more sends do not change".to_owned()
+        }
         "attempts_exhausted" => "the last send of the schedule failed too".to_owned(),
         "redirect" => "the receiver redirects, and redirects are not followed".to_owned(),
         "delivery_not_kept" => "its event or values are no longer kept".to_owned(),

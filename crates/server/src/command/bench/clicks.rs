@@ -121,14 +121,17 @@ impl Bench {
     /// Closed loop, ABAB; returns our redirects per second.
     async fn closed(&mut self, connections: u32) -> anyhow::Result<f64> {
         let (mut nginx, mut ours, mut share) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut nginx_cpu, mut our_cpu, mut rows, mut p99) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut nginx_cpu, mut our_cpu, mut rows, mut p99) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for round in 1..=self.args.rounds {
             let (theirs, cpu) =
-                loaded(&self.wrk, &self.nginx.process, self.nginx.address, connections, self.args.seconds).await?;
+                loaded(&self.wrk, &self.nginx.process, self.nginx.address, connections, self.args.seconds)
+                    .await?;
             nginx_cpu.extend(cpu);
             let before = self.server.counts().await?;
             let (our, cpu) =
-                loaded(&self.wrk, &self.server.process, self.server.public, connections, self.args.seconds).await?;
+                loaded(&self.wrk, &self.server.process, self.server.public, connections, self.args.seconds)
+                    .await?;
             our_cpu.extend(cpu);
             let after = self.server.counts().await?;
             self.answers += our.requests;
@@ -162,16 +165,22 @@ impl Bench {
 
     /// Open loop at a fixed rate; nginx too, so that the generator's own share can be seen.
     async fn open(&mut self, connections: u32, rate: f64) -> anyhow::Result<()> {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is small and positive")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate is small and positive"
+        )]
         let rate = rate.max(1.0) as u64;
         let mut rounds: [Vec<Open>; 2] = Default::default();
         for round in 1..=self.args.rounds {
             for (urls, into) in self.urls.iter().zip(&mut rounds) {
                 let seconds = self.args.seconds;
-                let open = oha::run(&self.oha, urls, &self.user_agent, connections, rate, seconds, self.dir.path());
+                let open =
+                    oha::run(&self.oha, urls, &self.user_agent, connections, rate, seconds, self.dir.path());
                 into.push(open.await?);
             }
-            let [theirs, ours] = rounds.each_ref().map(|rounds| rounds.last().map_or(0.0, |open| open.p99_ms));
+            let [theirs, ours] =
+                rounds.each_ref().map(|rounds| rounds.last().map_or(0.0, |open| open.p99_ms));
             progress(&format!(
                 "{connections} connections, {rate}/s, round {round}: p99 nginx {theirs:.2} ms, durable redirects {ours:.2} ms"
             ));
@@ -182,7 +191,8 @@ impl Bench {
         let of = |rounds: &[Open], f: fn(&Open) -> f64| -> Vec<f64> { rounds.iter().map(f).collect() };
         self.report.measures.extend([
             Measure::of_rounds(at("p50"), "ms", of(ours, |open| open.p50_ms)),
-            Measure::of_rounds(at("p99"), "ms", of(ours, |open| open.p99_ms)).held_against(Floor::AtMost(10.0)),
+            Measure::of_rounds(at("p99"), "ms", of(ours, |open| open.p99_ms))
+                .held_against(Floor::AtMost(10.0)),
             Measure::of_rounds(at("p99.9"), "ms", of(ours, |open| open.p999_ms)),
             Measure::of_rounds(at("nginx p99"), "ms", of(theirs, |open| open.p99_ms)),
         ]);
@@ -193,7 +203,9 @@ impl Bench {
         let reached = median(&of(ours, |open| open.per_second));
         #[expect(clippy::cast_precision_loss, reason = "a rate is far below 2^53")]
         if reached < rate as f64 * 0.98 {
-            self.report.notes.push(format!("the open loop reached {reached:.0}/s of {rate}/s: its times are no open loop's"));
+            self.report.notes.push(format!(
+                "the open loop reached {reached:.0}/s of {rate}/s: its times are no open loop's"
+            ));
         }
         Ok(())
     }
@@ -227,7 +239,10 @@ impl Bench {
         report.about = vec![
             ("machine", machine()),
             ("file system", system),
-            ("load", format!("{} rounds of {} s each, wrk and oha on the same machine", args.rounds, args.seconds)),
+            (
+                "load",
+                format!("{} rounds of {} s each, wrk and oha on the same machine", args.rounds, args.seconds),
+            ),
         ];
         terminal::line(&if args.shared.json { report.json_lines() } else { report.table() })?;
         Ok(())
@@ -244,7 +259,8 @@ async fn loaded(
 ) -> anyhow::Result<(Closed, Option<f64>)> {
     let before = process.cpu();
     let closed = wrk.run(target, connections, seconds).await?;
-    let used: Option<Duration> = process.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
+    let used: Option<Duration> =
+        process.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
     ensure!(closed.requests > 0, "measure a round: nothing was answered");
     ensure!(
         closed.refused == 0 && closed.broken == 0,

@@ -82,7 +82,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let dir = args.shared.directory()?;
     let syncs = Syncs::probe(dir.path())?;
     let sink = Sink::start(PARTNERS).await?;
-    let server = Server::start(dir.path(), &["--allow-private=127.0.0.0/8", "--allow-plain-http-out"]).await?;
+    let server =
+        Server::start(dir.path(), &["--allow-private=127.0.0.0/8", "--allow-plain-http-out"]).await?;
     let keys = server.apply(&world::document(PARTNERS, &sink.addresses)).await?;
     let token = keys.into_iter().find(|(slug, _)| slug == world::KEY).map(|(_, token)| token);
     let token = token.context("make a key for the events")?;
@@ -109,7 +110,8 @@ impl Bench {
             let sent = Instant::now();
             check_taken(connection.exchange(&request).await?)?;
             let accepted = Instant::now();
-            let arrival = tokio::time::timeout(STUCK, self.sink.arrival()).await.context("wait for a postback")?;
+            let arrival =
+                tokio::time::timeout(STUCK, self.sink.arrival()).await.context("wait for a postback")?;
             let arrival = arrival.context("wait for a postback")?;
             if i >= IDLE_WARM_UP {
                 // It may leave before the answer to the event was read; then it took no time at all.
@@ -122,14 +124,25 @@ impl Bench {
         from_sent.sort_by(f64::total_cmp);
         let sync = syncs.ms(0.5).max(f64::MIN_POSITIVE);
         self.report.measures.extend([
-            Measure::once("idle: event accepted to first postback byte, p50", "ms", percentile(&from_accepted, 0.5)),
-            Measure::once("idle: event accepted to first postback byte, p99", "ms", percentile(&from_accepted, 0.99))
-                .held_against(Floor::AtMost(50.0)),
+            Measure::once(
+                "idle: event accepted to first postback byte, p50",
+                "ms",
+                percentile(&from_accepted, 0.5),
+            ),
+            Measure::once(
+                "idle: event accepted to first postback byte, p99",
+                "ms",
+                percentile(&from_accepted, 0.99),
+            )
+            .held_against(Floor::AtMost(50.0)),
             Measure::once("idle: the same p50 in fdatasyncs", "", percentile(&from_accepted, 0.5) / sync),
             Measure::once("idle: event sent to first postback byte, p50", "ms", percentile(&from_sent, 0.5)),
             Measure::once("idle: event sent to first postback byte, p99", "ms", percentile(&from_sent, 0.99)),
         ]);
-        progress(&format!("idle: first postback byte {:.2} ms after the event", percentile(&from_accepted, 0.5)));
+        progress(&format!(
+            "idle: first postback byte {:.2} ms after the event",
+            percentile(&from_accepted, 0.5)
+        ));
         Ok(())
     }
 
@@ -150,7 +163,11 @@ impl Bench {
             measure("accepted", "/s", of(|r| Some(r.accepted_per_s))),
             measure("accepted, attributed and planned", "/s", of(|r| Some(r.decided_per_s)))
                 .held_against(Floor::AtLeast(5_000.0)),
-            measure("deliveries settled, all together", "/s", of(|r| Some(r.told_per_s).filter(|n| *n > 0.0))),
+            measure(
+                "deliveries settled, all together",
+                "/s",
+                of(|r| Some(r.told_per_s).filter(|n| *n > 0.0)),
+            ),
             measure("deliveries settled, the rest by itself", "/s", of(|r| r.told_alone_per_s))
                 .held_against(Floor::AtLeast(8_000.0)),
             measure("CPU per event, told and all", "µs", of(|r| r.cpu_us)),
@@ -190,7 +207,8 @@ impl Bench {
         let settled_s = began.elapsed().as_secs_f64();
         let dead = settled.get("deliveries_dead_total")? - before.get("deliveries_dead_total")?;
         ensure!(dead == 0.0, "measure a round: {dead} deliveries were given up");
-        let used = self.server.process.cpu().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+        let used =
+            self.server.process.cpu().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
         let rest = planned - told;
         Ok(Round {
             accepted_per_s: events / accepted_s,
@@ -297,7 +315,11 @@ impl Bench {
             Measure::once("deliveries that reached nobody", "", (delivered - taken).max(0.0))
                 .held_against(Floor::AtMost(0.0)),
             Measure::once("postbacks that arrived more than once", "", (taken - delivered).max(0.0)),
-            Measure::once("due deliveries that only a sweep found", "", counts.get("deliveries_swept_total")?),
+            Measure::once(
+                "due deliveries that only a sweep found",
+                "",
+                counts.get("deliveries_swept_total")?,
+            ),
             Measure::once("server's memory at the end", "MB", counts.get("resident_memory_bytes")? / 1e6),
             Measure::once("fdatasync of 16 KiB, p50", "ms", syncs.ms(0.5)),
             Measure::once("fdatasync of 16 KiB, p99", "ms", syncs.ms(0.99)),

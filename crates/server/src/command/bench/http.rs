@@ -126,10 +126,15 @@ mod tests {
     fn heads_are_read_when_they_are_whole() {
         let text = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\ncontent-length: 2\r\n\r\n{}";
         assert_eq!(parse_head(&text[..40]).unwrap(), None);
-        assert_eq!(parse_head(text).unwrap(), Some(Head { status: 202, bytes: text.len() - 2, body_bytes: 2 }));
+        assert_eq!(
+            parse_head(text).unwrap(),
+            Some(Head { status: 202, bytes: text.len() - 2, body_bytes: 2 })
+        );
         let empty = b"HTTP/1.1 204 No Content\r\n\r\n";
         assert_eq!(parse_head(empty).unwrap().map(|head| head.body_bytes), Some(0));
-        for broken in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", "SSH-2.0\r\n\r\n"] {
+        for broken in
+            ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", "SSH-2.0\r\n\r\n"]
+        {
             assert!(parse_head(broken.as_bytes()).is_err(), "{broken}");
         }
     }

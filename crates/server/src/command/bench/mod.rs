@@ -75,7 +75,8 @@ impl Shared {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     super::serve::raise_open_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let ended = runtime.block_on(until_interrupted(async {
         match args.what {
             What::Clicks(args) => clicks::run(args).await,
@@ -138,7 +139,10 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// Says what is going on, beside the report.
-#[expect(clippy::print_stderr, reason = "progress is for the person who waits; the report goes to standard output")]
+#[expect(
+    clippy::print_stderr,
+    reason = "progress is for the person who waits; the report goes to standard output"
+)]
 fn progress(text: &str) {
     eprintln!("{text}");
 }

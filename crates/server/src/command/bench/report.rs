@@ -9,7 +9,11 @@ pub(super) fn percentile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 samples")]
     let rank = (q.clamp(0.0, 1.0) * sorted.len() as f64).ceil();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies within 0 and the length")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it lies within 0 and the length"
+    )]
     let index = (rank as usize).saturating_sub(1).min(last);
     sorted[index]
 }
@@ -108,7 +112,11 @@ impl Measure {
     fn cells(&self) -> [String; 4] {
         let value = self.value();
         let (low, high) = self.bounds();
-        let spread = if self.rounds.len() > 1 { format!("{} to {}", number(low), number(high)) } else { String::new() };
+        let spread = if self.rounds.len() > 1 {
+            format!("{} to {}", number(low), number(high))
+        } else {
+            String::new()
+        };
         let floor = match (self.floor, self.floor.is_met(value)) {
             (Floor::AtLeast(floor), Some(met)) => format!("{} at least {}", mark(met), number(floor)),
             (Floor::AtMost(floor), Some(met)) => format!("{} at most {}", mark(met), number(floor)),
@@ -133,7 +141,8 @@ fn number(value: f64) -> String {
         _ => 3,
     };
     let text = format!("{value:.digits$}");
-    let (whole, rest) = text.split_once('.').map_or((text.as_str(), None), |(whole, rest)| (whole, Some(rest)));
+    let (whole, rest) =
+        text.split_once('.').map_or((text.as_str(), None), |(whole, rest)| (whole, Some(rest)));
     let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
     let mut grouped = String::new();
     for (i, digit) in whole.chars().enumerate() {
@@ -169,7 +178,8 @@ impl Report {
             about[*name] = text.as_str().into();
         }
         let notes = self.notes.iter().map(|note| json!({ "bench": self.bench, "note": note }));
-        let lines = std::iter::once(about).chain(self.measures.iter().map(|m| m.json(self.bench))).chain(notes);
+        let lines =
+            std::iter::once(about).chain(self.measures.iter().map(|m| m.json(self.bench))).chain(notes);
         lines.map(|line| line.to_string()).collect::<Vec<_>>().join("\n")
     }
 

@@ -36,8 +36,11 @@ impl Sink {
     /// Starts one with this many partners.
     pub(super) async fn start(partners: usize) -> anyhow::Result<Self> {
         let (sender, arrivals) = mpsc::unbounded_channel();
-        let shared =
-            Arc::new(Shared { taken: AtomicU64::new(0), is_watched: AtomicBool::new(false), arrivals: sender });
+        let shared = Arc::new(Shared {
+            taken: AtomicU64::new(0),
+            is_watched: AtomicBool::new(false),
+            arrivals: sender,
+        });
         let mut listeners = JoinSet::new();
         let mut addresses = Vec::new();
         for _ in 0..partners {

@@ -68,7 +68,9 @@ pub(super) fn link(partner: usize) -> String {
 
 /// The document that sets the world up. Each address is a partner that is told of its installs there.
 pub(super) fn document(partners: usize, sinks: &[SocketAddr]) -> Value {
-    let map = |entry: &dyn Fn(usize) -> (String, Value)| -> Map<String, Value> { (0..partners).map(entry).collect() };
+    let map = |entry: &dyn Fn(usize) -> (String, Value)| -> Map<String, Value> {
+        (0..partners).map(entry).collect()
+    };
     let rules: Map<String, Value> = sinks
         .iter()
         .enumerate()
@@ -96,10 +98,36 @@ pub(super) fn document(partners: usize, sinks: &[SocketAddr]) -> Value {
 /// User agents as phones send them: four in five Android, the others iOS.
 pub(super) fn user_agents() -> Vec<String> {
     const MODELS: [&str; 30] = [
-        "SM-S911B", "SM-S928B", "SM-A546B", "SM-A155F", "SM-G991B", "SM-A236B", "Pixel 6a", "Pixel 7",
-        "Pixel 8 Pro", "Pixel 9", "M2101K6G", "2201117TG", "23021RAAEG", "22111317I", "21091116AG",
-        "CPH2127", "CPH2451", "RMX3085", "RMX3710", "V2109", "V2250", "moto g54 5G", "moto g(60)",
-        "Infinix X6833B", "TECNO KI7", "itel A665L", "XQ-DQ72", "ASUS_AI2302", "LE2113", "NE2213",
+        "SM-S911B",
+        "SM-S928B",
+        "SM-A546B",
+        "SM-A155F",
+        "SM-G991B",
+        "SM-A236B",
+        "Pixel 6a",
+        "Pixel 7",
+        "Pixel 8 Pro",
+        "Pixel 9",
+        "M2101K6G",
+        "2201117TG",
+        "23021RAAEG",
+        "22111317I",
+        "21091116AG",
+        "CPH2127",
+        "CPH2451",
+        "RMX3085",
+        "RMX3710",
+        "V2109",
+        "V2250",
+        "moto g54 5G",
+        "moto g(60)",
+        "Infinix X6833B",
+        "TECNO KI7",
+        "itel A665L",
+        "XQ-DQ72",
+        "ASUS_AI2302",
+        "LE2113",
+        "NE2213",
     ];
     let mut random = Random::new(0x5eed);
     (0..USER_AGENTS)
@@ -166,7 +194,12 @@ pub(super) fn urls(target: SocketAddr, partners: usize, n: usize, seed: u64) -> 
     let mut text = String::new();
     for i in 0..n {
         let id = random.partner_click_id();
-        let _ = writeln!(text, "http://{target}/c/{}?click_id={id}{}", link(i % partners), query_rest(&mut random));
+        let _ = writeln!(
+            text,
+            "http://{target}/c/{}?click_id={id}{}",
+            link(i % partners),
+            query_rest(&mut random)
+        );
     }
     text
 }

@@ -73,7 +73,12 @@ impl Wrk {
     }
 
     /// Runs it against an address.
-    pub(super) async fn run(&self, target: SocketAddr, connections: u32, seconds: u64) -> anyhow::Result<Closed> {
+    pub(super) async fn run(
+        &self,
+        target: SocketAddr,
+        connections: u32,
+        seconds: u64,
+    ) -> anyhow::Result<Closed> {
         // One thread per core: with fewer, nginx waits for the generator and looks slower than it is.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = cores.min(connections as usize).max(1);
@@ -97,7 +102,8 @@ impl Wrk {
 /// Reads the script's line out of what wrk printed.
 fn parse(printed: &str) -> anyhow::Result<Closed> {
     let line = printed.lines().find_map(|line| line.strip_prefix(MARK));
-    let line = line.with_context(|| format!("read what wrk printed: the script's line is missing in\n{printed}"))?;
+    let line =
+        line.with_context(|| format!("read what wrk printed: the script's line is missing in\n{printed}"))?;
     serde_json::from_str(line).context("read the script's line of wrk")
 }
 

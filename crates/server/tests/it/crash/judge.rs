@@ -133,7 +133,11 @@ async fn credits_are_right(admin: &mut Admin, conversions: &[Value], seen: &Seen
 async fn unanswered<'s>(admin: &mut Admin, ours: &str, seen: &'s Seen) -> (String, &'s Event) {
     let story = admin.get(&format!("/api/v1/explain/{ours}")).await;
     let fields = story.pointer("/event/postback/fields").and_then(Value::as_array);
-    let order = fields.into_iter().flatten().find(|field| field["name"] == "order_id").map(|field| text(field, "/value"));
+    let order = fields
+        .into_iter()
+        .flatten()
+        .find(|field| field["name"] == "order_id")
+        .map(|field| text(field, "/value"));
     let id = order.unwrap_or_else(|| text(&story, "/event/source_event_id"));
     let event = seen.events.get(id).unwrap_or_else(|| panic!("nobody sent {ours}: {story}"));
     assert_eq!(event.id, None, "{id} was answered with another event than {ours}");
@@ -147,8 +151,15 @@ fn partners_were_told(facts: &HashMap<Fact, ClickIds>, told: &[Told]) {
     for told in told {
         let fact = (told.path.clone(), told.parameter("event_id").to_owned());
         let (pcid, click_id) = facts.get(&fact).unwrap_or_else(|| panic!("nobody earned this: {told:?}"));
-        assert_eq!((told.parameter("clickid"), told.parameter("rt")), (pcid.as_str(), click_id.as_str()), "{told:?}");
-        events_of.entry((&told.path, told.parameter("clickid"))).or_default().insert(told.parameter("event_id"));
+        assert_eq!(
+            (told.parameter("clickid"), told.parameter("rt")),
+            (pcid.as_str(), click_id.as_str()),
+            "{told:?}"
+        );
+        events_of
+            .entry((&told.path, told.parameter("clickid")))
+            .or_default()
+            .insert(told.parameter("event_id"));
         if told.taken {
             taken.insert(fact);
         }
@@ -167,7 +178,11 @@ async fn books_balance(admin: &mut Admin, conversions: &[Value], facts: usize) {
     let books = admin.get("/api/v1/balance").await;
     let total = &books["total"];
     assert_eq!(books["balanced"], true, "{books}");
-    assert_eq!((&total["difference_rules"], &total["difference_deliveries"]), (&0.into(), &0.into()), "{books}");
+    assert_eq!(
+        (&total["difference_rules"], &total["difference_deliveries"]),
+        (&0.into(), &0.into()),
+        "{books}"
+    );
     assert_eq!(total["planned"], facts, "planned is not what partners have to be told: {books}");
     assert_eq!(total["ended"], serde_json::json!({ "delivered": facts }), "{books}");
     let delivered: u64 = conversions.iter().filter_map(|c| c["postbacks"]["delivered"].as_u64()).sum();
@@ -206,7 +221,8 @@ fn click_rows(house: &House) -> HashMap<String, usize> {
             let body = body.expect("it can be read");
             let text = String::from_utf8_lossy(&body);
             let at = text.find("click_id=pc-").expect("every click has the partner's id") + "click_id=".len();
-            let pcid: String = text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+            let pcid: String =
+                text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
             *rows.entry(pcid).or_default() += 1;
         }
     }
@@ -230,7 +246,8 @@ pub(super) fn judge_files(house: &House, seen: &Seen) {
     let one = |sql: &str| -> i64 {
         ledger.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
     };
-    let check: String = ledger.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it is checked");
+    let check: String =
+        ledger.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it is checked");
     assert_eq!(check, "ok");
     let events = one("SELECT count(*) FROM event");
     let answered = seen.events.values().filter(|event| event.id.is_some()).count() as i64;
@@ -243,8 +260,14 @@ pub(super) fn judge_files(house: &House, seen: &Seen) {
         ("SELECT count(*) FROM todo", 0),
         ("SELECT count(*) FROM queue", 0),
         ("SELECT count(*) - count(DISTINCT event || rule || partner) FROM delivery", 0),
-        ("SELECT count(*) FROM delivery d LEFT JOIN finish f ON f.delivery = d.id WHERE f.state IS NOT 'delivered'", 0),
-        ("SELECT count(*) FROM delivery d WHERE NOT EXISTS (SELECT 1 FROM attempt a WHERE a.delivery = d.id)", 0),
+        (
+            "SELECT count(*) FROM delivery d LEFT JOIN finish f ON f.delivery = d.id WHERE f.state IS NOT 'delivered'",
+            0,
+        ),
+        (
+            "SELECT count(*) FROM delivery d WHERE NOT EXISTS (SELECT 1 FROM attempt a WHERE a.delivery = d.id)",
+            0,
+        ),
     ] {
         assert_eq!(one(sql), want, "{sql}");
     }

@@ -94,7 +94,10 @@ impl fmt::Display for Memory {
         let clicks = seen.clicks.values().filter(|click| click.is_stored).count();
         let events = seen.events.values().filter(|event| event.id.is_some()).count();
         let (duplicates, unanswered) = (seen.duplicates, seen.unanswered);
-        write!(f, "{clicks} clicks and {events} events answered, {duplicates} duplicates, {unanswered} unanswered")
+        write!(
+            f,
+            "{clicks} clicks and {events} events answered, {duplicates} duplicates, {unanswered} unanswered"
+        )
     }
 }
 
@@ -178,7 +181,9 @@ impl Visitor {
         let answer = self.try_once(&call).await?;
         let is_stored = !answer.is_unstored();
         let id = match (by_server, is_stored, answer.status) {
-            (true, true, 200) => answer.json()["click_id"].as_str().expect("the answer has the id").to_owned(),
+            (true, true, 200) => {
+                answer.json()["click_id"].as_str().expect("the answer has the id").to_owned()
+            }
             (true, false, 503) => return None,
             (false, _, 302) => {
                 let location = answer.location();
@@ -207,7 +212,12 @@ impl Visitor {
                 }
                 continue;
             };
-            assert!(matches!(answer.status, 200 | 202), "a report was answered {}: {}", answer.status, answer.text());
+            assert!(
+                matches!(answer.status, 200 | 202),
+                "a report was answered {}: {}",
+                answer.status,
+                answer.text()
+            );
             let document = answer.json();
             match document["results"].as_array() {
                 Some(results) => {
@@ -217,7 +227,10 @@ impl Visitor {
                     }
                     for id in reports {
                         // A batch that holds a report twice must not take it twice.
-                        let taken = results.iter().zip(reports).filter(|(result, other)| *other == id && result["status"] == "accepted");
+                        let taken = results
+                            .iter()
+                            .zip(reports)
+                            .filter(|(result, other)| *other == id && result["status"] == "accepted");
                         assert!(taken.count() <= 1, "{id} was accepted twice: {document}");
                     }
                 }
@@ -241,7 +254,9 @@ impl Visitor {
                 assert_eq!(known, ours, "{id} became another event");
                 assert_eq!(status, "duplicate", "{id} was answered before, and is accepted again: {result}");
             }
-            None if event.sends == 1 => assert_eq!(status, "accepted", "{id} was never sent before: {result}"),
+            None if event.sends == 1 => {
+                assert_eq!(status, "accepted", "{id} was never sent before: {result}")
+            }
             None => assert!(status == "accepted" || status == "duplicate", "{id}: {result}"),
         }
         event.id = Some(ours.to_owned());
@@ -274,8 +289,14 @@ impl Visitor {
             self.expect(&id, "shop", "purchase", &Credit::Click(pcid.clone()));
             let token = self.key("shop-postback");
             let cents = 10 + self.dice.below(90);
-            let form = format!("token={token}&campaign_id=shop&click_id={click}&order_id={id}&amount=9.{cents}&currency=EUR");
-            let call = if self.dice.one_in(2) { Call::get(&format!("/postback?{form}")) } else { Call::post("/postback", form) };
+            let form = format!(
+                "token={token}&campaign_id=shop&click_id={click}&order_id={id}&amount=9.{cents}&currency=EUR"
+            );
+            let call = if self.dice.one_in(2) {
+                Call::get(&format!("/postback?{form}"))
+            } else {
+                Call::post("/postback", form)
+            };
             if !self.report(&call, std::slice::from_ref(&id)).await {
                 return self.lose_patience(name, &pcid);
             }
@@ -307,18 +328,19 @@ impl Visitor {
                 Credit::Click(pcid.clone())
             }
             _ => {
-                let Some(click) = self.click(link, &pcid, &format!("&gaid={gaid}&sub1=a%20b")).await else { return };
+                let Some(click) = self.click(link, &pcid, &format!("&gaid={gaid}&sub1=a%20b")).await else {
+                    return;
+                };
                 if self.dice.one_in(4) {
                     return;
                 }
-                install["install_referrer"] = json!({ "referrer": format!("rt_click_id={click}&utm_source=x") });
+                install["install_referrer"] =
+                    json!({ "referrer": format!("rt_click_id={click}&utm_source=x") });
                 Credit::Click(pcid.clone())
             }
         };
         let mut reports = vec![("install", install)];
-        let event = |tail: &str, event_name: &str| {
-            json!({ "event_id": format!("{name}-{tail}"), "event_name": event_name, "install_id": format!("d-{name}") })
-        };
+        let event = |tail: &str, event_name: &str| json!({ "event_id": format!("{name}-{tail}"), "event_name": event_name, "install_id": format!("d-{name}") });
         if self.dice.one_in(2) {
             reports.push(("signup", event("s", "signup")));
         }
@@ -347,7 +369,8 @@ impl Visitor {
 
     /// Reports events in one batch or one by one, some of them twice.
     async fn tell(&mut self, app: &str, reports: &[Report]) -> bool {
-        let key = self.key(&format!("{app}-{}", if self.dice.one_in(2) { "client" } else { "server" })).to_owned();
+        let key =
+            self.key(&format!("{app}-{}", if self.dice.one_in(2) { "client" } else { "server" })).to_owned();
         let call = |body: &Value| Call::post("/v1/events", body.to_string()).json_body().bearer(&key);
         if self.dice.one_in(3) {
             let mut batch: Vec<Report> = reports.to_vec();

@@ -154,7 +154,8 @@ impl Line {
             Some(sender) => sender,
             None => {
                 let stream = TcpStream::connect(&self.address).await.map_err(|error| why(&error))?;
-                let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| why(&error))?;
+                let (sender, connection) =
+                    handshake(TokioIo::new(stream)).await.map_err(|error| why(&error))?;
                 // It ends with the connection, and what ends it is seen by the request.
                 tokio::spawn(async move { drop(connection.await) });
                 sender
@@ -172,8 +173,9 @@ impl Line {
 /// Our click id in a destination: a UUID in Play's referrer, or as a parameter.
 pub(crate) fn our_click_id(location: &str) -> Option<String> {
     let query = location.split_once('?')?.1;
-    let decoded: String =
-        url::form_urlencoded::parse(query.as_bytes()).map(|(name, value)| format!("{name}={value}&")).collect();
+    let decoded: String = url::form_urlencoded::parse(query.as_bytes())
+        .map(|(name, value)| format!("{name}={value}&"))
+        .collect();
     let at = decoded.find("click_id=")? + "click_id=".len();
     let id: String = decoded[at..].chars().take_while(|c| c.is_ascii_hexdigit() || *c == '-').collect();
     (id.len() == 36).then_some(id)

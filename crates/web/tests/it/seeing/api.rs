@@ -51,7 +51,8 @@ async fn a_click_says_what_it_earned() {
     let (world, facts) = World::furnished().await;
     let path = format!("/api/v1/clicks/{}", facts.click.id);
     let click = world.get(&path).await.json(200);
-    let earned: Vec<_> = click["events"].as_array().expect("a list").iter().map(|e| e["event"].as_str()).collect();
+    let earned: Vec<_> =
+        click["events"].as_array().expect("a list").iter().map(|e| e["event"].as_str()).collect();
     assert_eq!(earned, [Some(facts.install.to_string().as_str()), Some(facts.purchase.to_string().as_str())]);
     assert_eq!(click["click"].get("query"), None);
     let full = world.get(&format!("{path}?full=true")).await.json(200);
@@ -65,10 +66,14 @@ async fn personal_data_is_masked_unless_asked_for() {
     let (world, facts) = World::furnished().await;
     let secrets = |facts: &Facts| {
         let click = facts.click.click.user_agent.clone().unwrap_or_default();
-        [GAID, CUSTOMER, INSTALL, IP, BROWSER, "somebody@example.com", "reader=somebody"].map(str::to_owned).into_iter().chain([click])
+        [GAID, CUSTOMER, INSTALL, IP, BROWSER, "somebody@example.com", "reader=somebody"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([click])
     };
     let install = format!("/api/v1/explain/{}", facts.install);
-    let (masked, full) = (world.get(&install).await.text, world.get(&format!("{install}?full=true")).await.text);
+    let (masked, full) =
+        (world.get(&install).await.text, world.get(&format!("{install}?full=true")).await.text);
     let page = world.get(&format!("/conversions/{}", facts.install)).await.text;
     let click = world.get(&format!("/api/v1/clicks/{}", facts.click.id)).await.text;
     for secret in secrets(&facts) {
@@ -79,7 +84,9 @@ async fn personal_data_is_masked_unless_asked_for() {
     for secret in [GAID, CUSTOMER, INSTALL, IP, BROWSER, "somebody@example.com"] {
         assert!(full.contains(secret), "the full story lacks {secret}");
     }
-    for kept in ["3840…000d", "203.0.113.0/24", "net-123", "/p?click_id=net-123&gaid=3840…000d&ip=203.0.113.0/24"] {
+    for kept in
+        ["3840…000d", "203.0.113.0/24", "net-123", "/p?click_id=net-123&gaid=3840…000d&ip=203.0.113.0/24"]
+    {
         assert!(masked.contains(kept), "the masked story lacks {kept}: {masked}");
     }
 }
@@ -89,7 +96,12 @@ async fn the_list_has_pages_and_filters() {
     let (world, facts) = World::furnished().await;
     let all = world.get("/api/v1/conversions").await.json(200);
     let ids = |page: &Value| -> Vec<String> {
-        page["items"].as_array().expect("items").iter().map(|i| i["event"].as_str().unwrap_or_default().to_owned()).collect()
+        page["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|i| i["event"].as_str().unwrap_or_default().to_owned())
+            .collect()
     };
     let newest_first: Vec<String> =
         [facts.orphan, facts.organic, facts.purchase, facts.install].map(|id| id.to_string()).into();
@@ -100,15 +112,28 @@ async fn the_list_has_pages_and_filters() {
     let second = world.get(&format!("/api/v1/conversions?limit=3&before={next}")).await.json(200);
     assert_eq!(ids(&second), newest_first[3..]);
     let item = &second["items"][0];
-    assert_eq!((&item["match_type"], &item["partner"]["slug"]), (&Value::from("install_referrer"), &Value::from("acme")));
+    assert_eq!(
+        (&item["match_type"], &item["partner"]["slug"]),
+        (&Value::from("install_referrer"), &Value::from("acme"))
+    );
     assert_eq!((&item["postbacks"]["delivered"], &item["suppressed"]), (&Value::from(1), &Value::from(1)));
-    for (filter, want) in [("partner=acme", 2), ("partner=zen", 0), ("kind=install", 2), ("app=shop&kind=purchase", 1)] {
+    for (filter, want) in
+        [("partner=acme", 2), ("partner=zen", 0), ("kind=install", 2), ("app=shop&kind=purchase", 1)]
+    {
         let page = world.get(&format!("/api/v1/conversions?{filter}")).await.json(200);
         assert_eq!(ids(&page).len(), want, "{filter}");
     }
-    for (bad, field) in [("partner=nobody", "partner"), ("kind=refund", "kind"), ("before=evt_1", "before"), ("limit=0", "limit")] {
+    for (bad, field) in [
+        ("partner=nobody", "partner"),
+        ("kind=refund", "kind"),
+        ("before=evt_1", "before"),
+        ("limit=0", "limit"),
+    ] {
         let refused = world.get(&format!("/api/v1/conversions?{bad}")).await.json(400);
-        assert_eq!((&refused["error"]["code"], &refused["error"]["field"]), (&"parameter_invalid".into(), &field.into()));
+        assert_eq!(
+            (&refused["error"]["code"], &refused["error"]["field"]),
+            (&"parameter_invalid".into(), &field.into())
+        );
     }
 }
 
@@ -124,12 +149,14 @@ async fn the_report_counts_clicks_that_are_not_published_yet() {
         world.clicks.published(slice.seq).expect("confirmed");
     }
     for by in ["campaign", "link", "app"] {
-        let other = world.get(&format!("/api/v1/report?from=2026-05-01&to=2026-06-04&by={by}")).await.json(200);
+        let other =
+            world.get(&format!("/api/v1/report?from=2026-05-01&to=2026-06-04&by={by}")).await.json(200);
         assert_eq!(other["total"]["clicks"], report["total"]["clicks"], "{by}");
         assert_eq!(other["total"]["installs"], report["total"]["installs"], "{by}");
         assert_eq!(other["total"]["postbacks"].is_object(), by == "app", "{by}");
     }
-    let local = world.get("/api/v1/report?from=2026-06-05&to=2026-06-05&tz=Pacific/Kiritimati").await.json(200);
+    let local =
+        world.get("/api/v1/report?from=2026-06-05&to=2026-06-05&tz=Pacific/Kiritimati").await.json(200);
     assert_eq!(local["total"]["installs"], 0, "09:21 UTC is 23:21 of the same day fourteen hours ahead");
 }
 
@@ -145,7 +172,11 @@ async fn the_books_balance_and_say_so() {
     let (world, _) = World::furnished().await;
     let books = world.get("/api/v1/balance").await.json(200);
     assert_eq!(books["balanced"], true, "{books}");
-    assert_eq!((&books["total"]["considered"], &books["total"]["planned"]), (&5.into(), &2.into()), "{books}");
+    assert_eq!(
+        (&books["total"]["considered"], &books["total"]["planned"]),
+        (&5.into(), &2.into()),
+        "{books}"
+    );
     assert_eq!(books["success_rate"], "50.0");
     insta::assert_snapshot!("books_sentence", books["sentence"].as_str().expect("a sentence"));
 }
@@ -156,7 +187,10 @@ async fn a_replay_tells_the_same_event_under_a_new_delivery() {
     world.ledger.due_take();
     let path = format!("/api/v1/deliveries/{}", facts.dead);
     let delivery = world.get(&path).await.json(200);
-    assert_eq!((&delivery["delivery"]["state"], &delivery["event"]), (&"dead".into(), &facts.purchase.to_string().into()));
+    assert_eq!(
+        (&delivery["delivery"]["state"], &delivery["event"]),
+        (&"dead".into(), &facts.purchase.to_string().into())
+    );
 
     let replayed = world.call(Method::POST, &format!("{path}/replay"), None).await.json(201);
     assert_eq!(replayed["event"], delivery["event"]);

@@ -37,14 +37,18 @@ async fn the_list_and_the_story_are_as_reviewed() {
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(answer.headers["x-frame-options"], "DENY");
         assert_eq!(answer.headers["cache-control"], "no-store");
-        assert!(!answer.text.contains("http-equiv=\"refresh\" content=\"0") && !answer.text.contains("<script"));
+        assert!(
+            !answer.text.contains("http-equiv=\"refresh\" content=\"0") && !answer.text.contains("<script")
+        );
     }
 }
 
 #[tokio::test]
 async fn what_came_from_outside_is_escaped() {
     let (world, facts) = World::furnished().await;
-    for path in ["/".to_owned(), format!("/conversions/{}", facts.orphan), format!("/conversions/{}", facts.click.id)] {
+    for path in
+        ["/".to_owned(), format!("/conversions/{}", facts.orphan), format!("/conversions/{}", facts.click.id)]
+    {
         let page = world.get(&path).await;
         assert_eq!(page.status, 200, "{path}");
         assert!(!page.text.contains("<script") && !page.text.contains("banner <7>"), "{path}");
@@ -59,7 +63,11 @@ async fn an_empty_installation_says_what_to_try() {
     assert!(world.get("/").await.text.contains("roundtrip apply roundtrip.toml"));
     let world = World::set_up().await;
     let page = world.get("/").await.text;
-    assert!(page.contains("No conversions yet") && page.contains("https:&#x2f;&#x2f;go.shop.example&#x2f;c&#x2f;Acme-Summer"), "{page}");
+    assert!(
+        page.contains("No conversions yet")
+            && page.contains("https:&#x2f;&#x2f;go.shop.example&#x2f;c&#x2f;Acme-Summer"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -73,7 +81,10 @@ async fn signing_in_gives_a_cookie_that_is_not_the_token() {
     assert!(form.text.contains("name=\"next\" value=\"&#x2f;conversions&#x2f;x\""), "{}", form.text);
 
     let open = sign_in(&world, ADMIN).await;
-    assert_eq!((open.status.as_u16(), &open.headers["location"]), (303, &"/conversions/x".parse().expect("a value")));
+    assert_eq!(
+        (open.status.as_u16(), &open.headers["location"]),
+        (303, &"/conversions/x".parse().expect("a value"))
+    );
     let set = open.headers["set-cookie"].to_str().expect("text");
     assert!(set.contains("; HttpOnly; SameSite=Strict; ") && !set.contains(ADMIN), "{set}");
     let cookie = cookie(&open);
@@ -86,7 +97,11 @@ async fn signing_in_gives_a_cookie_that_is_not_the_token() {
 
     let out = visit(&world, Method::POST, "/logout", &with, "").await;
     assert_eq!(out.status, 303);
-    assert_eq!(visit(&world, Method::GET, &story, &with, "").await.status, 303, "the session is over, not only the cookie");
+    assert_eq!(
+        visit(&world, Method::GET, &story, &with, "").await.status,
+        303,
+        "the session is over, not only the cookie"
+    );
     assert_eq!(visit(&world, Method::GET, "/assets/style.css", &[], "").await.status, 200);
 }
 
@@ -95,7 +110,8 @@ async fn sessions_end_with_their_time_and_with_their_key() {
     let world = World::set_up().await;
     let reader = cookie(&sign_in(&world, READER).await);
     let admin = cookie(&sign_in(&world, ADMIN).await);
-    let status = async |cookie: &str| visit(&world, Method::GET, "/", &[("cookie", cookie)], "").await.status.as_u16();
+    let status =
+        async |cookie: &str| visit(&world, Method::GET, "/", &[("cookie", cookie)], "").await.status.as_u16();
     assert_eq!((status(&reader).await, status(&admin).await), (200, 200));
     world.call(Method::DELETE, "/api/v1/keys/reader", None).await.json(200);
     assert_eq!((status(&reader).await, status(&admin).await), (303, 200), "a deleted key closes its session");
@@ -111,7 +127,11 @@ async fn the_door_is_closed_to_everybody_else() {
         assert_eq!(refused.status, 401, "{token}");
         assert!(refused.headers.get("set-cookie").is_none() && refused.text.contains("role=\"alert\""));
         let bearer = format!("Bearer {token}");
-        assert_ne!(visit(&world, Method::GET, "/", &[("authorization", &bearer)], "").await.status, 200, "{token}");
+        assert_ne!(
+            visit(&world, Method::GET, "/", &[("authorization", &bearer)], "").await.status,
+            200,
+            "{token}"
+        );
     }
     let bearer = format!("Bearer {READER}");
     assert_eq!(visit(&world, Method::GET, "/", &[("authorization", &bearer)], "").await.status, 200);

@@ -72,7 +72,8 @@ impl Answer {
 }
 
 fn document() -> Value {
-    let postback = |path: &str| format!("https://pb.acme.example/{path}?click_id={{click_id}}&gaid={{gaid}}&ip={{ip}}");
+    let postback =
+        |path: &str| format!("https://pb.acme.example/{path}?click_id={{click_id}}&gaid={{gaid}}&ip={{ip}}");
     json!({
         "apps": { "shop": { "platform": "android", "bundle_id": "com.example.shop", "currency": "EUR", "events": { "sale": "purchase" } } },
         "campaigns": { "summer": { "app": "shop" } },
@@ -98,7 +99,8 @@ impl World {
     pub(super) fn empty() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let clock = Clock::manual(NOW);
-        let (ledger, _) = Ledger::open(&Config::in_dir(dir.path()), Entropy::seeded(1), NOW).expect("a ledger");
+        let (ledger, _) =
+            Ledger::open(&Config::in_dir(dir.path()), Entropy::seeded(1), NOW).expect("a ledger");
         let log = click_log::Config::new(dir.path().join("clicks"), 1, ledger.identity().check_keys.clone());
         let (clicks, _) = ClickLog::open(log, clock.clone(), Entropy::seeded(2)).expect("a click log");
         let admin_token = AdminToken::of_hash(hash_token(ADMIN));
@@ -123,7 +125,8 @@ impl World {
     /// Everything set up, nothing happened.
     pub(super) async fn set_up() -> Self {
         let world = Self::empty();
-        let answer = world.call(Method::POST, "/api/v1/apply", Some(&json!({ "document": document() }))).await;
+        let answer =
+            world.call(Method::POST, "/api/v1/apply", Some(&json!({ "document": document() }))).await;
         answer.json(200);
         world
     }
@@ -144,7 +147,8 @@ impl World {
     }
 
     pub(super) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
-        let request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {ADMIN}"));
+        let request =
+            Request::builder().method(method).uri(path).header("authorization", format!("Bearer {ADMIN}"));
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         self.send(request.body(body).expect("a request")).await
     }
@@ -182,7 +186,7 @@ impl World {
         };
         click.flag();
         match self.clicks.append(click.clone()).await {
-            Append::Stored { id, .. } => Touch { id, click },
+            Append::Stored(id) => Touch { id, click },
             other => panic!("the click is stored, not {other:?}"),
         }
     }
@@ -226,7 +230,11 @@ impl World {
     }
 
     async fn settle(&self, item: Due, n: u32, status: u16, next: Settled, words: &str) {
-        let answered = if status == 200 { "OK, gaid noted: 38400000-8CF0-11BD-B23E-10B96E40000D" } else { "<html>try later</html>" };
+        let answered = if status == 200 {
+            "OK, gaid noted: 38400000-8CF0-11BD-B23E-10B96E40000D"
+        } else {
+            "<html>try later</html>"
+        };
         let body = json!({
             "v": 1, "origin": "https://pb.acme.example",
             "request": {
@@ -263,8 +271,12 @@ impl World {
         let mut install = self.event("install", 11);
         install.install_id = Some(INSTALL.to_owned());
         install.customer_id = Some(CUSTOMER.to_owned());
-        install.device =
-            Device { platform: Some("android".into()), os_version: Some("15".into()), ids: vec![gaid], ..Device::default() };
+        install.device = Device {
+            platform: Some("android".into()),
+            os_version: Some("15".into()),
+            ids: vec![gaid],
+            ..Device::default()
+        };
         install.ip = Some(IP.parse().expect("an address"));
         install.user_agent = Some(BROWSER.to_owned());
         install.properties = Some(r#"{"plan":"pro","mail":"somebody@example.com"}"#.to_owned());
@@ -275,7 +287,11 @@ impl World {
             ..InstallReferrer::default()
         });
         let carrier = Carrier::of(&install);
-        let lead = |match_type, touch: &Touch| Lead::Touch { match_type, touch: touch.clone(), carrier: carrier.clone() };
+        let lead = |match_type, touch: &Touch| Lead::Touch {
+            match_type,
+            touch: touch.clone(),
+            carrier: carrier.clone(),
+        };
         let leads = vec![
             lead(MatchType::InstallReferrer, &click),
             lead(MatchType::DeviceId, &rival),
@@ -320,7 +336,14 @@ impl World {
         let orphan_id = orphan.id;
         self.decide(orphan, Vec::new()).await;
         self.clock.advance(5_000);
-        Facts { click, install: install_id, purchase: purchase_id, organic: organic_id, orphan: orphan_id, dead: due.delivery }
+        Facts {
+            click,
+            install: install_id,
+            purchase: purchase_id,
+            organic: organic_id,
+            orphan: orphan_id,
+            dead: due.delivery,
+        }
     }
 }
 
@@ -331,14 +354,21 @@ pub(super) fn redact(text: &str) -> String {
     'text: while let Some(first) = rest.chars().next() {
         let is_start = out.chars().next_back().is_none_or(|c| !c.is_ascii_alphanumeric());
         for prefix in ["evt_", "cnv_", "dlv_", "app_", "prt_", "cmp_", "lnk_", "rul_"] {
-            if is_start && rest.starts_with(prefix) && rest.len() >= 30 && rest.as_bytes()[4..30].iter().all(u8::is_ascii_alphanumeric) {
+            if is_start
+                && rest.starts_with(prefix)
+                && rest.len() >= 30
+                && rest.as_bytes()[4..30].iter().all(u8::is_ascii_alphanumeric)
+            {
                 out.push_str(&format!("[{}]", &prefix[..3]));
                 rest = &rest[30..];
                 continue 'text;
             }
         }
         let uuid = rest.as_bytes().get(..36).filter(|_| is_start).is_some_and(|bytes| {
-            bytes.iter().enumerate().all(|(i, b)| if [8, 13, 18, 23].contains(&i) { *b == b'-' } else { b.is_ascii_hexdigit() })
+            bytes
+                .iter()
+                .enumerate()
+                .all(|(i, b)| if [8, 13, 18, 23].contains(&i) { *b == b'-' } else { b.is_ascii_hexdigit() })
         });
         if uuid {
             out.push_str("[click]");

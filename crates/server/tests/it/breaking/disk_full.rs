@@ -1,0 +1,195 @@
+//! A full disk: visitors still leave, senders are told to come again, and it goes on by itself when there is room.
+//!
+//! The disk is a small tmpfs, which only root may mount; elsewhere the test says that it did not run.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{click, document, found, redirected, stored_clicks};
+use crate::house::{Answer, Call, House, Line, say, until};
+
+/// Room for the stores and what a test writes, and little enough to be filled in a moment.
+const DISK: &str = "size=24m";
+/// Most requests until the disk shows: the ledger's log may use its room once more before it needs new one.
+const TRIES_MAX: usize = 3_000;
+/// Bytes that each event brings along, so that the disk shows soon.
+const LOAD_BYTES: usize = 12_000;
+
+/// A disk of its own, unmounted in the end.
+struct Disk {
+    path: PathBuf,
+    _dir: TempDir,
+}
+
+impl Disk {
+    fn mount() -> Result<Self, String> {
+        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let path = dir.path().to_owned();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(&path).output();
+        let mounted = mounted.map_err(|error| format!("mount: {error}"))?;
+        if !mounted.status.success() {
+            return Err(String::from_utf8_lossy(&mounted.stderr).trim().to_owned());
+        }
+        Ok(Self { path, _dir: dir })
+    }
+
+    /// Writes a file until nothing more fits.
+    fn fill(&self) -> PathBuf {
+        let path = self.path.join("filler");
+        let mut file = File::create(&path).expect("a name fits");
+        for bytes in [1 << 16, 1 << 10, 1] {
+            let zeros = vec![0; bytes];
+            loop {
+                match file.write_all(&zeros) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::StorageFull => break,
+                    Err(error) => panic!("the filler cannot be written: {error}"),
+                }
+            }
+        }
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a test that failed may have left a reader.
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
+
+fn event(house: &House, id: &str) -> Call {
+    let load = "x".repeat(LOAD_BYTES);
+    let event = json!({ "event_id": id, "event_name": "level_up", "install_id": "d", "properties": { "load": load } });
+    Call::post("/v1/events", event.to_string()).json_body().bearer(&house.keys["app-server"])
+}
+
+async fn send(line: &mut Line, call: &Call) -> Answer {
+    line.call_again(call).await.unwrap_or_else(|why| panic!("an event was not answered: {why}"))
+}
+
+/// Sends an event. `None`: refused for want of room, as it has to be said.
+async fn accepted(line: &mut Line, call: &Call) -> Option<String> {
+    let answer = send(line, call).await;
+    let document = answer.json();
+    match answer.status {
+        202 => Some(document["event_id"].as_str().expect("it has an id").to_owned()),
+        503 => {
+            assert_eq!(document["error"]["code"], "store_unavailable", "{document}");
+            None
+        }
+        status => panic!("a full disk was answered {status}: {document}"),
+    }
+}
+
+fn sizes(dir: &Path) -> String {
+    let listed = Command::new("du").arg("-ak").arg(dir).output();
+    listed
+        .map_or_else(|error| error.to_string(), |listed| String::from_utf8_lossy(&listed.stdout).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_strands_nobody_and_passes() {
+    let disk = match Disk::mount() {
+        Ok(disk) => disk,
+        Err(why) => {
+            say(&format!(
+                "SKIPPED: the disk-full test needs a small disk, and a tmpfs cannot be mounted here: {why}"
+            ));
+            return;
+        }
+    };
+    let mut house = House::at(&disk.path.join("data"), &[]);
+    house.start();
+    house.apply(&document()).await;
+    let mut line = Line::to(&house.public());
+    let mut clicks = stored_clicks(&house, 20).await;
+    let mut events: BTreeMap<String, String> = BTreeMap::new();
+    for n in 0..20 {
+        let id = format!("before-{n}");
+        let ours = accepted(&mut line, &event(&house, &id)).await.expect("there is room");
+        events.insert(id, ours);
+    }
+    house.drained().await;
+
+    let filler = disk.fill();
+    let mut refused: Vec<String> = Vec::new();
+    let mut unstored: Vec<String> = Vec::new();
+    for n in 0..TRIES_MAX {
+        let (id, answer) = redirected(&mut line, &click("&sub1=abcdefghijklmnopqrstuvwxyz")).await;
+        if answer.is_unstored() {
+            unstored.push(id)
+        } else {
+            clicks.push(id)
+        }
+        let id = format!("full-{n}");
+        match accepted(&mut line, &event(&house, &id)).await {
+            Some(ours) => drop(events.insert(id, ours)),
+            None => refused.push(id),
+        }
+        if refused.len() >= 20 && unstored.len() >= 20 {
+            break;
+        }
+    }
+    assert!(refused.len() >= 20 && unstored.len() >= 20, "the disk did not show: {}", sizes(&disk.path));
+
+    let (status, ready) = house.server().get("admin", "/readyz", None);
+    assert!(status == 503 && ready.contains("ledger: "), "{ready}");
+    assert_eq!(house.metric("roundtrip_ready").await, 0.0);
+    assert!(house.metric("roundtrip_ingest_touches_unstored_total").await >= unstored.len() as f64);
+    assert!(house.metric("roundtrip_clicks_unstored_total{reason=\"disk_full\"}").await >= 1.0);
+    assert!(house.metric("roundtrip_ingest_events_unavailable_total").await >= refused.len() as f64);
+    assert_eq!(found(&house, &clicks).await, clicks.len(), "what was answered is found on a full disk too");
+
+    std::fs::remove_file(&filler).expect("the filler is there");
+    until("it is ready again by itself", async || {
+        (house.server().get("admin", "/readyz", None).0 == 200).then_some(())
+    })
+    .await;
+    until("clicks are stored again", async || {
+        let (id, answer) = redirected(&mut line, &click("")).await;
+        (!answer.is_unstored()).then(|| clicks.push(id))
+    })
+    .await;
+    for id in &refused {
+        let answer = send(&mut line, &event(&house, id)).await;
+        let document = answer.json();
+        assert_eq!(
+            (answer.status, &document["status"]),
+            (202, &"accepted".into()),
+            "half of {id} was written: {document}"
+        );
+        events.insert(id.clone(), document["event_id"].as_str().expect("it has an id").to_owned());
+    }
+    house.drained().await;
+    assert_eq!(house.metric("roundtrip_loop_panics_total").await, 0.0);
+    everything_is_there(&house, &clicks, &events).await;
+    assert_eq!(house.admin().get("/api/v1/balance").await["balanced"], true);
+
+    house.end(Signal::KILL);
+    house.start();
+    assert_eq!(house.metric("roundtrip_click_log_damaged").await, 0.0);
+    everything_is_there(&house, &clicks, &events).await;
+    house.end(Signal::TERM);
+}
+
+async fn everything_is_there(house: &House, clicks: &[String], events: &BTreeMap<String, String>) {
+    assert_eq!(found(house, clicks).await, clicks.len(), "clicks that were answered are gone");
+    let mut line = Line::to(&house.public());
+    for (id, ours) in events {
+        let document = send(&mut line, &event(house, id)).await.json();
+        assert_eq!(
+            (document["status"].as_str(), document["event_id"].as_str()),
+            (Some("duplicate"), Some(ours.as_str()))
+        );
+    }
+    let listed = house.admin().get("/api/v1/conversions?limit=1000").await;
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(events.len().min(1_000)));
+}

@@ -1,0 +1,137 @@
+//! The queue: settled once, replayed as the same fact, and the books closed at every step.
+
+use roundtrip_domain::time::Timestamp;
+use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement};
+use roundtrip_testkit::{Tell, World};
+use serde_json::json;
+
+use super::{minute, rule, told, with_rules};
+
+fn attempt(n: u32, at: Timestamp, outcome: &str) -> AttemptRow {
+    AttemptRow {
+        n,
+        at,
+        outcome: outcome.into(),
+        status: Some(200),
+        total_us: 1_500,
+        next: "…".into(),
+        body: "{}".into(),
+    }
+}
+
+fn settled(item: Due, outcome: &str, next: Settled) -> Settlement {
+    Settlement { item, attempt: Some(attempt(item.sends + 1, item.due, outcome)), next }
+}
+
+/// A world with one planned install postback.
+async fn planned() -> (World, Due) {
+    let mut world = World::new(&with_rules(json!({"i": rule("install", None)}))).await;
+    let click = world.click("game-acme", minute(0), "click_id=a1");
+    world.record(world.event("game", "install", minute(1)).of("i1").click(&click)).await;
+    let due = world.decide().await.planned.remove(0);
+    (world, due)
+}
+
+async fn load(world: &World, due: Due) -> Outgoing {
+    world.ledger.delivery_load_all(vec![due]).await.unwrap().remove(0).expect("the delivery is kept")
+}
+
+/// Where everything stands: waiting, delivered, dead, replayed.
+async fn books(world: &World) -> (i64, i64, i64, i64) {
+    world.books_balance().await;
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    let books = world.ledger.balance(world.workspace, Timestamp::from_ms(0), far).await.unwrap();
+    let sum = |state: &str| books.values().filter_map(|b| b.finished.get(state)).sum();
+    let (waiting, replayed) =
+        (books.values().map(|b| b.waiting).sum(), books.values().map(|b| b.replayed).sum());
+    (waiting, sum("delivered"), sum("dead"), replayed)
+}
+
+#[tokio::test]
+async fn a_delivery_is_sent_again_and_delivered_and_settling_twice_changes_nothing() {
+    let (world, due) = planned().await;
+    let ws = world.workspace;
+    assert_eq!(books(&world).await, (1, 0, 0, 0));
+    let head = world.ledger.queue_endpoints().await.unwrap().remove(0);
+    assert_eq!((head.rule, head.partner, head.due, head.waiting), (due.rule, due.partner, due.due, 1));
+    let out = load(&world, due).await;
+    assert_eq!((out.kind.as_str(), out.replay_of), ("install", None));
+    assert!(out.values.iter().any(|v| v.name == "event_id" && v.decoded == out.event.to_string().as_bytes()));
+
+    let later = due.due.plus_ms(10_000);
+    let again = settled(due, "http_503", Settled::Again { due: later, reason: "http_503".into() });
+    for _ in 0..2 {
+        world.ledger.delivery_settle(vec![again.clone()], due.due).await.unwrap();
+        let window = world.ledger.queue_window(ws, due.rule, due.partner, 64).await.unwrap();
+        assert_eq!(window.iter().map(|i| (i.due, i.sends)).collect::<Vec<_>>(), [(later, 1)]);
+        assert_eq!(books(&world).await, (1, 0, 0, 0));
+    }
+    assert_eq!(world.ledger.queue_oldest().await, Ok((Some(later), 1)));
+    let state = world.story(out.event).await.deliveries.remove(0);
+    assert_eq!(
+        (state.state.as_str(), state.reason.as_str(), state.due, state.sends),
+        ("scheduled", "http_503", Some(later), 1)
+    );
+
+    let done = settled(Due { due: later, sends: 1, ..due }, "http_200", Settled::Delivered);
+    for _ in 0..2 {
+        world.ledger.delivery_settle(vec![done.clone(), done.clone()], later).await.unwrap();
+        assert_eq!(books(&world).await, (0, 1, 0, 0));
+    }
+    // A straggler of the first send comes after the end.
+    world.ledger.delivery_settle(vec![again], later).await.unwrap();
+    assert_eq!(books(&world).await, (0, 1, 0, 0));
+    let state = world.story(out.event).await.deliveries.remove(0);
+    assert_eq!((state.state.as_str(), state.due, state.sends), ("delivered", None, 2));
+    assert_eq!(
+        state.attempts.iter().map(|a| a.outcome.as_str()).collect::<Vec<_>>(),
+        ["http_503", "http_200"]
+    );
+    assert_eq!(world.ledger.queue_oldest().await, Ok((None, 0)));
+}
+
+#[tokio::test]
+async fn a_dead_delivery_is_replayed_as_the_same_fact() {
+    let (mut world, due) = planned().await;
+    let ws = world.workspace;
+    let dead = settled(due, "http_404", Settled::Dead { reason: "refused_by_receiver".into() });
+    world.ledger.delivery_settle(vec![dead], due.due).await.unwrap();
+    assert_eq!(books(&world).await, (0, 0, 1, 0));
+
+    let replay = world.ledger.delivery_replay(ws, due.delivery, minute(60)).await.unwrap().unwrap();
+    assert_ne!(replay.delivery, due.delivery);
+    assert_eq!(books(&world).await, (1, 0, 1, 1));
+    let (old, new) = (load(&world, due).await, load(&world, replay).await);
+    assert_eq!((new.event, &new.values, new.rule_version), (old.event, &old.values, old.rule_version));
+    assert_eq!(new.replay_of, Some(due.delivery));
+    assert_eq!(world.ledger.event_of_delivery(ws, replay.delivery).await, Ok(Some(old.event)));
+    world.reopen().await;
+    assert_eq!(books(&world).await, (1, 0, 1, 1), "what waits survives the process");
+
+    world
+        .ledger
+        .delivery_settle(vec![settled(replay, "http_200", Settled::Delivered)], minute(61))
+        .await
+        .unwrap();
+    assert_eq!(books(&world).await, (0, 1, 1, 1));
+    let story = world.story(old.event).await;
+    assert_eq!(told(&world, &story), ["i acme"], "a replay is no second telling");
+    let states: Vec<&str> = story.deliveries.iter().map(|d| d.state.as_str()).collect();
+    assert_eq!(states.len(), 2);
+    assert!(states.contains(&"dead") && states.contains(&"delivered"));
+    assert_eq!(
+        world.ledger.delivery_replay(ws, roundtrip_domain::id::Id::from_bits(1), minute(62)).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn a_send_that_could_not_be_made_ends_without_an_attempt() {
+    let (world, due) = planned().await;
+    let gone = Settlement { item: due, attempt: None, next: Settled::Dead { reason: "rule_deleted".into() } };
+    world.ledger.delivery_settle(vec![gone], due.due).await.unwrap();
+    assert_eq!(books(&world).await, (0, 0, 1, 0));
+    let event = world.ledger.event_of_delivery(world.workspace, due.delivery).await.unwrap().unwrap();
+    let state = world.story(event).await.deliveries.remove(0);
+    assert_eq!((state.reason.as_str(), state.sends, state.attempts.len()), ("rule_deleted", 0, 0));
+}
