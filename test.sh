@@ -7,7 +7,6 @@ export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
 # A snapshot that does not fit is a failure, never a file to be accepted later.
 export INSTA_UPDATE=no
 
-# The page tests look at pages in a real browser. Everything else needs only cargo and a C compiler.
 need() { # command, Debian package
   command -v "$1" >/dev/null && return
   if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
@@ -17,8 +16,8 @@ need() { # command, Debian package
     exit 1
   fi
 }
+# Everything else the tests need they make themselves, or it comes as a crate.
 need cc gcc
-need chromium chromium
 
 echo "== formatting"
 cargo fmt --all --check
