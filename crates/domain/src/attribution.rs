@@ -7,18 +7,22 @@
 //! One waterfall, by tier; inside a tier the later touch wins, then receive order, then the lower id. Built
 //! here: 1 click id, 2 device-id click, 9 organic. The other tiers keep their numbers.
 //!
+//! `evidence` is the other half: what an event names, before anybody looked it up.
+//!
 //! Not decided here: who is told (`postback::plan`), and whether a touch is fraud.
 
-use crate::click::Touch;
+mod evidence;
+#[cfg(test)]
+mod tests;
+
+use crate::click::{Flags, LinkDialect, Touch, TouchKind};
 use crate::click_id::ClickId;
-use crate::device::DeviceId;
 use crate::event::{ConversionKind, Event};
-use crate::id::{Id, kind};
+use crate::id::{Id, WorkspaceNo, kind};
 use crate::settings::{App, Settings};
 use crate::time::{Span, Timestamp};
 
-#[cfg(test)]
-mod tests;
+pub use self::evidence::{Carrier, DeadEnd, Lead, Named, device_evidence, evidence};
 
 /// Most candidates that a decision keeps; the rest is counted.
 pub const CANDIDATES_MAX: usize = 50;
@@ -69,96 +73,6 @@ impl MatchType {
         match self {
             Self::InstallReferrer | Self::ClickId | Self::Postback => 1,
             Self::DeviceId => 2,
-        }
-    }
-}
-
-/// What one piece of evidence led to in the click log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all leads are touches; a box would only add a hop")]
-pub enum Lead {
-    /// To a touch.
-    Touch {
-        /// How it was found.
-        match_type: MatchType,
-        /// The touch.
-        touch: Touch,
-        /// Which event carried the evidence.
-        carrier: Carrier,
-    },
-    /// To nothing.
-    Dead {
-        /// How it would have been found.
-        match_type: MatchType,
-        /// The click id as the sender passed it on, cut to 64 characters.
-        text: String,
-        /// Why there is nothing.
-        why: DeadEnd,
-    },
-}
-
-/// The event that carried a piece of evidence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Carrier {
-    /// Its id.
-    pub event: Id<kind::Event>,
-    /// The earlier of when it happened, as it claims, and when it reached us.
-    pub claimed_at: Timestamp,
-    /// When it reached us.
-    pub received_at: Timestamp,
-    /// Whether the touch must have come before it: true for all but `open`, which also happens long
-    /// after the installation.
-    pub follows_touch: bool,
-    /// The device ids it named.
-    pub device_ids: Vec<DeviceId>,
-}
-
-impl Carrier {
-    /// The carrier that an event is.
-    pub fn of(event: &Event) -> Self {
-        Self {
-            event: event.id,
-            claimed_at: event.reference_at(),
-            received_at: event.received_at,
-            follows_touch: event.name != "open",
-            device_ids: event.device.ids.clone(),
-        }
-    }
-}
-
-/// Why a click id leads to no touch. Numbers are stored: append only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum DeadEnd {
-    /// It is no UUID.
-    Malformed = 1,
-    /// None of our keys made it: mangled, guessed, or another system's.
-    NotOurs = 2,
-    /// Ours, but its record was lost when it was made.
-    NotStored = 3,
-    /// Ours, but older than the log keeps clicks.
-    Expired = 4,
-}
-
-impl DeadEnd {
-    /// The dead end with that number.
-    pub const fn from_number(number: u8) -> Option<Self> {
-        Some(match number {
-            1 => Self::Malformed,
-            2 => Self::NotOurs,
-            3 => Self::NotStored,
-            4 => Self::Expired,
-            _ => return None,
-        })
-    }
-
-    /// The stable reason.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Malformed => "click_id_malformed",
-            Self::NotOurs => "click_id_not_ours",
-            Self::NotStored => "click_not_stored",
-            Self::Expired => "click_expired",
         }
     }
 }
@@ -342,6 +256,19 @@ pub const NOTES: &[(&str, &str)] = &[
         "clickless_not_credited",
         "ref_id, coupon and lifetime customer are stored; this version credits clicks only",
     ),
+    (
+        "told_before_winning",
+        "a rule that tells of everything told the winner before it won, so without its own click id; it is not told again",
+    ),
+    ("app_deleted", "the app was deleted before this was decided; it makes no conversion"),
+    (
+        "crowded_identity",
+        "its customer or device id was seen with more installations than one person has; only some of them are considered",
+    ),
+    (
+        "wake_capped",
+        "more events wait for this customer or device than are decided again at once; only the newest are",
+    ),
 ];
 
 /// The decision about one event. A later fact appends the next revision.
@@ -368,6 +295,9 @@ pub enum Basis<'a> {
         leads: &'a [Lead],
         /// Clicks that installations with precedence hold.
         taken: &'a [ClickId],
+        /// The candidates of the decision before this one: what held for them goes on holding, since a
+        /// change of settings takes no credit back.
+        earlier: &'a [Candidate],
     },
     /// Its installation's credit, for life.
     Install {
@@ -406,7 +336,7 @@ pub fn decide(question: &Question<'_>, app: &App, settings: &Settings) -> Decisi
         notes: Vec::new(),
     };
     let credit = match &question.basis {
-        Basis::Own { leads, taken } => waterfall(question, leads, taken, app, settings, &mut because),
+        Basis::Own { leads, .. } => waterfall(question, leads, app, settings, &mut because),
         Basis::Install { event, credit, tie } => {
             because.follows = Some(*event);
             because.notes.push(tie);
@@ -429,7 +359,6 @@ pub fn decide(question: &Question<'_>, app: &App, settings: &Settings) -> Decisi
 fn waterfall(
     question: &Question<'_>,
     leads: &[Lead],
-    taken: &[ClickId],
     app: &App,
     settings: &Settings,
     because: &mut Because,
@@ -439,7 +368,7 @@ fn waterfall(
         match lead {
             Lead::Dead { match_type, text, why } => because.dead.push((*match_type, text.clone(), *why)),
             Lead::Touch { match_type, touch, carrier } => {
-                let candidate = judge(question, *match_type, touch, carrier, taken, app, settings);
+                let candidate = judge(question, *match_type, touch, carrier, app, settings);
                 // The same touch can be found by click id and by device id: its stronger finding stands.
                 match candidates.iter_mut().find(|c| c.touch.id == touch.id) {
                     Some(known) if rank(known) <= rank(&candidate) => {}
@@ -521,12 +450,19 @@ fn judge(
     match_type: MatchType,
     touch: &Touch,
     carrier: &Carrier,
-    taken: &[ClickId],
     app: &App,
     settings: &Settings,
 ) -> Candidate {
     let click = &touch.click;
-    let window = settings.click_window(app, click.link);
+    let (taken, earlier) = match &question.basis {
+        Basis::Own { taken, earlier, .. } => (*taken, *earlier),
+        _ => (&[][..], &[][..]),
+    };
+    // What was judged once keeps its window: an installation's credit is for life, whatever is set later.
+    let window = earlier
+        .iter()
+        .find(|c| c.touch.id == touch.id && c.verdict != Verdict::OtherWorkspace)
+        .map_or_else(|| settings.click_window(app, click.link), |c| c.window);
     let age_ms = question.reference_at.since(click.received_at);
     let device_matches = || {
         let params = click.params();
@@ -535,9 +471,10 @@ fn judge(
     };
     // A click id that an event carries proves that the click came before that event, whatever the device's
     // clock says. Where the carrier itself claims a time after the click, no clock is wrong: the click came
-    // between the installation's first word and this one.
+    // between the installation's first word and this one. An `open` proves it only by the store's referrer,
+    // which is fixed when the app is installed.
     let skew = match_type.tier() == 1
-        && carrier.follows_touch
+        && (carrier.follows_touch || match_type == MatchType::InstallReferrer)
         && click.received_at > carrier.claimed_at
         && click.received_at <= carrier.received_at
         && -age_ms <= CLOCK_SKEW_MAX.ms();
@@ -545,7 +482,7 @@ fn judge(
         Verdict::OtherWorkspace
     } else if click.app != app.id {
         Verdict::OtherApp
-    } else if click.kind == crate::click::TouchKind::Preview {
+    } else if click.kind == TouchKind::Preview {
         Verdict::Preview
     } else if !click.kind.is_click() {
         Verdict::Impression
@@ -560,16 +497,33 @@ fn judge(
     } else {
         Verdict::Won
     };
-    let mut touch = touch.clone();
     if verdict == Verdict::OtherWorkspace {
-        // A workspace is a wall: the id was presented here, what stands behind it is not shown here.
-        touch.click.query = Vec::new();
-        touch.click.ip = None;
-        touch.click.user_agent = None;
-        touch.click.referer = None;
-        touch.click.language = None;
+        return presented(touch.id, match_type, carrier.event);
     }
-    Candidate { touch, match_type, carrier: carrier.event, verdict, window, age_ms }
+    Candidate { touch: touch.clone(), match_type, carrier: carrier.event, verdict, window, age_ms }
+}
+
+/// A touch of another workspace. That is a wall: the id was presented here, and of what stands behind it
+/// nothing is shown, not even whose it is or when it was.
+fn presented(id: ClickId, match_type: MatchType, carrier: Id<kind::Event>) -> Candidate {
+    let click = crate::click::Click {
+        workspace: WorkspaceNo(0),
+        app: Id::from_bits(0),
+        campaign: Id::from_bits(0),
+        partner: Id::from_bits(0),
+        link: Id::from_bits(0),
+        kind: TouchKind::Click,
+        dialect: LinkDialect::Linkrunner,
+        flags: Flags::default(),
+        received_at: Timestamp::from_ms(0),
+        query: Vec::new(),
+        ip: None,
+        user_agent: None,
+        referer: None,
+        language: None,
+    };
+    let (verdict, window) = (Verdict::OtherWorkspace, Span::from_ms(0));
+    Candidate { touch: Touch { id, click }, match_type, carrier, verdict, window, age_ms: 0 }
 }
 
 /// Adds what an earlier decision about the same event knew to what the click log answers now: a click that
@@ -597,6 +551,15 @@ pub fn remember(
             leads.push(Lead::Touch { match_type, touch, carrier });
         }
     }
+}
+
+/// Whether a click id that a later event of the same installation names tells nothing new: it was judged with
+/// this match type or a stronger one, and another carrier would not change the verdict. Apps send the store's
+/// referrer again with every start.
+pub fn is_known(named: &Named, candidates: &[Candidate]) -> bool {
+    candidates.iter().any(|c| {
+        Some(c.touch.id) == named.id && c.match_type <= named.match_type && c.verdict != Verdict::LateClick
+    })
 }
 
 /// The clicks that an installation competes for: those it would earn if no other held them, down to the

@@ -203,13 +203,13 @@ impl Click {
     }
 
     /// Where this touch can be found: its device ids and its partner click id. Previews have none.
-    pub fn prints(&self) -> Vec<Print> {
+    /// `params` is its query, read: the redirect path reads it once.
+    pub fn prints(&self, params: &Params) -> Vec<Print> {
         if self.kind == TouchKind::Preview {
             return Vec::new();
         }
-        let params = self.params();
         let mut prints: Vec<Print> =
-            Self::device_ids(&params).iter().map(|id| Print::device(self.app, id)).collect();
+            Self::device_ids(params).iter().map(|id| Print::device(self.app, id)).collect();
         let partner_click_id = params.get("click_id");
         if let (PartnerClickId::Present, Some(param)) =
             (PartnerClickId::judge(partner_click_id), partner_click_id)

@@ -159,6 +159,8 @@ pub struct Facts<'a> {
     pub event: &'a Event,
     /// The installation's event, when it is known and not the same.
     pub install: Option<&'a Event>,
+    /// Births of the same installation, when the event is one of them.
+    pub births: &'a [Event],
     /// When the installation was born, if the event belongs to one.
     pub install_at: Option<Timestamp>,
     /// Whether this event is the installation's birth.
@@ -181,18 +183,24 @@ pub struct Facts<'a> {
 }
 
 impl Facts<'_> {
+    /// The other events that speak of the same installation, the one that it was born by first.
+    fn others(&self) -> impl Iterator<Item = &Event> {
+        let births = self.births.iter().filter(|birth| birth.id != self.event.id);
+        self.install.into_iter().chain(births)
+    }
+
     fn owned(&self, name: &str) -> Option<String> {
         let event = self.event;
         let touch = self.winner.as_ref().map(|(w, _)| &w.touch);
         if let Some(text) = device_value(name, &event.device.ids) {
             return Some(text);
         }
-        if let Some(text) = self.install.and_then(|install| device_value(name, &install.device.ids)) {
+        if let Some(text) = self.others().find_map(|other| device_value(name, &other.device.ids)) {
             return Some(text);
         }
         let conversion: Id<kind::Conversion> = event.id.conversion();
         let revenue = event.revenue.as_ref();
-        let referrer = event.referrer.as_ref().or_else(|| self.install.and_then(|i| i.referrer.as_ref()));
+        let referrer = event.referrer.as_ref().or_else(|| self.others().find_map(|o| o.referrer.as_ref()));
         Some(match name {
             "event_id" => event.id.to_string(),
             "transaction_id" => conversion.to_string(),

@@ -230,7 +230,7 @@ mod tests {
         let text = id.to_string();
         assert_eq!(text.len(), 4 + 26);
         assert_eq!(text.parse::<Id<kind::Event>>().unwrap(), id);
-        assert_eq!(text.to_lowercase().replace("evt", "evt").parse::<Id<kind::Event>>().unwrap(), id);
+        assert_eq!(text.to_lowercase().parse::<Id<kind::Event>>().unwrap(), id);
         assert_eq!(id.minted_at(), Timestamp::from_ms(1_780_565_000_123));
         assert_eq!(id.bits() >> 76 & 0xf, 7, "UUID version 7");
         assert_eq!(id.bits() >> 62 & 0b11, 0b10, "RFC 9562 variant");

@@ -134,6 +134,9 @@ pub struct Considered {
 pub struct Context<'a> {
     /// The installation's event, when known and not the event itself.
     pub install: Option<&'a Event>,
+    /// The births of the event's own installation, when it is one of them: what its partner may be told of the
+    /// device can stand in any.
+    pub births: &'a [Event],
     /// When the installation was born.
     pub install_at: Option<Timestamp>,
     /// Whether the event is the birth of its installation.
@@ -232,6 +235,7 @@ fn values(
     let facts = Facts {
         event,
         install: context.install,
+        births: context.births,
         install_at: context.install_at,
         is_install: context.is_install,
         is_first: !(context.told_before)(rule, partner),

@@ -220,7 +220,7 @@ pub struct Rule {
     pub share_revenue: bool,
     /// Event names as the partner knows them. When not empty, other names are not told (`unmapped`).
     pub rename: BTreeMap<String, String>,
-    /// Also tells of sandbox events, and of nothing else then.
+    /// Also tells of sandbox events, beside those of production.
     pub sandbox: bool,
     /// Also tells of pending conversions.
     pub pending: bool,

@@ -9,12 +9,12 @@
 
 use std::collections::HashMap;
 
-use roundtrip_domain::attribution::{Carrier, DeadEnd, Lead, MatchType};
+use roundtrip_domain::attribution::{self, Carrier, DeadEnd, Lead, MatchType, Named};
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::device::Print;
-use roundtrip_domain::event::{Event, Source};
-use roundtrip_domain::referrer::{self, Referrer};
+use roundtrip_domain::event::Event;
+use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::CLICK_WINDOW_MAX;
 use roundtrip_store::click_log::{ClickLog, Found};
 use roundtrip_store::ledger::{Prepared, Undecided};
@@ -28,8 +28,6 @@ const BATCH_MAX: u32 = 512;
 const TOUCHES_PER_PRINT_MAX: usize = 64;
 /// Most touches that are only told of in the story: clicks that came too late, and impressions.
 const TOLD_PER_PRINT_MAX: usize = 8;
-/// Longest text of a dead click id that a story keeps.
-const DEAD_TEXT_CHARS_MAX: usize = 64;
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +67,7 @@ pub async fn run(config: Config, mut shared: Shared) {
 
 /// Decides one batch.
 pub async fn step(config: &Config, stats: &Stats) -> Step {
-    let list = match config.ledger.undecided(BATCH_MAX).await {
+    let list = match config.ledger.undecided(BATCH_MAX, config.clock.now()).await {
         Ok(list) if list.is_empty() => return Step::Idle,
         Ok(list) => list,
         Err(error) => {
@@ -77,7 +75,12 @@ pub async fn step(config: &Config, stats: &Stats) -> Step {
             return Step::Later;
         }
     };
-    let prepared = leads(&config.clicks, list).await;
+    let Led { prepared, unanswered } = leads(&config.clicks, list).await;
+    if !unanswered.is_empty()
+        && let Err(error) = config.ledger.todo_later(unanswered, config.clock.now()).await
+    {
+        tracing::warn!(error = %error, "events that wait for the click log cannot be put off");
+    }
     if prepared.is_empty() {
         return Step::Later;
     }
@@ -94,41 +97,20 @@ pub async fn step(config: &Config, stats: &Stats) -> Step {
     }
 }
 
-/// A click id that an event names.
-struct Named<'a> {
-    match_type: MatchType,
-    text: String,
-    id: Option<ClickId>,
-    carrier: &'a Event,
+/// What the click log answered about a batch.
+#[derive(Debug, Default)]
+pub struct Led {
+    /// Events whose evidence was looked up.
+    pub prepared: Vec<Prepared>,
+    /// Events whose evidence cannot be read now: they stay undecided, and step back.
+    pub unanswered: Vec<(WorkspaceNo, Id<kind::Event>)>,
 }
 
-fn named(event: &Event) -> Vec<Named<'_>> {
-    let mut named = Vec::new();
-    let mut name = |match_type, text: &str| {
-        named.push(Named {
-            match_type,
-            text: text.chars().take(DEAD_TEXT_CHARS_MAX).collect(),
-            id: ClickId::parse(text.trim().as_bytes()),
-            carrier: event,
-        });
-    };
-    if let Some(referrer) = &event.referrer
-        && let Referrer::Ours { click_id } = referrer::parse(&referrer.referrer)
-    {
-        name(MatchType::InstallReferrer, &click_id);
-    }
-    if let Some(click_id) = &event.click_id {
-        let by = if event.source == Source::Postback { MatchType::Postback } else { MatchType::ClickId };
-        name(by, click_id);
-    }
-    named
-}
-
-/// Asks the click log what the evidence of a batch leads to. An event whose evidence cannot be read now is
-/// left out and stays undecided; the others do not wait for it.
-pub async fn leads(clicks: &ClickLog, list: Vec<Undecided>) -> Vec<Prepared> {
-    let mut ids: Vec<ClickId> =
-        list.iter().flat_map(|u| u.evidence()).flat_map(named).filter_map(|n| n.id).collect();
+/// Asks the click log what the evidence of a batch leads to. The others do not wait for an event whose evidence
+/// cannot be read now.
+pub async fn leads(clicks: &ClickLog, list: Vec<Undecided>) -> Led {
+    let evidence = list.iter().flat_map(|u| u.evidence()).flat_map(attribution::evidence);
+    let mut ids: Vec<ClickId> = evidence.filter_map(|named| named.id).collect();
     ids.sort_unstable();
     ids.dedup();
     let found: HashMap<ClickId, Found> = match clicks.find_batch(&ids).await {
@@ -144,16 +126,18 @@ pub async fn leads(clicks: &ClickLog, list: Vec<Undecided>) -> Vec<Prepared> {
             found
         }
     };
-    let mut prepared = Vec::with_capacity(list.len());
+    let mut led = Led::default();
     for undecided in list {
         match leads_of(clicks, &undecided, &found).await {
-            Ok(leads) => prepared.push(Prepared { undecided, leads }),
+            Ok(leads) => led.prepared.push(Prepared { undecided, leads }),
             Err(why) => {
-                tracing::warn!(event.id = %undecided.event.id, error = why, "the click log cannot answer; the event stays undecided");
+                let event = &undecided.event;
+                tracing::warn!(event.id = %event.id, error = why, "the click log cannot answer; the event stays undecided");
+                led.unanswered.push((event.workspace, event.id));
             }
         }
     }
-    prepared
+    led
 }
 
 async fn leads_of(
@@ -163,8 +147,8 @@ async fn leads_of(
 ) -> Result<Vec<Lead>, String> {
     let mut leads = Vec::new();
     for event in undecided.evidence() {
-        for named in named(event) {
-            leads.push(lead(&named, found)?);
+        for named in attribution::evidence(event) {
+            leads.push(lead(&named, event, found)?);
         }
         for touch in by_device(clicks, event).await.map_err(|error| error.to_string())? {
             leads.push(Lead::Touch { match_type: MatchType::DeviceId, touch, carrier: Carrier::of(event) });
@@ -173,18 +157,13 @@ async fn leads_of(
     Ok(leads)
 }
 
-fn lead(named: &Named<'_>, found: &HashMap<ClickId, Found>) -> Result<Lead, String> {
-    let dead = |why| Lead::Dead { match_type: named.match_type, text: named.text.clone(), why };
-    let Some(id) = named.id else { return Ok(dead(DeadEnd::Malformed)) };
+fn lead(named: &Named, event: &Event, found: &HashMap<ClickId, Found>) -> Result<Lead, String> {
+    let Some(id) = named.id else { return Ok(named.dead(DeadEnd::Malformed)) };
     Ok(match found.get(&id) {
-        Some(Found::Touch(touch)) => Lead::Touch {
-            match_type: named.match_type,
-            touch: (**touch).clone(),
-            carrier: Carrier::of(named.carrier),
-        },
-        Some(Found::NotOurs) => dead(DeadEnd::NotOurs),
-        Some(Found::Expired) => dead(DeadEnd::Expired),
-        Some(Found::NotStored) => dead(DeadEnd::NotStored),
+        Some(Found::Touch(touch)) => named.touch((**touch).clone(), event),
+        Some(Found::NotOurs) => named.dead(DeadEnd::NotOurs),
+        Some(Found::Expired) => named.dead(DeadEnd::Expired),
+        Some(Found::NotStored) => named.dead(DeadEnd::NotStored),
         None => return Err(format!("click {id} cannot be read")),
     })
 }
@@ -199,7 +178,7 @@ async fn by_device(
     let mut touches: Vec<Touch> = Vec::new();
     let ends = event.reference_at();
     let from = ends.plus_ms(-CLICK_WINDOW_MAX.ms());
-    for id in event.device.ids.iter().filter(|id| id.kind.matches_clicks()) {
+    for id in attribution::device_evidence(event) {
         let print = Print::device(event.app, id);
         let mut found = clicks.find_print(print, from, ends, TOUCHES_PER_PRINT_MAX).await?;
         if event.received_at > ends {

@@ -78,9 +78,10 @@ impl DataDir {
                 return Err(error).with_context(|| format!("lock {}", lock_path.display()));
             }
         }
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .with_context(|| format!("write {}", lock_path.display()))?;
+        // The id is for a message only; a disk that is full must not keep the server from starting.
+        if let Err(error) = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())) {
+            tracing::warn!(%error, lock.path = %lock_path.display(), "the process id cannot be written into the lock");
+        }
         Ok(Self { path, lock })
     }
 

@@ -1,10 +1,9 @@
 //! A click log of a few lines: finds touches by id and by device, and leads from evidence to them.
 
-use roundtrip_domain::attribution::{Carrier, DeadEnd, Lead, MatchType};
+use roundtrip_domain::attribution::{self, Carrier, DeadEnd, Lead, MatchType, Named};
 use roundtrip_domain::click::{Click, Touch};
 use roundtrip_domain::click_id::{self, CheckKey, Checked, ClickId, Mint};
-use roundtrip_domain::event::{Event, Source};
-use roundtrip_domain::referrer::{self, Referrer};
+use roundtrip_domain::event::Event;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{Prepared, Undecided};
 
@@ -53,28 +52,18 @@ impl Clicks {
     pub fn prepare(&self, undecided: Undecided) -> Prepared {
         let mut leads = Vec::new();
         for event in undecided.evidence() {
-            if let Some(referrer) = &event.referrer
-                && let Referrer::Ours { click_id } = referrer::parse(&referrer.referrer)
-            {
-                leads.push(self.by_id(event, MatchType::InstallReferrer, &click_id));
-            }
-            if let Some(click_id) = &event.click_id {
-                let postback = event.source == Source::Postback;
-                let by = if postback { MatchType::Postback } else { MatchType::ClickId };
-                leads.push(self.by_id(event, by, click_id));
-            }
+            leads.extend(attribution::evidence(event).iter().map(|named| self.by_id(event, named)));
             leads.extend(self.by_device(event));
         }
         Prepared { undecided, leads }
     }
 
-    fn by_id(&self, event: &Event, match_type: MatchType, text: &str) -> Lead {
-        let dead = |why| Lead::Dead { match_type, text: text.chars().take(64).collect(), why };
-        let Some(id) = ClickId::parse(text.as_bytes()) else { return dead(DeadEnd::Malformed) };
+    fn by_id(&self, event: &Event, named: &Named) -> Lead {
+        let Some(id) = named.id else { return named.dead(DeadEnd::Malformed) };
         if let Some(touch) = self.touches.iter().find(|t| t.id == id) {
-            return Lead::Touch { match_type, touch: touch.clone(), carrier: Carrier::of(event) };
+            return named.touch(touch.clone(), event);
         }
-        dead(match click_id::check(id, &[KEY]) {
+        named.dead(match click_id::check(id, &[KEY]) {
             Checked::NotOurs => DeadEnd::NotOurs,
             Checked::Ours if self.expired.contains(&id) => DeadEnd::Expired,
             Checked::Ours => DeadEnd::NotStored,
@@ -87,7 +76,7 @@ impl Clicks {
             let ids = Click::device_ids(&params);
             touch.click.app == event.app
                 && touch.click.received_at <= event.received_at
-                && event.device.ids.iter().any(|id| id.kind.matches_clicks() && ids.contains(id))
+                && attribution::device_evidence(event).any(|id| ids.contains(id))
         };
         self.touches.iter().filter(move |touch| wanted(touch)).map(|touch| Lead::Touch {
             match_type: MatchType::DeviceId,

@@ -222,7 +222,7 @@ impl World {
 
     /// Decides up to `limit` events once, as one step of the engine does. `None` when there was nothing.
     pub async fn decide_step(&self, limit: u32) -> Option<Committed> {
-        let list = self.ledger.undecided(limit).await.expect("the list of undecided events");
+        let list = self.ledger.undecided(limit, NOON).await.expect("the list of undecided events");
         if list.is_empty() {
             return None;
         }

@@ -14,7 +14,7 @@ use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::click_log::{ClickLog, SliceCount};
-use roundtrip_store::ledger::{BUCKET_MS, Ledger, Metric, ReportRow};
+use roundtrip_store::ledger::{BUCKET_MS, Ledger, Metric, ReportRow, Status};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -200,11 +200,39 @@ pub struct Counts {
     pub purchases: i64,
     /// Conversions of kind event.
     pub events: i64,
-    /// Revenue by currency, of client keys too.
+    /// Conversions that wait for approval, of any kind: in no other count.
+    #[serde(default)]
+    pub pending: i64,
+    /// Revenue by currency, as servers and partners report it.
     pub revenue: Vec<Sum>,
+    /// Revenue that client keys report, which anybody can read out of an app: not in `revenue`.
+    #[serde(default)]
+    pub revenue_unverified: Vec<Sum>,
+    /// Revenue of the pending conversions: not in `revenue`.
+    #[serde(default)]
+    pub revenue_pending: Vec<Sum>,
     /// Rules and deliveries. Absent by campaign and by link: they are counted by app and partner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postbacks: Option<PostbackCounts>,
+}
+
+impl Counts {
+    /// Its money in words, what counts first: `49.90 EUR`, `3.00 EUR unverified`, `1.00 EUR pending`.
+    pub fn money(&self) -> Vec<String> {
+        let sums = [
+            (&self.revenue, ""),
+            (&self.revenue_unverified, " unverified"),
+            (&self.revenue_pending, " pending"),
+        ];
+        sums.into_iter()
+            .flat_map(|(sums, word)| {
+                let text = move |sum: &Sum| {
+                    format!("{} {}{word}", sum.amount, sum.currency.as_deref().unwrap_or("?"))
+                };
+                sums.iter().map(text)
+            })
+            .collect()
+    }
 }
 
 /// A day's counts of one group.
@@ -241,7 +269,7 @@ pub struct Report {
 #[derive(Debug, Clone, Default)]
 struct Tally {
     counts: Counts,
-    revenue: BTreeMap<String, i64>,
+    revenue: BTreeMap<(Status, String), i64>,
     postbacks: PostbackCounts,
 }
 
@@ -257,13 +285,14 @@ impl Tally {
             },
             Metric::Conversion => {
                 match row.kind.as_str() {
+                    _ if row.status == Status::Pending => self.counts.pending += n,
                     "install" => self.counts.installs += n,
                     "signup" => self.counts.signups += n,
                     "purchase" => self.counts.purchases += n,
                     _ => self.counts.events += n,
                 }
                 if row.micros != 0 {
-                    *self.revenue.entry(row.currency.clone()).or_default() += row.micros;
+                    *self.revenue.entry((row.status, row.currency.clone())).or_default() += row.micros;
                 }
             }
             Metric::Considered => self.postbacks.considered += n,
@@ -291,9 +320,9 @@ impl Tally {
 
     fn slice(&mut self, count: &SliceCount) {
         self.touch(count.kind.name(), count.count as i64);
-        if count.kind != TouchKind::Preview {
-            self.counts.clicks_without_id += count.partner_click_id_absent as i64;
-            self.counts.clicks_with_macro += count.partner_click_id_unexpanded as i64;
+        if let Some(flagged) = count.flagged_clicks() {
+            self.counts.clicks_without_id += flagged.absent as i64;
+            self.counts.clicks_with_macro += flagged.unexpanded as i64;
         }
     }
 
@@ -304,13 +333,18 @@ impl Tally {
 
     fn shown(self, has_postbacks: bool) -> Counts {
         let Self { mut counts, revenue, mut postbacks } = self;
-        counts.revenue = revenue
-            .into_iter()
-            .map(|(currency, micros)| Sum {
-                amount: money::decimal(micros, 2),
-                currency: Some(currency).filter(|currency| !currency.is_empty()),
-            })
-            .collect();
+        for ((status, currency), micros) in revenue {
+            let sums = match status {
+                Status::Pending => &mut counts.revenue_pending,
+                Status::Unverified => &mut counts.revenue_unverified,
+                Status::Approved | Status::None => &mut counts.revenue,
+            };
+            // What was taken from one and given to another leaves nothing here.
+            if micros != 0 {
+                let currency = Some(currency).filter(|currency| !currency.is_empty());
+                sums.push(Sum { amount: money::decimal(micros, 2), currency });
+            }
+        }
         let PostbackCounts { planned, replayed, delivered, dead, ended_otherwise, .. } = postbacks;
         postbacks.waiting = planned + replayed - delivered - dead - ended_otherwise;
         counts.postbacks = has_postbacks.then_some(postbacks);
@@ -449,6 +483,54 @@ mod tests {
         let now = Timestamp::parse("2026-06-04T09:21:44Z").unwrap();
         let period = Period::parse(from, to, tz, now).map_err(|problem| problem.field)?;
         Ok((period.from.to_string(), period.to.to_string()))
+    }
+
+    #[test]
+    fn what_waits_for_approval_or_nobody_vouches_for_is_in_no_total() {
+        let row = |kind: &str, status, micros| ReportRow {
+            bucket: Timestamp::from_ms(0),
+            app: Id::from_bits(1),
+            partner: None,
+            campaign: None,
+            link: None,
+            metric: Metric::Conversion,
+            kind: kind.to_owned(),
+            status,
+            currency: "EUR".to_owned(),
+            count: 1,
+            micros,
+        };
+        let mut tally = Tally::default();
+        tally.row(&row("purchase", Status::Approved, 10_000_000));
+        tally.row(&row("purchase", Status::Pending, 20_000_000));
+        tally.row(&row("install", Status::Pending, 0));
+        tally.row(&row("purchase", Status::Unverified, 30_000_000));
+        let counts = tally.shown(false);
+        assert_eq!((counts.purchases, counts.installs, counts.pending), (2, 0, 2));
+        assert_eq!(counts.money(), ["10.00 EUR", "30.00 EUR unverified", "20.00 EUR pending"]);
+    }
+
+    #[test]
+    fn flagged_clicks_are_clicks() {
+        let count = |kind| SliceCount {
+            workspace: roundtrip_domain::id::WorkspaceNo::DEFAULT,
+            app: Id::from_bits(1),
+            campaign: Id::from_bits(1),
+            partner: Id::from_bits(1),
+            link: Id::from_bits(1),
+            kind,
+            bucket_start: Timestamp::from_ms(0),
+            count: 5,
+            partner_click_id_absent: 2,
+            partner_click_id_unexpanded: 1,
+        };
+        let mut tally = Tally::default();
+        for kind in [TouchKind::Click, TouchKind::ServerClick, TouchKind::Impression, TouchKind::Preview] {
+            tally.slice(&count(kind));
+        }
+        let counts = tally.shown(false);
+        assert_eq!((counts.clicks, counts.impressions, counts.previews), (10, 5, 5));
+        assert_eq!((counts.clicks_without_id, counts.clicks_with_macro), (4, 2));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::click::{Click, Flags, LinkDialect, TouchKind};
-use crate::device::{Device, DeviceIdKind};
+use crate::device::{Device, DeviceId, DeviceIdKind};
 use crate::event::{Environment, PostbackFields, Source};
 use crate::id::WorkspaceNo;
 use crate::settings::{CLICK_WINDOW_MAX, Destinations, Link, Platform, PostbackAuth};
@@ -125,11 +125,12 @@ struct Ask {
     platform: Platform,
     leads: Vec<Lead>,
     taken: Vec<ClickId>,
+    earlier: Vec<Candidate>,
 }
 
 impl Ask {
     fn new(event: Event) -> Self {
-        Self { event, platform: Platform::Android, leads: Vec::new(), taken: Vec::new() }
+        Self { event, platform: Platform::Android, leads: Vec::new(), taken: Vec::new(), earlier: Vec::new() }
     }
 
     fn lead(mut self, match_type: MatchType, touch: &Touch) -> Self {
@@ -139,7 +140,7 @@ impl Ask {
     }
 
     fn decide(&self) -> Decision {
-        let basis = Basis::Own { leads: &self.leads, taken: &self.taken };
+        let basis = Basis::Own { leads: &self.leads, taken: &self.taken, earlier: &self.earlier };
         let question = Question {
             event: &self.event,
             kind: Some(ConversionKind::Install),
@@ -159,8 +160,13 @@ impl Ask {
         let want_map: HashMap<ClickId, Verdict> = want.iter().map(|(t, v)| (t.id, *v)).collect();
         assert_eq!(got, want_map);
         complete(&decision, &self.leads);
-        let mut turned =
-            Self { leads: self.leads.clone(), taken: self.taken.clone(), event: self.event.clone(), ..*self };
+        let mut turned = Self {
+            leads: self.leads.clone(),
+            taken: self.taken.clone(),
+            earlier: self.earlier.clone(),
+            event: self.event.clone(),
+            ..*self
+        };
         turned.leads.reverse();
         assert_eq!(turned.decide().credit, decision.credit, "the order of the leads");
         decision
@@ -338,7 +344,7 @@ fn a_later_install_of_the_same_installation_does_not_bring_a_click_from_between(
     let carrier = Carrier::of(&again);
     let leads = [Lead::Touch { match_type: MatchType::InstallReferrer, touch: click, carrier }];
     let first = event("install");
-    let basis = Basis::Own { leads: &leads, taken: &[] };
+    let basis = Basis::Own { leads: &leads, taken: &[], earlier: &[] };
     let question = Question { event: &first, kind: Some(ConversionKind::Install), reference_at: NOON, basis };
     let decision = decide(&question, &app(Platform::Android), &settings());
     assert_eq!(decision.credit, Credit::Organic);
@@ -370,6 +376,66 @@ fn another_workspaces_click_is_named_and_not_shown() {
     let shown = &decision.because.candidates[0].touch.click;
     assert!(shown.query.is_empty() && shown.ip.is_none() && shown.user_agent.is_none());
     assert!(shown.referer.is_none() && shown.language.is_none());
+    let ids = [shown.app.bits(), shown.campaign.bits(), shown.partner.bits(), shown.link.bits()];
+    assert_eq!((ids, shown.workspace.0), ([0; 4], 0), "nor whose it is");
+    let candidate = &decision.because.candidates[0];
+    assert_eq!(
+        (shown.received_at.ms(), candidate.age_ms, candidate.window.ms()),
+        (0, 0, 0),
+        "nor when it was"
+    );
+}
+
+#[test]
+fn a_window_that_held_once_holds_for_life() {
+    // Won inside the app's window of seven days; then the link's own window became an hour.
+    let click = touch(1, 2 * HOUR);
+    let before = Ask::new(event("install")).lead(MatchType::ClickId, &click).check(&[(&click, Verdict::Won)]);
+    let moved = with(click.clone(), |c| c.link = SHORT);
+    let mut again = Ask::new(event("install")).lead(MatchType::ClickId, &moved);
+    again.check(&[(&moved, Verdict::OutsideWindow)]);
+    again.earlier = before.because.candidates;
+    let decision = again.check(&[(&moved, Verdict::Won)]);
+    assert_eq!(decision.because.candidates[0].window, Span::from_days(7), "the one that held is shown");
+}
+
+#[test]
+fn an_open_with_the_stores_referrer_may_come_from_a_slow_clock() {
+    let click = touch(1, -5 * HOUR);
+    let mut open = event("open");
+    open.received_at = NOON.plus_ms(6 * HOUR);
+    let ask = |by| Ask::new(open.clone()).lead(by, &click);
+    let decision = ask(MatchType::InstallReferrer).check(&[(&click, Verdict::Won)]);
+    assert_eq!(decision.because.notes, ["clock_skew"]);
+    // Any other id may have been picked up long after the installation.
+    ask(MatchType::ClickId).check(&[(&click, Verdict::LateClick)]);
+}
+
+#[test]
+fn what_an_event_names_is_read_in_one_place() {
+    let click = touch(1, HOUR);
+    let mut full = event("install");
+    full.click_id = Some(format!(" {} ", click.id));
+    full.referrer = Some(crate::event::InstallReferrer {
+        referrer: format!("utm_source=x&{}={}", crate::referrer::CLICK_ID_KEY, "nonsense".repeat(20)),
+        ..Default::default()
+    });
+    let named = evidence(&full);
+    let got: Vec<_> = named.iter().map(|n| (n.match_type, n.id, n.text.chars().count())).collect();
+    let want = [(MatchType::InstallReferrer, None, 64), (MatchType::ClickId, Some(click.id), 38)];
+    assert_eq!(got, want);
+    full.source = Source::Postback;
+    assert_eq!(evidence(&full)[1].match_type, MatchType::Postback);
+    assert!(evidence(&event("open")).is_empty());
+
+    // Known: judged with that match type or a stronger one.
+    let known = |by| Ask::new(event("install")).lead(by, &click).decide().because.candidates;
+    assert!(is_known(&named[1], &known(MatchType::InstallReferrer)));
+    assert!(is_known(&named[1], &known(MatchType::ClickId)));
+    assert!(!is_known(&named[1], &known(MatchType::DeviceId)), "a click id proves more than a device");
+    assert!(!is_known(&named[0], &known(MatchType::ClickId)));
+    let late = Ask::new(event("open")).lead(MatchType::ClickId, &touch(1, -HOUR)).decide();
+    assert!(!is_known(&Named { id: Some(touch(1, -HOUR).id), ..named[1].clone() }, &late.because.candidates));
 }
 
 #[test]

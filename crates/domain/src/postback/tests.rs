@@ -165,6 +165,7 @@ impl Case {
         let told = |_: &Rule, _: Option<Id<kind::Partner>>| self.told_before;
         let context = Context {
             install: None,
+            births: &[],
             install_at: self.install_at,
             is_install: self.is_install,
             told_before: &told,

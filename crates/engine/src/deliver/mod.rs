@@ -2,7 +2,7 @@
 //!
 //! The cast: one coordinator (this file) owns the endpoints and decides what to start; each `send` is a task
 //! of its own that renders, calls and reports; one settler writes the ends of sends in groups and never
-//! makes the coordinator wait for a commit. An [`endpoint`] is a rule and the partner that it tells: it has
+//! makes the coordinator wait for a commit. An `endpoint` is a rule and the partner that it tells: it has
 //! its own window of due deliveries and its own concurrency, so that a slow one holds up nobody else.
 //!
 //! At least once: no claim is written. What is being sent is known in memory only; after a crash it is sent

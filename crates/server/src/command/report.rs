@@ -56,12 +56,9 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
 }
 
 fn cells(day: &str, group: &str, counts: &Counts) -> Vec<String> {
-    let revenue: Vec<String> = counts
-        .revenue
-        .iter()
-        .map(|sum| format!("{} {}", sum.amount, sum.currency.as_deref().unwrap_or("?")))
-        .collect();
-    let numbers = [counts.clicks, counts.installs, counts.signups, counts.purchases, counts.events];
+    let revenue = counts.money();
+    let numbers =
+        [counts.clicks, counts.installs, counts.signups, counts.purchases, counts.events, counts.pending];
     let mut cells = vec![day.to_owned(), group.to_owned()];
     cells.extend(numbers.map(|n| n.to_string()));
     cells.push(if revenue.is_empty() { "-".to_owned() } else { revenue.join(" + ") });
@@ -82,6 +79,7 @@ fn text(report: &Report) -> String {
         "signups",
         "purchases",
         "events",
+        "pending",
         "revenue",
         "told",
         "waiting",

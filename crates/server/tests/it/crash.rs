@@ -102,7 +102,10 @@ async fn kill_nine_loses_nothing() {
                 began.elapsed().as_secs_f32()
             ));
         } else {
-            eprintln!("round {round}: killed after {goal} answers, start {ms} ms, {memory}");
+            eprintln!(
+                "round {round}: killed after {goal} answers, start {ms} ms, {memory}, {:.0} s",
+                began.elapsed().as_secs_f32()
+            );
         }
     }
 

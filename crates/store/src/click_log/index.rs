@@ -9,6 +9,7 @@ use roundtrip_domain::click::{Click, Flags, TouchKind};
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::device::Print;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::params::Params;
 use roundtrip_domain::time::Timestamp;
 
 /// Width of the buckets in which clicks are counted: 15 minutes, as the ledger's rollups.
@@ -66,7 +67,7 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    pub(super) fn of(click: &Click) -> Self {
+    pub(super) fn of(click: &Click, params: &Params) -> Self {
         Self {
             key: CountKey {
                 workspace: click.workspace,
@@ -79,7 +80,7 @@ impl Noted {
             },
             flags: click.flags,
             received_at: click.received_at,
-            prints: click.prints(),
+            prints: click.prints(params),
         }
     }
 }

@@ -52,6 +52,7 @@ use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::click::{Click, Touch};
 use roundtrip_domain::click_id::{CheckKey, ClickId, Mint};
 use roundtrip_domain::device::Print;
+use roundtrip_domain::params::Params;
 use roundtrip_domain::time::{Span, Timestamp};
 use tokio::sync::Semaphore;
 
@@ -345,10 +346,14 @@ impl ClickLog {
     /// Stores a click. Waits for its commit, at most as long as configured; then the visitor leaves with an id all
     /// the same. Needs a Tokio runtime with timers. A caller that stops polling is not missed: the click is stored.
     pub async fn append(&self, click: Click) -> Append {
+        self.append_read(&click, &click.params()).await
+    }
+
+    /// The same for a caller that has read the click's query already and goes on needing both.
+    pub async fn append_read(&self, click: &Click, params: &Params) -> Append {
         let shared = self.shared();
-        // Encoding and reading the query are done here, on the caller's thread: the writer is what bounds the log.
-        let pending = Pending::new(body::encode(&click), Noted::of(&click));
-        drop(click);
+        // Encoding is done here, on the caller's thread: the writer is what bounds the log.
+        let pending = Pending::new(body::encode(click), Noted::of(click, params));
         let slot = pending.slot.clone();
         if let Err(why) = shared.queue.push(pending) {
             shared.counters.unstored(why);

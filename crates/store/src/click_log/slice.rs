@@ -202,7 +202,7 @@ pub(super) fn scan(conn: &Connection, name: &Name, path: &Path) -> Result<Index,
         let body = row.get_ref(1).map_err(failed())?;
         let body = body.as_blob().map_err(|_| Error::Damaged { file: path.to_owned(), row: number })?;
         let touch = name.touch(path, number, body)?;
-        index.add(touch.id, &Noted::of(&touch.click));
+        index.add(touch.id, &Noted::of(&touch.click, &touch.click.params()));
     }
     Ok(index)
 }

@@ -9,39 +9,24 @@
 //! the order of the list, is what makes the order of arrival not matter.
 
 use roundtrip_ambient::Entropy;
-use roundtrip_domain::attribution::{self, Basis, Carrier, Credit, Decision, Lead, Question};
-use roundtrip_domain::click_id::ClickId;
+use roundtrip_domain::attribution::{self, Basis, Because, Carrier, Credit, Decision, Lead, Question};
 use roundtrip_domain::event::{ConversionKind, Environment, Event};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::{App, Catalog, Settings};
 use roundtrip_domain::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
-use super::event::{self, TIE_INSTALL};
+use super::claim::{Door, Precedence};
+use super::install::Tied;
 use super::revision::{Previous, previous_decision};
-use super::rollup::{Metric, Rollups};
+use super::rollup::Rollups;
 use super::statements::sql;
-use super::{Ledger, id_from, rows};
+use super::todo::Undecided;
+use super::{Ledger, event, rows};
 use crate::Error;
 
 /// The partner bytes of rows that have none.
 pub(super) const NOBODY: [u8; 16] = [0; 16];
-
-/// An event to decide, with the events whose evidence counts for it.
-#[derive(Debug, Clone)]
-pub struct Undecided {
-    /// The event.
-    pub event: Event,
-    /// The births of its installation, itself included; empty for other events.
-    pub births: Vec<Event>,
-}
-
-impl Undecided {
-    /// The events whose evidence counts: the births of the installation, or the event itself.
-    pub fn evidence(&self) -> &[Event] {
-        if self.births.is_empty() { std::slice::from_ref(&self.event) } else { &self.births }
-    }
-}
 
 /// An event with what its evidence led to.
 #[derive(Debug, Clone)]
@@ -81,40 +66,6 @@ pub struct Committed {
 }
 
 impl Ledger {
-    /// The oldest undecided events.
-    pub async fn undecided(&self, limit: u32) -> Result<Vec<Undecided>, Error> {
-        let catalog = self.catalog();
-        self.read(move |conn| {
-            let mut statement = conn.prepare_cached(sql("todo_list"))?;
-            let mut rows = statement.query([])?;
-            let mut list = Vec::new();
-            while list.len() < limit as usize
-                && let Some(row) = rows.next()?
-            {
-                let read = event::read_row(row).and_then(|event| {
-                    let births =
-                        if births_count(&catalog, &event) { births(conn, &event)? } else { Vec::new() };
-                    Ok(Undecided { event, births })
-                });
-                match read {
-                    Ok(undecided) => list.push(undecided),
-                    // It stays on the list and is named each time; the others must not wait behind it.
-                    Err(error @ Error::Corrupt { .. }) => {
-                        tracing::error!(error = %error, "an event cannot be read; it stays undecided");
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(list)
-        })
-        .await
-    }
-
-    /// How many events wait for a decision, counted up to 100,000.
-    pub async fn undecided_count(&self) -> Result<u64, Error> {
-        self.read(|conn| Ok(conn.prepare_cached(sql("todo_count"))?.query_row([], |row| row.get(0))?)).await
-    }
-
     /// Decides and stores a batch. If one event cannot be decided, the others are, one by one.
     pub async fn decision_commit(&self, batch: Vec<Prepared>, at: Timestamp) -> Result<Committed, Error> {
         let done = self.decision_commit_all(batch, at).await?;
@@ -133,12 +84,12 @@ impl Ledger {
             })
             .await;
         match result {
-            Err(error @ (Error::Refused(_) | Error::Corrupt { .. })) if batch.len() > 1 => {
+            Err(error @ (Error::Refused(_) | Error::Corrupt { .. })) => {
                 tracing::warn!(error = %error, "a batch of decisions failed; its events are decided one by one");
                 let mut all = Committed::default();
                 for one in batch {
-                    let (catalog, entropy, id) = (catalog.clone(), entropy.clone(), one.undecided.event.id);
-                    let one = [one];
+                    let event = (one.undecided.event.workspace, one.undecided.event.id);
+                    let (catalog, entropy, one) = (catalog.clone(), entropy.clone(), [one]);
                     match self.write(move |conn| commit(conn, &one, &catalog, &entropy, at)).await {
                         Ok(done) => {
                             all.decided += done.decided;
@@ -147,7 +98,8 @@ impl Ledger {
                         }
                         Err(error) if error.is_retryable() => return Err(error),
                         Err(error) => {
-                            tracing::error!(event.id = %id, error = %error, "an event cannot be decided; it stays undecided");
+                            tracing::error!(event.id = %event.1, error = %error, "an event cannot be decided; it stays undecided");
+                            self.todo_later(vec![event], at).await?;
                         }
                     }
                 }
@@ -156,29 +108,6 @@ impl Ledger {
             other => other,
         }
     }
-}
-
-/// Whether the event is a birth of an installation: by its name, on a mobile app.
-fn births_count(catalog: &Catalog, event: &Event) -> bool {
-    event.names_install()
-        && catalog
-            .workspace(event.workspace)
-            .and_then(|s| s.apps.get(&event.app))
-            .is_some_and(|app| app.platform.is_mobile())
-}
-
-fn births(conn: &Connection, event: &Event) -> Result<Vec<Event>, Error> {
-    let Some(key) = event::install_key(event) else { return Ok(Vec::new()) };
-    let mut statement = conn.prepare_cached(sql("births_list"))?;
-    let mut rows = statement.query((event.workspace.0, event.app.bytes().as_slice(), key.as_slice()))?;
-    let mut births = Vec::new();
-    while let Some(row) = rows.next()? {
-        births.push(event::read_row(row)?);
-    }
-    if !births.iter().any(|b| b.id == event.id) {
-        births.push(event.clone());
-    }
-    Ok(births)
 }
 
 fn commit(
@@ -193,29 +122,64 @@ fn commit(
     for prepared in batch {
         let event = &prepared.undecided.event;
         let scope = catalog.workspace(event.workspace).and_then(|s| Some((s, s.apps.get(&event.app)?)));
-        let ws = event.workspace.0;
-        conn.prepare_cached(sql("todo_delete"))?.execute((ws, event.id.bytes().as_slice()))?;
         let Some((settings, app)) = scope else {
-            tracing::error!(event.id = %event.id, "the event's app was deleted; the event is kept undecided");
+            let version = catalog.workspace(event.workspace).map_or(0, |s| s.version);
+            match orphan(conn, event, version, at)? {
+                true => done.decided += 1,
+                false => done.unchanged += 1,
+            }
             continue;
         };
-        let mut step = Step { conn, prepared, settings, app, entropy, at, rollups: &mut rollups };
-        match step.decide()? {
-            Some(planned) => {
-                done.decided += 1;
-                done.planned.extend(planned);
+        let mut decide = |prepared: &Prepared| -> Result<Option<Event>, Error> {
+            let mut step = Step { conn, prepared, settings, app, entropy, at, rollups: &mut rollups };
+            if let Some(first) = step.firstborn()? {
+                return Ok(Some(first));
             }
-            None => done.unchanged += 1,
+            match step.decide()? {
+                Some(planned) => {
+                    done.decided += 1;
+                    done.planned.extend(planned);
+                }
+                None => done.unchanged += 1,
+            }
+            Ok(None)
+        };
+        if let Some(first) = decide(prepared)? {
+            // Its evidence is the same: that of all births of the installation.
+            let births = prepared.undecided.births.clone();
+            let undecided = Undecided { event: first, births };
+            decide(&Prepared { undecided, leads: prepared.leads.clone() })?;
+            decide(prepared)?;
         }
     }
     rollups.flush(conn)?;
     Ok(done)
 }
 
-/// An installation's row.
-struct Install {
-    event: Id<kind::Event>,
-    installed_at: Timestamp,
+/// Takes an event off the list; what makes it wait again from here on is news.
+fn take_off(conn: &Connection, event: &Event) -> Result<(), Error> {
+    conn.prepare_cached(sql("todo_delete"))?.execute((event.workspace.0, event.id.bytes().as_slice()))?;
+    Ok(())
+}
+
+/// An event whose app was deleted says so, unless it was decided before. Says whether it had to.
+fn orphan(conn: &Connection, event: &Event, settings_version: u64, at: Timestamp) -> Result<bool, Error> {
+    take_off(conn, event)?;
+    if previous_decision(conn, event.workspace.0, event.id)?.is_some() {
+        return Ok(false);
+    }
+    let because = Because {
+        reference_at: event.reference_at(),
+        candidates: Vec::new(),
+        rest: 0,
+        dead: Vec::new(),
+        follows: None,
+        notes: vec!["app_deleted"],
+    };
+    let decision =
+        Decision { event: event.id, kind: None, credit: Credit::Organic, because, settings_version };
+    store(conn, event.workspace.0, &decision, 1, at)?;
+    Ok(true)
 }
 
 /// Deciding one event inside the transaction.
@@ -230,8 +194,13 @@ pub(super) struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn event(&self) -> &Event {
+    pub(super) fn event(&self) -> &Event {
         &self.prepared.undecided.event
+    }
+
+    /// The births of the event's installation when it is one of them.
+    pub(super) fn births(&self) -> &[Event] {
+        &self.prepared.undecided.births
     }
 
     pub(super) fn ws(&self) -> u32 {
@@ -241,6 +210,7 @@ impl Step<'_> {
     /// Decides, and stores what changed. `None` when the decision stands.
     fn decide(&mut self) -> Result<Option<Vec<Due>>, Error> {
         let event = self.event().clone();
+        take_off(self.conn, &event)?;
         let previous = previous_decision(self.conn, self.ws(), event.id)?;
         let births = self.app.platform.is_mobile() && event.names_install();
         let key = if self.app.platform.is_mobile() { event::install_key(&event) } else { None };
@@ -252,32 +222,8 @@ impl Step<'_> {
         let tied = if is_install { None } else { self.tied(&event, install)? };
         let first_word = self.prepared.undecided.evidence().iter().map(Event::reference_at).min();
         let reference_at = match &tied {
-            Some((install, _)) => install.installed_at,
+            Some(tied) => tied.install.installed_at,
             None => first_word.filter(|_| is_install).unwrap_or_else(|| event.reference_at()),
-        };
-
-        let leads;
-        let mut taken = Vec::new();
-        let credit_of_install;
-        let basis = if let Some((install, tie)) = &tied {
-            let Some(known) = previous_decision(self.conn, self.ws(), install.event)? else {
-                return Err(Error::Corrupt {
-                    table: "install",
-                    column: "event",
-                    row: install.event.to_string(),
-                    what: "an installation without a decision".into(),
-                });
-            };
-            credit_of_install = known.credit;
-            Basis::Install { event: install.event, credit: &credit_of_install, tie }
-        } else if !is_install && self.waits(&event) {
-            Basis::InstallUnknown
-        } else {
-            leads = self.leads(previous.as_ref())?;
-            if is_install {
-                taken = self.taken(&leads, &event, reference_at, &key.unwrap_or_default())?;
-            }
-            Basis::Own { leads: &leads, taken: &taken }
         };
 
         let kind = match &previous {
@@ -286,33 +232,71 @@ impl Step<'_> {
             None if births => None,
             None => Some(self.conversion_kind(&event)),
         };
-        let question = Question { event: &event, kind, reference_at, basis };
-        let decision = attribution::decide(&question, self.app, self.settings);
+        let waits = tied.is_none() && !is_install && self.waits(&event);
+        // One click earns one install per app, through whichever door.
+        let competes = tied.is_none() && !waits && kind == Some(ConversionKind::Install);
+        let precedence = competes.then(|| Precedence {
+            door: if is_install { Door::Birth } else { Door::Other },
+            reference_at,
+            key: key.filter(|_| is_install).unwrap_or(event.id.bytes()),
+        });
 
-        if let Some((install, _)) = &tied {
-            self.conn.prepare_cached(sql("follower_put"))?.execute((
-                self.ws(),
-                install.event.bytes().as_slice(),
-                event.id.bytes().as_slice(),
-            ))?;
-            if births && previous.is_none() && self.adds_to(&event, install)? {
+        let leads;
+        let mut taken = Vec::new();
+        let known_of_install;
+        let basis = if let Some(Tied { install, tie, .. }) = &tied {
+            known_of_install = previous_decision(self.conn, self.ws(), install.event)?;
+            let Some(known) = &known_of_install else {
+                return Err(Error::Corrupt {
+                    table: "install",
+                    column: "event",
+                    row: install.event.to_string(),
+                    what: "an installation without a decision".into(),
+                });
+            };
+            if births && previous.is_none() && self.adds_to(&event, install, &known.because.candidates)? {
                 self.again(install.event)?;
             }
-        }
-        if is_install {
-            self.claim(&decision, reference_at, &key.unwrap_or_default())?;
+            Basis::Install { event: install.event, credit: &known.credit, tie }
+        } else if waits {
+            Basis::InstallUnknown
+        } else {
+            leads = self.leads(previous.as_ref())?;
+            if let Some(precedence) = precedence {
+                taken = self.taken(&leads, &event, precedence)?;
+            }
+            let earlier = previous.as_ref().map_or(&[][..], |p| &p.because.candidates);
+            Basis::Own { leads: &leads, taken: &taken, earlier }
+        };
+        let question = Question { event: &event, kind, reference_at, basis };
+        let mut decision = attribution::decide(&question, self.app, self.settings);
+        let notes = &mut decision.because.notes;
+
+        if let Some(tied) = &tied {
+            self.conn.prepare_cached(sql("follower_put"))?.execute((
+                self.ws(),
+                tied.install.event.bytes().as_slice(),
+                event.id.bytes().as_slice(),
+            ))?;
+            notes.extend(tied.is_crowded.then_some("crowded_identity"));
         }
         // Identities first: a birth wakes by all that are known of it.
-        self.identify(&event, key)?;
+        self.identify(&event, key, notes)?;
         let was_born = match (is_install, key) {
-            (true, Some(key)) => self.bear(&event, &key, reference_at)?,
+            (true, Some(key)) => self.bear(&event, &key, reference_at, notes)?,
             _ => false,
         };
+        if let Some(precedence) = precedence {
+            self.claim(&decision, precedence)?;
+        }
         if previous.as_ref().is_some_and(|p| p.stands(&decision)) {
             return Ok(None);
         }
+        if self.told_before_winning(&decision)? {
+            decision.because.notes.push("told_before_winning");
+        }
         let revision = previous.as_ref().map_or(1, |p| p.revision + 1);
-        self.store(&decision, revision)?;
+        store(self.conn, self.ws(), &decision, revision, self.at)?;
         if revision == 1 {
             self.convert(&event, &decision)?;
         }
@@ -325,7 +309,7 @@ impl Step<'_> {
         let born = if is_install {
             Some((event.id, reference_at))
         } else {
-            tied.as_ref().map(|(install, _)| (install.event, install.installed_at))
+            tied.as_ref().map(|tied| (tied.install.event, tied.install.installed_at))
         };
         self.tell(&event, &decision, revision, born).map(Some)
     }
@@ -346,230 +330,12 @@ impl Step<'_> {
         Ok(leads)
     }
 
-    /// Whether a later birth can change what its installation earned: by an earlier time, a click id, or a
-    /// device id that the first one did not name. Apps report `open` every day; those must cost nothing.
-    fn adds_to(&self, event: &Event, install: &Install) -> Result<bool, Error> {
-        if event.reference_at() < install.installed_at || event.click_id.is_some() || event.referrer.is_some()
-        {
-            return Ok(true);
-        }
-        let first = event::get(self.conn, self.ws(), &install.event.bytes())?;
-        let known = first.map(|first| first.device.ids).unwrap_or_default();
-        Ok(event.device.ids.iter().any(|id| id.kind.matches_clicks() && !known.contains(id)))
-    }
-
     fn conversion_kind(&self, event: &Event) -> ConversionKind {
         let name = event.postback.as_ref().and_then(|p| p.goal.as_deref()).unwrap_or(&event.name);
         match name {
             "install" if event.postback.is_some() => ConversionKind::Install,
             name => self.app.kind_of(name),
         }
-    }
-
-    fn install(&self, key: &[u8; 16]) -> Result<Option<Install>, Error> {
-        let row: Option<(Vec<u8>, i64)> = self
-            .conn
-            .prepare_cached(sql("install_get"))?
-            .query_row((self.ws(), self.app.id.bytes().as_slice(), key.as_slice()), |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()?;
-        row.map(|(id, at)| {
-            Ok(Install { event: id_from(&id, "install", "event")?, installed_at: Timestamp::from_ms(at) })
-        })
-        .transpose()
-    }
-
-    /// The installation that an event belongs to: by its own key, else by customer, else by device. Of
-    /// several the latest one before the event, else the earliest.
-    fn tied(&self, event: &Event, own: Option<Install>) -> Result<Option<(Install, &'static str)>, Error> {
-        if !self.app.platform.is_mobile() {
-            return Ok(None);
-        }
-        if let Some(install) = own {
-            return Ok(Some((install, "tie_install_id")));
-        }
-        for (kind, key) in event::ties(event).into_iter().filter(|(kind, _)| *kind != TIE_INSTALL) {
-            let mut statement = self.conn.prepare_cached(sql("identity_installs"))?;
-            let app = self.app.id.bytes();
-            let mut rows = statement.query((self.ws(), app.as_slice(), kind, key.as_slice()))?;
-            let mut found: Option<Install> = None;
-            while let Some(row) = rows.next()? {
-                let installed_at = Timestamp::from_ms(row.get(1)?);
-                if found.is_none() || installed_at <= event.reference_at() {
-                    let id: Vec<u8> = row.get(0)?;
-                    found = Some(Install { event: id_from(&id, "install", "event")?, installed_at });
-                }
-            }
-            if let Some(install) = found {
-                let tie = if kind == event::TIE_CUSTOMER { "tie_customer_id" } else { "tie_device_id" };
-                return Ok(Some((install, tie)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether an event that found no installation waits for one.
-    fn waits(&self, event: &Event) -> bool {
-        self.app.platform.is_mobile() && !event::ties(event).is_empty()
-    }
-
-    /// Which of the leads' clicks an installation with precedence holds: the earlier one, then the lower
-    /// key. Content decides, not the order of arrival.
-    fn taken(
-        &self,
-        leads: &[Lead],
-        event: &Event,
-        reference_at: Timestamp,
-        key: &[u8; 16],
-    ) -> Result<Vec<ClickId>, Error> {
-        let mut taken = Vec::new();
-        let mut statement = self.conn.prepare_cached(sql("claim_taken"))?;
-        for lead in leads {
-            let Lead::Touch { touch, .. } = lead else { continue };
-            let held = statement.exists((
-                self.ws(),
-                self.app.id.bytes().as_slice(),
-                touch.id.bytes().as_slice(),
-                event.id.bytes().as_slice(),
-                reference_at.ms(),
-                key.as_slice(),
-            ))?;
-            if held {
-                taken.push(touch.id);
-            }
-        }
-        Ok(taken)
-    }
-
-    /// Stores which clicks the installation competes for, and has the others that compete decided again
-    /// where that, or its precedence among them, changed.
-    fn claim(&self, decision: &Decision, reference_at: Timestamp, key: &[u8; 16]) -> Result<(), Error> {
-        let (ws, app, event) = (self.ws(), self.app.id.bytes(), decision.event.bytes());
-        let mut before: Vec<ClickId> = Vec::new();
-        let mut moved = false;
-        {
-            let mut statement = self.conn.prepare_cached(sql("claim_list"))?;
-            let mut rows = statement.query((ws, event.as_slice()))?;
-            while let Some(row) = rows.next()? {
-                let bytes: Vec<u8> = row.get(0)?;
-                before.extend(ClickId::from_slice(&bytes));
-                moved |= row.get::<_, i64>(1)? != reference_at.ms();
-            }
-        }
-        let now = attribution::claims(decision);
-        let left = before.iter().filter(|c| !now.contains(c));
-        let changed = left.chain(now.iter().filter(|c| moved || !before.contains(c)));
-        for click in changed {
-            self.conn.prepare_cached(sql("todo_by_claim"))?.execute((
-                ws,
-                app.as_slice(),
-                click.bytes().as_slice(),
-                event.as_slice(),
-            ))?;
-        }
-        for click in before.iter().filter(|c| !now.contains(c)) {
-            self.conn.prepare_cached(sql("claim_delete"))?.execute((
-                ws,
-                app.as_slice(),
-                click.bytes().as_slice(),
-                event.as_slice(),
-            ))?;
-        }
-        for click in &now {
-            self.conn.prepare_cached(sql("claim_put"))?.execute((
-                ws,
-                app.as_slice(),
-                click.bytes().as_slice(),
-                event.as_slice(),
-                reference_at.ms(),
-                key.as_slice(),
-            ))?;
-        }
-        Ok(())
-    }
-
-    fn again(&self, event: Id<kind::Event>) -> Result<(), Error> {
-        self.conn.prepare_cached(sql("todo_insert"))?.execute((self.ws(), event.bytes().as_slice()))?;
-        Ok(())
-    }
-
-    /// Stores the installation; the events that waited for it are decided again. Says whether it is new.
-    fn bear(&self, event: &Event, key: &[u8; 16], at: Timestamp) -> Result<bool, Error> {
-        let app = self.app.id.bytes();
-        let known = self.install(key)?;
-        if known.as_ref().is_some_and(|i| i.installed_at == at) {
-            return Ok(false);
-        }
-        self.conn.prepare_cached(sql("install_put"))?.execute((
-            self.ws(),
-            app.as_slice(),
-            key.as_slice(),
-            event.id.bytes().as_slice(),
-            at.ms(),
-        ))?;
-        self.wake(TIE_INSTALL, key, event.id)?;
-        // Also the events that can only find it by a customer or a device seen with it, whichever event
-        // told of those.
-        self.conn.prepare_cached(sql("todo_by_identity"))?.execute((
-            self.ws(),
-            app.as_slice(),
-            key.as_slice(),
-            event.id.bytes().as_slice(),
-        ))?;
-        Ok(known.is_none())
-    }
-
-    /// Has the events with that key decided again, all but one.
-    fn wake(&self, kind: u8, key: &[u8; 16], but: Id<kind::Event>) -> Result<(), Error> {
-        self.conn.prepare_cached(sql("todo_by_tie"))?.execute((
-            self.ws(),
-            self.app.id.bytes().as_slice(),
-            kind,
-            key.as_slice(),
-            but.bytes().as_slice(),
-        ))?;
-        Ok(())
-    }
-
-    /// Stores which customer and devices were seen with the installation.
-    fn identify(&self, event: &Event, key: Option<[u8; 16]>) -> Result<(), Error> {
-        let Some(install) = key else { return Ok(()) };
-        for (kind, key) in event::identities(event) {
-            let new = self.conn.prepare_cached(sql("identity_put"))?.execute((
-                self.ws(),
-                self.app.id.bytes().as_slice(),
-                kind,
-                key.as_slice(),
-                install.as_slice(),
-            ))?;
-            if new > 0 {
-                self.wake(kind, &key, event.id)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn store(&self, decision: &Decision, revision: u32) -> Result<(), Error> {
-        let winner = decision.credit.winner();
-        let click = winner.map(|w| &w.touch.click);
-        let inherited = winner.filter(|_| decision.because.follows.is_some()).map(|w| &w.touch);
-        self.conn.prepare_cached(sql("decision_insert"))?.execute(rusqlite::params![
-            self.ws(),
-            decision.event.bytes().as_slice(),
-            revision,
-            self.at.ms(),
-            decision.settings_version,
-            decision.kind.as_ref().map(ConversionKind::name),
-            decision.credit.name(),
-            click.map(|c| c.partner.bytes().to_vec()),
-            click.map(|c| c.campaign.bytes().to_vec()),
-            click.map(|c| c.link.bytes().to_vec()),
-            winner.map(|w| w.touch.id.bytes().to_vec()),
-            winner.map(|w| w.match_type as u8),
-            rows::because_write(&decision.because, inherited),
-        ])?;
-        Ok(())
     }
 
     fn convert(&self, event: &Event, decision: &Decision) -> Result<(), Error> {
@@ -592,22 +358,52 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// Whether the winner was told of this event when it had not won: a rule that tells of everything does that,
+    /// without the click id that it knows now, and nothing is told twice.
+    fn told_before_winning(&self, decision: &Decision) -> Result<bool, Error> {
+        let Some(winner) = decision.credit.winner() else { return Ok(false) };
+        Ok(self.conn.prepare_cached(sql("told_before_winning"))?.exists((
+            self.ws(),
+            decision.event.bytes().as_slice(),
+            winner.touch.click.partner.bytes().as_slice(),
+        ))?)
+    }
+
     /// Counts the conversion for who has the credit now, and takes it from who had it.
     fn count(&mut self, event: &Event, decision: &Decision, previous: Option<&Previous>) {
         let Some(kind) = decision.kind.as_ref().filter(|_| event.environment == Environment::Production)
         else {
             return;
         };
-        let micros = event.revenue.as_ref().map_or(0, |r| r.amount.micros);
-        let currency =
-            event.revenue.as_ref().and_then(|r| r.currency).map(|c| c.to_string()).unwrap_or_default();
-        let mut add = |credit: &Credit, sign: i64| {
+        let mut add = |credit: &Credit, count: i64| {
             let click = credit.winner().map(|w| &w.touch.click);
-            self.rollups.add(event, click, Metric::Conversion, kind.name(), &currency, sign, sign * micros);
+            self.rollups.convert(event, click, kind.name(), count);
         };
         if let Some(previous) = previous {
             add(&previous.credit, -1);
         }
         add(&decision.credit, 1);
     }
+}
+
+fn store(conn: &Connection, ws: u32, decision: &Decision, revision: u32, at: Timestamp) -> Result<(), Error> {
+    let winner = decision.credit.winner();
+    let click = winner.map(|w| &w.touch.click);
+    let inherited = winner.filter(|_| decision.because.follows.is_some()).map(|w| &w.touch);
+    conn.prepare_cached(sql("decision_insert"))?.execute(rusqlite::params![
+        ws,
+        decision.event.bytes().as_slice(),
+        revision,
+        at.ms(),
+        decision.settings_version,
+        decision.kind.as_ref().map(ConversionKind::name),
+        decision.credit.name(),
+        click.map(|c| c.partner.bytes().to_vec()),
+        click.map(|c| c.campaign.bytes().to_vec()),
+        click.map(|c| c.link.bytes().to_vec()),
+        winner.map(|w| w.touch.id.bytes().to_vec()),
+        winner.map(|w| w.match_type as u8),
+        rows::because_write(&decision.because, inherited),
+    ])?;
+    Ok(())
 }

@@ -364,8 +364,6 @@ fn count(
 pub(super) fn state(
     conn: &Connection,
     ws: u32,
-    rule: &[u8],
-    partner: &[u8],
     delivery: &[u8],
 ) -> Result<(String, String, Option<Timestamp>, u32), Error> {
     let finish = conn
@@ -379,7 +377,7 @@ pub(super) fn state(
     }
     let waiting = conn
         .prepare_cached(sql("queue_of_delivery"))?
-        .query_row((ws, rule, partner, delivery), |row| {
+        .query_row((ws, delivery), |row| {
             let due = Timestamp::from_ms(row.get(0)?);
             Ok(("scheduled".to_owned(), row.get::<_, String>(2)?, Some(due), row.get::<_, u32>(1)?))
         })
@@ -396,7 +394,7 @@ pub(super) fn story(
     id: Id<kind::Delivery>,
 ) -> Result<Option<super::DeliveryStory>, Error> {
     let Some(row) = row(conn, ws, id)? else { return Ok(None) };
-    let (state, reason, due, sends) = state(conn, ws, &row.rule.bytes(), &row.partner.bytes(), &id.bytes())?;
+    let (state, reason, due, sends) = state(conn, ws, &id.bytes())?;
     let mut statement = conn.prepare_cached(sql("attempt_list"))?;
     let attempts = statement
         .query_map((ws, id.bytes().as_slice()), |row| {

@@ -1,6 +1,6 @@
 //! Recording events: exactly once per key, durable before the answer.
 
-use roundtrip_domain::event::{Event, Source};
+use roundtrip_domain::event::{Environment, Event, Source};
 use roundtrip_domain::id::{Id, kind};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -117,7 +117,7 @@ fn record(conn: &Connection, new: &NewEvent) -> Result<Recorded, Error> {
         rows::event_write(event),
     ))?;
     for (kind, key) in ties(event) {
-        let births = kind == TIE_INSTALL && event.names_install();
+        let births = if kind == TIE_INSTALL { birth_rank(event) } else { 0 };
         conn.prepare_cached(sql("tie_insert"))?.execute((
             ws,
             app.as_slice(),
@@ -135,25 +135,50 @@ fn record(conn: &Connection, new: &NewEvent) -> Result<Recorded, Error> {
 /// device id, else the event itself.
 pub(super) fn install_key(event: &Event) -> Option<[u8; 16]> {
     if let Some(install_id) = &event.install_id {
-        return Some(key16("install", install_id.as_bytes()));
+        return Some(keyed(event, "install", install_id.as_bytes()));
     }
     if !event.names_install() {
         return None;
     }
     Some(match event.device.ids.first() {
-        Some(id) => device_key(id),
-        None => key16("birth", &event.id.bytes()),
+        Some(id) => device_key(event, id),
+        None => keyed(event, "birth", &event.id.bytes()),
     })
 }
 
-fn device_key(id: &roundtrip_domain::device::DeviceId) -> [u8; 16] {
-    key16(id.kind.name(), id.text.as_bytes())
+/// A key inside the event's environment. Sandbox events have installations, persons and claims of their own: a
+/// key that ships inside an app may send them, so they must not touch production's.
+pub(super) fn keyed(event: &Event, kind: &str, text: &[u8]) -> [u8; 16] {
+    match event.environment {
+        Environment::Production => key16(kind, text),
+        Environment::Sandbox => key16(&format!("sandbox {kind}"), text),
+    }
+}
+
+fn device_key(event: &Event, id: &roundtrip_domain::device::DeviceId) -> [u8; 16] {
+    keyed(event, id.kind.name(), id.text.as_bytes())
+}
+
+/// The most that a birth can be worth as evidence; see [`birth_rank`].
+pub(super) const BIRTH_RANK_MAX: u8 = 4;
+
+/// How much a birth is worth as evidence: 0 is no birth, 1 names nothing, 2 a device, 3 a click, 4 is an
+/// `install` that names a click. Numbers are stored: append only.
+fn birth_rank(event: &Event) -> u8 {
+    match event.name.as_str() {
+        _ if !event.names_install() => 0,
+        "install" if event.click_id.is_some() || event.referrer.is_some() => BIRTH_RANK_MAX,
+        _ if event.click_id.is_some() || event.referrer.is_some() => 3,
+        _ if !event.device.ids.is_empty() => 2,
+        _ => 1,
+    }
 }
 
 /// The keys of persons and devices on an event.
 pub(super) fn identities(event: &Event) -> Vec<(u8, [u8; 16])> {
-    let customer = event.customer_id.as_deref().map(|c| (TIE_CUSTOMER, key16("customer", c.as_bytes())));
-    let devices = event.device.ids.iter().map(|id| (TIE_DEVICE, device_key(id)));
+    let customer =
+        event.customer_id.as_deref().map(|c| (TIE_CUSTOMER, keyed(event, "customer", c.as_bytes())));
+    let devices = event.device.ids.iter().map(|id| (TIE_DEVICE, device_key(event, id)));
     customer.into_iter().chain(devices).collect()
 }
 

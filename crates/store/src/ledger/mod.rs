@@ -11,10 +11,12 @@
 //! SQLite only, for now. The PostgreSQL form will make [`Ledger`] an enum with these same methods; until
 //! there is a second backend an enum of one would only be noise.
 
+mod claim;
 mod decide;
 mod delivery;
 mod event;
 mod handoff;
+mod install;
 mod list;
 mod report;
 mod retention;
@@ -26,6 +28,7 @@ mod slice;
 mod statements;
 mod story;
 mod tell;
+mod todo;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -39,15 +42,17 @@ use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tokio::sync::Semaphore;
 
-pub use self::decide::{Committed, Due, Prepared, Undecided};
+pub use self::decide::{Committed, Due, Prepared};
 pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Settled, Settlement};
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::list::{ConversionFilter, ConversionListed};
 pub use self::report::{BalanceKey, BalanceRow, ConversionRow, Recount, ReportRow};
 pub use self::retention::Expired;
-pub use self::rollup::{BUCKET_MS, Metric};
+pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
+pub use self::slice::FlaggedClicks;
 pub use self::story::{DeliveryStory, RuleStory, Story, StoryRevision};
+pub use self::todo::Undecided;
 pub use self::writer::WriterStats;
 
 use self::statements::sql;

@@ -11,7 +11,7 @@ use roundtrip_domain::postback::Suppressed;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::Connection;
 
-use super::rollup::Metric;
+use super::rollup::{Metric, Status};
 use super::statements::sql;
 use super::{Ledger, id_from};
 use crate::Error;
@@ -33,6 +33,8 @@ pub struct ReportRow {
     pub metric: Metric,
     /// Of what kind; see [`Metric`].
     pub kind: String,
+    /// What it is worth, if it is about conversions.
+    pub status: Status,
     /// Currency of `micros`, else empty.
     pub currency: String,
     /// How many.
@@ -133,7 +135,8 @@ impl Ledger {
             while let Some(row) = rows.next()? {
                 let app: Vec<u8> = row.get(1)?;
                 let number: u8 = row.get(5)?;
-                let Some(metric) = Metric::from_number(number) else { continue };
+                let (metric, status) = (Metric::from_number(number), Status::from_number(row.get(7)?));
+                let (Some(metric), Some(status)) = (metric, status) else { continue };
                 report.push(ReportRow {
                     bucket: Timestamp::from_ms(row.get(0)?),
                     app: id_from(&app, "rollup", "app")?,
@@ -142,9 +145,10 @@ impl Ledger {
                     link: some_id(row.get(4)?),
                     metric,
                     kind: row.get(6)?,
-                    currency: row.get(7)?,
-                    count: row.get(8)?,
-                    micros: row.get(9)?,
+                    status,
+                    currency: row.get(8)?,
+                    count: row.get(9)?,
+                    micros: row.get(10)?,
                 });
             }
             Ok(report)

@@ -60,6 +60,44 @@ impl Metric {
     }
 }
 
+/// What a conversion's count and money are worth. Numbers are stored: append only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Status {
+    /// Not about a conversion.
+    None = 0,
+    /// It counts, and so does its money.
+    Approved = 1,
+    /// It waits for approval: it does not count yet.
+    Pending = 2,
+    /// It counts; its money is what a key says that ships inside an app, and anybody can say that.
+    Unverified = 3,
+}
+
+impl Status {
+    /// The status with that number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::None,
+            1 => Self::Approved,
+            2 => Self::Pending,
+            3 => Self::Unverified,
+            _ => return None,
+        })
+    }
+
+    /// The status of the conversion that an event makes.
+    fn of(event: &Event) -> Self {
+        if event.postback.as_ref().is_some_and(|p| p.pending) {
+            Self::Pending
+        } else if event.revenue.as_ref().is_some_and(|r| !r.verified) {
+            Self::Unverified
+        } else {
+            Self::Approved
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) workspace: u32,
@@ -70,6 +108,7 @@ pub(super) struct Key {
     pub(super) link: [u8; 16],
     pub(super) metric: Metric,
     pub(super) kind: String,
+    pub(super) status: Status,
     pub(super) currency: String,
 }
 
@@ -86,18 +125,10 @@ impl Rollups {
         entry.1 += micros;
     }
 
-    /// Counts a conversion for a click's partner, or for nobody.
-    #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
-    pub(super) fn add(
-        &mut self,
-        event: &Event,
-        click: Option<&Click>,
-        metric: Metric,
-        kind: &str,
-        currency: &str,
-        count: i64,
-        micros: i64,
-    ) {
+    /// Counts a conversion for a click's partner, or for nobody; −1 takes it back.
+    pub(super) fn convert(&mut self, event: &Event, click: Option<&Click>, kind: &str, count: i64) {
+        let micros = event.revenue.as_ref().map_or(0, |r| r.amount.micros);
+        let currency = event.revenue.as_ref().and_then(|r| r.currency).map(|c| c.to_string());
         let key = Key {
             workspace: event.workspace.0,
             bucket: event.received_at.floor_to(BUCKET_MS).ms(),
@@ -105,11 +136,12 @@ impl Rollups {
             partner: click.map(|c| c.partner.bytes()).unwrap_or_default(),
             campaign: click.map(|c| c.campaign.bytes()).unwrap_or_default(),
             link: click.map(|c| c.link.bytes()).unwrap_or_default(),
-            metric,
+            metric: Metric::Conversion,
             kind: kind.to_owned(),
-            currency: currency.to_owned(),
+            status: Status::of(event),
+            currency: currency.unwrap_or_default(),
         };
-        self.change(key, count, micros);
+        self.change(key, count, count * micros);
     }
 
     /// Counts a rule that was considered, and what became of it. Sandbox events count nowhere.
@@ -152,6 +184,7 @@ impl Rollups {
                 key.link.as_slice(),
                 key.metric as u8,
                 key.kind,
+                key.status as u8,
                 key.currency,
                 count,
                 micros,
@@ -179,6 +212,7 @@ pub(super) fn of_partner(
         link: [0; 16],
         metric,
         kind: kind.to_owned(),
+        status: Status::None,
         currency: String::new(),
     }
 }

@@ -1,10 +1,9 @@
 //! The click log's manifest: which slices are counted here.
 
-use roundtrip_domain::click::TouchKind;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::Ledger;
-use super::rollup::{Key, Metric, Rollups};
+use super::rollup::{Key, Metric, Rollups, Status};
 use super::statements::sql;
 use crate::Error;
 use crate::click_log::{ClosedSlice, SliceCount};
@@ -67,13 +66,32 @@ fn add(count: &SliceCount, rollups: &mut Rollups) {
             link: count.link.bytes(),
             metric,
             kind: kind.to_owned(),
+            status: Status::None,
             currency: String::new(),
         };
         rollups.change(key, n as i64, 0);
     };
     one(Metric::Touch, count.kind.name(), count.count);
-    if count.kind != TouchKind::Preview {
-        one(Metric::FlaggedClick, "partner_click_id_absent", count.partner_click_id_absent);
-        one(Metric::FlaggedClick, "partner_click_id_unexpanded", count.partner_click_id_unexpanded);
+    if let Some(flagged) = count.flagged_clicks() {
+        one(Metric::FlaggedClick, "partner_click_id_absent", flagged.absent);
+        one(Metric::FlaggedClick, "partner_click_id_unexpanded", flagged.unexpanded);
+    }
+}
+
+/// Clicks whose partner click id is no use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlaggedClicks {
+    /// It was not there.
+    pub absent: u64,
+    /// It was still a macro.
+    pub unexpanded: u64,
+}
+
+impl SliceCount {
+    /// The clicks among these touches whose partner click id is no use; `None` where the touches are no clicks:
+    /// of impressions and previews nobody expects one.
+    pub fn flagged_clicks(&self) -> Option<FlaggedClicks> {
+        let (absent, unexpanded) = (self.partner_click_id_absent, self.partner_click_id_unexpanded);
+        self.kind.is_click().then_some(FlaggedClicks { absent, unexpanded })
     }
 }

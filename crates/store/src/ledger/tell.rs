@@ -34,8 +34,9 @@ impl Step<'_> {
         let conn = self.conn;
         let ws = self.ws();
         // One click earns one install per app, as far as a partner is told too.
-        let click_subject =
-            winner.filter(|_| *kind == ConversionKind::Install).map(|w| key16("click", &w.touch.id.bytes()));
+        let click_subject = winner
+            .filter(|_| *kind == ConversionKind::Install)
+            .map(|w| event::keyed(event, "click", &w.touch.id.bytes()));
         let seen = |rule: Id<kind::Rule>, partner: &[u8; 16], subject: &[u8; 16]| -> Result<bool, Error> {
             Ok(conn.prepare_cached(sql("first_told_get"))?.exists((
                 ws,
@@ -59,6 +60,7 @@ impl Step<'_> {
         };
         let context = Context {
             install: install.as_ref(),
+            births: self.births(),
             install_at: born.map(|(_, at)| at),
             is_install,
             told_before: &told_before,
@@ -180,10 +182,10 @@ fn subject(event: &Event, install: Option<Id<kind::Event>>, winner: Option<&Winn
         return key16("install", &install.bytes());
     }
     if let Some(customer) = &event.customer_id {
-        return key16("customer", customer.as_bytes());
+        return event::keyed(event, "customer", customer.as_bytes());
     }
     match winner {
-        Some(winner) => key16("click", &winner.touch.id.bytes()),
+        Some(winner) => event::keyed(event, "click", &winner.touch.id.bytes()),
         None => key16("event", &event.id.bytes()),
     }
 }

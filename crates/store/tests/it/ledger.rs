@@ -6,6 +6,7 @@ mod keep;
 mod order;
 mod record;
 mod tell;
+mod todo;
 
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::Story;

@@ -93,11 +93,10 @@ fn figures(total: &Counts) -> Vec<Figure> {
         0 => String::new(),
         n => format!("{} without a partner click id", thousands(n)),
     };
-    let revenue: Vec<String> = total
-        .revenue
-        .iter()
-        .map(|sum| format!("{} {}", sum.amount, sum.currency.as_deref().unwrap_or("?")))
-        .collect();
+    let mut revenue = total.money();
+    if total.pending > 0 {
+        revenue.push(format!("{} conversions pending", thousands(total.pending)));
+    }
     let postbacks = total.postbacks.clone().unwrap_or_default();
     let mut trouble = Vec::new();
     for (n, word) in [(postbacks.waiting, "waiting"), (postbacks.dead, "given up")] {

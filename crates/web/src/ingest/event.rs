@@ -293,6 +293,9 @@ impl<'a> Fields<'a> {
         };
         let mut fields = [0; 16];
         fields.copy_from_slice(&hash[..16]);
+        // A client key ships inside apps: whoever reads it out must not be able to occupy the ids that a server
+        // is going to send.
+        let key = key.map(|key| [&[sender.source as u8], key.as_slice()].concat());
         let idempotency = key.map(|key| Idempotency { scope: sender.app.id.bits(), key, fields });
 
         let revenue = self.revenue.take().map(|amount| Revenue {

@@ -15,6 +15,7 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use roundtrip_domain::event::Source;
+use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::{Key, KeyKind};
 use roundtrip_store::Error;
@@ -45,6 +46,7 @@ enum Outcome {
 #[derive(Debug, Serialize)]
 struct Kept {
     event_id: String,
+    /// Under which the conversion is explained, if the event makes one: that is decided later.
     conversion_id: String,
     deduplicated: bool,
     warnings: Vec<Warning>,
@@ -161,12 +163,18 @@ fn batch_of(document: &RawValue) -> Result<Option<Vec<&RawValue>>, Problem> {
     }
 }
 
-fn read(ingest: &Ingest, raw: &RawValue, sender: &Sender<'_>) -> Result<Taken, Problem> {
-    event::read(raw, sender, ingest.state.entropy.id(sender.received_at))
+/// Ids for a request's events, rising: they share a millisecond, and what came first in a batch comes first in
+/// every list that is ordered by id.
+fn mint(ingest: &Ingest, sender: &Sender<'_>, count: usize) -> Vec<Id<kind::Event>> {
+    let mut ids: Vec<Id<kind::Event>> =
+        std::iter::repeat_with(|| ingest.state.entropy.id(sender.received_at)).take(count).collect();
+    ids.sort_unstable_by_key(|id| id.bits());
+    ids
 }
 
 async fn one(ingest: &Ingest, raw: &RawValue, sender: &Sender<'_>) -> Result<Response, Problem> {
-    let Taken { new, warnings } = read(ingest, raw, sender)?;
+    let id = ingest.state.entropy.id(sender.received_at);
+    let Taken { new, warnings } = event::read(raw, sender, id)?;
     let deduplicated = new.idempotency.is_some();
     let answers = ingest.state.ledger.event_record(vec![new]).await;
     let recorded = match answers.into_iter().next() {
@@ -181,8 +189,8 @@ async fn one(ingest: &Ingest, raw: &RawValue, sender: &Sender<'_>) -> Result<Res
 async fn batch(ingest: &Ingest, raws: &[&RawValue], sender: &Sender<'_>) -> Result<Response, Problem> {
     let mut news: Vec<NewEvent> = Vec::with_capacity(raws.len());
     let mut reads: Vec<Result<(bool, Vec<Warning>), Problem>> = Vec::with_capacity(raws.len());
-    for raw in raws {
-        reads.push(read(ingest, raw, sender).map(|taken| {
+    for (raw, id) in raws.iter().zip(mint(ingest, sender, raws.len())) {
+        reads.push(event::read(raw, sender, id).map(|taken| {
             let deduplicated = taken.new.idempotency.is_some();
             news.push(taken.new);
             (deduplicated, taken.warnings)
@@ -231,7 +239,7 @@ fn outcome(
     warnings: Vec<Warning>,
 ) -> Result<Outcome, Problem> {
     let counters = &ingest.state.counters;
-    let kept = |id: roundtrip_domain::id::Id<roundtrip_domain::id::kind::Event>| Kept {
+    let kept = |id: Id<kind::Event>| Kept {
         event_id: id.to_string(),
         conversion_id: id.conversion().to_string(),
         deduplicated,

@@ -28,7 +28,7 @@ pub(super) async fn impression(State(ingest): State<Arc<Ingest>>, request: Reque
     };
     let (click, params) = touch(&ingest, &parts, settings, link, link.dialect, TouchKind::Impression);
     count_click(&ingest, &click);
-    let append = ingest.state.clicks.append(click).await;
+    let append = ingest.state.clicks.append_read(&click, &params).await;
     if says_server_to_server(&params) {
         return told(&ingest, append, &params);
     }

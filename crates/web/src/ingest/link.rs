@@ -116,11 +116,10 @@ async fn follow(
     }
     count_click(ingest, &click);
     if is_told_by_server {
-        let append = ingest.state.clicks.append(click).await;
+        let append = ingest.state.clicks.append_read(&click, &params).await;
         return told(ingest, append, &params);
     }
-    // The log takes the click, and its values are needed once it has an id.
-    let append = ingest.state.clicks.append(click.clone()).await;
+    let append = ingest.state.clicks.append_read(&click, &params).await;
     let is_stored = stored(ingest, &append);
     redirect::answer(
         ingest,

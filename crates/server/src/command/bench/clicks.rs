@@ -187,9 +187,10 @@ impl Bench {
         }
         let [theirs, ours] = &rounds;
         self.answers += ours.iter().map(|open| open.answers).sum::<u64>();
-        let at = |what: &str| format!("{what}, open loop at {rate}/s, {connections} connections");
+        let at = |what: &str| format!("{what}, open loop, {connections} connections");
         let of = |rounds: &[Open], f: fn(&Open) -> f64| -> Vec<f64> { rounds.iter().map(f).collect() };
         self.report.measures.extend([
+            Measure::of_rounds(at("rate reached"), "/s", of(ours, |open| open.per_second)),
             Measure::of_rounds(at("p50"), "ms", of(ours, |open| open.p50_ms)),
             Measure::of_rounds(at("p99"), "ms", of(ours, |open| open.p99_ms))
                 .held_against(Floor::AtMost(10.0)),

@@ -67,12 +67,7 @@ impl Syncs {
 /// The name of a directory's file system; one that is unknown here is named by its number.
 pub(super) fn file_system(dir: &Path) -> String {
     match rustix::fs::statfs(dir) {
-        #[expect(
-            clippy::cast_sign_loss,
-            clippy::cast_possible_truncation,
-            clippy::unnecessary_cast,
-            reason = "a bit pattern, signed on some systems"
-        )]
+        // A bit pattern, signed and wider on some systems.
         Ok(stat) => name_of(stat.f_type as u32),
         Err(error) => format!("unknown ({error})"),
     }

@@ -148,6 +148,18 @@ async fn a_full_disk_strands_nobody_and_passes() {
     assert!(house.metric("roundtrip_ingest_events_unavailable_total").await >= refused.len() as f64);
     assert_eq!(found(&house, &clicks).await, clicks.len(), "what was answered is found on a full disk too");
 
+    // A crash on a full disk is no end either: what is there is opened without needing room.
+    house.end(Signal::KILL);
+    house.start();
+    line = Line::to(&house.public());
+    for _ in 0..5 {
+        let (id, answer) = redirected(&mut line, &click("")).await;
+        if !answer.is_unstored() {
+            clicks.push(id);
+        }
+    }
+    assert_eq!(found(&house, &clicks).await, clicks.len(), "what was answered is found after a crash too");
+
     std::fs::remove_file(&filler).expect("the filler is there");
     until("it is ready again by itself", async || {
         (house.server().get("admin", "/readyz", None).0 == 200).then_some(())

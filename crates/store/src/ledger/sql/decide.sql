@@ -6,29 +6,37 @@ ON CONFLICT (workspace, app, key) DO UPDATE SET installed_at = excluded.installe
 -- name: identity_put
 INSERT INTO identity (workspace, app, kind, key, install_key) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING;
 -- name: identity_installs
-SELECT i.event, i.installed_at, i.key FROM identity d JOIN install i ON i.workspace = d.workspace AND i.app = d.app AND i.key = d.install_key
-WHERE d.workspace = ?1 AND d.app = ?2 AND d.kind = ?3 AND d.key = ?4 ORDER BY i.installed_at, i.key LIMIT 200;
+SELECT i.event, i.installed_at, i.key
+FROM (SELECT workspace, app, install_key FROM identity WHERE workspace = ?1 AND app = ?2 AND kind = ?3 AND key = ?4 ORDER BY install_key LIMIT ?5) d
+JOIN install i ON i.workspace = d.workspace AND i.app = d.app AND i.key = d.install_key ORDER BY i.installed_at, i.key;
+-- name: identity_crowd
+SELECT count(*) FROM (SELECT 1 FROM identity WHERE workspace = ?1 AND app = ?2 AND kind = ?3 AND key = ?4 LIMIT ?5);
+-- name: identity_of_install
+SELECT kind, key FROM identity WHERE workspace = ?1 AND app = ?2 AND install_key = ?3 ORDER BY kind, key LIMIT ?4;
 -- name: todo_by_tie
 INSERT INTO todo (workspace, event) SELECT workspace, event FROM tie WHERE workspace = ?1 AND app = ?2 AND kind = ?3 AND key = ?4 AND event <> ?5 ON CONFLICT DO NOTHING;
 -- name: todo_by_identity
-INSERT INTO todo (workspace, event) SELECT t.workspace, t.event FROM identity d
-JOIN tie t ON t.workspace = d.workspace AND t.app = d.app AND t.kind = d.kind AND t.key = d.key
-WHERE d.workspace = ?1 AND d.app = ?2 AND d.install_key = ?3 AND t.event <> ?4 ON CONFLICT DO NOTHING;
+INSERT INTO todo (workspace, event) SELECT workspace, event FROM (
+  SELECT workspace, event FROM tie WHERE workspace = ?1 AND app = ?2 AND kind = ?3 AND key = ?4 AND event <> ?5 ORDER BY event DESC LIMIT ?6
+) t WHERE true ON CONFLICT DO NOTHING;
+-- name: tie_crowd
+SELECT count(*) FROM (SELECT 1 FROM tie WHERE workspace = ?1 AND app = ?2 AND kind = ?3 AND key = ?4 AND event <> ?5 LIMIT ?6);
 -- name: todo_by_follower
 INSERT INTO todo (workspace, event) SELECT workspace, event FROM follower WHERE workspace = ?1 AND install = ?2 AND event <> ?2 ON CONFLICT DO NOTHING;
 -- name: follower_put
 INSERT INTO follower (workspace, install, event) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING;
 -- name: claim_taken
-SELECT 1 FROM claim WHERE workspace = ?1 AND app = ?2 AND click = ?3 AND event <> ?4 AND (reference_at, install_key) < (?5, ?6) LIMIT 1;
+SELECT 1 FROM claim WHERE workspace = ?1 AND app = ?2 AND click = ?3 AND event <> ?4 AND sandbox = ?5
+  AND (door, reference_at, install_key) < (?6, ?7, ?8) LIMIT 1;
 -- name: claim_list
 SELECT click, reference_at FROM claim WHERE workspace = ?1 AND event = ?2;
 -- name: claim_put
-INSERT INTO claim (workspace, app, click, event, reference_at, install_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+INSERT INTO claim (workspace, app, click, event, sandbox, door, reference_at, install_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 ON CONFLICT (workspace, app, click, event) DO UPDATE SET reference_at = excluded.reference_at;
 -- name: claim_delete
 DELETE FROM claim WHERE workspace = ?1 AND app = ?2 AND click = ?3 AND event = ?4;
 -- name: todo_by_claim
-INSERT INTO todo (workspace, event) SELECT workspace, event FROM claim WHERE workspace = ?1 AND app = ?2 AND click = ?3 AND event <> ?4 ON CONFLICT DO NOTHING;
+INSERT INTO todo (workspace, event) SELECT workspace, event FROM claim WHERE workspace = ?1 AND app = ?2 AND click = ?3 AND event <> ?4 AND sandbox = ?5 ON CONFLICT DO NOTHING;
 -- name: decision_latest
 SELECT revision, at, settings_version, kind, credit, match_type, click, body FROM decision WHERE workspace = ?1 AND event = ?2 ORDER BY revision DESC LIMIT 1;
 -- name: decision_all
@@ -41,6 +49,9 @@ INSERT INTO conversion (workspace, id, app, kind, name, status, environment, rec
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING;
 -- name: told_list
 SELECT rule, partner, reason, delivery, rule_version, revision FROM told WHERE workspace = ?1 AND event = ?2 ORDER BY rule, partner;
+-- name: told_before_winning
+SELECT 1 FROM told t JOIN decision d ON d.workspace = t.workspace AND d.event = t.event AND d.revision = t.revision
+WHERE t.workspace = ?1 AND t.event = ?2 AND t.partner = ?3 AND t.reason = 0 AND (d.partner IS NULL OR d.partner <> t.partner) LIMIT 1;
 -- name: told_put
 INSERT INTO told (workspace, event, rule, partner, rule_version, revision, reason, delivery) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8);
 -- name: told_clear
@@ -54,7 +65,7 @@ INSERT INTO delivery (workspace, id, event, revision, rule, rule_version, partne
 -- name: queue_insert
 INSERT INTO queue (workspace, rule, partner, due, delivery, sends, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7);
 -- name: rollup_add
-INSERT INTO rollup (workspace, bucket, app, partner, campaign, link, metric, kind, currency, count, micros)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-ON CONFLICT (workspace, bucket, app, partner, campaign, link, metric, kind, currency)
+INSERT INTO rollup (workspace, bucket, app, partner, campaign, link, metric, kind, status, currency, count, micros)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+ON CONFLICT (workspace, bucket, app, partner, campaign, link, metric, kind, status, currency)
 DO UPDATE SET count = count + excluded.count, micros = micros + excluded.micros;

@@ -7,7 +7,7 @@ DELETE FROM queue WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 AND due = 
 -- name: queue_oldest
 SELECT min(due), count(*) FROM queue;
 -- name: queue_of_delivery
-SELECT due, sends, reason FROM queue WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 AND delivery = ?4;
+SELECT due, sends, reason FROM queue WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_get
 SELECT event, revision, rule, rule_version, partner, kind, created_at, replay_of, "values" FROM delivery WHERE workspace = ?1 AND id = ?2;
 -- name: delivery_of_event

@@ -13,12 +13,18 @@ INSERT INTO tie (workspace, app, kind, key, event, births) VALUES (?1, ?2, ?3, ?
 INSERT INTO todo (workspace, event) VALUES (?1, ?2) ON CONFLICT DO NOTHING;
 -- name: todo_delete
 DELETE FROM todo WHERE workspace = ?1 AND event = ?2;
--- name: todo_list
-SELECT e.workspace, e.id, e.app, e.name, e.received_at, e.occurred_at, e.body
-FROM todo t JOIN event e ON e.workspace = t.workspace AND e.id = t.event ORDER BY t.workspace, t.event;
+-- name: todo_workspaces
+WITH RECURSIVE w (n) AS (
+  SELECT min(workspace) FROM todo
+  UNION ALL SELECT (SELECT min(workspace) FROM todo WHERE workspace > w.n) FROM w WHERE w.n IS NOT NULL
+) SELECT n FROM w WHERE n IS NOT NULL;
+-- name: todo_due
+SELECT event FROM todo WHERE workspace = ?1 AND after <= ?2 ORDER BY after, event LIMIT ?3;
+-- name: todo_tries
+SELECT tries FROM todo WHERE workspace = ?1 AND event = ?2;
+-- name: todo_later
+UPDATE todo SET tries = ?3, after = ?4 WHERE workspace = ?1 AND event = ?2;
 -- name: todo_count
 SELECT count(*) FROM (SELECT 1 FROM todo LIMIT 100000);
 -- name: births_list
-SELECT e.workspace, e.id, e.app, e.name, e.received_at, e.occurred_at, e.body
-FROM tie t JOIN event e ON e.workspace = t.workspace AND e.id = t.event
-WHERE t.workspace = ?1 AND t.app = ?2 AND t.kind = 1 AND t.key = ?3 AND t.births = 1 ORDER BY t.event LIMIT 50;
+SELECT event FROM tie WHERE workspace = ?1 AND app = ?2 AND key = ?3 AND births = ?4 AND births > 0 ORDER BY event LIMIT ?5;

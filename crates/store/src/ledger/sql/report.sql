@@ -1,5 +1,5 @@
 -- name: rollup_range
-SELECT bucket, app, partner, campaign, link, metric, kind, currency, count, micros FROM rollup
+SELECT bucket, app, partner, campaign, link, metric, kind, status, currency, count, micros FROM rollup
 WHERE workspace = ?1 AND bucket >= ?2 AND bucket < ?3;
 -- name: conversion_latest
 SELECT c.id, c.app, c.kind, c.name, c.status, c.environment, c.received_at, c.occurred_at, c.amount_micros, c.currency,

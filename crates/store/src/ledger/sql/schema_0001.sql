@@ -9,7 +9,7 @@
 -- | workspace        | tenants                                                    | for ever                 |
 -- | resource         | settings: one row per resource and version that changed it | append-only              |
 -- | settings_version | who changed settings when (audit)                          | append-only              |
--- | event            | what was reported                                          | append-only, retention   |
+-- | event            | what was reported                                          | append-only, see below   |
 -- | event_key        | idempotency keys                                           | 400 days                 |
 -- | tie              | by which key an event can find its installation            | with its event           |
 -- | todo             | events to decide (small, hot)                              | until decided            |
@@ -17,16 +17,20 @@
 -- | identity         | customers and devices seen with an installation            | with its event           |
 -- | follower         | events that share an installation's credit                 | with its event           |
 -- | claim            | clicks that installations compete for                      | with its event           |
--- | decision         | revisions of who earned an event, and why                  | append-only, retention   |
--- | conversion       | what an event counts as                                    | append-only, retention   |
+-- | decision         | revisions of who earned an event, and why                  | append-only, see below   |
+-- | conversion       | what an event counts as                                    | append-only, see below   |
 -- | told             | what became of each rule considered for a conversion       | state, with its event    |
 -- | first_told       | subjects of which a rule told already                      | with its event           |
--- | delivery         | intents to tell                                            | append-only, retention   |
+-- | delivery         | intents to tell                                            | append-only, see below   |
 -- | queue            | unfinished deliveries (small, hot), by endpoint and due    | until finished           |
--- | attempt          | every send, with its evidence                              | append-only, retention   |
--- | finish           | how a delivery ended                                       | append-only, retention   |
+-- | attempt          | every send, with its evidence                              | append-only, 90 days     |
+-- | finish           | how a delivery ended                                       | append-only, see below   |
 -- | rollup           | counts in 15-minute buckets                                | for ever                 |
 -- | slice            | manifest of the click log                                  | with the slice           |
+--
+-- Below: facts (event, decision, conversion, delivery, finish) and what hangs on them are kept for ever, until a
+-- later release offers a bound. Only idempotency keys and attempts of finished deliveries are deleted, each after
+-- its time.
 
 CREATE TABLE meta (
   workspace INTEGER NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
@@ -66,11 +70,16 @@ CREATE TABLE tie (
   event BLOB NOT NULL, births INTEGER NOT NULL,
   PRIMARY KEY (workspace, app, kind, key, event)
 ) WITHOUT ROWID;
+-- 0 is no birth; the higher, the more it names. Of an installation with more births than are read, those count.
+CREATE INDEX tie_by_births ON tie (workspace, app, key, births, event) WHERE births > 0;
 
+-- An event that failed waits until `after`; 0 is at once.
 CREATE TABLE todo (
-  workspace INTEGER NOT NULL, event BLOB NOT NULL,
+  workspace INTEGER NOT NULL, event BLOB NOT NULL, tries INTEGER NOT NULL DEFAULT 0,
+  after INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (workspace, event)
 ) WITHOUT ROWID;
+CREATE INDEX todo_by_after ON todo (workspace, after, event);
 
 CREATE TABLE install (
   workspace INTEGER NOT NULL, app BLOB NOT NULL, key BLOB NOT NULL, event BLOB NOT NULL,
@@ -92,10 +101,10 @@ CREATE TABLE follower (
 
 CREATE TABLE claim (
   workspace INTEGER NOT NULL, app BLOB NOT NULL, click BLOB NOT NULL, event BLOB NOT NULL,
-  reference_at INTEGER NOT NULL, install_key BLOB NOT NULL,
+  sandbox INTEGER NOT NULL, door INTEGER NOT NULL, reference_at INTEGER NOT NULL, install_key BLOB NOT NULL,
   PRIMARY KEY (workspace, app, click, event)
 ) WITHOUT ROWID;
-CREATE INDEX claim_by_event ON claim (workspace, event);
+CREATE INDEX claim_by_event ON claim (workspace, event, reference_at);
 
 CREATE TABLE decision (
   workspace INTEGER NOT NULL, event BLOB NOT NULL, revision INTEGER NOT NULL, at INTEGER NOT NULL,
@@ -138,6 +147,7 @@ CREATE TABLE queue (
   delivery BLOB NOT NULL, sends INTEGER NOT NULL, reason TEXT NOT NULL,
   PRIMARY KEY (workspace, rule, partner, due, delivery)
 ) WITHOUT ROWID;
+CREATE UNIQUE INDEX queue_by_delivery ON queue (workspace, delivery);
 
 CREATE TABLE attempt (
   workspace INTEGER NOT NULL, delivery BLOB NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL,
@@ -154,8 +164,8 @@ CREATE TABLE finish (
 CREATE TABLE rollup (
   workspace INTEGER NOT NULL, bucket INTEGER NOT NULL, app BLOB NOT NULL, partner BLOB NOT NULL,
   campaign BLOB NOT NULL, link BLOB NOT NULL, metric INTEGER NOT NULL, kind TEXT NOT NULL,
-  currency TEXT NOT NULL, count INTEGER NOT NULL, micros INTEGER NOT NULL,
-  PRIMARY KEY (workspace, bucket, app, partner, campaign, link, metric, kind, currency)
+  status INTEGER NOT NULL, currency TEXT NOT NULL, count INTEGER NOT NULL, micros INTEGER NOT NULL,
+  PRIMARY KEY (workspace, bucket, app, partner, campaign, link, metric, kind, status, currency)
 ) WITHOUT ROWID;
 
 CREATE TABLE slice (

@@ -124,6 +124,13 @@ async fn a_slice_is_counted_once() {
         assert_eq!(counts, want);
         assert_eq!(world.ledger.slices_published().await, Ok(vec![(5, 1)]));
     }
+    // Nobody expects a partner's click id on an impression, so it cannot lack there.
+    let views = SliceCount { kind: TouchKind::Impression, ..slice.counts[0].clone() };
+    let seen = ClosedSlice { seq: 3, counts: vec![views], ..slice.clone() };
+    world.ledger.slice_publish(seen).await.unwrap();
+    let report = world.ledger.report(world.workspace, NOON, minute(60)).await.unwrap();
+    let sum = |metric| report.iter().filter(|r| r.metric == metric).map(|r| r.count).sum::<i64>();
+    assert_eq!((sum(Metric::Touch), sum(Metric::FlaggedClick)), (14, 3));
     // The floor of later click ids never falls, whatever order slices come in.
     let older = ClosedSlice { seq: 2, id_last: minute(1), counts: Vec::new(), ..slice };
     world.ledger.slice_publish(older).await.unwrap();

@@ -366,7 +366,10 @@ impl Outcome {
         let mut seen = BTreeSet::new();
         for revision in story.revisions.iter().filter(|r| r.credit != Credit::InstallUnknown) {
             seen.insert((credit(&revision.credit), revision.because.follows, revision.because.reference_at));
-            if is_birth && let Some(winner) = revision.credit.winner() {
+            // An install that came through `/postback` competes for its click as a birth does.
+            if last.kind == Some(ConversionKind::Install)
+                && let Some(winner) = revision.credit.winner()
+            {
                 self.held.entry(winner.touch.id).or_default().insert(fact.clone());
             }
         }

@@ -1,11 +1,11 @@
 //! What is told once, what is told first, and the counts kept beside it.
 
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::Metric;
+use roundtrip_store::ledger::{Metric, Status};
 use roundtrip_testkit::{Tell, World, sample};
 use serde_json::json;
 
-use super::{assert_at_rest, minute, rule, suppressed, told, with_rules};
+use super::{assert_at_rest, credit, minute, rule, suppressed, told, with_rules};
 
 #[tokio::test]
 async fn a_rule_for_the_first_tells_one_of_a_subject() {
@@ -106,4 +106,56 @@ async fn conversions_are_counted_for_whoever_has_the_credit_now() {
     assert_eq!(older.len(), 1);
     let events = world.ledger.events_of_click(world.workspace, click.id).await.unwrap();
     assert_eq!(events.len(), 2);
+}
+
+#[tokio::test]
+async fn pending_and_unverified_money_is_counted_apart() {
+    let mut world = World::new(&sample()).await;
+    let click = world.click("shop-acme", minute(0), "");
+    let order =
+        |n: i64, revenue: &str| world.event("shop", "purchase", minute(n)).click(&click).revenue(revenue);
+    world.tell(order(1, "10").postback(None, false)).await;
+    world.tell(order(2, "20").postback(None, true)).await;
+    let mut claimed = order(3, "30");
+    claimed.revenue.as_mut().unwrap().verified = false;
+    world.tell(claimed).await;
+    let report = world.ledger.report(world.workspace, minute(-60), minute(60)).await.unwrap();
+    let mut counts: Vec<(Status, i64, i64)> = report
+        .iter()
+        .filter(|r| r.metric == Metric::Conversion)
+        .map(|r| (r.status, r.count, r.micros))
+        .collect();
+    counts.sort();
+    let want = [
+        (Status::Approved, 1, 10_000_000),
+        (Status::Pending, 1, 20_000_000),
+        (Status::Unverified, 1, 30_000_000),
+    ];
+    assert_eq!(counts, want);
+}
+
+/// Nothing sent is unsent, and nothing is told twice: so the decision says that the winner was told too early.
+#[tokio::test]
+async fn a_rule_that_told_the_winner_before_it_won_says_so() {
+    let mut all = rule("install", Some("acme"));
+    all["scope"] = "all".into();
+    let mut world = World::new(&with_rules(json!({"q": all, "i": rule("install", None)}))).await;
+    let click = world.click("game-acme", minute(0), "");
+    let open = world.tell(world.event("game", "open", minute(5)).of("i1")).await;
+    assert_eq!((credit(&world, &open), told(&world, &open)), ("organic".into(), vec!["q acme".into()]));
+    world.tell(world.event("game", "install", minute(6)).of("i1").referrer(&click)).await;
+    let story = world.story(open.event.id).await;
+    assert_eq!(
+        (credit(&world, &story), told(&world, &story)),
+        ("acme".into(), vec!["i acme".into(), "q acme".into()])
+    );
+    let notes: Vec<bool> =
+        story.revisions.iter().map(|r| r.because.notes.contains(&"told_before_winning")).collect();
+    assert_eq!(notes, [false, true]);
+    world.books_balance().await;
+    assert_at_rest(&world).await;
+    // Who wins from the beginning is told then, and there is nothing to say.
+    let other = world.click("game-acme", minute(10), "");
+    let clean = world.tell(world.event("game", "install", minute(11)).of("i2").referrer(&other)).await;
+    assert!(clean.revisions[0].because.notes.is_empty());
 }

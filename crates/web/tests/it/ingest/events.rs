@@ -131,6 +131,35 @@ async fn a_key_is_derived_only_from_an_event_that_names_its_time() {
     }
 }
 
+/// What a batch brings together is listed in its order: ids of one millisecond are random otherwise.
+#[tokio::test]
+async fn ids_rise_inside_a_batch() {
+    let world = World::new().await;
+    let events: Vec<Value> =
+        (0..50).map(|n| json!({ "event_name": "level", "install_id": format!("i{n}") })).collect();
+    let body = world.events(SERVER, json!({ "events": events }).to_string()).await.expect(202);
+    let ids: Vec<&str> =
+        body["results"].as_array().unwrap().iter().map(|r| r["event_id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 50);
+    assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+}
+
+/// A client key can be read out of an app, and order numbers can be guessed.
+#[tokio::test]
+async fn a_client_cannot_occupy_the_id_of_a_servers_event() {
+    let world = World::new().await;
+    let event = |revenue: i64| {
+        json!({ "event_id": "order-1", "event_name": "purchase", "install_id": "i", "revenue": revenue, "currency": "EUR" })
+            .to_string()
+    };
+    assert_eq!(world.events(CLIENT, event(1)).await.expect(202)["status"], "accepted");
+    let real = world.events(SERVER, event(49)).await.expect(202);
+    assert_eq!(real["status"], "accepted");
+    assert_eq!(world.events(SERVER, event(49)).await.expect(202)["status"], "duplicate");
+    assert_eq!(world.events(CLIENT, event(1)).await.expect(202)["status"], "duplicate");
+    world.events(CLIENT, event(2)).await.refuses(409, "conflict", "event_id");
+}
+
 #[tokio::test]
 async fn a_batch_answers_for_each_item() {
     let world = World::new().await;

@@ -144,7 +144,7 @@ async fn previews_are_answered_and_kept_and_are_no_clicks() {
             world.call(method, "127.0.0.1", "/c/web-link?click_id=a", &[(name, value)], Body::empty()).await;
         let click = world.click(answer.click_id()).await;
         assert_eq!(click.kind, TouchKind::Preview, "{name}: {value}");
-        assert!(click.prints().is_empty(), "nothing finds it");
+        assert!(click.prints(&click.params()).is_empty(), "nothing finds it");
     }
     assert_eq!((world.count(|c| &c.previews), world.count(|c| &c.clicks)), (6, 0));
 }

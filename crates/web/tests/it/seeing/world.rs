@@ -223,7 +223,7 @@ impl World {
         let id = event.id;
         let recorded = self.ledger.event_record(vec![NewEvent { event, idempotency: None }]).await;
         assert!(matches!(recorded[..], [Ok(Recorded::Accepted(_))]), "{recorded:?}");
-        let undecided = self.ledger.undecided(10).await.expect("the list");
+        let undecided = self.ledger.undecided(10, self.clock.now()).await.expect("the list");
         let undecided = undecided.into_iter().find(|u| u.event.id == id).expect("it is listed");
         let batch = vec![Prepared { undecided, leads }];
         self.ledger.decision_commit(batch, self.clock.now()).await.expect("a decision").planned
