@@ -16,7 +16,7 @@ use roundtrip_domain::device::Print;
 use roundtrip_domain::event::Event;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::CLICK_WINDOW_MAX;
-use roundtrip_store::click_log::{ClickLog, Found};
+use roundtrip_store::click_log::{ClickLog, Found, PrintQuery};
 use roundtrip_store::ledger::{Prepared, Undecided};
 
 use crate::supervise::Shared;
@@ -126,9 +126,13 @@ pub async fn leads(clicks: &ClickLog, list: Vec<Undecided>) -> Led {
             found
         }
     };
+    // One hop to a reader for the whole batch: a hop for each look-up cost more than the look-ups. A log that
+    // has stopped answers none of them.
+    let wanted = list.iter().flat_map(|u| u.evidence()).flat_map(print_queries).collect();
+    let mut by_print = clicks.find_prints(wanted).await.unwrap_or_default().into_iter();
     let mut led = Led::default();
     for undecided in list {
-        match leads_of(clicks, &undecided, &found).await {
+        match leads_of(&undecided, &found, &mut by_print) {
             Ok(leads) => led.prepared.push(Prepared { undecided, leads }),
             Err(why) => {
                 let event = &undecided.event;
@@ -140,21 +144,42 @@ pub async fn leads(clicks: &ClickLog, list: Vec<Undecided>) -> Led {
     led
 }
 
-async fn leads_of(
-    clicks: &ClickLog,
+/// Takes the answers of this event's look-ups from `by_print`, all of them, also when one of them failed.
+fn leads_of(
     undecided: &Undecided,
     found: &HashMap<ClickId, Found>,
+    by_print: &mut impl Iterator<Item = Result<Vec<Touch>, roundtrip_store::click_log::Error>>,
 ) -> Result<Vec<Lead>, String> {
     let mut leads = Vec::new();
+    let mut failed = None;
     for event in undecided.evidence() {
         for named in attribution::evidence(event) {
-            leads.push(lead(&named, event, found)?);
+            match lead(&named, event, found) {
+                Ok(lead) => leads.push(lead),
+                Err(why) => failed = Some(why),
+            }
         }
-        for touch in by_device(clicks, event).await.map_err(|error| error.to_string())? {
-            leads.push(Lead::Touch { match_type: MatchType::DeviceId, touch, carrier: Carrier::of(event) });
+        let mut touches: Vec<Touch> = Vec::new();
+        for _ in print_queries(event) {
+            match by_print.next() {
+                Some(Ok(more)) => {
+                    for touch in more {
+                        if !touches.iter().any(|known| known.id == touch.id) {
+                            touches.push(touch);
+                        }
+                    }
+                }
+                Some(Err(error)) => failed = Some(error.to_string()),
+                None => failed = Some("the click log has stopped".into()),
+            }
         }
+        leads.extend(touches.into_iter().map(|touch| Lead::Touch {
+            match_type: MatchType::DeviceId,
+            touch,
+            carrier: Carrier::of(event),
+        }));
     }
-    Ok(leads)
+    failed.map_or(Ok(leads), Err)
 }
 
 fn lead(named: &Named, event: &Event, found: &HashMap<ClickId, Found>) -> Result<Lead, String> {
@@ -168,30 +193,21 @@ fn lead(named: &Named, event: &Event, found: &HashMap<ClickId, Found>) -> Result
     })
 }
 
-/// Touches that carried one of the event's device ids. Clicks before the event fill a bound of their own, so
-/// that neither later clicks nor impressions can crowd out the one that earned it; a few of those are
-/// looked up for the story only.
-async fn by_device(
-    clicks: &ClickLog,
-    event: &Event,
-) -> Result<Vec<Touch>, roundtrip_store::click_log::Error> {
-    let mut touches: Vec<Touch> = Vec::new();
+/// The look-ups for touches that carried one of the event's device ids. Clicks before the event fill a bound of
+/// their own, so that neither later clicks nor impressions can crowd out the one that earned it; a few of
+/// those are looked up for the story only.
+fn print_queries(event: &Event) -> Vec<PrintQuery> {
     let ends = event.reference_at();
     let from = ends.plus_ms(-CLICK_WINDOW_MAX.ms());
+    let mut queries = Vec::new();
     for id in attribution::device_evidence(event) {
         let print = Print::device(event.app, id);
-        let mut found = clicks.find_print(print, from, ends, TOUCHES_PER_PRINT_MAX).await?;
-        if event.received_at > ends {
-            found.extend(
-                clicks.find_print(print, ends.plus_ms(1), event.received_at, TOLD_PER_PRINT_MAX).await?,
-            );
+        queries.push(PrintQuery { print, from, to: ends, limit: TOUCHES_PER_PRINT_MAX });
+        let to = event.received_at;
+        if to > ends {
+            queries.push(PrintQuery { print, from: ends.plus_ms(1), to, limit: TOLD_PER_PRINT_MAX });
         }
-        found.extend(clicks.find_print(print.on_view(), from, event.received_at, TOLD_PER_PRINT_MAX).await?);
-        for touch in found {
-            if !touches.iter().any(|known| known.id == touch.id) {
-                touches.push(touch);
-            }
-        }
+        queries.push(PrintQuery { print: print.on_view(), from, to, limit: TOLD_PER_PRINT_MAX });
     }
-    Ok(touches)
+    queries
 }

@@ -199,6 +199,19 @@ pub struct Expired {
     pub clicks: u64,
 }
 
+/// A look-up by print: the arguments of [`ClickLog::find_print`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrintQuery {
+    /// What is looked for.
+    pub print: Print,
+    /// Received not before.
+    pub from: Timestamp,
+    /// Received not after.
+    pub to: Timestamp,
+    /// Most touches, the newest.
+    pub limit: usize,
+}
+
 /// What the threads and the handles share.
 struct Shared {
     config: Config,
@@ -407,6 +420,20 @@ impl ClickLog {
         limit: usize,
     ) -> Result<Vec<Touch>, Error> {
         self.read(move |shared| reader::find_print(shared, print, from, to, limit)).await
+    }
+
+    /// Answers many of [`Self::find_print`] in one go, in their order; each has its own answer.
+    ///
+    /// # Errors
+    /// When the log has stopped; else each answer has its own.
+    pub async fn find_prints(
+        &self,
+        wanted: Vec<PrintQuery>,
+    ) -> Result<Vec<Result<Vec<Touch>, Error>>, Error> {
+        self.read(move |shared| {
+            Ok(wanted.iter().map(|q| reader::find_print(shared, q.print, q.from, q.to, q.limit)).collect())
+        })
+        .await
     }
 
     async fn read<T: Send + 'static>(

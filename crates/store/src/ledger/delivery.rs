@@ -4,7 +4,6 @@
 //! sending: no claim is written, so after a crash what was in flight is sent again (at least once, said
 //! out loud). Settling is idempotent: it hangs on the queue's row, which goes away with it.
 
-use roundtrip_domain::event::Environment;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::MacroValue;
 use roundtrip_domain::time::Timestamp;
@@ -13,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::decide::Due;
 use super::rollup::{Metric, Rollups, of_partner};
 use super::statements::sql;
-use super::{Ledger, event, id_from, rows};
+use super::{Ledger, id_from, rows};
 use crate::Error;
 
 /// An endpoint with work: a rule and the partner that it tells.
@@ -258,7 +257,7 @@ impl Ledger {
                     Due { workspace, rule: row.rule, partner: row.partner, due: at, delivery, sends: 0 };
                 enqueue(conn, &item, "replayed")?;
                 let mut rollups = Rollups::default();
-                count(conn, &item, Metric::Replayed, &row.kind, &mut rollups)?;
+                count(conn, &item, Metric::Replayed, None, &mut rollups)?;
                 rollups.flush(conn)?;
                 Ok(Some(item))
             })
@@ -337,26 +336,32 @@ fn settle(
         at.ms(),
         sends,
     ))?;
-    let kind = row(conn, ws, item.delivery)?.map(|row| row.kind).unwrap_or_default();
-    count(conn, item, Metric::Finished, &format!("{kind}:{state}"), rollups)
+    count(conn, item, Metric::Finished, Some(state), rollups)
 }
 
-/// Counts something of a delivery in the bucket of its event; sandbox events count nowhere.
+/// Counts something of a delivery, by conversion kind and state, in the bucket of its event; sandbox events
+/// count nowhere.
 fn count(
     conn: &Connection,
     item: &Due,
     metric: Metric,
-    kind: &str,
+    state: Option<&str>,
     rollups: &mut Rollups,
 ) -> Result<(), Error> {
     let ws = item.workspace.0;
-    let Some(row) = row(conn, ws, item.delivery)? else { return Ok(()) };
-    let Some(event) = event::get(conn, ws, &row.event.bytes())? else { return Ok(()) };
-    if event.environment == Environment::Sandbox {
+    let counted: Option<(String, i64, [u8; 16], String)> = conn
+        .prepare_cached(sql("delivery_bucket"))?
+        .query_row((ws, item.delivery.bytes().as_slice()), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .optional()?;
+    let Some((kind, received_at, app, environment)) = counted else { return Ok(()) };
+    if environment == "sandbox" {
         return Ok(());
     }
-    let key = of_partner(ws, event.received_at, event.app.bytes(), item.partner.bytes(), metric, kind);
-    rollups.change(key, 1, 0);
+    let kind = state.map_or_else(|| kind.clone(), |state| format!("{kind}:{state}"));
+    let received_at = Timestamp::from_ms(received_at);
+    rollups.change(of_partner(ws, received_at, app, item.partner.bytes(), metric, &kind), 1, 0);
     Ok(())
 }
 

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use roundtrip_domain::attribution::MatchType;
+use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::event::ConversionKind;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::time::Timestamp;
 
 use super::statements::sql;
-use super::{ConversionRow, Ledger, id_from};
+use super::{Ledger, id_from};
 use crate::Error;
 
 /// Which conversions are listed. Everything that is `None` matches all.
@@ -23,6 +24,43 @@ pub struct ConversionFilter {
     pub partner: Option<Id<kind::Partner>>,
     /// Of that kind.
     pub kind: Option<ConversionKind>,
+}
+
+/// A conversion with its latest decision.
+#[derive(Debug, Clone)]
+pub struct ConversionRow {
+    /// The conversion.
+    pub id: Id<kind::Conversion>,
+    /// Its app.
+    pub app: Id<kind::App>,
+    /// Its kind.
+    pub kind: String,
+    /// The event's name.
+    pub name: String,
+    /// `approved` or `pending`.
+    pub status: String,
+    /// `production` or `sandbox`.
+    pub environment: String,
+    /// When its event reached us.
+    pub received_at: Timestamp,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// Amount in millionths.
+    pub amount_micros: Option<i64>,
+    /// Its currency.
+    pub currency: Option<String>,
+    /// Latest revision of the decision.
+    pub revision: u32,
+    /// `attributed`, `organic` or `install_unknown`.
+    pub credit: String,
+    /// Who has the credit.
+    pub partner: Option<Id<kind::Partner>>,
+    /// By which campaign.
+    pub campaign: Option<Id<kind::Campaign>>,
+    /// By which link.
+    pub link: Option<Id<kind::Link>>,
+    /// By which click.
+    pub click: Option<ClickId>,
 }
 
 /// A conversion in a list.

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::Suppressed;
 use roundtrip_domain::time::Timestamp;
@@ -41,43 +40,6 @@ pub struct ReportRow {
     pub count: i64,
     /// How much, in millionths.
     pub micros: i64,
-}
-
-/// A conversion with its latest decision.
-#[derive(Debug, Clone)]
-pub struct ConversionRow {
-    /// The conversion.
-    pub id: Id<kind::Conversion>,
-    /// Its app.
-    pub app: Id<kind::App>,
-    /// Its kind.
-    pub kind: String,
-    /// The event's name.
-    pub name: String,
-    /// `approved` or `pending`.
-    pub status: String,
-    /// `production` or `sandbox`.
-    pub environment: String,
-    /// When its event reached us.
-    pub received_at: Timestamp,
-    /// When it happened.
-    pub occurred_at: Timestamp,
-    /// Amount in millionths.
-    pub amount_micros: Option<i64>,
-    /// Its currency.
-    pub currency: Option<String>,
-    /// Latest revision of the decision.
-    pub revision: u32,
-    /// `attributed`, `organic` or `install_unknown`.
-    pub credit: String,
-    /// Who has the credit.
-    pub partner: Option<Id<kind::Partner>>,
-    /// By which campaign.
-    pub campaign: Option<Id<kind::Campaign>>,
-    /// By which link.
-    pub link: Option<Id<kind::Link>>,
-    /// By which click.
-    pub click: Option<ClickId>,
 }
 
 /// The books of one partner, kind and day.
@@ -152,45 +114,6 @@ impl Ledger {
                 });
             }
             Ok(report)
-        })
-        .await
-    }
-
-    /// The latest conversions before an id (or all), newest first.
-    pub async fn conversions_latest(
-        &self,
-        ws: WorkspaceNo,
-        before: Option<Id<kind::Conversion>>,
-        limit: u32,
-    ) -> Result<Vec<ConversionRow>, Error> {
-        self.read(move |conn| {
-            let before = before.map_or([0xff; 16], Id::bytes);
-            let mut statement = conn.prepare_cached(sql("conversion_latest"))?;
-            let mut rows = statement.query((ws.0, before.as_slice(), limit))?;
-            let mut list = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (id, app): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
-                let optional = |at| -> rusqlite::Result<Option<Vec<u8>>> { row.get(at) };
-                list.push(ConversionRow {
-                    id: id_from(&id, "conversion", "id")?,
-                    app: id_from(&app, "conversion", "app")?,
-                    kind: row.get(2)?,
-                    name: row.get(3)?,
-                    status: row.get(4)?,
-                    environment: row.get(5)?,
-                    received_at: Timestamp::from_ms(row.get(6)?),
-                    occurred_at: Timestamp::from_ms(row.get(7)?),
-                    amount_micros: row.get(8)?,
-                    currency: row.get(9)?,
-                    revision: row.get(10)?,
-                    credit: row.get(11)?,
-                    partner: optional(12)?.as_deref().and_then(Id::from_slice),
-                    campaign: optional(13)?.as_deref().and_then(Id::from_slice),
-                    link: optional(14)?.as_deref().and_then(Id::from_slice),
-                    click: optional(15)?.as_deref().and_then(ClickId::from_slice),
-                });
-            }
-            Ok(list)
         })
         .await
     }

@@ -202,7 +202,7 @@ fn commit(conn: &Connection, batch: &mut [Request], stats: &WriterStats) -> Vec<
 }
 
 fn together(conn: &Connection, batch: &mut [Request]) -> Result<Vec<Result<(), Error>>, Error> {
-    conn.execute_batch("BEGIN IMMEDIATE")?;
+    run_cached(conn, "BEGIN IMMEDIATE")?;
     let mut results = Vec::with_capacity(batch.len());
     for request in batch.iter_mut() {
         let result = savepoint(conn, &mut request.job);
@@ -224,15 +224,21 @@ fn together(conn: &Connection, batch: &mut [Request]) -> Result<Vec<Result<(), E
     Ok(results)
 }
 
+/// Runs a statement that is run for every job: parsed once, not each time.
+fn run_cached(conn: &Connection, statement: &str) -> Result<(), Error> {
+    conn.prepare_cached(statement)?.execute([])?;
+    Ok(())
+}
+
 fn savepoint(conn: &Connection, job: &mut Job) -> Result<(), Error> {
-    conn.execute_batch("SAVEPOINT job")?;
+    run_cached(conn, "SAVEPOINT job")?;
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(conn)));
     let result = outcome.unwrap_or_else(|_| Err(Error::Refused("the job panicked".into())));
     if conn.is_autocommit() {
         return result.and(Err(Error::Unavailable("the transaction was ended".into())));
     }
     match result {
-        Ok(()) => conn.execute_batch("RELEASE job")?,
+        Ok(()) => run_cached(conn, "RELEASE job")?,
         Err(_) => conn.execute_batch("ROLLBACK TO job; RELEASE job")?,
     }
     result

@@ -21,5 +21,6 @@ SELECT n, at, outcome, status, total_us, next, body FROM attempt WHERE workspace
 INSERT INTO finish (workspace, delivery, state, reason, at, sends) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING;
 -- name: finish_get
 SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
--- name: event_bucket
-SELECT received_at, app FROM event WHERE workspace = ?1 AND id = ?2;
+-- name: delivery_bucket
+SELECT d.kind, c.received_at, c.app, c.environment FROM delivery d JOIN conversion c ON c.workspace = d.workspace AND c.id = d.event
+WHERE d.workspace = ?1 AND d.id = ?2;

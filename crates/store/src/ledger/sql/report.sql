@@ -1,12 +1,6 @@
 -- name: rollup_range
 SELECT bucket, app, partner, campaign, link, metric, kind, status, currency, count, micros FROM rollup
 WHERE workspace = ?1 AND bucket >= ?2 AND bucket < ?3;
--- name: conversion_latest
-SELECT c.id, c.app, c.kind, c.name, c.status, c.environment, c.received_at, c.occurred_at, c.amount_micros, c.currency,
-  d.revision, d.credit, d.partner, d.campaign, d.link, d.click, d.match_type
-FROM conversion c JOIN decision d ON d.workspace = c.workspace AND d.event = c.id
-  AND d.revision = (SELECT max(x.revision) FROM decision x WHERE x.workspace = c.workspace AND x.event = c.id)
-WHERE c.workspace = ?1 AND c.id < ?2 ORDER BY c.id DESC LIMIT ?3;
 -- name: events_of_click
 SELECT d.event FROM decision d WHERE d.workspace = ?1 AND d.click = ?2 GROUP BY d.event ORDER BY d.event LIMIT 100;
 -- name: slice_put

@@ -1,7 +1,7 @@
 //! What is told once, what is told first, and the counts kept beside it.
 
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{Metric, Status};
+use roundtrip_store::ledger::{ConversionFilter, Metric, Status};
 use roundtrip_testkit::{Tell, World, sample};
 use serde_json::json;
 
@@ -97,12 +97,14 @@ async fn conversions_are_counted_for_whoever_has_the_credit_now() {
     counts.sort();
     let acme = Some("acme".to_owned());
     assert_eq!(counts, [("install".into(), acme.clone(), 1, 0), ("purchase".into(), acme, 1, 2_500_000)]);
-    let latest = world.ledger.conversions_latest(world.workspace, None, 10).await.unwrap();
+    let all = ConversionFilter::default;
+    let latest = world.ledger.conversion_list(world.workspace, all(), None, 10).await.unwrap();
     assert_eq!(
-        latest.iter().map(|c| (c.kind.as_str(), c.revision)).collect::<Vec<_>>(),
+        latest.iter().map(|c| (c.row.kind.as_str(), c.row.revision)).collect::<Vec<_>>(),
         [("purchase", 2), ("install", 1)]
     );
-    let older = world.ledger.conversions_latest(world.workspace, Some(latest[0].id), 10).await.unwrap();
+    let older =
+        world.ledger.conversion_list(world.workspace, all(), Some(latest[0].row.id), 10).await.unwrap();
     assert_eq!(older.len(), 1);
     let events = world.ledger.events_of_click(world.workspace, click.id).await.unwrap();
     assert_eq!(events.len(), 2);
