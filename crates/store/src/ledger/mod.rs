@@ -39,6 +39,7 @@ use roundtrip_ambient::Entropy;
 use roundtrip_domain::click_id::CheckKey;
 use roundtrip_domain::settings::Catalog;
 use roundtrip_domain::time::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tokio::sync::Semaphore;
 
@@ -135,6 +136,9 @@ fn open_connection(path: &Path, read_only: bool) -> Result<Connection, Error> {
     };
     let conn = Connection::open_with_flags(path, flags)?;
     conn.set_prepared_statement_cache_capacity(128);
+    // The query planner's stability guarantee. The bundled SQLite is built with STAT4 and would otherwise look at the
+    // values that are bound, and prepare a statement anew for each: a third of the writer's time, measured.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     // Pages kept in memory, in KiB: the writer touches many tables in turn, readers few. Temporary results stay
     // in memory, never in a file of the system's.
