@@ -36,7 +36,8 @@ fn click_log(dir: &Path) -> ClickLog {
 /// and a delivery that waits.
 async fn write(to: &Path) {
     let mut document = sample();
-    document["rules"] = json!({"tell": {"app": "game", "on": "install", "url": "https://p.example/?c={click_id}"}});
+    document["rules"] =
+        json!({"tell": {"app": "game", "on": "install", "url": "https://p.example/?c={click_id}"}});
     let mut world = World::new(&document).await;
     let touch = world.click("game-acme", NOON, "click_id=fixture&sub1=x");
     world.tell(world.event("game", "install", NOON).of("i1").referrer(&touch)).await;
@@ -83,7 +84,10 @@ async fn every_format_opens() {
         assert!(log.damages().is_empty(), "{:?}", log.damages());
         let counts: u64 = log.active_counts().iter().flat_map(|c| &c.counts).map(|c| c.count).sum();
         assert_eq!(counts, 2, "both clicks are there");
-        assert_eq!(log.find(roundtrip_domain::click_id::ClickId::from_bits(1)).await.unwrap(), Found::NotOurs);
+        assert_eq!(
+            log.find(roundtrip_domain::click_id::ClickId::from_bits(1)).await.unwrap(),
+            Found::NotOurs
+        );
         assert!(log.shutdown());
     }
 }
