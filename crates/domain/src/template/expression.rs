@@ -87,7 +87,6 @@ pub(super) struct Reading {
 impl Reading {
     /// Reads text into its pieces. Joined again, the pieces are the text.
     pub(super) fn scan<'t>(self, text: &'t str, findings: &mut Findings) -> Vec<Piece<'t>> {
-        let Dialect::Canonical = self.dialect;
         let bytes = text.as_bytes();
         let mut pieces = Vec::new();
         let (mut literal, mut at) = (0, 0);

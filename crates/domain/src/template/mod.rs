@@ -21,6 +21,7 @@
 
 mod address;
 mod body;
+mod dialect;
 mod expression;
 mod fill;
 mod filter;
@@ -30,6 +31,7 @@ pub mod page;
 mod place;
 mod request;
 mod suggestion;
+mod syntax;
 mod value;
 pub mod vocabulary;
 
@@ -40,6 +42,7 @@ mod tests;
 
 pub use self::address::{RenderedUrl, UrlTemplate};
 pub use self::body::Body;
+pub use self::dialect::Dialect;
 pub use self::finding::{Code, Finding, Severity};
 pub use self::place::Place;
 pub use self::request::{Method, Parts, Rendered, Template, Use};
@@ -65,28 +68,4 @@ pub enum Scope {
     Postback,
     /// Where a visitor is sent (landing page, store, deep link): `{click_id}` is Roundtrip's click id.
     Destination,
-}
-
-/// How macros are written in a template. Append-only: the stored form of a rule names its dialect, and
-/// the syntaxes of other systems get a member here when they are read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Dialect {
-    /// `{name}`, `{name|filter:argument}`, `{first||second}`.
-    #[default]
-    Canonical,
-}
-
-impl Dialect {
-    /// The stable word for this dialect in configuration and stored rules.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Canonical => "canonical",
-        }
-    }
-
-    /// Reads the stable word back.
-    pub fn from_name(name: &str) -> Option<Self> {
-        (name == "canonical").then_some(Self::Canonical)
-    }
 }
