@@ -8,8 +8,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ambient", &["domain"]),
     ("store", &["domain", "ambient"]),
     ("engine", &["domain", "ambient", "store"]),
-    ("web", &["domain", "ambient", "store"]),
-    ("server", &["domain", "ambient", "store", "engine", "web"]),
+    ("library", &["domain"]),
+    ("web", &["domain", "ambient", "store", "library"]),
+    ("server", &["domain", "ambient", "store", "engine", "library", "web"]),
     ("testkit", &["domain", "ambient", "store"]),
 ];
 

@@ -140,6 +140,7 @@ impl Node {
             clock,
             entropy,
             admin_token,
+            public_url: public_url.clone(),
         };
         let admin_router: Router = operate::health_router()
             .merge(operate::admin_router(state))

@@ -7,4 +7,5 @@ pub mod dashboard;
 pub mod ingest;
 pub mod problem;
 pub mod report;
+pub mod sheet;
 pub mod story;

@@ -119,6 +119,23 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
+/// Puts what `env:` and `file:` name in its place, relative to the current folder, for commands that make a document
+/// themselves. Says what could not be read, in lines for people.
+pub(super) fn resolve(document: &mut Value) -> Vec<String> {
+    let troubles = secret::resolve(document, &secret::Machine { folder: Path::new("") });
+    troubles.iter().map(|trouble| format!("{}: {}", trouble.field, trouble.message)).collect()
+}
+
+/// A planned change in words for the terminal, as `apply` prints it.
+pub(super) fn change_in_words(change: &Value) -> String {
+    print::change(change, Paint::of_stdout())
+}
+
+/// What came of a planned or applied list of changes, as `apply` prints it.
+pub(super) fn outcome_in_words(changes: &[Value], version: &Value, is_dry: bool) -> String {
+    print::outcome(changes, version, is_dry)
+}
+
 /// Reads the file, at most as much as the server would take.
 fn read(path: &Path) -> anyhow::Result<String> {
     use std::io::Read as _;

@@ -7,6 +7,8 @@ mod bench;
 mod demo;
 mod explain;
 mod key;
+mod library;
+mod partner;
 mod replay;
 mod report;
 mod serve;
@@ -58,8 +60,10 @@ enum Command {
     Bench(bench::Args),
     /// Makes and replaces the admin key.
     Key(key::Args),
-    /// Tries a postback template, without a server.
+    /// Tries a postback template, and the library of known ones.
     Template(template::Args),
+    /// What a partner needs to know, filled in.
+    Partner(partner::Args),
 }
 
 impl Command {
@@ -85,6 +89,7 @@ impl Command {
             Self::Bench(args) => bench::run(args),
             Self::Key(args) => key::run(args),
             Self::Template(args) => template::run(args),
+            Self::Partner(args) => partner::run(args),
         }
     }
 }

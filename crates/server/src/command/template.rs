@@ -1,5 +1,8 @@
 //! `roundtrip template test`: what a postback template becomes, and what is odd about it. It calls the same pure
-//! code that saves and sends templates, so it needs no server, and it connects to nobody.
+//! code that saves and sends templates, so it needs no server, and it connects to nobody, unless it is told to send
+//! (`send`). The template library's commands live in `library` beside this file.
+
+mod send;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -12,6 +15,7 @@ use roundtrip_domain::template::{
     UrlTemplate, Use, VOCABULARY, Value, vocabulary,
 };
 
+use super::library;
 use crate::terminal;
 
 #[derive(Debug, clap::Args)]
@@ -29,12 +33,19 @@ enum Action {
     Test(Test),
     /// Lists every macro: its name, what it means, an example.
     Macros(Macros),
+    /// Lists the template library: networks and trackers whose postbacks are known.
+    List(library::List),
+    /// Shows an entry of the library whole.
+    Show(library::Show),
+    /// Makes a rule and the partner's settings from an entry of the library.
+    Add(Box<library::Add>),
 }
 
 #[derive(Debug, clap::Args)]
 struct Test {
     /// The URL template.
-    url: String,
+    #[arg(required_unless_present = "library")]
+    url: Option<String>,
     /// The method: GET, POST or PUT.
     #[arg(long, default_value = "GET")]
     method: String,
@@ -62,6 +73,8 @@ struct Test {
     /// Prints JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    sending: send::Flags,
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,6 +104,7 @@ enum For {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.action {
+        Action::Test(test) if test.sending.send => send::run(&test),
         Action::Test(test) => {
             let tried = try_out(&test, &Clock::System, &Entropy::System)?;
             terminal::line(&if test.json { tried.json().to_string() } else { tried.text() })?;
@@ -100,6 +114,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             terminal::line(&macros(json))?;
             Ok(ExitCode::SUCCESS)
         }
+        Action::List(args) => library::list(&args),
+        Action::Show(args) => library::show(&args),
+        Action::Add(args) => library::add(*args),
     }
 }
 
@@ -147,6 +164,9 @@ fn try_out(test: &Test, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Trie
 }
 
 fn parts(test: &Test) -> anyhow::Result<Parts> {
+    if let Some(parts) = send::library_parts(test)? {
+        return Ok(parts);
+    }
     let headers = test.header.iter().map(|header| {
         let (name, value) = header
             .split_once(':')
@@ -162,7 +182,7 @@ fn parts(test: &Test) -> anyhow::Result<Parts> {
     Ok(Parts {
         dialect: Dialect::Canonical,
         method: test.method.clone(),
-        url: test.url.clone(),
+        url: test.url.clone().unwrap_or_default(),
         headers: headers.collect::<Result<_, _>>()?,
         body,
     })
@@ -177,6 +197,7 @@ fn values(test: &Test) -> anyhow::Result<BTreeMap<String, Value<'static>>> {
     });
     let mut values: BTreeMap<_, _> =
         filled.map(|known| (known.name.to_owned(), Value::text(known.example))).collect();
+    values.extend(send::library_samples(test)?);
     for given in &test.value {
         let (name, value) = given
             .split_once('=')

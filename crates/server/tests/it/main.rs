@@ -4,5 +4,6 @@ mod breaking;
 mod commands;
 mod crash;
 mod house;
+mod library;
 mod process;
 mod serve;

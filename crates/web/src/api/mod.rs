@@ -6,7 +6,7 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `template`, `explain`, `delivery`, `report`. To add a noun, add a file with `routes()` and one line to `routes`.
+//!   `template`, `library`, `sheet`, `explain`, `delivery`, `report`. To add a noun, add a file with `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
 //!
@@ -21,11 +21,13 @@ mod delivery;
 mod explain;
 mod fields;
 mod json;
+mod library;
 mod openapi;
 mod report;
 mod resources;
 mod route;
 mod settings;
+mod sheet;
 mod template;
 mod workspaces;
 
@@ -60,6 +62,8 @@ pub struct ApiState {
     pub entropy: Entropy,
     /// The installation's own admin token.
     pub admin_token: AdminToken,
+    /// How the world reaches the public listener; for the links that a partner's sheet shows.
+    pub public_url: String,
 }
 
 /// Every route, noun by noun.
@@ -70,6 +74,8 @@ fn routes() -> Vec<Route> {
     routes.extend(settings::routes());
     routes.extend(audit::routes());
     routes.extend(template::routes());
+    routes.extend(library::routes());
+    routes.extend(sheet::routes());
     routes.extend(explain::routes());
     routes.extend(delivery::routes());
     routes.extend(report::routes());

@@ -38,6 +38,7 @@ use self::session::Sessions;
 use crate::api::{AdminToken, may_read};
 use crate::books::Books;
 use crate::problem;
+use crate::sheet;
 use crate::story::{Finder, Reference, Telling};
 
 /// The workspace that the pages show.
@@ -76,12 +77,13 @@ struct Inner {
 
 type Shared = State<Arc<Inner>>;
 
-/// The router of the pages: `/`, `/conversions/{id}`, `/explain`, `/login`, `/logout`, `/assets/style.css`.
+/// The router of the pages: `/`, `/conversions/{id}`, `/partners/{slug}`, `/explain`, `/login`, `/logout`, `/assets/style.css`.
 pub fn router(state: DashboardState) -> Router {
     let inner = Inner { state, sessions: Sessions::default(), books: Mutex::new(None) };
     Router::new()
         .route("/", get(home))
         .route("/conversions/{id}", get(conversion))
+        .route("/partners/{slug}", get(partner))
         .route("/explain", get(explain))
         .route("/login", get(login_form).post(login))
         .route("/logout", post(logout))
@@ -179,6 +181,26 @@ async fn conversion(State(inner): Shared, Path(id): Path<String>, request: Reque
         let telling = Telling { now: inner.now(), full };
         let explained = inner.finder(&settings, telling).explain(reference).await?;
         Ok(page(StatusCode::OK, story::render(explained, &id, telling)))
+    };
+    finish(outcome.await, &parts)
+}
+
+/// A partner's sheet.
+async fn partner(State(inner): Shared, Path(slug): Path<String>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        let settings = inner.admit(&parts.headers)?;
+        let state = &inner.state;
+        let sheet = sheet::read(&state.ledger, &settings, &slug, &state.public_url, None)
+            .await
+            .map_err(|problems| {
+                let first = problems.into_iter().next();
+                first.unwrap_or_else(|| {
+                    Problem::new(Code::StoreUnavailable, "", "the settings cannot be read")
+                })
+            })?
+            .ok_or_else(|| Problem::new(Code::NotFound, "slug", format!("there is no partner `{slug}`")))?;
+        Ok(page(StatusCode::OK, sheet::html::inside(&sheet)))
     };
     finish(outcome.await, &parts)
 }

@@ -3,7 +3,9 @@
 mod access;
 mod apply;
 mod document;
+mod library;
 mod resources;
+mod sheet;
 mod template;
 
 use axum::Router;
@@ -76,6 +78,7 @@ impl World {
             clock: Clock::manual(now),
             entropy: Entropy::seeded(2),
             admin_token: AdminToken::of_hash(hash_token(ADMIN)),
+            public_url: "https://go.shop.example".to_owned(),
         };
         Self { router: router(state), ledger, _dir: dir }
     }

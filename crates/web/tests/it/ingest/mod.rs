@@ -184,6 +184,7 @@ impl World {
             clock: clock.clone(),
             entropy: Entropy::seeded(3),
             admin_token: AdminToken::of_hash(hash_token(ADMIN)),
+            public_url: "https://go.shop.example".to_owned(),
         });
         let state = IngestState {
             clicks: clicks.clone(),

@@ -110,6 +110,7 @@ impl World {
             clock: clock.clone(),
             entropy: Entropy::seeded(3),
             admin_token: admin_token.clone(),
+            public_url: "https://go.shop.example".to_owned(),
         })
         .merge(dashboard::router(DashboardState {
             ledger: ledger.clone(),
