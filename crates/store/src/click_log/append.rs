@@ -90,9 +90,19 @@ enum Phase {
     Done(Append),
 }
 
-/// Where one caller waits.
+/// Where one caller waits, with its click. The click stays here for as long as the caller does: what a caller's
+/// thread made is freed by a caller's thread, and the writer's allocator has no part in it.
 pub(super) struct Slot {
-    state: Mutex<(Phase, Option<Waker>)>,
+    state: Mutex<Seat>,
+    pub(super) body: Vec<u8>,
+    pub(super) noted: Noted,
+}
+
+struct Seat {
+    phase: Phase,
+    waker: Option<Waker>,
+    /// Others of the same commit, answered already, whom this caller wakes.
+    others: Vec<Waker>,
 }
 
 /// What a caller finds when its wait is over.
@@ -106,16 +116,17 @@ pub(super) enum GaveUp {
 }
 
 impl Slot {
-    fn new() -> Self {
-        Self { state: Mutex::new((Phase::Queued, None)) }
+    pub(super) fn new(body: Vec<u8>, noted: Noted) -> Arc<Self> {
+        let seat = Seat { phase: Phase::Queued, waker: None, others: Vec::new() };
+        Arc::new(Self { state: Mutex::new(seat), body, noted })
     }
 
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Append> {
-        let mut state = lock(&self.state);
-        if let Phase::Done(append) = state.0 {
+        let mut seat = lock(&self.state);
+        if let Phase::Done(append) = seat.phase {
             return Poll::Ready(append);
         }
-        match &mut state.1 {
+        match &mut seat.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
@@ -123,15 +134,15 @@ impl Slot {
     }
 
     pub(super) fn give_up(&self) -> GaveUp {
-        let mut state = lock(&self.state);
-        match state.0 {
+        let mut seat = lock(&self.state);
+        match seat.phase {
             Phase::Done(append) => GaveUp::Done(append),
             Phase::Minted(id) => {
-                state.0 = Phase::Left;
+                seat.phase = Phase::Left;
                 GaveUp::Minted(id)
             }
             Phase::Queued | Phase::Cancelled | Phase::Left => {
-                state.0 = Phase::Cancelled;
+                seat.phase = Phase::Cancelled;
                 GaveUp::Cancelled
             }
         }
@@ -139,29 +150,63 @@ impl Slot {
 
     /// Gives the click its id, unless its caller has given up.
     pub(super) fn mint(&self, mint: impl FnOnce() -> ClickId) -> Option<ClickId> {
-        let mut state = lock(&self.state);
-        if !matches!(state.0, Phase::Queued) {
+        let mut seat = lock(&self.state);
+        if !matches!(seat.phase, Phase::Queued) {
             return None;
         }
         let id = mint();
-        state.0 = Phase::Minted(id);
+        seat.phase = Phase::Minted(id);
         Some(id)
     }
 
-    /// Answers the caller. `false` when nobody waits any more.
-    pub(super) fn answer(&self, append: Append) -> bool {
-        let waker = {
-            let mut state = lock(&self.state);
-            if matches!(state.0, Phase::Left | Phase::Cancelled | Phase::Done(_)) {
-                return false;
+    /// Answers the caller, who is to be woken by `wakes`. `false` when nobody waits any more.
+    pub(super) fn answer(&self, append: Append, wakes: &mut Wakes) -> bool {
+        let mut seat = lock(&self.state);
+        if matches!(seat.phase, Phase::Left | Phase::Cancelled | Phase::Done(_)) {
+            return false;
+        }
+        seat.phase = Phase::Done(append);
+        if let Some(waker) = seat.waker.take() {
+            if wakes.others.len() + 1 < WAKES_MAX {
+                wakes.others.push(waker);
+            } else {
+                seat.others = std::mem::take(&mut wakes.others);
+                wakes.first.push(waker);
             }
-            state.0 = Phase::Done(append);
-            state.1.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
         }
         true
+    }
+}
+
+/// Whom a caller wakes in its turn, at most; itself included.
+const WAKES_MAX: usize = 16;
+
+/// Callers to be woken. The writer is a thread outside the runtime, and each of its wakes takes the lock of
+/// the runtime's common queue: so it wakes one caller in [`WAKES_MAX`], and that one wakes the others from inside.
+#[derive(Default)]
+pub(super) struct Wakes {
+    first: Vec<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Wakes {
+    /// Wakes them, after everyone was answered and the writer let go of their clicks.
+    pub(super) fn wake(&mut self) {
+        for waker in self.first.drain(..).chain(self.others.drain(..)) {
+            waker.wake();
+        }
+    }
+}
+
+/// A caller's hold on its slot. However its wait ends, also when it stops polling, it wakes whom it is to wake.
+pub(super) struct Waiting(pub(super) Arc<Slot>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let others = std::mem::take(&mut lock(&self.0.state).others);
+        for waker in others {
+            waker.wake();
+        }
     }
 }
 
@@ -170,14 +215,6 @@ pub(super) struct Pending {
     pub(super) slot: Arc<Slot>,
     /// The id, once minted.
     pub(super) id: Option<ClickId>,
-    pub(super) body: Vec<u8>,
-    pub(super) noted: Noted,
-}
-
-impl Pending {
-    pub(super) fn new(body: Vec<u8>, noted: Noted) -> Self {
-        Self { slot: Arc::new(Slot::new()), id: None, body, noted }
-    }
 }
 
 /// What the writer is to do next.
