@@ -66,7 +66,7 @@ pub use self::opening::{Missing, OpenReport};
 pub use self::reader::Found;
 pub use self::stats::Stats;
 
-use self::append::{GaveUp, Pending, Queue, Slot, Waiting, lock};
+use self::append::{End, Pending, Queue, Slot, Waiting, lock};
 use self::closer::Job;
 use self::index::Noted;
 use self::manifest::Manifest;
@@ -368,21 +368,20 @@ impl ClickLog {
     pub async fn append_read(&self, click: &Click, params: &Params) -> Append {
         let shared = self.shared();
         // Encoding is done here, on the caller's thread: the writer is what bounds the log.
-        let slot = Slot::new(body::encode(click), Noted::of(click, params));
+        let slot = Slot::new(body::encode(click), Noted::of(click, params), shared.queue.sweeps());
         let waiting = Waiting(slot.clone());
         if let Err(why) = shared.queue.push(Pending { slot, id: None }) {
             shared.counters.unstored(why);
             return Append::Unstored { id: shared.mint_one(), why };
         }
-        let answered = std::future::poll_fn(|cx| waiting.0.poll(cx));
-        if let Ok(append) = tokio::time::timeout(shared.config.append_wait, answered).await {
-            return append;
+        if shared.queue.begin_sweep() {
+            tokio::spawn(append::sweep(shared.clone()));
         }
         let why = Why::Timeout;
-        let id = match waiting.0.give_up() {
-            GaveUp::Done(append) => return append,
-            GaveUp::Minted(id) => id,
-            GaveUp::Cancelled => shared.mint_one(),
+        let id = match std::future::poll_fn(|cx| waiting.0.poll(cx)).await {
+            End::Answered(append) => return append,
+            End::Minted(id) => id,
+            End::Cancelled => shared.mint_one(),
         };
         shared.counters.unstored(why);
         Append::Unstored { id, why }

@@ -5,6 +5,7 @@
 //! goes on); single rows fail (they alone are unstored); or the file cannot be trusted any more (a failed
 //! sync, corruption, a panic), and then the slice is retired and the next batch opens a new one.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -305,6 +306,7 @@ impl Writer {
             counters.rows_per_commit_max.fetch_max(stored, Relaxed);
             counters.bytes_active.store(active.wal_bytes(), Relaxed);
         }
+        self.shared.queue.hand_empty();
         for (i, pending) in self.batch.drain(..).enumerate() {
             let Some(id) = pending.id else { continue };
             if refused.contains(&i) {
@@ -323,9 +325,11 @@ impl Writer {
 
     /// Each click in a commit of its own: those that fail are unstored, the others are not taken down with them.
     fn commit_one_by_one(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
-        for pending in batch {
+        let mut rest: VecDeque<Pending> = std::mem::take(&mut self.batch).into();
+        while let Some(pending) = rest.pop_front() {
             self.batch.push(pending);
+            // The answers before this one emptied the writer's hand, and the others still wait.
+            self.shared.queue.hand_full(self.batch.iter().chain(&rest));
             let Some(active) = &mut self.active else {
                 self.fail_batch(Why::Disk);
                 continue;
@@ -349,6 +353,7 @@ impl Writer {
 
     /// Answers everyone in the batch, minted or not.
     fn fail_batch(&mut self, why: Why) {
+        self.shared.queue.hand_empty();
         for pending in self.batch.drain(..) {
             let id = pending.id.unwrap_or_else(|| self.shared.mint_one());
             if pending.slot.answer(Append::Unstored { id, why }, &mut self.wakes) {
