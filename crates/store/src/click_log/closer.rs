@@ -4,6 +4,7 @@
 //! finds out from the files alone how far it came and goes on from there. What fails (a full disk) is tried again;
 //! until it succeeds the slice stays as it is and is looked up as before.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, RwLock};
@@ -134,7 +135,10 @@ fn finish(
         slice::remove_live(&live)?;
         return Ok(None);
     }
-    pour::pour(&live, &slice::beside(&live, "-wal"), pace).map_err(Error::io("move pages into", &live))?;
+    pour::pour(&live, &slice::beside(&live, "-wal"), pace).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => Error::Damaged { file: live.clone(), row: 0 },
+        _ => Error::io("move pages into", &live)(error),
+    })?;
     shared.config.faults.reach(Point::BeforeSideFile);
     let (prints, extent, counts) = {
         let of = |index: &Index| (index.prints_sorted(), index.extent, index.counts());

@@ -189,12 +189,16 @@ pub(super) fn inspect(wal: &Path) -> io::Result<WalState> {
     Ok(state)
 }
 
-/// Where the pages are that SQLite's recovery would read from this WAL.
+/// Where the pages are that SQLite's recovery would read from this WAL. `InvalidData` when it would drop a commit: the
+/// log of a slice that was written in order has none behind its end.
 pub(super) fn pages(wal: &Path) -> io::Result<Places> {
     let mut places = Places::default();
     let mut group = Vec::new();
     let mut at = WAL_HEADER as u64;
     walk(wal, |frame, unbroken| {
+        if !unbroken && frame.commit_pages != 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a commit lies behind a bad frame"));
+        }
         if unbroken {
             group.push((frame.page, at + FRAME_HEADER as u64));
             if frame.commit_pages != 0 {

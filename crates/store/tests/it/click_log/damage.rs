@@ -129,6 +129,19 @@ async fn a_log_damaged_in_the_middle_is_named_and_salvaged() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_damaged_before_its_slice_is_closed_loses_no_click() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let ids = world.store(&log, 0..60).await;
+    let wal = world.files(".sqlite-wal").pop().unwrap();
+    flip(&wal, 60_000, 300);
+    // The first try finds it, the second one saves what can be read.
+    assert!(log.close_now());
+    assert_eq!(log.damages().len(), 1);
+    assert_eq!(count_found(&log, &ids).await, 60);
+}
+
+#[tokio::test]
 async fn a_live_slice_that_is_no_database_is_set_aside() {
     let world = World::new();
     let (log, _) = world.open();
