@@ -2,12 +2,13 @@
 //!
 //! One step: list undecided events, ask the click log what their evidence leads to, hand both to the
 //! ledger, which decides inside its transaction. There is one such loop per ledger; it may run a step twice
-//! (after a crash, after a retry) because deciding is idempotent.
+//! (after a crash, after a retry) because deciding is idempotent. Batches are committed one after the other, in the
+//! order of their lists; only the listing and the looking up of the next one run beside a commit.
 //!
 //! A click log that cannot answer is no answer: the event stays undecided and the step is tried again. To
 //! take "cannot read" for "not there" would call a paid install organic.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use roundtrip_domain::attribution::{self, Carrier, DeadEnd, Lead, MatchType, Named};
 use roundtrip_domain::click::Touch;
@@ -17,7 +18,7 @@ use roundtrip_domain::event::Event;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::CLICK_WINDOW_MAX;
 use roundtrip_store::click_log::{ClickLog, Found, PrintQuery};
-use roundtrip_store::ledger::{Prepared, Undecided};
+use roundtrip_store::ledger::{Prepared, Undecided, Waiting};
 
 use crate::supervise::Shared;
 use crate::{Config, Stats};
@@ -40,11 +41,33 @@ pub enum Step {
     Later,
 }
 
-/// Steps until told to stop.
+/// A batch in hand that has at least so many events is a sign of more to come.
+const AHEAD_MIN: usize = 32;
+
+/// Steps until told to stop. While one batch is committed the next is made ready: under load the ledger's writer
+/// otherwise waits for half of the time.
 pub async fn run(config: Config, mut shared: Shared) {
     let mut trouble: u32 = 0;
+    let mut ahead = None;
     while !shared.is_stopping() {
-        match step(&config, &shared.stats).await {
+        let ready = match ahead.take() {
+            Some(prepared) => Ok(prepared),
+            None => prepare(&config, HashSet::new()).await,
+        };
+        let step = match ready {
+            Ok(prepared) if prepared.len() < AHEAD_MIN => commit(&config, &shared.stats, prepared).await,
+            Ok(prepared) => {
+                let in_hand =
+                    prepared.iter().map(|p| &p.undecided.event).map(|e| (e.workspace, e.id)).collect();
+                let (step, next) =
+                    tokio::join!(commit(&config, &shared.stats, prepared), prepare(&config, in_hand));
+                // After trouble it is listed anew: what was made ready would only grow old.
+                ahead = next.ok().filter(|_| step == Step::Decided);
+                step
+            }
+            Err(step) => step,
+        };
+        match step {
             Step::Decided => trouble = 0,
             Step::Idle => {
                 trouble = 0;
@@ -67,12 +90,21 @@ pub async fn run(config: Config, mut shared: Shared) {
 
 /// Decides one batch.
 pub async fn step(config: &Config, stats: &Stats) -> Step {
-    let list = match config.ledger.undecided(BATCH_MAX, config.clock.now()).await {
-        Ok(list) if list.is_empty() => return Step::Idle,
+    match prepare(config, HashSet::new()).await {
+        Ok(prepared) => commit(config, stats, prepared).await,
+        Err(step) => step,
+    }
+}
+
+/// Lists undecided events that are not in hand, and looks up what their evidence leads to. Never an empty batch:
+/// then it says what the step comes to.
+async fn prepare(config: &Config, in_hand: HashSet<Waiting>) -> Result<Vec<Prepared>, Step> {
+    let list = match config.ledger.undecided_beside(BATCH_MAX, config.clock.now(), in_hand).await {
+        Ok(list) if list.is_empty() => return Err(Step::Idle),
         Ok(list) => list,
         Err(error) => {
             tracing::warn!(error = %error, "undecided events cannot be listed");
-            return Step::Later;
+            return Err(Step::Later);
         }
     };
     let Led { prepared, unanswered } = leads(&config.clicks, list).await;
@@ -81,9 +113,10 @@ pub async fn step(config: &Config, stats: &Stats) -> Step {
     {
         tracing::warn!(error = %error, "events that wait for the click log cannot be put off");
     }
-    if prepared.is_empty() {
-        return Step::Later;
-    }
+    if prepared.is_empty() { Err(Step::Later) } else { Ok(prepared) }
+}
+
+async fn commit(config: &Config, stats: &Stats, prepared: Vec<Prepared>) -> Step {
     match config.ledger.decision_commit(prepared, config.clock.now()).await {
         Ok(done) => {
             Stats::add(&stats.decided, done.decided.into());

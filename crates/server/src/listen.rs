@@ -3,7 +3,7 @@
 //! | what | bound, and why this one |
 //! | --- | --- |
 //! | connections | a semaphore taken before `accept`; more wait in the system's queue, which costs us nothing |
-//! | reading a request's headers, idle keep-alive | [`HEAD_READ_MAX`]; hyper starts the clock when it begins to wait for the next head |
+//! | reading a request's headers, idle keep-alive | [`HEAD_READ_MAX`] since the last answer; on the admin listener since hyper begins to wait for the next head |
 //! | request target and headers | [`HEAD_BYTES_MAX`] and 100 lines, then hyper's own 431 without a body; on the admin listener [`TARGET_BYTES_MAX`], [`HEADERS_MAX`] and [`HEADERS_BYTES_MAX`], refused in JSON |
 //! | one request | [`REQUEST_MAX`], then the connection is closed without an answer: silence promises nothing |
 //!
@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -30,11 +30,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use roundtrip_domain::problem::{Code, Problem};
+use roundtrip_web::ingest::Front;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tower::Service as _;
 
+use self::overdue::{Aside, Bounds, Progress};
 use crate::metrics::{Answer, ListenerMetrics};
+
+mod overdue;
 
 /// How long a request's headers may take, and how long a kept connection may be idle.
 const HEAD_READ_MAX: Duration = Duration::from_secs(10);
@@ -120,17 +125,23 @@ impl Listener {
     /// Serves `router` until `stage` says otherwise. Returns when the last connection is gone.
     pub(crate) async fn serve(
         self,
-        router: Router,
+        answers: impl Into<Answers>,
         connections_max: u32,
         log_requests: bool,
         metrics: ListenerMetrics,
         mut stage: watch::Receiver<Stage>,
     ) {
         let Self { side, socket, .. } = self;
+        let answers = answers.into();
         let slots = Arc::new(Semaphore::new(connections_max as usize));
         let shared = Arc::new(Shared { side, log_requests, metrics });
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_READ_MAX).max_buf_size(HEAD_BYTES_MAX);
+        builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
+        if side == Side::Admin {
+            // Some of its answers are long, and a slow reader takes them for as long as it likes: hyper's clock
+            // begins only when it waits for a head.
+            builder.header_read_timeout(HEAD_READ_MAX);
+        }
         let mut pause = ACCEPT_PAUSE_MIN;
         loop {
             let accepted = tokio::select! {
@@ -156,7 +167,7 @@ impl Listener {
             };
             pause = ACCEPT_PAUSE_MIN;
             let connection =
-                connection(stream, peer, builder.clone(), router.clone(), shared.clone(), stage.clone());
+                connection(stream, peer, builder.clone(), answers.clone(), shared.clone(), stage.clone());
             tokio::spawn(async move {
                 connection.await;
                 drop(slot);
@@ -165,6 +176,33 @@ impl Listener {
         drop(socket);
         // Every connection holds a slot, so all slots are free when the last one is gone.
         let _all = slots.acquire_many(connections_max).await;
+    }
+}
+
+/// Who answers.
+#[derive(Debug, Clone)]
+pub(crate) enum Answers {
+    /// A router, for everything.
+    Routes(Router),
+    /// The public listener's own way, with a router behind it.
+    Front(Front),
+}
+
+impl Answers {
+    async fn to(&self, request: Request<Incoming>) -> Response {
+        match self {
+            Self::Routes(router) => {
+                let answered = router.clone().call(request).await;
+                answered.unwrap_or_else(|never: Infallible| match never {})
+            }
+            Self::Front(front) => front.answer(request).await,
+        }
+    }
+}
+
+impl From<Router> for Answers {
+    fn from(router: Router) -> Self {
+        Self::Routes(router)
     }
 }
 
@@ -205,44 +243,62 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     builder: http1::Builder,
-    router: Router,
+    answers: Answers,
     shared: Arc<Shared>,
     mut stage: watch::Receiver<Stage>,
 ) {
     // A redirect is one small packet; waiting for a second one helps nobody. Failing means the peer is gone.
     let _ = stream.set_nodelay(true);
     let open = shared.metrics.open();
+    let bounds =
+        Bounds { head: (shared.side == Side::Public).then_some(HEAD_READ_MAX), request: REQUEST_MAX };
+    let progress = Arc::new(Progress::new(Instant::now()));
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
-        let (router, shared) = (router.clone(), shared.clone());
-        async move { answer(request, peer, router, &shared).await }
+        let (answers, shared, progress) = (answers.clone(), shared.clone(), progress.clone());
+        async move { Ok::<_, Infallible>(answer(request, peer, &answers, &shared, &progress).await) }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // What is overdue is dropped without an answer: silence promises nothing.
+    let overdue = async || {
+        if let Some(waited) = progress.overdue(bounds).await {
+            shared.metrics.answered(Answer::None, waited);
+        }
+    };
     {
-        let mut drain = pin!(reached(&mut stage, Stage::Drain));
+        let mut aside = Aside::new(async {
+            tokio::select! {
+                () = reached(&mut stage, Stage::Drain) => false,
+                () = overdue() => true,
+            }
+        });
         tokio::select! {
+            biased;
             // What goes wrong with a stranger's connection is counted where it matters and logged nowhere.
             _ = connection.as_mut() => return drop(open),
-            () = drain.as_mut() => connection.as_mut().graceful_shutdown(),
+            is_overdue = &mut aside => {
+                if is_overdue {
+                    return drop(open);
+                }
+                connection.as_mut().graceful_shutdown();
+            }
         }
     }
     tokio::select! {
         _ = connection => {}
+        () = overdue() => {}
         () = reached(&mut stage, Stage::Cut) => {}
     }
 }
 
-/// The request took too long; hyper closes the connection when a service fails.
-#[derive(Debug, thiserror::Error)]
-#[error("the request took too long")]
-struct TooSlow;
-
 async fn answer(
     mut request: Request<Incoming>,
     peer: SocketAddr,
-    mut router: Router,
+    answers: &Answers,
     shared: &Shared,
-) -> Result<Response, TooSlow> {
+    progress: &Progress,
+) -> Response {
     let began = Instant::now();
+    progress.began(began);
     let line =
         (shared.side == Side::Admin || shared.log_requests || tracing::enabled!(tracing::Level::DEBUG))
             .then(|| (request.method().clone(), path(&request)));
@@ -251,19 +307,18 @@ async fn answer(
         Some(problem) => roundtrip_web::problem::answer(&problem),
         None => {
             request.extensions_mut().insert(ConnectInfo(peer));
-            let Ok(routed) = tokio::time::timeout(REQUEST_MAX, router.call(request)).await else {
-                shared.metrics.answered(Answer::None, began.elapsed());
-                return Err(TooSlow);
-            };
-            routed.unwrap_or_else(|never: Infallible| match never {})
+            answers.to(request).await
         }
     };
     let status = response.status();
-    shared.metrics.answered(Answer::of(status), began.elapsed());
+    let now = Instant::now();
+    progress.answered(now);
+    let took = now.saturating_duration_since(began);
+    shared.metrics.answered(Answer::of(status), took);
     if let Some((method, path)) = line {
-        log(shared, &method, &path, status, began.elapsed());
+        log(shared, &method, &path, status, took);
     }
-    Ok(response)
+    response
 }
 
 /// The path for a log line: never the query, and cut.

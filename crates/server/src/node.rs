@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use crate::admin_token::AdminToken;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::listen::{Listener, Side, Stage};
+use crate::listen::{Answers, Listener, Side, Stage};
 use crate::metrics::{Metrics, Sources};
 use crate::operate::{self, OperateState, Readiness};
 use crate::stores::Stores;
@@ -103,7 +103,7 @@ impl Node {
         });
 
         let counters = Arc::new(web::ingest::Counters::default());
-        let public_router = web::ingest::router(web::ingest::IngestState {
+        let front = web::ingest::Front::new(web::ingest::IngestState {
             clicks: stores.clicks.clone(),
             ledger: stores.ledger.clone(),
             clock: clock.clone(),
@@ -147,13 +147,13 @@ impl Node {
             .merge(web::api::router(api))
             .merge(web::dashboard::router(pages))
             .fallback(async || web::problem::not_found());
-        let serve = |listener: Listener, router, connections_max, log_requests, side| {
+        let serve = |listener: Listener, answers: Answers, connections_max, log_requests, side| {
             let counted = metrics.listener(side);
-            tokio::spawn(listener.serve(router, connections_max, log_requests, counted, staged.clone()))
+            tokio::spawn(listener.serve(answers, connections_max, log_requests, counted, staged.clone()))
         };
         let listeners = vec![
-            serve(public, public_router, config.connections_max, config.log_requests, Side::Public),
-            serve(admin, admin_router, ADMIN_CONNECTIONS_MAX, config.log_requests, Side::Admin),
+            serve(public, Answers::Front(front), config.connections_max, config.log_requests, Side::Public),
+            serve(admin, admin_router.into(), ADMIN_CONNECTIONS_MAX, config.log_requests, Side::Admin),
         ];
         tracing::info!(
             public.address = %public_at,

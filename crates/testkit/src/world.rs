@@ -230,6 +230,17 @@ impl World {
         Some(self.ledger.decision_commit(batch, NOON).await.expect("decisions are stored"))
     }
 
+    /// Makes a second batch ready before the first is committed, as the engine does, and commits both.
+    pub async fn decide_ahead(&self, limit: u32) {
+        let first = self.ledger.undecided(limit, NOON).await.expect("the list of undecided events");
+        let in_hand = first.iter().map(|u| (u.event.workspace, u.event.id)).collect();
+        let second = self.ledger.undecided_beside(limit, NOON, in_hand).await.expect("the rest of the list");
+        for list in [first, second] {
+            let batch: Vec<Prepared> = list.into_iter().map(|u| self.clicks.prepare(u)).collect();
+            self.ledger.decision_commit(batch, NOON).await.expect("decisions are stored");
+        }
+    }
+
     /// Decides until nothing is left to decide; panics when that does not end.
     pub async fn decide(&self) -> Committed {
         let mut all = Committed::default();

@@ -5,12 +5,17 @@
 //! id that its visitor left with cannot be found later by accident.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{
+    AtomicBool, AtomicU32,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use roundtrip_domain::click_id::ClickId;
 
+use super::Shared;
 use super::index::Noted;
 
 /// Why a click was not stored, as far as its caller was told.
@@ -86,82 +91,133 @@ enum Phase {
     Cancelled,
     Minted(ClickId),
     /// Minted, but nobody waits any more.
-    Left,
+    Left(ClickId),
     Done(Append),
 }
 
-/// Where one caller waits.
+/// Where one caller waits, with its click. The click stays here for as long as the caller does: what a caller's
+/// thread made is freed by a caller's thread, and the writer's allocator has no part in it.
 pub(super) struct Slot {
-    state: Mutex<(Phase, Option<Waker>)>,
+    state: Mutex<Seat>,
+    /// The sweep's count when the wait began.
+    since: u32,
+    pub(super) body: Vec<u8>,
+    pub(super) noted: Noted,
 }
 
-/// What a caller finds when its wait is over.
-pub(super) enum GaveUp {
-    /// It was answered at the last moment.
-    Done(Append),
-    /// Its commit is under way.
+struct Seat {
+    phase: Phase,
+    waker: Option<Waker>,
+    /// Others of the same commit, answered already, whom this caller wakes.
+    others: Vec<Waker>,
+}
+
+/// How a wait ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Answered(Append),
+    /// It took too long and its commit is under way.
     Minted(ClickId),
-    /// It was cancelled and will not be written.
+    /// It took too long and the click will not be written.
     Cancelled,
 }
 
 impl Slot {
-    fn new() -> Self {
-        Self { state: Mutex::new((Phase::Queued, None)) }
+    pub(super) fn new(body: Vec<u8>, noted: Noted, since: u32) -> Arc<Self> {
+        let seat = Seat { phase: Phase::Queued, waker: None, others: Vec::new() };
+        Arc::new(Self { state: Mutex::new(seat), since, body, noted })
     }
 
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Append> {
-        let mut state = lock(&self.state);
-        if let Phase::Done(append) = state.0 {
-            return Poll::Ready(append);
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut seat = lock(&self.state);
+        match seat.phase {
+            Phase::Done(append) => return Poll::Ready(End::Answered(append)),
+            Phase::Left(id) => return Poll::Ready(End::Minted(id)),
+            Phase::Cancelled => return Poll::Ready(End::Cancelled),
+            Phase::Queued | Phase::Minted(_) => {}
         }
-        match &mut state.1 {
+        match &mut seat.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
         Poll::Pending
     }
 
-    pub(super) fn give_up(&self) -> GaveUp {
-        let mut state = lock(&self.state);
-        match state.0 {
-            Phase::Done(append) => GaveUp::Done(append),
-            Phase::Minted(id) => {
-                state.0 = Phase::Left;
-                GaveUp::Minted(id)
+    /// Ends a wait that took too long.
+    fn give_up(&self) {
+        let waker = {
+            let mut seat = lock(&self.state);
+            match seat.phase {
+                Phase::Queued => seat.phase = Phase::Cancelled,
+                Phase::Minted(id) => seat.phase = Phase::Left(id),
+                Phase::Cancelled | Phase::Left(_) | Phase::Done(_) => return,
             }
-            Phase::Queued | Phase::Cancelled | Phase::Left => {
-                state.0 = Phase::Cancelled;
-                GaveUp::Cancelled
-            }
+            seat.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
     /// Gives the click its id, unless its caller has given up.
     pub(super) fn mint(&self, mint: impl FnOnce() -> ClickId) -> Option<ClickId> {
-        let mut state = lock(&self.state);
-        if !matches!(state.0, Phase::Queued) {
+        let mut seat = lock(&self.state);
+        if !matches!(seat.phase, Phase::Queued) {
             return None;
         }
         let id = mint();
-        state.0 = Phase::Minted(id);
+        seat.phase = Phase::Minted(id);
         Some(id)
     }
 
-    /// Answers the caller. `false` when nobody waits any more.
-    pub(super) fn answer(&self, append: Append) -> bool {
-        let waker = {
-            let mut state = lock(&self.state);
-            if matches!(state.0, Phase::Left | Phase::Cancelled | Phase::Done(_)) {
-                return false;
+    /// Answers the caller, who is to be woken by `wakes`. `false` when nobody waits any more.
+    pub(super) fn answer(&self, append: Append, wakes: &mut Wakes) -> bool {
+        let mut seat = lock(&self.state);
+        if matches!(seat.phase, Phase::Left(_) | Phase::Cancelled | Phase::Done(_)) {
+            return false;
+        }
+        seat.phase = Phase::Done(append);
+        if let Some(waker) = seat.waker.take() {
+            if wakes.others.len() + 1 < WAKES_MAX {
+                wakes.others.push(waker);
+            } else {
+                seat.others = std::mem::take(&mut wakes.others);
+                wakes.first.push(waker);
             }
-            state.0 = Phase::Done(append);
-            state.1.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
         }
         true
+    }
+}
+
+/// Whom a caller wakes in its turn, at most; itself included.
+const WAKES_MAX: usize = 16;
+
+/// Callers to be woken. The writer is a thread outside the runtime, and each of its wakes takes the lock of
+/// the runtime's common queue: so it wakes one caller in [`WAKES_MAX`], and that one wakes the others from inside.
+#[derive(Default)]
+pub(super) struct Wakes {
+    first: Vec<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Wakes {
+    /// Wakes them, after everyone was answered and the writer let go of their clicks.
+    pub(super) fn wake(&mut self) {
+        for waker in self.first.drain(..).chain(self.others.drain(..)) {
+            waker.wake();
+        }
+    }
+}
+
+/// A caller's hold on its slot. However its wait ends, also when it stops polling, it wakes whom it is to wake.
+pub(super) struct Waiting(pub(super) Arc<Slot>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let others = std::mem::take(&mut lock(&self.0.state).others);
+        for waker in others {
+            waker.wake();
+        }
     }
 }
 
@@ -170,14 +226,6 @@ pub(super) struct Pending {
     pub(super) slot: Arc<Slot>,
     /// The id, once minted.
     pub(super) id: Option<ClickId>,
-    pub(super) body: Vec<u8>,
-    pub(super) noted: Noted,
-}
-
-impl Pending {
-    pub(super) fn new(body: Vec<u8>, noted: Noted) -> Self {
-        Self { slot: Arc::new(Slot::new()), id: None, body, noted }
-    }
 }
 
 /// What the writer is to do next.
@@ -200,12 +248,92 @@ pub(super) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
     len_max: usize,
+    /// Whom the writer has in hand.
+    in_hand: Mutex<Vec<Arc<Slot>>>,
+    sweeps: AtomicU32,
+    is_swept: AtomicBool,
+}
+
+/// Sweeps in the time that a caller waits. A wait begins between two of them and ends with the last that lies within.
+const SWEEPS: u32 = 8;
+
+/// Ends the waits that take too long, as long as anyone waits. One timer for all: a timer for each click cost more
+/// than its commit's share, and hardly one of them ever rang.
+pub(super) async fn sweep(shared: Arc<Shared>) {
+    /// The next caller starts another sweep when this one ends, also with its runtime.
+    struct Swept<'a>(&'a Queue);
+    impl Drop for Swept<'_> {
+        fn drop(&mut self) {
+            self.0.is_swept.store(false, SeqCst);
+        }
+    }
+    let queue = &shared.queue;
+    let mut late = Vec::new();
+    loop {
+        let swept = Swept(queue);
+        while queue.has_callers() {
+            tokio::time::sleep(shared.config.append_wait / SWEEPS).await;
+            let now = queue.sweeps.fetch_add(1, Relaxed).wrapping_add(1);
+            queue.late(now, &mut late);
+            for slot in late.drain(..) {
+                slot.give_up();
+            }
+        }
+        drop(swept);
+        // Whoever came since and saw the sweep still there is not left alone.
+        if !queue.has_callers() || !queue.begin_sweep() {
+            return;
+        }
+    }
 }
 
 impl Queue {
     pub(super) fn new(len_max: usize) -> Self {
         let state = State { pending: VecDeque::new(), open: true, idle: false, close: false };
-        Self { state: Mutex::new(state), wake: Condvar::new(), len_max }
+        Self {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            len_max,
+            in_hand: Mutex::default(),
+            sweeps: AtomicU32::new(0),
+            is_swept: AtomicBool::new(false),
+        }
+    }
+
+    /// Where the sweep is, for a wait that begins.
+    pub(super) fn sweeps(&self) -> u32 {
+        self.sweeps.load(Relaxed)
+    }
+
+    /// Whether the caller is to start the sweep.
+    pub(super) fn begin_sweep(&self) -> bool {
+        !self.is_swept.load(SeqCst) && !self.is_swept.swap(true, SeqCst)
+    }
+
+    fn has_callers(&self) -> bool {
+        // In this order: the writer takes a click in hand before it lets go of the queue.
+        !lock(&self.state).pending.is_empty() || !lock(&self.in_hand).is_empty()
+    }
+
+    /// Whose wait ends with this sweep.
+    fn late(&self, now: u32, late: &mut Vec<Arc<Slot>>) {
+        let is_late = |slot: &Arc<Slot>| now.wrapping_sub(slot.since) >= SWEEPS;
+        // Those who have waited longest stand in front.
+        late.extend(lock(&self.state).pending.iter().map(|p| &p.slot).take_while(|s| is_late(s)).cloned());
+        late.extend(lock(&self.in_hand).iter().filter(|s| is_late(s)).cloned());
+    }
+
+    /// The writer has these in hand.
+    pub(super) fn hand_full<'p>(&self, batch: impl Iterator<Item = &'p Pending>) {
+        let mut in_hand = lock(&self.in_hand);
+        in_hand.clear();
+        in_hand.extend(batch.map(|p| p.slot.clone()));
+    }
+
+    /// The writer is done with what it had in hand, and about to answer. From here on the callers alone hold their
+    /// clicks, besides the writer.
+    pub(super) fn hand_empty(&self) {
+        lock(&self.in_hand).clear();
     }
 
     /// Queues a click, or says why not.
@@ -236,6 +364,7 @@ impl Queue {
         }
         let n = state.pending.len().min(rows_max);
         batch.extend(state.pending.drain(..n));
+        self.hand_full(batch.iter());
         let stopped = !state.open && state.pending.is_empty();
         Taken { close: std::mem::take(&mut state.close), stopped }
     }

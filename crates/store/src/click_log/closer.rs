@@ -1,10 +1,10 @@
 //! The closer: one thread that turns a retired slice into a closed one, off the writer's path.
 //!
-//! Steps, each of which a crash may follow: checkpoint → side file → rename to `.closed.sqlite` → manifest. A start
+//! Steps, each of which a crash may follow: pages → side file → rename to `.closed.sqlite` → log deleted → manifest. A start
 //! finds out from the files alone how far it came and goes on from there. What fails (a full disk) is tried again;
 //! until it succeeds the slice stays as it is and is looked up as before.
 
-use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, RwLock};
@@ -18,6 +18,7 @@ use super::error::Error;
 use super::faults::Point;
 use super::index::Index;
 use super::manifest::{Listed, Manifest};
+use super::pour::{self, Pace};
 use super::registry::{Slice, State, read};
 use super::side_file;
 use super::slice::{self, Name, Part};
@@ -25,12 +26,15 @@ use super::slice::{self, Name, Part};
 /// How long a slice that could not be closed waits for the next try.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// So many slices may wait to be closed before the closer hurries. Each holds its index in memory.
+const WAITING_CALM_MAX: usize = 2;
+
 /// How a slice is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
-    /// Checkpoint it; its index is right.
-    Checkpoint,
-    /// Checkpoint it; read the index again.
+    /// Move its pages; its index is right.
+    Pour,
+    /// Move its pages; read the index again.
     Rescan,
     /// A sync failed: copy what is committed to a new file and set the old one aside.
     Copy,
@@ -107,7 +111,7 @@ fn close(shared: &Shared, seq: u64, how: How) -> Result<(), Error> {
     }
 }
 
-/// Checkpoint, side file, rename. `None`: there was no click in it, and it is gone.
+/// Pages, side file, rename. `None`: there was no click in it, and it is gone.
 fn finish(
     shared: &Shared,
     name: Name,
@@ -117,21 +121,24 @@ fn finish(
     let dir = &shared.config.dir;
     let live = dir.join(name.file(Part::Live));
     let closed = dir.join(name.file(Part::Closed));
-    let conn = slice::open_writer(&live, &name, false, true)?;
+    let pace = pace(shared);
     let rescanned = match how {
-        How::Rescan => Some(slice::scan(&conn, &name, &live)?),
+        How::Rescan => {
+            let conn = slice::open_writer(&live, &name, false, true)?;
+            Some(slice::scan(&conn, &name, &live)?)
+        }
         _ => None,
     };
     let clicks = rescanned.as_ref().map_or_else(|| read(index).extent.clicks, |index| index.extent.clicks);
     if clicks == 0 {
-        drop(conn);
         shared.registry.remove(name.seq);
         slice::remove_live(&live)?;
         return Ok(None);
     }
-    checkpoint(&conn, &live)?;
-    drop(conn);
-    File::open(&live).and_then(|file| file.sync_all()).map_err(Error::io("sync", &live))?;
+    pour::pour(&live, &slice::beside(&live, "-wal"), pace).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => Error::Damaged { file: live.clone(), row: 0 },
+        _ => Error::io("move pages into", &live)(error),
+    })?;
     shared.config.faults.reach(Point::BeforeSideFile);
     let (prints, extent, counts) = {
         let of = |index: &Index| (index.prints_sorted(), index.extent, index.counts());
@@ -141,7 +148,7 @@ fn finish(
         }
     };
     let side = dir.join(name.file(Part::Prints));
-    side_file::write(&side, &name, &prints).map_err(Error::io("write", &side))?;
+    side_file::write(&side, &name, &prints, pace).map_err(Error::io("write", &side))?;
     shared.config.faults.reach(Point::BeforeRename);
     let listed = Listed {
         name,
@@ -156,6 +163,8 @@ fn finish(
         .registry
         .put_with(Slice { name, state }, || std::fs::rename(&live, &closed))
         .map_err(Error::io("rename", &live))?;
+    // The log goes last: with it gone and the name old, a start would find a whole slice all the same, and with the
+    // name new and the log there it deletes the log.
     // Connections to the old name would keep its log's space.
     shared.readers.forget(name.seq);
     for suffix in ["-wal", "-shm"] {
@@ -166,16 +175,11 @@ fn finish(
     Ok(Some(listed))
 }
 
-/// Moves every committed page into the database file, synced, and empties the log.
-fn checkpoint(conn: &rusqlite::Connection, path: &Path) -> Result<(), Error> {
-    let busy: i64 = conn
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-        .map_err(Error::sqlite("checkpoint", path))?;
-    if busy == 0 {
-        return Ok(());
-    }
-    let source = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None);
-    Err(Error::Sqlite { what: "checkpoint", file: path.to_owned(), source })
+/// Calm, unless slices come faster than they are closed.
+fn pace(shared: &Shared) -> Pace<'_> {
+    let waiting =
+        shared.registry.all().iter().filter(|s| matches!(s.state, State::Live { active: false, .. })).count();
+    if waiting <= WAITING_CALM_MAX { Pace::calm(&shared.queue) } else { Pace::HURRIED }
 }
 
 fn record(shared: &Shared, listed: Listed) -> Result<(), Error> {
@@ -214,7 +218,8 @@ pub(super) fn adopt(
     let index = slice::scan(&conn, &name, &closed)?;
     drop(conn);
     let side = dir.join(name.file(Part::Prints));
-    side_file::write(&side, &name, &index.prints_sorted()).map_err(Error::io("write", &side))?;
+    side_file::write(&side, &name, &index.prints_sorted(), Pace::HURRIED)
+        .map_err(Error::io("write", &side))?;
     let listed = Listed {
         name,
         extent: index.extent,
@@ -246,7 +251,7 @@ pub(super) fn side_file_rebuild(dir: &Path, name: Name) -> Result<(), Error> {
     let closed = dir.join(name.file(Part::Closed));
     let index = slice::scan(&slice::open_reader(&closed, true)?, &name, &closed)?;
     let side = dir.join(name.file(Part::Prints));
-    side_file::write(&side, &name, &index.prints_sorted()).map_err(Error::io("write", &side))
+    side_file::write(&side, &name, &index.prints_sorted(), Pace::HURRIED).map_err(Error::io("write", &side))
 }
 
 /// Compares a closed slice and its side file with their checksums, byte by byte. A damaged slice is set aside and

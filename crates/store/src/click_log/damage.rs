@@ -3,7 +3,7 @@
 //! SQLite reads a WAL up to the first frame whose checksum fails and drops the rest in silence. After a crash
 //! that rest is the one commit group that was being written: normal, nobody was answered. If more than one
 //! commit group lies behind the bad frame, answered clicks would vanish without a word: that is damage. The WAL of
-//! a live slice is never reset (automatic checkpoints are off and the closer truncates it), so the whole
+//! a live slice is never reset (automatic checkpoints are off and the closer deletes it), so the whole
 //! file is one generation and its length means something.
 //!
 //! Frames behind a bad one are still good one by one: a frame's checksum continues from the one stored in the
@@ -19,10 +19,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::durable;
+use super::pour::Places;
 use super::slice::{self, Name};
 
-const WAL_HEADER: usize = 32;
+pub(super) const WAL_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
+const PAGE: usize = 4_096;
+/// Bytes of one frame with a page of the size that we write.
+pub(super) const FRAME: u64 = (FRAME_HEADER + PAGE) as u64;
 const MAGIC: u32 = 0x377f_0682;
 
 /// Why a file was set aside.
@@ -83,6 +87,8 @@ pub(super) struct WalState {
     pub(super) whole_bytes: u64,
     /// Bytes behind that.
     pub(super) tail_bytes: u64,
+    /// Whether they are more than zeros written ahead.
+    pub(super) is_torn: bool,
 }
 
 impl WalState {
@@ -125,7 +131,7 @@ fn walk(path: &Path, mut each: impl FnMut(&Frame<'_>, bool) -> io::Result<()>) -
         && (512..=65_536).contains(&page_size)
         && add([0, 0], &head[..24], big_endian) == stored;
     // With a bad header every frame is behind damage; our own page size is the best guess at the stride.
-    let page_size = if head_good { page_size } else { 4_096 };
+    let page_size = if head_good { page_size } else { PAGE };
     let mut salts = head_good.then(|| [word(&head, 16), word(&head, 20)]);
     let mut unbroken = head_good;
     let mut buffer = vec![0; FRAME_HEADER + page_size];
@@ -159,22 +165,52 @@ fn add(mut sum: [u32; 2], bytes: &[u8], big_endian: bool) -> [u32; 2] {
 
 /// Looks at a WAL without touching it. To be asked before SQLite opens the slice, since recovery drops the tail.
 pub(super) fn inspect(wal: &Path) -> io::Result<WalState> {
-    let mut state = WalState { groups: 0, groups_behind: 0, whole_bytes: 0, tail_bytes: 0 };
+    let mut state = WalState { groups: 0, groups_behind: 0, whole_bytes: 0, tail_bytes: 0, is_torn: false };
     let mut at = WAL_HEADER as u64;
+    let mut last = at;
     let len = walk(wal, |frame, unbroken| {
         at += (FRAME_HEADER + frame.data.len()) as u64;
         if frame.commit_pages != 0 {
             if unbroken {
                 state.groups += 1;
                 state.whole_bytes = at;
+                last = at;
             } else {
                 state.groups_behind += 1;
             }
         }
+        if frame.page != 0 {
+            last = at;
+        }
         Ok(())
     })?;
     state.tail_bytes = len.saturating_sub(state.whole_bytes);
+    state.is_torn = last > state.whole_bytes || (1..FRAME).contains(&state.tail_bytes);
     Ok(state)
+}
+
+/// Where the pages are that SQLite's recovery would read from this WAL. `InvalidData` when it would drop a commit: the
+/// log of a slice that was written in order has none behind its end.
+pub(super) fn pages(wal: &Path) -> io::Result<Places> {
+    let mut places = Places::default();
+    let mut group = Vec::new();
+    let mut at = WAL_HEADER as u64;
+    walk(wal, |frame, unbroken| {
+        if !unbroken && frame.commit_pages != 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a commit lies behind a bad frame"));
+        }
+        if unbroken {
+            group.push((frame.page, at + FRAME_HEADER as u64));
+            if frame.commit_pages != 0 {
+                places.pages.extend(group.drain(..));
+                places.pages_total = frame.commit_pages;
+                places.page_bytes = frame.data.len();
+            }
+        }
+        at += (FRAME_HEADER + frame.data.len()) as u64;
+        Ok(())
+    })?;
+    Ok(places)
 }
 
 /// Cuts the torn commit off, as SQLite's recovery would in effect: otherwise what is left of it behind the next,

@@ -15,7 +15,7 @@ pub enum Point {
     BeforeCommit,
     /// The closer has a slice in hand.
     Closing,
-    /// The slice is checkpointed and has no side file.
+    /// The slice's pages are in its file and it has no side file.
     BeforeSideFile,
     /// The side file is there and the slice is not renamed.
     BeforeRename,

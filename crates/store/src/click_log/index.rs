@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use roundtrip_domain::click::{Click, Flags, TouchKind};
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::device::Print;
@@ -122,16 +123,21 @@ struct Entry {
 const NONE: u32 = u32::MAX;
 
 pub(super) struct Index {
-    /// Keyed by the print's hash alone; the default hasher stays, since partners choose the hashed values.
-    heads: HashMap<u64, u32>,
+    /// Keyed by the print's hash alone. Partners choose the hashed values, so the hasher is seeded by each process.
+    heads: HashMap<u64, u32, RandomState>,
     entries: Vec<Entry>,
-    counts: HashMap<CountKey, Tally>,
+    counts: HashMap<CountKey, Tally, RandomState>,
     pub(super) extent: Extent,
 }
 
 impl Index {
     pub(super) fn new() -> Self {
-        Self { heads: HashMap::new(), entries: Vec::new(), counts: HashMap::new(), extent: Extent::EMPTY }
+        Self {
+            heads: HashMap::default(),
+            entries: Vec::new(),
+            counts: HashMap::default(),
+            extent: Extent::EMPTY,
+        }
     }
 
     pub(super) fn add(&mut self, id: ClickId, noted: &Noted) {

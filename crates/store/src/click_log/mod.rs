@@ -3,8 +3,8 @@
 //! | file | who |
 //! | ---- | --- |
 //! | `append` | the bounded queue and the slot where each caller waits |
-//! | `writer` | the one thread that mints ids and commits in groups |
-//! | `closer` | the one thread that turns a retired slice into a closed one, and verifies closed ones |
+//! | `writer`, `ahead` | the one thread that mints ids and commits in groups |
+//! | `closer`, `pour` | the one thread that turns a retired slice into a closed one, and verifies closed ones |
 //! | `slice`, `body` | a slice as a SQLite file; a click as a blob |
 //! | `index` | prints and counts of slices that are not closed, in memory |
 //! | `side_file` | prints of closed slices, on disk |
@@ -24,6 +24,7 @@
 //!
 //! The promises are kept by `crates/store/tests/it/click_log/`.
 
+mod ahead;
 mod append;
 mod body;
 mod closer;
@@ -35,6 +36,7 @@ pub mod faults;
 mod index;
 mod manifest;
 mod opening;
+mod pour;
 mod reader;
 mod registry;
 mod side_file;
@@ -64,7 +66,7 @@ pub use self::opening::{Missing, OpenReport};
 pub use self::reader::Found;
 pub use self::stats::Stats;
 
-use self::append::{GaveUp, Pending, Queue, lock};
+use self::append::{End, Pending, Queue, Slot, Waiting, lock};
 use self::closer::Job;
 use self::index::Noted;
 use self::manifest::Manifest;
@@ -366,21 +368,20 @@ impl ClickLog {
     pub async fn append_read(&self, click: &Click, params: &Params) -> Append {
         let shared = self.shared();
         // Encoding is done here, on the caller's thread: the writer is what bounds the log.
-        let pending = Pending::new(body::encode(click), Noted::of(click, params));
-        let slot = pending.slot.clone();
-        if let Err(why) = shared.queue.push(pending) {
+        let slot = Slot::new(body::encode(click), Noted::of(click, params), shared.queue.sweeps());
+        let waiting = Waiting(slot.clone());
+        if let Err(why) = shared.queue.push(Pending { slot, id: None }) {
             shared.counters.unstored(why);
             return Append::Unstored { id: shared.mint_one(), why };
         }
-        let answered = std::future::poll_fn(|cx| slot.poll(cx));
-        if let Ok(append) = tokio::time::timeout(shared.config.append_wait, answered).await {
-            return append;
+        if shared.queue.begin_sweep() {
+            tokio::spawn(append::sweep(shared.clone()));
         }
         let why = Why::Timeout;
-        let id = match slot.give_up() {
-            GaveUp::Done(append) => return append,
-            GaveUp::Minted(id) => id,
-            GaveUp::Cancelled => shared.mint_one(),
+        let id = match std::future::poll_fn(|cx| waiting.0.poll(cx)).await {
+            End::Answered(append) => return append,
+            End::Minted(id) => id,
+            End::Cancelled => shared.mint_one(),
         };
         shared.counters.unstored(why);
         Append::Unstored { id, why }

@@ -189,7 +189,11 @@ fn list(dir: &Path, report: &mut OpenReport, seq_last: &mut u64) -> Result<Files
                 let leftover = [".tmp", ".tmp-wal", ".tmp-shm"].iter().any(|end| file.ends_with(end));
                 let main = ["-wal", "-shm"].iter().find_map(|end| file.strip_suffix(end));
                 let orphan = main.is_some_and(|main| !dir.join(main).exists());
-                let empty = path.metadata().is_ok_and(|m| m.len() == 0) || file.ends_with("-shm");
+                // A slice is renamed only once its file is whole and synced: a log that stayed behind says nothing more.
+                let is_done = Name::parse(main.unwrap_or_default()).is_some_and(|(name, part)| {
+                    part == Part::Live && dir.join(name.file(Part::Closed)).exists()
+                });
+                let empty = is_done || path.metadata().is_ok_and(|m| m.len() == 0) || file.ends_with("-shm");
                 if leftover || orphan && empty {
                     durable::remove(&path).map_err(Error::io("remove", &path))?;
                 } else if orphan {
@@ -291,7 +295,7 @@ fn open_live(
         slice::remove_live(&path)?;
         return Ok(Live::Nothing);
     } else {
-        if wal.tail_bytes > 0 {
+        if wal.is_torn {
             tracing::info!(
                 slice.seq = name.seq,
                 wal.tail_bytes = wal.tail_bytes,
@@ -311,7 +315,8 @@ fn open_live(
             Ok((conn, index)) => {
                 let held = index.extent.clicks.saturating_mul(320);
                 let bytes = held.max(bytes);
-                return Ok(Live::Sound(Active::new(name, conn, Arc::new(RwLock::new(index)), bytes)));
+                let index = Arc::new(RwLock::new(index));
+                return Active::new(name, conn, &path, index, bytes).map(Live::Sound);
             }
             Err(error) if error.is_damage() => Cause::Unreadable,
             Err(error) => return Err(error),
@@ -349,7 +354,7 @@ fn pick_active(
             resumed = Some(active);
         } else {
             report.closing += 1;
-            jobs.push(Job::Close { seq: name.seq, how: How::Checkpoint });
+            jobs.push(Job::Close { seq: name.seq, how: How::Pour });
         }
     }
     resumed

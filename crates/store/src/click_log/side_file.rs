@@ -24,6 +24,7 @@ use roundtrip_domain::device::Print;
 use siphasher::sip::SipHasher13;
 
 use super::durable;
+use super::pour::{Pace, Paced};
 use super::slice::Name;
 
 const MAGIC: &[u8; 8] = b"RTPRINTS";
@@ -32,11 +33,14 @@ const HEADER: usize = 64;
 const KEY: usize = 25;
 const ROW: usize = KEY + 16;
 
+/// `(scope, kind, hash, id)`.
+type Row = (u128, u8, u64, ClickId);
+
 /// Writes the file under a temporary name, syncs it, renames it, syncs the directory. `rows` are sorted.
-pub(super) fn write(path: &Path, name: &Name, rows: &[(u128, u8, u64, ClickId)]) -> io::Result<()> {
+pub(super) fn write(path: &Path, name: &Name, rows: &[Row], pace: Pace<'_>) -> io::Result<()> {
     let tmp = path.with_extension("prints.tmp");
     let mut hasher = SipHasher13::new();
-    let mut out = BufWriter::with_capacity(1 << 18, File::create(&tmp)?);
+    let mut out = BufWriter::with_capacity(1 << 18, Paced::new(File::create(&tmp)?, pace));
     out.write_all(&[0; HEADER])?;
     for (scope, kind, hash, id) in rows {
         let mut row = [0; ROW];
@@ -45,7 +49,7 @@ pub(super) fn write(path: &Path, name: &Name, rows: &[(u128, u8, u64, ClickId)])
         hasher.write(&row);
         out.write_all(&row)?;
     }
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?.file;
     file.write_all_at(&header(name, rows.len() as u64, hasher.finish()), 0)?;
     file.sync_all()?;
     drop(file);
@@ -164,7 +168,7 @@ mod tests {
             .map(|i| (u128::from(i % 3), 1, i / 5, ClickId::from_bits(u128::from(i))))
             .collect();
         rows.sort_unstable();
-        write(&path, &name, &rows).unwrap();
+        write(&path, &name, &rows, Pace::HURRIED).unwrap();
         let side = SideFile::open(&path, &name).unwrap();
         for (scope, _, hash, _) in &rows {
             let print = Print { scope: *scope, kind: PrintKind::Gaid, hash: *hash };

@@ -5,18 +5,23 @@
 //! goes on); single rows fail (they alone are unstored); or the file cannot be trusted any more (a failed
 //! sync, corruption, a panic), and then the slice is retired and the next batch opens a new one.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::Relaxed;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::time::Timestamp;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, params};
 
-use super::append::{Append, Pending, Why, lock};
+use super::ahead::Ahead;
+use super::append::{Append, Pending, Wakes, Why, lock};
 use super::body;
 use super::closer::{How, Job};
+use super::damage;
 use super::error::Error;
 use super::faults::Point;
 use super::index::Index;
@@ -43,13 +48,39 @@ pub(super) struct Active {
     pub(super) index: Arc<RwLock<Index>>,
     /// Bytes of the rows so far.
     pub(super) bytes: u64,
-    wal_bytes: u64,
+    /// Frames in the write-ahead log, as the last commit left it.
+    frames: Arc<AtomicU64>,
+    ahead: Ahead,
     pages_max: Option<u32>,
 }
 
 impl Active {
-    pub(super) fn new(name: Name, conn: Connection, index: Arc<RwLock<Index>>, bytes: u64) -> Self {
-        Self { name, conn, index, bytes, wal_bytes: 0, pages_max: None }
+    /// `path` is the slice's file.
+    pub(super) fn new(
+        name: Name,
+        mut conn: Connection,
+        path: &Path,
+        index: Arc<RwLock<Index>>,
+        bytes: u64,
+    ) -> Result<Self, Error> {
+        let frames = Arc::new(AtomicU64::new(0));
+        let count = frames.clone();
+        // It replaces the hook of automatic checkpoints, which are off.
+        conn.wal_hook(Some(move |_: &mut Wal, pages| {
+            count.store(u64::from(pages as u32), Relaxed);
+            Ok(())
+        }))
+        .map_err(Error::sqlite("watch the log of", path))?;
+        let ahead = Ahead::of(&slice::beside(path, "-wal"));
+        Ok(Self { name, conn, index, bytes, frames, ahead, pages_max: None })
+    }
+
+    /// Bytes of the write-ahead log that are commits.
+    fn wal_bytes(&self) -> u64 {
+        match self.frames.load(Relaxed) {
+            0 => 0,
+            n => damage::WAL_HEADER as u64 + n * damage::FRAME,
+        }
     }
 }
 
@@ -86,12 +117,19 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     active: Option<Active>,
     batch: Vec<Pending>,
+    wakes: Wakes,
     panics_in_a_row: u32,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, active: Option<Active>) -> Self {
-        Self { shared, active, batch: Vec::with_capacity(ROWS_MAX), panics_in_a_row: 0 }
+        Self {
+            shared,
+            active,
+            batch: Vec::with_capacity(ROWS_MAX),
+            wakes: Wakes::default(),
+            panics_in_a_row: 0,
+        }
     }
 
     /// Works until the log is shut down and the queue is empty.
@@ -117,6 +155,9 @@ impl Writer {
         }
         self.batch = self.shared.queue.drain();
         self.fail_batch(Why::Stopped);
+        if let Some(active) = &self.active {
+            active.ahead.cut(active.wal_bytes());
+        }
     }
 
     fn work(&mut self) {
@@ -140,7 +181,7 @@ impl Writer {
         let config = &self.shared.config;
         let age = self.shared.clock.now().ms() - active.name.began_ms;
         active.bytes >= config.slice_bytes_max
-            || active.wal_bytes >= config.slice_bytes_max.saturating_mul(WAL_FACTOR)
+            || active.wal_bytes() >= config.slice_bytes_max.saturating_mul(WAL_FACTOR)
             || age >= config.slice_age_max.ms()
     }
 
@@ -149,7 +190,7 @@ impl Writer {
         if let Some(active) = &self.active
             && index_read(&active.index).extent.clicks > 0
         {
-            self.retire(How::Checkpoint);
+            self.retire(How::Pour);
         }
     }
 
@@ -185,7 +226,7 @@ impl Writer {
         let index = Arc::new(RwLock::new(Index::new()));
         let state = State::Live { index: index.clone(), active: true };
         shared.registry.put(Slice { name, state });
-        self.active = Some(Active::new(name, conn, index, 0));
+        self.active = Some(Active::new(name, conn, &path, index, 0)?);
         Ok(())
     }
 
@@ -239,9 +280,6 @@ impl Writer {
         let mut mint = lock(&shared.mint);
         self.batch.retain_mut(|pending| {
             pending.id = pending.slot.mint(|| mint.next(now, entropy));
-            if let Some(id) = pending.id {
-                body::set_check(&mut pending.body, id.bits() as u32);
-            }
             pending.id.is_some()
         });
     }
@@ -257,8 +295,8 @@ impl Writer {
                 if let Some(id) = pending.id
                     && !refused.contains(&i)
                 {
-                    index.add(id, &pending.noted);
-                    active.bytes += pending.body.len() as u64 + 12;
+                    index.add(id, &pending.slot.noted);
+                    active.bytes += pending.slot.body.len() as u64 + 12;
                 }
             }
             drop(index);
@@ -266,27 +304,32 @@ impl Writer {
             counters.commits.fetch_add(1, Relaxed);
             counters.appended.fetch_add(stored, Relaxed);
             counters.rows_per_commit_max.fetch_max(stored, Relaxed);
-            let wal = slice::beside(&self.shared.config.dir.join(active.name.file(Part::Live)), "-wal");
-            active.wal_bytes = std::fs::metadata(wal).map_or(active.wal_bytes, |m| m.len());
-            counters.bytes_active.store(active.wal_bytes, Relaxed);
+            counters.bytes_active.store(active.wal_bytes(), Relaxed);
         }
+        self.shared.queue.hand_empty();
         for (i, pending) in self.batch.drain(..).enumerate() {
             let Some(id) = pending.id else { continue };
             if refused.contains(&i) {
-                if pending.slot.answer(Append::Unstored { id, why: Why::Insert }) {
+                if pending.slot.answer(Append::Unstored { id, why: Why::Insert }, &mut self.wakes) {
                     counters.unstored(Why::Insert);
                 }
-            } else if !pending.slot.answer(Append::Stored(id)) {
+            } else if !pending.slot.answer(Append::Stored(id), &mut self.wakes) {
                 counters.appended_late.fetch_add(1, Relaxed);
             }
         }
+        self.wakes.wake();
+        // Nobody waits for this.
+        let used = active.wal_bytes();
+        active.ahead.reach(used);
     }
 
     /// Each click in a commit of its own: those that fail are unstored, the others are not taken down with them.
     fn commit_one_by_one(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
-        for pending in batch {
+        let mut rest: VecDeque<Pending> = std::mem::take(&mut self.batch).into();
+        while let Some(pending) = rest.pop_front() {
             self.batch.push(pending);
+            // The answers before this one emptied the writer's hand, and the others still wait.
+            self.shared.queue.hand_full(self.batch.iter().chain(&rest));
             let Some(active) = &mut self.active else {
                 self.fail_batch(Why::Disk);
                 continue;
@@ -310,12 +353,14 @@ impl Writer {
 
     /// Answers everyone in the batch, minted or not.
     fn fail_batch(&mut self, why: Why) {
+        self.shared.queue.hand_empty();
         for pending in self.batch.drain(..) {
             let id = pending.id.unwrap_or_else(|| self.shared.mint_one());
-            if pending.slot.answer(Append::Unstored { id, why }) {
+            if pending.slot.answer(Append::Unstored { id, why }, &mut self.wakes) {
                 self.shared.counters.unstored(why);
             }
         }
+        self.wakes.wake();
     }
 }
 
@@ -342,13 +387,18 @@ fn write(shared: &Shared, active: &Active, batch: &[Pending]) -> rusqlite::Resul
     let conn = &active.conn;
     conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut insert = conn.prepare_cached("INSERT INTO click (id, body) VALUES (?1, ?2)")?;
+    // The caller's own body stays as it is: only here is its check known.
+    let mut body = Vec::with_capacity(1_024);
     for (i, pending) in batch.iter().enumerate() {
-        let row = pending.id.and_then(|id: ClickId| active.name.row(id));
-        let Some(row) = row.filter(|_| !shared.config.faults.take_insert()) else {
+        let row = pending.id.and_then(|id: ClickId| Some((active.name.row(id)?, id.bits() as u32)));
+        let Some((row, check)) = row.filter(|_| !shared.config.faults.take_insert()) else {
             refused.push(i);
             continue;
         };
-        if let Err(error) = insert.execute(params![row, pending.body.as_slice()]) {
+        body.clear();
+        body.extend_from_slice(&pending.slot.body);
+        body::set_check(&mut body, check);
+        if let Err(error) = insert.execute(params![row, body.as_slice()]) {
             if conn.is_autocommit() || !matches!(judge(&error), Failure::Retry) {
                 return Err(error);
             }

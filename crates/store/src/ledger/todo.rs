@@ -3,6 +3,8 @@
 //! Fair in two ways: each workspace has its share of a list, and an event that fails steps back, longer each
 //! time, so that what cannot be decided never holds up what can.
 
+use std::collections::HashSet;
+
 use roundtrip_domain::event::Event;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::Catalog;
@@ -38,17 +40,31 @@ impl Undecided {
 }
 
 /// An event, and whose.
-type Waiting = (WorkspaceNo, Id<kind::Event>);
+pub type Waiting = (WorkspaceNo, Id<kind::Event>);
 
 impl Ledger {
     /// Events that wait for a decision at that time, at most `limit`: an equal share of each workspace, the
     /// oldest first. Events that cannot be read are named in the log and put off, as by [`Self::todo_later`].
     pub async fn undecided(&self, limit: u32, now: Timestamp) -> Result<Vec<Undecided>, Error> {
+        self.undecided_beside(limit, now, HashSet::new()).await
+    }
+
+    /// The same without those that are in hand: the next batch can be made ready while one is committed.
+    ///
+    /// What the commit finds out is not missed. Whatever it decides was recorded before this list was read, so the
+    /// evidence here is no older than what the commit knows; and what depends on its decisions is looked up inside the
+    /// transaction of the batch that follows.
+    pub async fn undecided_beside(
+        &self,
+        limit: u32,
+        now: Timestamp,
+        in_hand: HashSet<Waiting>,
+    ) -> Result<Vec<Undecided>, Error> {
         let catalog = self.catalog();
         let (list, unreadable) = self
             .read(move |conn| {
                 let (mut list, mut unreadable) = (Vec::new(), Vec::new());
-                for (ws, id) in waiting(conn, limit as usize, now)? {
+                for (ws, id) in waiting(conn, limit as usize, now, &in_hand)? {
                     match one(conn, &catalog, ws, id) {
                         Ok(undecided) => list.push(undecided),
                         Err(error @ Error::Corrupt { .. }) => {
@@ -109,17 +125,25 @@ impl Ledger {
 }
 
 /// Who waits: one of each workspace in turn, until the list is full.
-fn waiting(conn: &Connection, limit: usize, now: Timestamp) -> Result<Vec<Waiting>, Error> {
+fn waiting(
+    conn: &Connection,
+    limit: usize,
+    now: Timestamp,
+    in_hand: &HashSet<Waiting>,
+) -> Result<Vec<Waiting>, Error> {
     let mut lists: Vec<(WorkspaceNo, std::vec::IntoIter<Id<kind::Event>>)> = Vec::new();
     {
         let mut statement = conn.prepare_cached(sql("todo_workspaces"))?;
         let workspaces = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<u32>, _>>()?;
         for ws in workspaces {
             let mut statement = conn.prepare_cached(sql("todo_due"))?;
-            let mut rows = statement.query((ws, now.ms(), limit as u64))?;
+            let mut rows = statement.query((ws, now.ms(), (limit + in_hand.len()) as u64))?;
             let mut ids = Vec::new();
             while let Some(row) = rows.next()? {
-                ids.push(id_from(&row.get::<_, Vec<u8>>(0)?, "todo", "event")?);
+                let id = id_from(&row.get::<_, Vec<u8>>(0)?, "todo", "event")?;
+                if !in_hand.contains(&(WorkspaceNo(ws), id)) {
+                    ids.push(id);
+                }
             }
             lists.push((WorkspaceNo(ws), ids.into_iter()));
         }

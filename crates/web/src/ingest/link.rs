@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::Response;
 use roundtrip_domain::click::{Click, Flags, LinkDialect, TouchKind};
 use roundtrip_domain::click_id::ClickId;
@@ -35,11 +35,21 @@ const LANGUAGE_BYTES_MAX: usize = 128;
 
 /// `/c/{link}`, `/{link}`.
 pub(super) async fn by_path(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
+    follow_path(&ingest, &request.into_parts().0).await
+}
+
+/// Whether a request is a visit to `/c/{link}`, which needs no router to tell.
+pub(super) fn is_visit(method: &Method, path: &str) -> bool {
+    let link = path.strip_prefix("/c/").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    method == Method::GET && link.is_some_and(|link| !link.is_empty() && !link.contains('/'))
+}
+
+/// The link that the path names.
+pub(super) async fn follow_path(ingest: &Ingest, parts: &Parts) -> Response {
     let path = parts.uri.path();
     let id = path.strip_prefix("/c/").unwrap_or_else(|| path.strip_prefix('/').unwrap_or(path));
     let id = text_of(id.strip_suffix('/').unwrap_or(id).as_bytes());
-    by_id(&ingest, &parts, &id).await
+    by_id(ingest, parts, &id).await
 }
 
 /// `/?c={link}`.
@@ -293,6 +303,25 @@ fn cut(text: &str, max: usize, flags: &mut Flags) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_visit_is_told_from_what_the_router_is_for() {
+        for (method, path, is) in [
+            (Method::GET, "/c/lnk", true),
+            (Method::GET, "/c/lnk/", true),
+            (Method::GET, "/c/%2f", true),
+            (Method::HEAD, "/c/lnk", false),
+            (Method::POST, "/c/lnk", false),
+            (Method::GET, "/c/", false),
+            (Method::GET, "/c//", false),
+            (Method::GET, "/c/lnk/x", false),
+            (Method::GET, "/c/click/", true),
+            (Method::GET, "/lnk", false),
+            (Method::GET, "/i/lnk", false),
+        ] {
+            assert_eq!(is_visit(&method, path), is, "{method} {path}");
+        }
+    }
 
     #[test]
     fn the_link_is_found_without_reading_the_whole_query() {

@@ -35,16 +35,19 @@ mod postback;
 mod preview;
 mod redirect;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::body::{Bytes, HttpBody};
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 use ipnet::IpNet;
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_store::click_log::ClickLog;
 use roundtrip_store::ledger::Ledger;
+use tower::Service as _;
 use url::Url;
 
 pub use self::counters::Counters;
@@ -104,10 +107,50 @@ struct Ingest {
     buckets: limits::Buckets,
 }
 
-/// The router of the public listener. It wants the peer's address as `ConnectInfo<SocketAddr>` in each
-/// request's extensions; without one the client counts as unknown and from outside.
+/// The public listener's answers. It wants the peer's address as `ConnectInfo<SocketAddr>` in each request's
+/// extensions; without one the client counts as unknown and from outside.
+///
+/// Visits go straight to their handler and everything else through the [`router`]: what a router does for a request
+/// (matching, parameters, a handler in a box) was a tenth of the time of a redirect.
+#[derive(Clone)]
+pub struct Front {
+    ingest: Arc<Ingest>,
+    router: Router,
+}
+
+impl std::fmt::Debug for Front {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Front")
+    }
+}
+
+impl Front {
+    /// With its router.
+    pub fn new(state: IngestState) -> Self {
+        let ingest = Arc::new(Ingest { state, buckets: limits::Buckets::default() });
+        Self { router: router_of(ingest.clone()), ingest }
+    }
+
+    /// Answers one request.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        if link::is_visit(request.method(), request.uri().path()) {
+            return link::follow_path(&self.ingest, &request.into_parts().0).await;
+        }
+        let answered = self.router.clone().call(request).await;
+        answered.unwrap_or_else(|never: Infallible| match never {})
+    }
+}
+
+/// The routes by themselves.
 pub fn router(state: IngestState) -> Router {
-    let ingest = Arc::new(Ingest { state, buckets: limits::Buckets::default() });
+    Front::new(state).router
+}
+
+fn router_of(ingest: Arc<Ingest>) -> Router {
     // HEAD is answered by GET routes; on postbacks it must not record anything, so it is refused by name.
     let postback = || get(postback::record).post(postback::record).head(wrong_method);
     let validate = || get(postback::validate).post(postback::validate).head(wrong_method);

@@ -5,7 +5,7 @@
 
 use axum::http::{HeaderMap, Method, header};
 
-/// How the user agents of robots begin a word, lower case. In-app browsers of the same companies (`[FBAN/…`,
+/// How the user agents of robots begin a word, lower case, sorted. In-app browsers of the same companies (`[FBAN/…`,
 /// `Snapchat/…`, `[Pinterest/iOS]`) are visitors, and not here.
 const ROBOTS: &[&str] = &[
     "adsbot-google",
@@ -53,6 +53,21 @@ const ROBOTS: &[&str] = &[
     "zoombot",
 ];
 
+/// Where the robots of each letter begin in the list, which is sorted; behind `z` its end.
+const BEGINS: [usize; 27] = {
+    let mut begins = [0; 27];
+    let mut letter = 0;
+    while letter < 26 {
+        let mut at = begins[letter];
+        while at < ROBOTS.len() && ROBOTS[at].as_bytes()[0] <= b'a' + letter as u8 {
+            at += 1;
+        }
+        letter += 1;
+        begins[letter] = at;
+    }
+    begins
+};
+
 /// Whether this request is no visit.
 pub(super) fn is_preview(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::HEAD
@@ -74,12 +89,11 @@ fn is_robot(user_agent: &[u8]) -> bool {
         inside_word = byte.is_ascii_alphanumeric();
         if begins {
             let rest = &user_agent[at..];
-            let first = byte.to_ascii_lowercase();
+            let letter = usize::from(byte.to_ascii_lowercase() - b'a');
             let matches = |robot: &&str| {
-                robot.as_bytes()[0] == first
-                    && rest.get(..robot.len()).is_some_and(|head| head.eq_ignore_ascii_case(robot.as_bytes()))
+                rest.get(..robot.len()).is_some_and(|head| head.eq_ignore_ascii_case(robot.as_bytes()))
             };
-            if ROBOTS.iter().any(matches) {
+            if ROBOTS[BEGINS[letter]..BEGINS[letter + 1]].iter().any(matches) {
                 return true;
             }
         }
@@ -113,6 +127,18 @@ mod tests {
             "",
         ] {
             assert!(!is_robot(visitor.as_bytes()), "{visitor}");
+        }
+    }
+
+    #[test]
+    fn every_robot_of_the_list_is_found() {
+        assert!(ROBOTS.is_sorted(), "each letter is one stretch");
+        for robot in ROBOTS {
+            assert!(is_robot(robot.to_ascii_uppercase().as_bytes()), "{robot}");
+            assert!(
+                !is_robot(robot.split_at(robot.len() - 1).0.as_bytes()),
+                "{robot} is more than its beginning"
+            );
         }
     }
 

@@ -62,6 +62,48 @@ async fn a_torn_last_commit_is_normal() {
 }
 
 #[tokio::test]
+async fn zeros_written_ahead_of_the_log_are_no_damage() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let ids = world.store(&log, 0..40).await;
+    let wal = world.files(".sqlite-wal").pop().unwrap();
+    // The answers are given before the zeros are written.
+    while fs::read(&wal).unwrap().iter().rev().take_while(|b| **b == 0).count() < 100_000 {
+        tokio::task::yield_now().await;
+    }
+    let crashed = world.crashed();
+    assert!(log.shutdown());
+    assert_ne!(
+        fs::read(&wal).unwrap().last_chunk::<4_096>(),
+        Some(&[0; 4_096]),
+        "an orderly end takes them away"
+    );
+    let (log, report) = crashed.open();
+    assert!(report.damaged.is_empty(), "{report:?}");
+    assert_eq!(report.resumed.as_ref().map(|r| r.1), Some(40));
+    let next = crashed.store(&log, 40..42).await;
+    assert!(log.close_now());
+    assert_eq!(count_found(&log, &ids).await + count_found(&log, &next).await, 42);
+    assert!(log.shutdown());
+    assert!(crashed.open().1.damaged.is_empty());
+}
+
+#[tokio::test]
+async fn a_log_that_outlived_its_slice_is_deleted() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let ids = world.store(&log, 0..5).await;
+    let wal = world.files(".sqlite-wal").pop().unwrap();
+    let left = fs::read(&wal).unwrap();
+    assert!(log.close_now() && log.shutdown());
+    // As a crash between the renaming and the deleting leaves it.
+    fs::write(&wal, left).unwrap();
+    let (log, report) = world.open();
+    assert!(report.damaged.is_empty() && !wal.exists(), "{report:?}");
+    assert_eq!(count_found(&log, &ids).await, 5);
+}
+
+#[tokio::test]
 async fn a_log_damaged_in_the_middle_is_named_and_salvaged() {
     let world = World::new();
     let (log, _) = world.open();
@@ -84,6 +126,19 @@ async fn a_log_damaged_in_the_middle_is_named_and_salvaged() {
     assert!(log.shutdown());
     let (_, report) = world.open();
     assert!(report.damaged.is_empty(), "it is told once: {report:?}");
+}
+
+#[tokio::test]
+async fn a_log_that_is_damaged_before_its_slice_is_closed_loses_no_click() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let ids = world.store(&log, 0..60).await;
+    let wal = world.files(".sqlite-wal").pop().unwrap();
+    flip(&wal, 60_000, 300);
+    // The first try finds it, the second one saves what can be read.
+    assert!(log.close_now());
+    assert_eq!(log.damages().len(), 1);
+    assert_eq!(count_found(&log, &ids).await, 60);
 }
 
 #[tokio::test]

@@ -271,7 +271,7 @@ fn deliver(events: Vec<(Event, bool)>, order: Option<u64>) -> Vec<(Vec<NewEvent>
     while !all.is_empty() {
         let rest = all.split_off((1 + dice.u32() as usize % 4).min(all.len()));
         // Nothing, a part, or all that is undecided is decided before the next batch.
-        batches.push((std::mem::replace(&mut all, rest), [0, 1, 2, 1_000][dice.u32() as usize % 4]));
+        batches.push((std::mem::replace(&mut all, rest), [0, 1, 2, AHEAD, 1_000][dice.u32() as usize % 5]));
     }
     batches
 }
@@ -310,6 +310,9 @@ fn installation(event: &Event) -> String {
     }
 }
 
+/// Two batches, the second of which is made ready before the first is committed.
+const AHEAD: u32 = 500;
+
 async fn run(case: &Case, order: Option<u64>) -> Outcome {
     let mut world = World::new(&document(case.rules)).await;
     let events = events(case, &mut world);
@@ -321,6 +324,7 @@ async fn run(case: &Case, order: Option<u64>) -> Outcome {
         match decide {
             0 => {}
             1_000 => drop(world.decide().await),
+            AHEAD => world.decide_ahead(2).await,
             limit => drop(world.decide_step(limit).await),
         }
     }

@@ -141,3 +141,19 @@ async fn a_customer_whom_everybody_shares_wakes_a_bounded_number() {
     let bought = world.tell(guest(9_001)).await;
     assert!(bought.revisions[0].because.notes.contains(&"crowded_identity"));
 }
+
+#[tokio::test]
+async fn what_is_in_hand_is_not_listed_and_takes_no_place_in_the_list() {
+    let world = World::new(&sample()).await;
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        ids.push(world.record(world.event("game", "signup", minute(n)).of("i1")).await);
+    }
+    let first = world.ledger.undecided(2, NOON).await.unwrap();
+    let in_hand = first.iter().map(|u| (u.event.workspace, u.event.id)).collect();
+    let second = world.ledger.undecided_beside(2, NOON, in_hand).await.unwrap();
+    let listed: Vec<_> = first.iter().chain(&second).map(|u| u.event.id).collect();
+    assert_eq!(listed, ids);
+    let in_hand = listed.into_iter().map(|id| (first[0].event.workspace, id)).collect();
+    assert!(world.ledger.undecided_beside(2, NOON, in_hand).await.unwrap().is_empty());
+}
