@@ -9,13 +9,13 @@ use sha1::{Digest, Sha1};
 use crate::click::{Click, TouchKind};
 use crate::click_id::ClickId;
 use crate::device::{DeviceId, DeviceIdKind};
-use crate::event::Event;
+use crate::event::{Environment, Event};
 use crate::id::{Id, kind};
 use crate::money;
 use crate::params::Params;
 use crate::settings::{App, Partner, Platform, Rule, Settings};
 use crate::template::{Value, Values};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 use crate::attribution::Winner;
 
@@ -32,6 +32,15 @@ const LINK_PARAMETERS: &[&str] = &[
     "pub_id",
     "offer_id",
     "creative_id",
+    "offer_name",
+    "advertiser_id",
+    "advertiser_name",
+    "channel",
+    "placement",
+    "ad_type",
+    "ad_size",
+    "category",
+    "site_name",
     "cost_model",
     "cost_value",
     "cost_currency",
@@ -84,8 +93,10 @@ impl ClickValues<'_> {
             "click_time" => click.received_at.seconds().to_string(),
             "click_time_ms" => click.received_at.ms().to_string(),
             "click_time_iso" => click.received_at.to_string(),
-            "ip" => click.ip?.to_string(),
-            "ua" => click.user_agent.clone()?,
+            "ip" | "click_ip" => click.ip?.to_string(),
+            "ua" | "click_ua" => click.user_agent.clone()?,
+            "referrer" => click.referer.clone()?,
+            "link_id" => self.settings.links.get(&click.link)?.public_id.clone(),
             "lang" => click.language.as_deref()?.split([',', ';', '-']).next()?.trim().to_owned(),
             "platform" => {
                 user_agent_platform(click.user_agent.as_deref().unwrap_or_default()).name().to_owned()
@@ -130,6 +141,11 @@ pub fn user_agent_platform(user_agent: &str) -> Platform {
     } else {
         Platform::Web
     }
+}
+
+/// A span in whole hours.
+fn hours(span: Span) -> i64 {
+    span.ms() / 3_600_000
 }
 
 /// A device-id macro from a list of raw ids.
@@ -200,6 +216,9 @@ impl Facts<'_> {
         }
         let conversion: Id<kind::Conversion> = event.id.conversion();
         let revenue = event.revenue.as_ref();
+        let dollars = revenue.filter(|r| r.currency.is_some_and(|currency| currency.as_str() == "USD"));
+        let postback = event.postback.as_ref();
+        let age = || Some(event.occurred_at.since(touch?.click.received_at).max(0) / 1000);
         let referrer = event.referrer.as_ref().or_else(|| self.others().find_map(|o| o.referrer.as_ref()));
         Some(match name {
             "event_id" => event.id.to_string(),
@@ -217,11 +236,42 @@ impl Facts<'_> {
             "event_value" => event.properties.clone()?,
             "revenue" => money::decimal(revenue?.amount.micros, 2),
             "revenue_minor" => money::minor(revenue?.amount.micros, revenue?.currency?),
+            "revenue_usd" => money::decimal(dollars?.amount.micros, 2),
+            "revenue_usd_minor" => money::minor(dollars?.amount.micros, dollars?.currency?),
+            "is_verified" => u8::from(revenue?.verified).to_string(),
             "currency" => revenue?.currency?.to_string(),
-            "order_id" => match &event.postback {
+            "order_id" => match postback {
                 Some(p) => p.order_id.clone()?,
                 None => self.property("order_id")?,
             },
+            "coupon" => match postback {
+                Some(p) => p.coupon.clone()?,
+                None => self.property("coupon")?,
+            },
+            "goal" => postback?.goal.clone()?,
+            "comment" => postback?.comment.clone()?,
+            // What is told was approved, but for what a rule tells while it waits.
+            "status" => if postback.is_some_and(|p| p.pending) { "pending" } else { "approved" }.to_owned(),
+            "customer_id" => event.customer_id.clone()?,
+            "environment" => match event.environment {
+                Environment::Production => "production".into(),
+                Environment::Sandbox => "sandbox".into(),
+            },
+            "partner" => self.partner?.slug.clone(),
+            "partner_name" => self.partner?.name.clone(),
+            "is_attributed" => u8::from(self.is_winner).to_string(),
+            "touch_age" => age()?.to_string(),
+            "touch_age_minutes" => (age()? / 60).to_string(),
+            "touch_age_hours" => (age()? / 3_600).to_string(),
+            "touch_age_days" => (age()? / 86_400).to_string(),
+            "click_window" => hours(self.app.click_window).to_string(),
+            "postback_window" => hours(self.rule.window).to_string(),
+            "install_hour" => (self.install_at?.seconds().div_euclid(3_600) * 3_600).to_string(),
+            "impression_time" => {
+                let touch = touch.filter(|t| t.click.kind == TouchKind::Impression)?;
+                touch.click.received_at.seconds().to_string()
+            }
+            "install_referrer" => referrer.map(|r| r.referrer.clone()).filter(|text| !text.is_empty())?,
             "product_id" => self.property("product_id")?,
             "quantity" => self.property("quantity")?,
             "is_first_event" => u8::from(self.is_first).to_string(),
@@ -252,8 +302,20 @@ impl Facts<'_> {
             "gp_install_begin_time" => {
                 referrer?.install_begin_server_at.or(referrer?.install_begin_at)?.seconds().to_string()
             }
-            _ => return None,
+            _ => return self.advertiser_field(name.strip_prefix("adv")?),
         })
+    }
+
+    /// A field of the advertiser's own that an inbound postback brought, in any of the systems' names for it.
+    fn advertiser_field(&self, number: &str) -> Option<String> {
+        let number: u8 = number.parse().ok().filter(|number| (1..=10).contains(number))?;
+        let params = Params::parse(&self.event.postback.as_ref()?.query);
+        let first = (number == 1).then_some("adv_sub");
+        ["adv", "custom", "adv_sub", "adv_param", "custom_field"]
+            .iter()
+            .map(|stem| format!("{stem}{number}"))
+            .chain(first.map(str::to_owned))
+            .find_map(|name| params.text(&name).filter(|text| !text.is_empty()))
     }
 
     /// A scalar of the event's properties, as text.
