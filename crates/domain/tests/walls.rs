@@ -6,10 +6,11 @@ use std::path::Path;
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("ambient", &["domain"]),
+    ("geo", &["domain"]),
     ("store", &["domain", "ambient"]),
     ("engine", &["domain", "ambient", "store"]),
-    ("web", &["domain", "ambient", "store"]),
-    ("server", &["domain", "ambient", "store", "engine", "web"]),
+    ("web", &["domain", "ambient", "geo", "store"]),
+    ("server", &["domain", "ambient", "geo", "store", "engine", "web"]),
     ("testkit", &["domain", "ambient", "store"]),
 ];
 
