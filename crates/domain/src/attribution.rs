@@ -253,6 +253,10 @@ pub const NOTES: &[(&str, &str)] = &[
     ("tie_customer_id", "tied to its installation by a customer_id seen with it"),
     ("tie_device_id", "tied to its installation by a raw device id"),
     (
+        "click_lookback",
+        "a click came inside its link's window and lost by the shorter one that its own parameter asked for",
+    ),
+    (
         "clickless_not_credited",
         "ref_id, coupon and lifetime customer are stored; this version credits clicks only",
     ),
@@ -369,6 +373,11 @@ fn waterfall(
             Lead::Dead { match_type, text, why } => because.dead.push((*match_type, text.clone(), *why)),
             Lead::Touch { match_type, touch, carrier } => {
                 let candidate = judge(question, *match_type, touch, carrier, app, settings);
+                if lost_by_own_lookback(&candidate, app, settings)
+                    && !because.notes.contains(&"click_lookback")
+                {
+                    because.notes.push("click_lookback");
+                }
                 // The same touch can be found by click id and by device id: its stronger finding stands.
                 match candidates.iter_mut().find(|c| c.touch.id == touch.id) {
                     Some(known) if rank(known) <= rank(&candidate) => {}
@@ -462,7 +471,7 @@ fn judge(
     let window = earlier
         .iter()
         .find(|c| c.touch.id == touch.id && c.verdict != Verdict::OtherWorkspace)
-        .map_or_else(|| settings.click_window(app, click.link), |c| c.window);
+        .map_or_else(|| window_of(click, app, settings), |c| c.window);
     let age_ms = question.reference_at.since(click.received_at);
     let device_matches = || {
         let params = click.params();
@@ -503,6 +512,21 @@ fn judge(
     Candidate { touch: touch.clone(), match_type, carrier: carrier.event, verdict, window, age_ms }
 }
 
+/// How long a click may earn something: as its link says, or shorter where a parameter of the click itself
+/// asks for that. A parameter is a stranger's word, and never makes a window longer.
+fn window_of(click: &crate::click::Click, app: &App, settings: &Settings) -> Span {
+    let window = settings.click_window(app, click.link);
+    click.lookback().map_or(window, |asked| asked.min(window))
+}
+
+/// Whether a touch would have been inside its link's window, and is outside the one it asked for.
+fn lost_by_own_lookback(candidate: &Candidate, app: &App, settings: &Settings) -> bool {
+    let click = &candidate.touch.click;
+    candidate.verdict == Verdict::OutsideWindow
+        && candidate.age_ms <= settings.click_window(app, click.link).ms()
+        && click.lookback() == Some(candidate.window)
+}
+
 /// A touch of another workspace. That is a wall: the id was presented here, and of what stands behind it
 /// nothing is shown, not even whose it is or when it was.
 fn presented(id: ClickId, match_type: MatchType, carrier: Id<kind::Event>) -> Candidate {
@@ -521,6 +545,7 @@ fn presented(id: ClickId, match_type: MatchType, carrier: Id<kind::Event>) -> Ca
         user_agent: None,
         referer: None,
         language: None,
+        location: Default::default(),
     };
     let (verdict, window) = (Verdict::OtherWorkspace, Span::from_ms(0));
     Candidate { touch: Touch { id, click }, match_type, carrier, verdict, window, age_ms: 0 }

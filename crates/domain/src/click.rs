@@ -4,8 +4,13 @@ use std::net::IpAddr;
 
 use crate::device::{DeviceId, DeviceIdKind, Print};
 use crate::id::{Id, WorkspaceNo, kind};
+use crate::link_dialect::Lookback;
+use crate::location::Location;
+use crate::money::{Amount, Currency};
 use crate::params::{Params, PartnerClickId};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
+
+pub use crate::link_dialect::LinkDialect;
 
 /// What kind of touch it is. Numbers are stored: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,28 +54,6 @@ impl TouchKind {
     }
 }
 
-/// How a link's parameters are named. Numbers are stored: append only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(u8)]
-pub enum LinkDialect {
-    /// Linkrunner's names, which are ours too.
-    #[default]
-    Linkrunner = 1,
-    /// Tracknow's click form: `campaign_id`, `ref_id`, `sub1`…`sub8`.
-    Tracknow = 2,
-}
-
-impl LinkDialect {
-    /// The dialect with that number.
-    pub const fn from_number(number: u8) -> Option<Self> {
-        Some(match number {
-            1 => Self::Linkrunner,
-            2 => Self::Tracknow,
-            _ => return None,
-        })
-    }
-}
-
 /// What was odd about a touch; a bit set that is stored with it. Bits are append-only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Flags(pub u32);
@@ -90,8 +73,22 @@ impl Flags {
     pub const REPEATED: Self = Self(1 << 5);
     /// A destination from the request was outside the link's allow-list and was not followed.
     pub const DESTINATION_REFUSED: Self = Self(1 << 6);
+    /// The link carries a callback that its partner may not use, or that is none.
+    pub const CALLBACK_REFUSED: Self = Self(1 << 7);
+    /// The cost is no amount, or its currency is none. It is kept and handed on as it came.
+    pub const COST_INVALID: Self = Self(1 << 8);
+    /// The window that the link asks for itself is none, and is ignored.
+    pub const LOOKBACK_INVALID: Self = Self(1 << 9);
+    /// The time that the link claims cannot be read, or lies ahead. Windows never count from it.
+    pub const ENGAGEMENT_TIME_INVALID: Self = Self(1 << 10);
+    /// The time that the link claims is more than [`Click::ENGAGEMENT_AGE_MAX`] before its arrival.
+    pub const ENGAGEMENT_LATE: Self = Self(1 << 11);
+    /// A server told of the touch without what its own system demands, which would have refused it.
+    pub const SERVER_INCOMPLETE: Self = Self(1 << 13);
+    /// Not odd: the link is meant for people who have the app already.
+    pub const RETARGETING: Self = Self(1 << 12);
 
-    const NAMES: [(Self, &'static str); 7] = [
+    const NAMES: [(Self, &'static str); 14] = [
         (Self::PARTNER_CLICK_ID_ABSENT, "partner_click_id_absent"),
         (Self::PARTNER_CLICK_ID_UNEXPANDED, "partner_click_id_unexpanded"),
         (Self::CUT, "value_cut"),
@@ -99,6 +96,13 @@ impl Flags {
         (Self::BAD_UTF8, "utf8_invalid"),
         (Self::REPEATED, "parameter_repeated"),
         (Self::DESTINATION_REFUSED, "destination_refused"),
+        (Self::CALLBACK_REFUSED, "callback_refused"),
+        (Self::COST_INVALID, "cost_invalid"),
+        (Self::LOOKBACK_INVALID, "lookback_invalid"),
+        (Self::ENGAGEMENT_TIME_INVALID, "engagement_time_invalid"),
+        (Self::ENGAGEMENT_LATE, "engagement_late"),
+        (Self::RETARGETING, "retargeting"),
+        (Self::SERVER_INCOMPLETE, "server_incomplete"),
     ];
 
     /// Adds a flag.
@@ -148,6 +152,8 @@ pub struct Click {
     pub referer: Option<String>,
     /// The visitor's languages, at most 128 bytes.
     pub language: Option<String>,
+    /// Where `ip` was when it arrived; empty without a database, or for an address that none knows.
+    pub location: Location,
 }
 
 impl std::fmt::Debug for Click {
@@ -165,10 +171,28 @@ impl std::fmt::Debug for Click {
 impl Click {
     /// Longest header value that is kept, in bytes.
     pub const HEADER_BYTES_MAX: usize = 512;
+    /// How late a server may tell of a touch without a flag: 12 hours, AppMetrica's bound.
+    pub const ENGAGEMENT_AGE_MAX: Span = Span::from_hours(12);
+    /// How far ahead the clock of a server may be without a flag.
+    const CLOCK_AHEAD_MAX: Span = Span::from_hours(1);
 
-    /// The query, read.
+    /// The query, read as the link's dialect has it.
     pub fn params(&self) -> Params {
-        Params::parse(&self.query)
+        Params::parse_as(&self.query, self.dialect)
+    }
+
+    /// The window that the link's own parameter asks for, if it is a window.
+    pub fn lookback(&self) -> Option<Span> {
+        let is_view = self.kind == TouchKind::Impression;
+        // Nearly all links ask for none, and a query is read for this only where it can hold one: the word,
+        // or an escape of one of its letters.
+        if !self.query.windows(8).any(|part| part == b"lookback" || part.starts_with(b"%6")) {
+            return None;
+        }
+        match self.params().lookback(is_view) {
+            Lookback::Asked(span) => Some(span),
+            Lookback::Absent | Lookback::Invalid => None,
+        }
     }
 
     /// Sets the flags that follow from the query. Returns what was read, so that ingest reads once.
@@ -180,7 +204,15 @@ impl Click {
             PartnerClickId::Unexpanded => self.flags.set(Flags::PARTNER_CLICK_ID_UNEXPANDED),
         }
         let odd = params.oddities;
+        let is_view = self.kind == TouchKind::Impression;
+        let (is_time_invalid, is_late) = self.engagement(&params);
         for (is, flag) in [
+            (cost_is_invalid(&params), Flags::COST_INVALID),
+            (params.lookback(is_view) == Lookback::Invalid, Flags::LOOKBACK_INVALID),
+            (is_time_invalid, Flags::ENGAGEMENT_TIME_INVALID),
+            (is_late, Flags::ENGAGEMENT_LATE),
+            (params.says_retargeting(), Flags::RETARGETING),
+            (params.says_server_to_server() && !params.is_complete_for_server(), Flags::SERVER_INCOMPLETE),
             (odd.cut, Flags::CUT),
             (odd.bad_escape, Flags::BAD_ESCAPE),
             (odd.bad_utf8, Flags::BAD_UTF8),
@@ -191,6 +223,21 @@ impl Click {
             }
         }
         params
+    }
+
+    /// Whether the time that the link claims is none, and whether it is long past.
+    fn engagement(&self, params: &Params) -> (bool, bool) {
+        // Where no dialect says what `ts` is, it is anything: many senders put a random number there.
+        if self.dialect.aliases("ts").is_empty() {
+            return (false, false);
+        }
+        let Some(text) = params.text("ts") else { return (false, false) };
+        match Timestamp::parse(&text) {
+            Some(at) if at.since(self.received_at) <= Self::CLOCK_AHEAD_MAX.ms() => {
+                (false, self.received_at.since(at) > Self::ENGAGEMENT_AGE_MAX.ms())
+            }
+            _ => (true, false),
+        }
     }
 
     /// Raw device ids that the link carried and that can match an install.
@@ -221,6 +268,14 @@ impl Click {
         }
         prints
     }
+}
+
+/// Whether a cost is given that no report could count.
+fn cost_is_invalid(params: &Params) -> bool {
+    let is_bad_amount = |text: String| Amount::parse(&text).is_err();
+    let is_bad_currency = |text: String| Currency::parse(&text).is_none();
+    params.text("cost_value").is_some_and(is_bad_amount)
+        || params.text("cost_currency").is_some_and(is_bad_currency)
 }
 
 /// A touch that the log holds.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::device::Device;
 use crate::id::{Id, WorkspaceNo, kind};
+use crate::location::Location;
 use crate::money::{Amount, Currency};
 use crate::time::Timestamp;
 
@@ -149,6 +150,8 @@ pub struct Event {
     pub ip: Option<IpAddr>,
     /// The person's browser or app, as a server says, else the header.
     pub user_agent: Option<String>,
+    /// Where `ip` was when it arrived; what it counts as may be elsewhere, see [`Location::of`].
+    pub location: Location,
     /// What only postbacks have.
     pub postback: Option<PostbackFields>,
     /// What was odd about it: stable words such as `currency_missing`.

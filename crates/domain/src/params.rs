@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::link_dialect::LinkDialect;
+
 /// Longest query that is kept, in bytes. The rest is cut at a parameter's boundary and flagged.
 pub const QUERY_BYTES_MAX: usize = 16 * 1024;
 /// Longest value, in received bytes.
@@ -53,6 +55,7 @@ pub struct Oddities {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params {
     list: Vec<Param>,
+    dialect: LinkDialect,
     /// What was odd about it.
     pub oddities: Oddities,
 }
@@ -61,7 +64,14 @@ impl Params {
     /// Reads a raw query (what stands behind the `?`). A second literal `?` counts as `&`, since
     /// partners glue their parameters to links that have some already.
     pub fn parse(query: &[u8]) -> Self {
-        let mut this = Self::default();
+        Self::parse_as(query, LinkDialect::default())
+    }
+
+    /// The same for a query in a dialect: values over the dialect's limits are cut, and names are looked up
+    /// as the dialect has them.
+    pub fn parse_as(query: &[u8], dialect: LinkDialect) -> Self {
+        let mut this = Self { dialect, ..Self::default() };
+        let limits = dialect.limits();
         let query = if query.len() > QUERY_BYTES_MAX {
             this.oddities.cut = true;
             &query[..QUERY_BYTES_MAX]
@@ -89,10 +99,20 @@ impl Params {
             }
             this.oddities.bad_escape |= bad_escape(name) || bad_escape(value);
             let name = into_text(decode(name));
-            if this.get(&name).is_some() {
+            if this.received(&name).is_some() {
                 this.oddities.repeated = true;
                 continue;
             }
+            // A character has a byte at least, so that most values are let through by their length alone.
+            let is_over = |limit: &&(&str, usize)| value.len() > limit.1 && limit.0 == name;
+            let value = match limits.iter().find(is_over) {
+                Some((_, chars_max)) => {
+                    let kept = cut_chars(value, *chars_max);
+                    this.oddities.cut |= kept.len() < value.len();
+                    kept
+                }
+                None => value,
+            };
             let raw = if value.len() > VALUE_BYTES_MAX {
                 this.oddities.cut = true;
                 cut(value, VALUE_BYTES_MAX)
@@ -109,12 +129,23 @@ impl Params {
         this
     }
 
-    /// The first parameter of that name.
+    /// How the parameters are named.
+    pub fn dialect(&self) -> LinkDialect {
+        self.dialect
+    }
+
+    /// The parameter that the dialect has for a canonical name: of several words for it the first that is
+    /// not empty, else the first that is there.
     pub fn get(&self, name: &str) -> Option<&Param> {
+        self.dialect.find(self, name)
+    }
+
+    /// The first parameter that came under exactly this name.
+    pub fn received(&self, name: &str) -> Option<&Param> {
         self.list.iter().find(|p| p.name == name)
     }
 
-    /// The text of the first parameter of that name, if it is not empty.
+    /// The text of the parameter of that canonical name, if it is not empty.
     pub fn text(&self, name: &str) -> Option<String> {
         self.get(name).map(Param::text).filter(|t| !t.is_empty())
     }
@@ -172,6 +203,34 @@ fn cut(raw: &[u8], max: usize) -> &[u8] {
         end -= 1;
     }
     &raw[..end]
+}
+
+/// Cuts raw bytes behind so many characters of their decoded form, escapes left whole. Bytes that are no
+/// UTF-8 count one each.
+fn cut_chars(raw: &[u8], chars_max: usize) -> &[u8] {
+    if raw.len() <= chars_max {
+        return raw;
+    }
+    let (mut at, mut chars) = (0, 0);
+    while at < raw.len() {
+        let escaped = match raw[at] {
+            b'%' => raw.get(at + 1..at + 3).and_then(|digits| {
+                let digits = std::str::from_utf8(digits).ok()?;
+                u8::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'))
+            }),
+            _ => None,
+        };
+        let (byte, width) = escaped.map_or((raw[at], 1), |byte| (byte, 3));
+        // A byte inside a UTF-8 character belongs to the one before it.
+        if byte & 0xc0 != 0x80 || chars == 0 {
+            if chars == chars_max {
+                return &raw[..at];
+            }
+            chars += 1;
+        }
+        at += width;
+    }
+    raw
 }
 
 /// Whether a value is still a macro that its sender did not fill: `{clickid}`, `__CLICKID__`,
@@ -281,6 +340,28 @@ mod tests {
         assert!(!bad_escape(&p.get("a").unwrap().raw), "no escape is split");
         assert!(Params::parse(&b"a=1&".repeat(9_000)).oddities.cut);
         assert!(Params::parse(b"a=%zz").oddities.bad_escape);
+    }
+
+    #[test]
+    fn a_dialect_s_limits_count_characters() {
+        for (raw, chars, want) in [
+            ("abc", 3, "abc"),
+            ("abcd", 3, "abc"),
+            ("%61%62%63%64", 3, "%61%62%63"),
+            ("%C3%A9%C3%A9%C3%A9", 2, "%C3%A9%C3%A9"),
+            ("éé%C3%A9é", 3, "éé%C3%A9"),
+            ("a%zzb", 3, "a%z"),
+            ("a+b+", 3, "a+b"),
+            ("%ff%fe%fd", 2, "%ff%fe"),
+            ("%80%80", 1, "%80%80"),
+        ] {
+            assert_eq!(cut_chars(raw.as_bytes(), chars), want.as_bytes(), "{raw}");
+        }
+        let long = format!("s1={}&s6={}", "x".repeat(51), "x".repeat(51));
+        let p = Params::parse_as(long.as_bytes(), LinkDialect::Cake);
+        assert_eq!((p.get("sub1").unwrap().raw.len(), p.received("s6").unwrap().raw.len()), (50, 51));
+        assert!(p.oddities.cut && !Params::parse_as(b"s1=x", LinkDialect::Cake).oddities.cut);
+        assert!(!Params::parse(long.as_bytes()).oddities.cut, "other dialects have other limits");
     }
 
     #[test]

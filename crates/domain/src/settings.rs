@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use crate::click::LinkDialect;
 use crate::event::ConversionKind;
 use crate::id::{Id, WorkspaceNo, kind};
+use crate::link_address::{Address, Addresses};
 use crate::money::Currency;
 use crate::template::{Template, UrlTemplate};
 use crate::time::Span;
@@ -138,6 +139,8 @@ pub struct Partner {
     pub ref_id: String,
     /// Its own settings, for `{cfg.…}` macros. May hold secrets: never printed.
     pub cfg: BTreeMap<String, String>,
+    /// Whether its links may carry their own callback URLs.
+    pub in_link_callbacks: bool,
 }
 
 impl fmt::Debug for Partner {
@@ -182,6 +185,8 @@ pub struct Link {
     pub allow_destinations: Vec<String>,
     /// How long its clicks may earn something; else the app's.
     pub click_window: Option<Span>,
+    /// Where else it is found, beside its public id.
+    pub addresses: Vec<Address>,
 }
 
 /// Which conversions a rule tells of.
@@ -360,6 +365,9 @@ impl Settings {
 pub struct Catalog {
     workspaces: Vec<Arc<Settings>>,
     links: HashMap<String, (usize, Id<kind::Link>)>,
+    addresses: Addresses<(usize, Id<kind::Link>)>,
+    /// Addresses in their fixed form, with the workspace that has them.
+    address_owners: HashMap<String, usize>,
     keys: HashMap<[u8; 32], (usize, Arc<Key>)>,
 }
 
@@ -370,6 +378,10 @@ impl Catalog {
         for (at, settings) in this.workspaces.iter().enumerate() {
             for link in settings.links.values() {
                 this.links.insert(link.public_id.clone(), (at, link.id));
+                for address in &link.addresses {
+                    this.addresses.add(address, (at, link.id));
+                    this.address_owners.insert(address.to_string(), at);
+                }
             }
             for key in settings.keys.values() {
                 this.keys.insert(key.hash, (at, key.clone()));
@@ -398,6 +410,29 @@ impl Catalog {
         let (at, id) = self.links.get(public_id)?;
         let settings = &self.workspaces[*at];
         Some((settings, settings.links.get(id)?))
+    }
+
+    /// The link that has the address of this request beside its public id, its workspace's settings, and
+    /// whether requests there are impressions.
+    pub fn link_at(
+        &self,
+        host: Option<&str>,
+        path: &str,
+        query: &[u8],
+    ) -> Option<(&Arc<Settings>, &Arc<Link>, bool)> {
+        let (is_view, (at, id)) = self.addresses.find(host, path, query)?;
+        let settings = &self.workspaces[at];
+        Some((settings, settings.links.get(&id)?, is_view))
+    }
+
+    /// Whether a workspace other than this one has a link of that public id, or of that address (in the
+    /// form in which an [`Address`] is printed, which begins with a slash).
+    pub fn is_taken_elsewhere(&self, name: &str, workspace: WorkspaceNo) -> bool {
+        let at = match name.starts_with('/') {
+            true => self.address_owners.get(name).copied(),
+            false => self.links.get(name).map(|(at, _)| *at),
+        };
+        at.is_some_and(|at| self.workspaces[at].workspace != workspace)
     }
 
     /// How many public ids of links there are; fewer than links if two workspaces share one.

@@ -6,11 +6,12 @@ use std::path::Path;
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("ambient", &["domain"]),
+    ("geo", &["domain"]),
     ("store", &["domain", "ambient"]),
     ("engine", &["domain", "ambient", "store"]),
     ("library", &["domain"]),
-    ("web", &["domain", "ambient", "store", "library"]),
-    ("server", &["domain", "ambient", "store", "engine", "library", "web"]),
+    ("web", &["domain", "ambient", "geo", "store", "library"]),
+    ("server", &["domain", "ambient", "geo", "store", "engine", "library", "web"]),
     ("testkit", &["domain", "ambient", "store"]),
 ];
 

@@ -205,6 +205,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "0",
         "Inbound postbacks per second of one workspace; 0 is no limit.",
     ),
+    many(
+        "geo_databases",
+        "geo-database",
+        "ROUNDTRIP_GEO_DATABASES",
+        "FILE",
+        "Databases of addresses in MaxMind's format (.mmdb), at most 8, the first that knows something counts. They \
+         are read into memory, and read again when they change. See geography.md.",
+    ),
     switch(
         "metrics_public",
         "metrics-public",
@@ -283,6 +291,8 @@ pub(crate) struct Config {
     pub(crate) client_burst: u32,
     /// Inbound postbacks per second of one workspace; 0 is no limit.
     pub(crate) postback_rate: u32,
+    /// Databases of addresses, in the order in which they are asked.
+    pub(crate) geo_databases: Vec<PathBuf>,
     /// Whether `/metrics` needs no token.
     pub(crate) metrics_public: bool,
     /// How and what is logged.
@@ -372,7 +382,8 @@ pub(crate) fn page() -> String {
          | `clicks/` | the click log |\n\n\
          ## Operating it\n\n\
          `/healthz` answers 200 on both listeners while the process runs. `/readyz`, on the admin listener, answers \
-         503 with the reasons while a store cannot take anything or the server is stopping. `/metrics`, on the admin \
+         503 with the reasons while a store cannot take anything or the server is stopping; its notes name what does not \
+         keep it from its work, such as a database of addresses that cannot be read. `/metrics`, on the admin \
          listener, needs the token as `Authorization: Bearer`: the numbers tell whoever reaches it how much \
          passes through. Set `metrics_public` where the network already keeps others out. The metrics are listed in \
          [metrics.md](metrics.md), log lines in [logging.md](logging.md).\n",

@@ -19,6 +19,7 @@ mod command;
 mod config;
 mod data_dir;
 mod demo;
+mod geography;
 mod listen;
 mod metrics;
 mod node;

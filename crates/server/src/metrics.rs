@@ -20,6 +20,7 @@ use prometheus_client::registry::Registry;
 use roundtrip_ambient::Clock;
 use roundtrip_engine::Stats;
 use roundtrip_engine::sender::Sender;
+use roundtrip_geo::Geo;
 use roundtrip_store::click_log::Why;
 use roundtrip_web::ingest::Counters;
 
@@ -106,6 +107,14 @@ metrics! {
     loop_panics: Counter = "loop_panics", Counter::default();
     /// Open connections to partners and webhooks.
     sender_connections: Gauge = "sender_connections", Gauge::default();
+    /// Databases of addresses that are named, by state; a stale one changed and cannot be used as it is now.
+    geo_databases: Family<GeoLabels, Gauge> = "geo_databases", Family::default();
+    /// Databases of addresses that were read.
+    geo_loads: Counter = "geo_loads", Counter::default();
+    /// Times that a database of addresses could not be read.
+    geo_failures: Counter = "geo_failures", Counter::default();
+    /// When the oldest database of addresses in use was built, in seconds since 1970; 0 without one.
+    geo_built_seconds: Gauge = "geo_built_time_seconds", Gauge::default();
     /// 1 while the server can take everything, 0 while /readyz says why not.
     ready: Gauge = "ready", Gauge::default();
     /// When the process started, in seconds since 1970.
@@ -126,6 +135,9 @@ fn latency() -> Histogram {
 
 /// The states of a slice, in the order that [`Metrics::observe`] fills them.
 const SLICE_STATES: [&str; 4] = ["active", "closing", "closed", "missing"];
+
+/// The states of a database of addresses, in the order that [`Metrics::observe`] fills them.
+const GEO_STATES: [&str; 3] = ["good", "stale", "missing"];
 
 /// The class of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -198,6 +210,11 @@ struct SliceLabels {
     state: Word,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GeoLabels {
+    state: Word,
+}
+
 /// All metrics of the process. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics(Arc<Inner>);
@@ -221,6 +238,8 @@ pub(crate) struct Sources {
     pub(crate) ingest: Arc<Counters>,
     /// The loops.
     pub(crate) engine: Arc<Stats>,
+    /// The databases of addresses.
+    pub(crate) geo: Geo,
 }
 
 impl Metrics {
@@ -234,6 +253,9 @@ impl Metrics {
         }
         for state in SLICE_STATES {
             drop(declared.click_log_slices.get_or_create(&SliceLabels { state: Word(state) }));
+        }
+        for state in GEO_STATES {
+            drop(declared.geo_databases.get_or_create(&GeoLabels { state: Word(state) }));
         }
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version that runs", build);
@@ -267,7 +289,7 @@ impl Metrics {
 
     /// Takes over what others count for themselves.
     pub(crate) fn observe(&self, sources: &Sources) {
-        let Sources { stores, sender, ingest, engine } = sources;
+        let Sources { stores, sender, ingest, engine, geo } = sources;
         let declared = &self.0.declared;
         let set = |counter: &Counter, n: u64| counter.inner().store(n, Ordering::Relaxed);
         let clicks = stores.clicks.stats();
@@ -306,6 +328,20 @@ impl Metrics {
         }
         declared.sends_in_flight.set(gauge(engine.in_flight.load(Ordering::Relaxed)));
         declared.sender_connections.set(gauge(sender.open_connections() as u64));
+        let standing = geo.standing();
+        let states = [(true, false), (true, true), (false, true)].map(|(is_read, is_in_trouble)| {
+            let of = standing
+                .iter()
+                .filter(|s| (s.about.is_some(), s.trouble.is_some()) == (is_read, is_in_trouble));
+            of.count()
+        });
+        for (state, n) in GEO_STATES.into_iter().zip(states) {
+            declared.geo_databases.get_or_create(&GeoLabels { state: Word(state) }).set(gauge(n as u64));
+        }
+        let oldest = standing.iter().filter_map(|s| Some(s.about.as_ref()?.built_at.seconds())).min();
+        declared.geo_built_seconds.set(oldest.unwrap_or(0));
+        set(&declared.geo_loads, geo.counts().loads);
+        set(&declared.geo_failures, geo.counts().failures);
     }
 
     /// Everything as text in the OpenMetrics form. `ready` is what `/readyz` would say.
@@ -388,6 +424,7 @@ fn page() -> String {
             ("ListenerLabels", "`listener`"),
             ("WhyLabels", "`reason`"),
             ("SliceLabels", "`state`"),
+            ("GeoLabels", "`state`"),
         ];
         let labels = labels.iter().find(|(ty, _)| kind.contains(ty)).map_or("", |(_, labels)| labels);
         let kinds = ["Counter", "Histogram", "Gauge"];

@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use crate::admin_token::AdminToken;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::geography;
 use crate::listen::{Answers, Listener, Side, Stage};
 use crate::metrics::{Metrics, Sources};
 use crate::operate::{self, OperateState, Readiness};
@@ -76,6 +77,7 @@ impl Node {
         let data = DataDir::open(&config.data)?;
         let token = Arc::new(AdminToken::open_or_create(data.path(), &entropy)?);
         let stores = Stores::open(&data, config, &clock, &entropy)?;
+        let geo = geography::open(config);
         let public = Listener::bind(Side::Public, config.public)?;
         let admin = Listener::bind(Side::Admin, config.admin)?;
         let (public_at, admin_at) = (public.address(), admin.address());
@@ -108,6 +110,7 @@ impl Node {
             ledger: stores.ledger.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
+            geo: geo.clone(),
             options: ingest_options(config),
             counters: counters.clone(),
         });
@@ -115,13 +118,14 @@ impl Node {
         let (stage, staged) = watch::channel(Stage::Run);
         let metrics = Metrics::new(&clock);
         let state = OperateState {
-            readiness: Readiness { stores: stores.clone(), stage: staged.clone() },
+            readiness: Readiness { stores: stores.clone(), geo: geo.clone(), stage: staged.clone() },
             metrics: metrics.clone(),
             sources: Sources {
                 stores: stores.clone(),
                 sender: sender.clone(),
                 ingest: counters.clone(),
                 engine: engine.stats().clone(),
+                geo: geo.clone(),
             },
             metrics_for: (!config.metrics_public).then(|| token.clone()),
         };
@@ -151,6 +155,8 @@ impl Node {
             let counted = metrics.listener(side);
             tokio::spawn(listener.serve(answers, connections_max, log_requests, counted, staged.clone()))
         };
+        // It ends with the node's stage, and is waited for by nobody: it holds nothing that must be closed.
+        tokio::spawn(geography::watch(geo, staged.clone()));
         let listeners = vec![
             serve(public, Answers::Front(front), config.connections_max, config.log_requests, Side::Public),
             serve(admin, admin_router.into(), ADMIN_CONNECTIONS_MAX, config.log_requests, Side::Admin),

@@ -12,9 +12,11 @@ use axum::routing::get;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use roundtrip_domain::problem::{Code, Problem};
+use roundtrip_geo::Geo;
 use tokio::sync::watch;
 
 use crate::admin_token::AdminToken;
+use crate::geography;
 use crate::listen::Stage;
 use crate::metrics::{Metrics, Sources};
 use crate::stores::Stores;
@@ -27,6 +29,8 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 pub(crate) struct Readiness {
     /// Asked how they are.
     pub(crate) stores: Stores,
+    /// Asked what its files lack.
+    pub(crate) geo: Geo,
     /// How far the server is on its way to an end.
     pub(crate) stage: watch::Receiver<Stage>,
 }
@@ -38,6 +42,11 @@ impl Readiness {
             return vec!["stopping".to_owned()];
         }
         self.stores.troubles().await
+    }
+
+    /// What is wrong and does not keep the server from taking everything.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        geography::troubles(&self.geo)
     }
 }
 
@@ -71,7 +80,8 @@ async fn ready(State(state): State<OperateState>) -> Response {
 async fn ready_of(State(readiness): State<Readiness>) -> Response {
     let reasons = readiness.reasons().await;
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    let body =
+        serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons, "notes": readiness.notes() });
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
     (status, headers, format!("{body}\n")).into_response()
 }
@@ -125,8 +135,13 @@ mod tests {
         let data = DataDir::open(&config.data).unwrap();
         let stores = Stores::open(&data, &config, &Clock::System, &Entropy::System).unwrap();
         let (stage, staged) = watch::channel(Stage::Run);
-        let readiness = Readiness { stores: stores.clone(), stage: staged };
-        assert_eq!(readyz(&readiness).await, (200, "{\"ready\":true,\"reasons\":[]}\n".to_owned()));
+        let mut readiness = Readiness { stores: stores.clone(), geo: Geo::default(), stage: staged };
+        let ready = "{\"ready\":true,\"reasons\":[],\"notes\":[]}\n";
+        assert_eq!(readyz(&readiness).await, (200, ready.to_owned()));
+        readiness.geo = Geo::open(vec![dir.path().join("nothing.mmdb")]).0;
+        let (status, body) = readyz(&readiness).await;
+        assert!(status == 200 && body.contains("nothing.mmdb: it cannot be read"), "{body}");
+        readiness.geo = Geo::default();
 
         stores.close().await.unwrap();
         let again = readyz(&readiness).await;
@@ -138,7 +153,7 @@ mod tests {
         stage.send_replace(Stage::Drain);
         assert_eq!(
             readyz(&readiness).await,
-            (503, "{\"ready\":false,\"reasons\":[\"stopping\"]}\n".to_owned())
+            (503, "{\"ready\":false,\"reasons\":[\"stopping\"],\"notes\":[]}\n".to_owned())
         );
     }
 }

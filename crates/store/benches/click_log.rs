@@ -42,6 +42,7 @@ fn click(n: u64, now: Timestamp) -> Click {
         )),
         referer: None,
         language: Some("en-US,en;q=0.9".into()),
+        location: Default::default(),
     }
 }
 

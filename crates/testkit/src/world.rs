@@ -175,6 +175,7 @@ impl World {
             user_agent: Some("Mozilla/5.0 (Linux; Android 16)".into()),
             referer: None,
             language: Some("de".into()),
+            location: Default::default(),
         })
     }
 
@@ -200,6 +201,7 @@ impl World {
             consent: None,
             ip: None,
             user_agent: None,
+            location: Default::default(),
             postback: None,
             findings: Vec::new(),
         }

@@ -1,4 +1,4 @@
-//! Counts for people: clicks → installs → events → postbacks, by day and by partner, campaign, link or app.
+//! Counts for people: clicks → installs → events → postbacks, by day and by partner, campaign, link, app or country.
 //!
 //! Made from the ledger's rollups and, for clicks whose slice is not published yet, from the click log. Not
 //! relied on for the books: those are `books`, and they are counted twice.
@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use roundtrip_domain::click::TouchKind;
 use roundtrip_domain::id::{Id, kind};
+use roundtrip_domain::location::Country;
 use roundtrip_domain::money;
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::Settings;
@@ -43,6 +44,8 @@ pub enum By {
     Link,
     /// The app.
     App,
+    /// Where touches and events came from. An event without an address has the place of its click.
+    Country,
 }
 
 impl By {
@@ -53,12 +56,16 @@ impl By {
             Self::Campaign => "campaign",
             Self::Link => "link",
             Self::App => "app",
+            Self::Country => "country",
         }
     }
 
+    /// All groupings, the default first.
+    pub const ALL: [Self; 5] = [Self::Partner, Self::Campaign, Self::Link, Self::App, Self::Country];
+
     /// The grouping of that word.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Partner, Self::Campaign, Self::Link, Self::App].into_iter().find(|by| by.name() == text)
+        Self::ALL.into_iter().find(|by| by.name() == text)
     }
 
     /// Whether rules and deliveries are counted that finely: they belong to an app and a partner.
@@ -211,7 +218,7 @@ pub struct Counts {
     /// Revenue of the pending conversions: not in `revenue`.
     #[serde(default)]
     pub revenue_pending: Vec<Sum>,
-    /// Rules and deliveries. Absent by campaign and by link: they are counted by app and partner.
+    /// Rules and deliveries. Absent by campaign, link and country: they are counted by app and partner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postbacks: Option<PostbackCounts>,
 }
@@ -240,7 +247,8 @@ impl Counts {
 pub struct Row {
     /// The day, in the report's time zone.
     pub day: String,
-    /// The partner, campaign, link or app; absent: nobody won it.
+    /// The partner, campaign, link, app or country (whose id is its two letters); absent: nobody won it, or no
+    /// database knew where it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Named>,
     /// Its counts.
@@ -257,7 +265,7 @@ pub struct Report {
     pub to: String,
     /// Whose days.
     pub tz: String,
-    /// `partner`, `campaign`, `link` or `app`.
+    /// `partner`, `campaign`, `link`, `app` or `country`.
     pub by: String,
     /// By day, then by group. Events count on the day on which they arrived, and all that follows with them.
     pub rows: Vec<Row>,
@@ -275,7 +283,12 @@ struct Tally {
 
 impl Tally {
     fn row(&mut self, row: &ReportRow) {
-        let n = row.count;
+        self.row_times(row, 1);
+    }
+
+    /// Adds a row so many times; −1 takes it away.
+    fn row_times(&mut self, row: &ReportRow, times: i64) {
+        let n = row.count * times;
         match row.metric {
             Metric::Touch => self.touch(&row.kind, n),
             Metric::FlaggedClick => match row.kind.as_str() {
@@ -292,7 +305,8 @@ impl Tally {
                     _ => self.counts.events += n,
                 }
                 if row.micros != 0 {
-                    *self.revenue.entry((row.status, row.currency.clone())).or_default() += row.micros;
+                    *self.revenue.entry((row.status, row.currency.clone())).or_default() +=
+                        row.micros * times;
                 }
             }
             Metric::Considered => self.postbacks.considered += n,
@@ -329,6 +343,10 @@ impl Tally {
     fn add(&mut self, row: &ReportRow, total: &mut Self) {
         self.row(row);
         total.row(row);
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.counts == Counts::default() && self.revenue.values().all(|micros| *micros == 0)
     }
 
     fn shown(self, has_postbacks: bool) -> Counts {
@@ -369,7 +387,7 @@ impl Sources<'_> {
     /// # Errors
     /// With `store_unavailable` when the ledger cannot answer.
     pub async fn report(&self, period: &Period, by: By) -> Result<Report, Problem> {
-        let (rows, slices) = self.read(period).await.map_err(|error| problem::of_store(&error))?;
+        let (rows, slices) = self.read(period, by).await.map_err(|error| problem::of_store(&error))?;
         let mut total = Tally::default();
         let mut groups: BTreeMap<(Date, Option<u128>), Tally> = BTreeMap::new();
         for row in &rows {
@@ -378,7 +396,15 @@ impl Sources<'_> {
                 By::Campaign => row.campaign.map(Id::bits),
                 By::Link => row.link.map(Id::bits),
                 By::App => Some(row.app.bits()),
+                By::Country => None,
             };
+            if let Some(country) = row.country {
+                // It was counted among all before; what no country claims stays with "unknown".
+                let day = day_of(row.bucket, &period.zone);
+                groups.entry((day, Some(bits_of(country)))).or_default().row(row);
+                groups.entry((day, None)).or_default().row_times(row, -1);
+                continue;
+            }
             if !by.has_postbacks() && is_about_rules(row.metric) {
                 continue;
             }
@@ -386,12 +412,13 @@ impl Sources<'_> {
         }
         for count in &slices {
             let group = match by {
-                By::Partner => count.partner.bits(),
-                By::Campaign => count.campaign.bits(),
-                By::Link => count.link.bits(),
-                By::App => count.app.bits(),
+                By::Partner => Some(count.partner.bits()),
+                By::Campaign => Some(count.campaign.bits()),
+                By::Link => Some(count.link.bits()),
+                By::App => Some(count.app.bits()),
+                By::Country => count.country.map(bits_of),
             };
-            groups.entry((day_of(count.bucket_start, &period.zone), Some(group))).or_default().slice(count);
+            groups.entry((day_of(count.bucket_start, &period.zone), group)).or_default().slice(count);
             total.slice(count);
         }
         let named = |bits: u128| match by {
@@ -399,9 +426,12 @@ impl Sources<'_> {
             By::Campaign => conversions::campaign(Id::<kind::Campaign>::from_bits(bits), self.settings),
             By::Link => conversions::link(Id::<kind::Link>::from_bits(bits), self.settings),
             By::App => conversions::app(Id::<kind::App>::from_bits(bits), self.settings),
+            By::Country => Named { id: letters_of(bits), slug: None },
         };
         let mut rows: Vec<Row> = groups
             .into_iter()
+            // What every country was taken from and nothing is left of is no row.
+            .filter(|((_, group), tally)| by != By::Country || group.is_some() || !tally.is_nothing())
             .map(|((day, group), tally)| Row {
                 day: day.to_string(),
                 group: group.map(named),
@@ -430,11 +460,12 @@ impl Sources<'_> {
     async fn read(
         &self,
         period: &Period,
+        by: By,
     ) -> Result<(Vec<ReportRow>, Vec<SliceCount>), roundtrip_store::Error> {
         let ws = self.settings.workspace;
         let mut published: HashSet<(u16, u64)> = self.ledger.slices_published().await?.into_iter().collect();
         for _ in 1..TRIES {
-            let answer = self.read_once(period, &published).await?;
+            let answer = self.read_once(period, by, &published).await?;
             let after: HashSet<(u16, u64)> = self.ledger.slices_published().await?.into_iter().collect();
             if after == published {
                 return Ok(answer);
@@ -442,17 +473,21 @@ impl Sources<'_> {
             published = after;
         }
         tracing::debug!(workspace = ws.0, "slices are published faster than a report is read");
-        self.read_once(period, &published).await
+        self.read_once(period, by, &published).await
     }
 
     async fn read_once(
         &self,
         period: &Period,
+        by: By,
         published: &HashSet<(u16, u64)>,
     ) -> Result<(Vec<ReportRow>, Vec<SliceCount>), roundtrip_store::Error> {
         let ws = self.settings.workspace;
         let active = self.clicks.active_counts();
-        let rows = self.ledger.report(ws, period.from, period.to).await?;
+        let rows = match by {
+            By::Country => self.ledger.report_by_country(ws, period.from, period.to).await?,
+            _ => self.ledger.report(ws, period.from, period.to).await?,
+        };
         let slices = active
             .into_iter()
             .filter(|slice| !published.contains(&(slice.node, slice.seq)))
@@ -461,6 +496,16 @@ impl Sources<'_> {
             .collect();
         Ok((rows, slices))
     }
+}
+
+/// A country as the bits of a group.
+fn bits_of(country: Country) -> u128 {
+    u128::from(u16::from_be_bytes(country.bytes()))
+}
+
+/// The letters in such bits.
+fn letters_of(bits: u128) -> String {
+    (bits as u16).to_be_bytes().map(char::from).iter().collect()
 }
 
 const fn is_about_rules(metric: Metric) -> bool {
@@ -493,6 +538,7 @@ mod tests {
             partner: None,
             campaign: None,
             link: None,
+            country: None,
             metric: Metric::Conversion,
             kind: kind.to_owned(),
             status,
@@ -519,6 +565,7 @@ mod tests {
             partner: Id::from_bits(1),
             link: Id::from_bits(1),
             kind,
+            country: None,
             bucket_start: Timestamp::from_ms(0),
             count: 5,
             partner_click_id_absent: 2,

@@ -23,7 +23,7 @@ mod words;
 pub use self::find::{Finder, Reference};
 pub use self::shape::{
     Answer, Attempt, Candidate, Click, ClickStory, Coded, Dead, Decision, Delivery, Device, Earlier, Earned,
-    Event, Explained, Handover, Money, Named, Param, Postback, Request, Rule, Step, Story,
+    Event, Explained, Handover, Location, Money, Named, Param, Postback, Request, Rule, Step, Story,
 };
 pub use self::tell::tell;
 pub use self::touch::{earned, tell_click};

@@ -51,6 +51,7 @@ fn settings() -> Settings {
             destinations: Destinations::default(),
             allow_destinations: Vec::new(),
             click_window: window,
+            addresses: Vec::new(),
         };
         settings.links.insert(id, Arc::new(link));
     }
@@ -82,6 +83,7 @@ fn on_node(node: u128, n: u128, ago: i64) -> Touch {
             user_agent: Some("Mozilla/5.0".into()),
             referer: Some("https://example.com/".into()),
             language: Some("de".into()),
+            location: Default::default(),
         },
     }
 }
@@ -114,6 +116,7 @@ fn event(name: &str) -> Event {
         consent: None,
         ip: None,
         user_agent: None,
+        location: Default::default(),
         postback: None,
         findings: Vec::new(),
     }
@@ -589,4 +592,35 @@ proptest::proptest! {
         ask.leads.reverse();
         assert_eq!(ask.decide().credit, one.credit);
     }
+}
+
+#[test]
+fn a_click_s_own_lookback_narrows_its_window_and_never_widens_it() {
+    let asks = |ago: i64, link, query: &str| {
+        with(touch(1, ago), |c| {
+            (c.link, c.dialect, c.query) = (link, LinkDialect::AppsFlyer, query.as_bytes().to_vec());
+        })
+    };
+    for (ago, link, query, verdict, is_noted) in [
+        (6 * HOUR, LINK, "af_click_lookback=6h", Verdict::Won, false),
+        (6 * HOUR + 1, LINK, "af_click_lookback=6h", Verdict::OutsideWindow, true),
+        (8 * DAY, LINK, "af_click_lookback=6h", Verdict::OutsideWindow, false),
+        (8 * DAY, LINK, "af_click_lookback=30d", Verdict::OutsideWindow, false),
+        (2 * HOUR, SHORT, "af_click_lookback=6h", Verdict::OutsideWindow, false),
+        (6 * DAY, LINK, "af_click_lookback=1m", Verdict::Won, false),
+        (6 * DAY, LINK, "af_viewthrough_lookback=1h", Verdict::Won, false),
+    ] {
+        let click = asks(ago, link, query);
+        let decision =
+            Ask::new(event("install")).lead(MatchType::ClickId, &click).check(&[(&click, verdict)]);
+        let noted = decision.because.notes.contains(&"click_lookback");
+        assert_eq!(noted, is_noted, "{query}, {ago} ms ago");
+    }
+    let click = asks(HOUR, LINK, "af_click_lookback=6h");
+    let decision = Ask::new(event("install")).lead(MatchType::ClickId, &click).decide();
+    assert_eq!(
+        decision.because.candidates[0].window,
+        Span::from_hours(6),
+        "the story shows the window that held"
+    );
 }

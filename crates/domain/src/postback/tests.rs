@@ -10,6 +10,7 @@ use crate::click::{Click, Flags, LinkDialect, Touch, TouchKind};
 use crate::click_id::ClickId;
 use crate::event::{PostbackFields, Revenue, Source};
 use crate::id::WorkspaceNo;
+use crate::location::{Country, Location};
 use crate::money::{Amount, Currency};
 use crate::settings::{Partner, Platform, PostbackAuth};
 use crate::template::{Parts, Template, VOCABULARY};
@@ -39,6 +40,7 @@ fn touch(query: &str) -> Touch {
             user_agent: Some("Clicker/1".into()),
             referer: None,
             language: Some("de-DE".into()),
+            location: Default::default(),
         },
     }
 }
@@ -68,6 +70,7 @@ fn event(name: &str) -> Event {
         consent: None,
         ip: None,
         user_agent: None,
+        location: Default::default(),
         postback: None,
         findings: Vec::new(),
     }
@@ -143,7 +146,14 @@ impl Case {
         let mut settings = Settings::empty(WorkspaceNo::DEFAULT, "default");
         for (id, slug) in [(ACME, "acme"), (ZETA, "zeta")] {
             let cfg = [("token".to_owned(), "s3cr3t".to_owned())].into();
-            let partner = Partner { id, slug: slug.into(), name: slug.into(), ref_id: slug.into(), cfg };
+            let partner = Partner {
+                id,
+                slug: slug.into(),
+                name: slug.into(),
+                ref_id: slug.into(),
+                cfg,
+                in_link_callbacks: false,
+            };
             settings.partners.insert(id, Arc::new(partner));
         }
         settings.rules.insert(APP, vec![Arc::new(self.rule.clone())]);
@@ -330,6 +340,45 @@ fn others_never_see_what_belongs_to_the_winning_touch() {
         (c.rule.partner, c.rule.scope, c.event.ip) = (Some(ZETA), Scope::All, Some(ip));
     });
     assert_eq!(own.values()["ip"], "198.51.100.7");
+}
+
+#[test]
+fn places_are_of_one_address_and_the_winners_stays_with_the_winner() {
+    let berlin =
+        || Location { country: Country::parse("DE"), city: Location::text("Berlin"), ..Default::default() };
+    let wide = |case: Case| {
+        case.with(everything).with(|c| {
+            let Credit::Touch(winner) = &mut c.credit else { panic!("won") };
+            winner.touch.click.location = berlin();
+        })
+    };
+    let told = |case: &Case| {
+        let values = case.values();
+        ["country", "region", "city"].map(|name| values.get(name).cloned().unwrap_or_default())
+    };
+    let to_another = |c: &mut Case| (c.rule.partner, c.rule.scope) = (Some(ZETA), Scope::All);
+    assert_eq!(
+        told(&wide(case())),
+        ["DE", "", "Berlin"],
+        "an event without an address has the click's place"
+    );
+    assert_eq!(told(&wide(case()).with(to_another)), ["", "", ""], "nobody else learns where the click was");
+    let paris = |c: &mut Case| {
+        c.event.ip = Some([198, 51, 100, 7].into());
+        c.event.location = Location { country: Country::parse("FR"), ..Default::default() };
+    };
+    assert_eq!(told(&wide(case()).with(paris)), ["FR", "", ""], "its own place, and no city of another");
+    assert_eq!(
+        told(&wide(case()).with(paris).with(to_another)),
+        ["FR", "", ""],
+        "what the event says is everybody's"
+    );
+    let unknown = |c: &mut Case| c.event.ip = Some([198, 51, 100, 7].into());
+    assert_eq!(
+        told(&wide(case()).with(unknown)),
+        ["", "", ""],
+        "an address of its own that no database knows"
+    );
 }
 
 #[test]

@@ -8,11 +8,13 @@
 //! `Location`, look at the rendered URL again.
 
 use super::body::note_nested;
-use super::expression::{Piece, Reading};
+use super::expression::{self, Piece, Subject};
 use super::fill::{Context, Part, Report};
 use super::finding::Findings;
 use super::place::{Out, Spot, literal_push, literal_stands, urldecode};
+use super::reader::{Meanings, NO_MEANINGS, Reader};
 use super::request::Use;
+use super::syntax::begins_escape;
 use super::{Code, Dialect, Finding, Place, Scope, Sending, URL_BYTES_MAX, Values};
 
 /// Schemes that make a browser or an app run or read something instead of going somewhere.
@@ -54,20 +56,37 @@ pub struct RenderedUrl {
 impl UrlTemplate {
     /// Reads a URL template. There is always one; whether it may be saved is for the findings to say.
     pub fn parse(source: &str, scope: Scope, dialect: Dialect) -> (Self, Vec<Finding>) {
+        Self::parse_with(source, scope, dialect, &NO_MEANINGS)
+    }
+
+    /// Reads a URL template in which some words have meanings of the author's own: a word, and the canonical
+    /// expression it stands for.
+    pub fn parse_with(
+        source: &str,
+        scope: Scope,
+        dialect: Dialect,
+        macros: &Meanings,
+    ) -> (Self, Vec<Finding>) {
         let mut findings = Findings::default();
-        let url = Self::read(source, scope, dialect, &mut findings);
+        check_meanings(macros, scope, &mut findings);
+        let url = Self::read(source, scope, dialect, macros, &mut findings);
         (url, findings.into_vec())
     }
 
-    pub(super) fn read(source: &str, scope: Scope, dialect: Dialect, all: &mut Findings) -> Self {
+    pub(super) fn read(
+        source: &str,
+        scope: Scope,
+        dialect: Dialect,
+        macros: &Meanings,
+        all: &mut Findings,
+    ) -> Self {
         if source.len() > URL_BYTES_MAX {
             let message = format!("the URL is longer than {URL_BYTES_MAX} bytes");
             all.add(Finding::new(Code::TemplateTooLong, Place::Url, URL_BYTES_MAX, message));
             return Self::unread(source, scope, dialect);
         }
         let mut findings = Findings::default();
-        let reading = Reading { dialect, scope, place: Place::Url, free_text: false };
-        let pieces = reading.scan(source, &mut findings);
+        let pieces = Reader::url(dialect, macros, scope).scan(source, &mut findings);
         let layout = Layout::of(&pieces, source.len());
         findings.place(|at| layout.place(at));
         note_nested(&pieces, |at| layout.place(at), &mut findings);
@@ -139,7 +158,7 @@ impl UrlTemplate {
     /// Fills the URL in. `sending` is what only an attempt knows; destinations have none.
     pub fn render(&self, values: &dyn Values, sending: Option<&Sending<'_>>) -> RenderedUrl {
         let mut report = Report::default();
-        let (url, userinfo) = self.fill(Context { values, sending }, &mut report);
+        let (url, userinfo) = self.fill(Context::of(values, sending), &mut report);
         RenderedUrl {
             url,
             userinfo,
@@ -170,6 +189,26 @@ impl UrlTemplate {
             pair
         });
         (url, userinfo)
+    }
+}
+
+/// Reports meanings of the author's own that are none.
+pub(super) fn check_meanings(macros: &Meanings, scope: Scope, findings: &mut Findings) {
+    for (word, text) in macros {
+        let (alternatives, told) = expression::meaning(text, scope);
+        let wrong = if word.is_empty() {
+            Some("there is no word before it".to_owned())
+        } else if let Some(error) = told.worst() {
+            Some(error.message.clone())
+        } else if let Some(loose) = alternatives.iter().find(|one| one.subject == Subject::Loose) {
+            Some(format!("`{}` is no macro of ours; a link parameter is `param.{0}`", loose.name))
+        } else {
+            alternatives.is_empty().then(|| "it is no expression, as `click_id` or `gaid||idfa`".to_owned())
+        };
+        if let Some(wrong) = wrong {
+            let message = format!("`{word}` cannot mean `{text}`: {wrong}");
+            findings.add(Finding::new(Code::MacroMeaning, Place::Url, 0, message).about(word));
+        }
     }
 }
 
@@ -328,10 +367,10 @@ impl Layout {
                 );
             }
             (Some("https"), _) => {}
-            (Some("http"), Scope::Postback) => {
+            (Some("http"), Scope::Postback | Scope::Link) => {
                 add(Code::UrlPlainHttp, Place::Scheme, 0, "the URL is plain http, not https".into());
             }
-            (Some(scheme), Scope::Postback) => {
+            (Some(scheme), Scope::Postback | Scope::Link) => {
                 is_sound = false;
                 add(Code::UrlScheme, Place::Scheme, 0, format!("`{scheme}:` is neither http nor https"));
             }
@@ -459,10 +498,6 @@ impl Layout {
 /// The `?` and `#` that begin a query and a fragment stand; further ones are bytes like others.
 fn literal_stands_here(layout: &Layout, offset: usize, place: Place, byte: u8) -> bool {
     layout.query == Some(offset) || layout.fragment == Some(offset) || literal_stands(place, byte)
-}
-
-fn begins_escape(bytes: &[u8]) -> bool {
-    matches!(bytes, [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
 }
 
 fn is_scheme(text: &str) -> bool {

@@ -120,6 +120,9 @@ pub(super) fn compile_json(pieces: Vec<Piece<'_>>, findings: &mut Findings) -> V
 pub(super) fn note_nested(pieces: &[Piece<'_>], place: impl Fn(usize) -> Place, findings: &mut Findings) {
     for piece in pieces {
         let Piece::Macro { expression, .. } = piece else { continue };
+        if expression.depth > 0 {
+            continue;
+        }
         for alternative in &expression.alternatives {
             let nested = alternative.filters.last() == Some(&Filter::Urlencode)
                 && !alternative.filters.contains(&Filter::Raw)

@@ -6,22 +6,9 @@
 
 use super::filter::{FILTERS_MAX, Filter, Problem};
 use super::finding::Findings;
+use super::syntax::{bare_end, name_at};
 use super::vocabulary::{self, Availability};
-use super::{Code, Dialect, Finding, Place, Scope, Severity, suggestion};
-use std::borrow::Cow;
-
-/// Longest macro, in bytes. Without a bound, a long text of beginnings that never end would be read to its
-/// end once for each.
-const EXPRESSION_BYTES_MAX: usize = 4096;
-
-/// A value on its way through the filters.
-#[derive(Debug)]
-pub(super) struct Flow<'a> {
-    pub(super) bytes: Cow<'a, [u8]>,
-    pub(super) received: Option<Cow<'a, [u8]>>,
-    /// The author asked for `raw`.
-    pub(super) verbatim: bool,
-}
+use super::{Code, Finding, Place, Scope, Severity, suggestion};
 
 /// What an alternative asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,12 +41,19 @@ pub(super) struct Alternative {
 /// One macro with everything between its braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Expression {
-    /// The text as written, braces included.
+    /// The text as written, brackets included.
     pub(super) text: String,
     pub(super) alternatives: Vec<Alternative>,
+    /// How many URLs inside each other it stands in, below the outer one.
+    pub(super) depth: u8,
 }
 
 impl Expression {
+    /// The first name, as written: the one reports call it by.
+    pub(super) fn name(&self) -> &str {
+        self.alternatives.first().map_or("", |first| &first.name)
+    }
+
     /// Whether it asks for nothing but the partner's own settings.
     pub(super) fn is_setting(&self) -> bool {
         self.alternatives.iter().all(|alternative| alternative.subject == Subject::Setting)
@@ -73,10 +67,9 @@ pub(super) enum Piece<'t> {
     Macro { at: usize, expression: Expression },
 }
 
-/// How text is read.
+/// How text is read by the rules of our own templates.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
-    pub(super) dialect: Dialect,
     pub(super) scope: Scope,
     /// Where findings are placed until the caller knows better.
     pub(super) place: Place,
@@ -191,7 +184,7 @@ impl Reading {
             }
         }
         findings.append(found);
-        let expression = Expression { text: text[brace..=at].to_owned(), alternatives };
+        let expression = Expression { text: text[brace..=at].to_owned(), alternatives, depth: 0 };
         self.one_sided_hash(&expression, findings);
         Read::Macro(expression)
     }
@@ -206,16 +199,18 @@ impl Reading {
             (Subject::Setting, name.to_owned())
         } else if behind("param.") {
             (Subject::Parameter, name.to_owned())
+        } else if behind("signature.") && self.scope == Scope::Postback
+            || name == "body" && matches!(self.place, Place::Signature(_))
+        {
+            (Subject::Sending, name.to_owned())
         } else if let Some(known) = known {
-            let destination = self.scope == Scope::Destination;
+            let is_click = self.scope != Scope::Postback;
             match known.availability {
                 Availability::Later => {
                     findings.add(finding(Code::MacroNotFilled, "is known but never filled by this version"));
                 }
-                Availability::Event | Availability::Sending if destination => findings.add(finding(
-                    Code::MacroUnavailable,
-                    "is not known at the click; it is empty in a destination",
-                )),
+                Availability::Event | Availability::Sending if is_click => findings
+                    .add(finding(Code::MacroUnavailable, "is not known at the click; it is empty here")),
                 _ => {}
             }
             let sending = known.availability == Availability::Sending;
@@ -233,7 +228,7 @@ impl Reading {
         Alternative { name: name.to_owned(), key, subject, filters: Vec::new(), at }
     }
 
-    fn filter(
+    pub(super) fn filter(
         self,
         alternative: &mut Alternative,
         name: &str,
@@ -272,8 +267,8 @@ impl Reading {
             }
             _ => true,
         };
-        if matches!(filter, Filter::Date { .. }) && !is_time {
-            let message = format!("`{}` is not a time; `date` leaves it empty", alternative.name);
+        if filter.reads_time() && !is_time {
+            let message = format!("`{}` is not a time; `{name}` leaves it empty", alternative.name);
             findings.add(
                 Finding::new(Code::FilterArgument, self.place, at, message)
                     .about(name)
@@ -284,7 +279,7 @@ impl Reading {
     }
 
     /// `{gaid||idfa|sha1}` hashes the idfa and sends the gaid in the clear, which is hardly ever meant.
-    fn one_sided_hash(self, expression: &Expression, findings: &mut Findings) {
+    pub(super) fn one_sided_hash(self, expression: &Expression, findings: &mut Findings) {
         let Some((last, before)) = expression.alternatives.split_last() else { return };
         let Some(ending) = last.filters.iter().find_map(Filter::hash_ending) else { return };
         let bare = |alternative: &&Alternative| {
@@ -301,38 +296,22 @@ impl Reading {
     }
 }
 
+/// Reads a canonical expression that stands without its braces, as meanings of foreign words do. Without
+/// alternatives it is none; the findings say what is wrong with it.
+pub(super) fn meaning(text: &str, scope: Scope) -> (Vec<Alternative>, Findings) {
+    let mut findings = Findings::default();
+    let reading = Reading { scope, place: Place::Url, free_text: false };
+    let whole = format!("{{{text}}}");
+    match reading.expression(&whole, 0, whole.len() - 1, &mut findings) {
+        Read::Macro(expression) if expression.text == whole => (expression.alternatives, findings),
+        _ => (Vec::new(), findings),
+    }
+}
+
 enum Read {
     /// It is text; reading goes on at that offset.
     Text {
         resume: usize,
     },
     Macro(Expression),
-}
-
-/// The name that begins at an offset; empty if none does.
-fn name_at(text: &str, at: usize) -> &str {
-    let rest = text.get(at..).unwrap_or_default();
-    let opens = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'@' | b'~' | b'$');
-    if !rest.bytes().next().is_some_and(opens) {
-        return "";
-    }
-    let goes_on = |byte: u8| opens(byte) || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
-    let end = rest.bytes().position(|byte| !goes_on(byte)).unwrap_or(rest.len());
-    &rest[..end]
-}
-
-/// How far it is to the first of some bytes that no backslash stands before; to the end of the text when
-/// there is none within the bound of a macro.
-fn bare_end(text: &str, stops: &[u8]) -> usize {
-    let mut escaped = false;
-    for (index, byte) in text.bytes().enumerate().take(EXPRESSION_BYTES_MAX) {
-        if escaped {
-            escaped = false;
-        } else if byte == b'\\' {
-            escaped = true;
-        } else if stops.contains(&byte) {
-            return index;
-        }
-    }
-    text.len()
 }

@@ -1,16 +1,14 @@
 //! Filters: what may be done to a value between the look-up and the writing.
 //!
-//! A missing value stays missing through every filter but `default` and `map` with a fallback: the hash of
-//! nothing looks like somebody's device id. A filter that cannot be used empties its macro, because what a
-//! mistyped hash was meant to hide must not go out in the clear.
+//! A missing value stays missing through every filter but `default`, `map` with a fallback and those that ask
+//! whether there is one (`if`, `bool`, `not`): the hash of nothing looks like somebody's device id. A filter that
+//! cannot be used empties its macro, because what a mistyped hash was meant to hide must not go out in the clear.
 
-use super::expression::Flow;
-use super::place::urlencode;
-use super::suggestion;
+use super::place::{reencode, urldecode, urlencode};
+use super::{Value, date, suggestion};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, fmt::strtime};
 use sha1::Digest as _;
 use std::borrow::Cow;
 
@@ -35,6 +33,40 @@ pub(super) const NAMES: &[&str] = &[
     "date",
     "truncate",
     "alphanumeric",
+    "urldecode",
+    "json",
+    "if",
+    "bool",
+    "not",
+    "cents",
+    "s",
+    "ms",
+];
+
+/// Names people write for a filter, and the filter.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("base64", "b64"),
+    ("base64url", "b64url"),
+    ("lowercase", "lower"),
+    ("tolower", "lower"),
+    ("uppercase", "upper"),
+    ("toupper", "upper"),
+    ("encode", "urlencode"),
+    ("escape", "urlencode"),
+    ("url_encode", "urlencode"),
+    ("decode", "urldecode"),
+    ("unescape", "urldecode"),
+    ("url_decode", "urldecode"),
+    ("boolean", "bool"),
+    ("minor", "cents"),
+    ("hundredths", "cents"),
+    ("seconds", "s"),
+    ("unix", "s"),
+    ("milliseconds", "ms"),
+    ("millis", "ms"),
+    ("strftime", "date"),
+    ("ternary", "if"),
+    ("substring", "truncate"),
 ];
 
 /// One filter, ready to run.
@@ -54,12 +86,20 @@ pub(super) enum Filter {
         pairs: Vec<(String, String)>,
         other: Option<String>,
     },
-    Date {
-        format: String,
-        zone: TimeZone,
-    },
+    Date(date::Format),
     Truncate(usize),
     Alphanumeric,
+    Urldecode,
+    Json,
+    If {
+        then: String,
+        other: String,
+    },
+    Bool,
+    Not,
+    Cents,
+    Seconds,
+    Milliseconds,
     /// It could not be read; the macro is empty.
     Broken,
 }
@@ -86,6 +126,13 @@ impl Filter {
             "b64" => Some(Self::Base64),
             "b64url" => Some(Self::Base64Url),
             "alphanumeric" => Some(Self::Alphanumeric),
+            "urldecode" => Some(Self::Urldecode),
+            "json" => Some(Self::Json),
+            "bool" => Some(Self::Bool),
+            "not" => Some(Self::Not),
+            "cents" => Some(Self::Cents),
+            "s" => Some(Self::Seconds),
+            "ms" => Some(Self::Milliseconds),
             _ => None,
         };
         if let Some(filter) = plain {
@@ -93,15 +140,16 @@ impl Filter {
         }
         if !NAMES.contains(&name) {
             let lower = name.trim().to_ascii_lowercase().replace('-', "");
+            if lower.starts_with("hmac") {
+                return bad("needs a key, which only a signature has: describe one and write `{signature}`");
+            }
             let known = |word: &str| NAMES.iter().find(|known| **known == word).copied();
-            let likely = match lower.as_str() {
-                "base64" => Some("b64"),
-                "base64url" => Some("b64url"),
-                "lowercase" | "tolower" => Some("lower"),
-                "uppercase" | "toupper" => Some("upper"),
-                "encode" | "escape" | "url_encode" => Some("urlencode"),
-                other => known(other).or_else(|| suggestion::nearest(other, NAMES.iter().copied())),
-            };
+            let likely = OTHER_NAMES
+                .iter()
+                .find(|(word, _)| *word == lower)
+                .map(|(_, name)| *name)
+                .or_else(|| known(&lower))
+                .or_else(|| suggestion::nearest(&lower, NAMES.iter().copied()));
             return Err(Problem::Unknown { likely });
         }
         let Some(argument) = argument else { return bad("needs an argument after `:`") };
@@ -119,6 +167,11 @@ impl Filter {
             },
             "map" => Self::parse_map(argument),
             "date" => Self::parse_date(argument),
+            "if" => match split_bare(argument, b',').as_slice() {
+                [then] => Ok(Self::If { then: unescape(then), other: String::new() }),
+                [then, other] => Ok(Self::If { then: unescape(then), other: unescape(other) }),
+                _ => bad("takes two texts, `if:then,else`; write `\\,` in a text"),
+            },
             _ => Err(Problem::Unknown { likely: None }),
         }
     }
@@ -143,7 +196,6 @@ impl Filter {
 
     fn parse_date(argument: &str) -> Result<Self, Problem> {
         let sides = split_bare(argument, b',');
-        let format = unescape(sides[0]);
         let zone = match sides.get(1..) {
             None | Some([]) => TimeZone::UTC,
             Some([zone]) => {
@@ -160,13 +212,12 @@ impl Filter {
                 ));
             }
         };
-        if format.is_empty() {
-            return Err(Problem::Argument("needs a format, as %Y-%m-%d".into()));
-        }
-        match strtime::format(&format, &Timestamp::UNIX_EPOCH.to_zoned(zone.clone())) {
-            Ok(_) => Ok(Self::Date { format, zone }),
-            Err(error) => Err(Problem::Argument(format!("cannot use the format: {error}"))),
-        }
+        date::Format::parse(sides[0], zone).map(Self::Date).map_err(Problem::Argument)
+    }
+
+    /// Whether the filter makes nothing of a value that is not a point in time.
+    pub(super) const fn reads_time(&self) -> bool {
+        matches!(self, Self::Date(_) | Self::Seconds | Self::Milliseconds)
     }
 
     /// Whether the filter hides the value behind a hash, and the ending such macros have.
@@ -192,10 +243,14 @@ impl Filter {
                     }
                 }
                 Self::Raw => flow.verbatim = true,
+                Self::If { other, .. } => flow.change(other.as_bytes().to_vec()),
+                Self::Bool => flow.change(b"0".to_vec()),
+                Self::Not => flow.change(b"1".to_vec()),
                 _ => {}
             }
             return;
         }
+        let own_name = (!flow.is_changed).then_some(name);
         let bytes: &[u8] = &flow.bytes;
         let changed = match self {
             Self::Sha1 => hex::encode(sha1::Sha1::digest(bytes)).into_bytes(),
@@ -216,7 +271,7 @@ impl Filter {
                 }
                 return;
             }
-            Self::Urlencode => urlencode(bytes),
+            Self::Urlencode => flow.received.as_deref().map_or_else(|| urlencode(bytes), reencode),
             Self::Base64 => STANDARD.encode(bytes).into_bytes(),
             Self::Base64Url => URL_SAFE_NO_PAD.encode(bytes).into_bytes(),
             Self::Default(_) => return,
@@ -231,10 +286,17 @@ impl Filter {
                     None => return,
                 }
             }
-            Self::Date { format, zone } => time(name, bytes)
-                .and_then(|time| strtime::format(format, &time.to_zoned(zone.clone())).ok())
-                .unwrap_or_default()
-                .into_bytes(),
+            Self::Date(format) => {
+                date::read(own_name, bytes).map(|time| format.write(time)).unwrap_or_default().into_bytes()
+            }
+            Self::Seconds => number(date::read(own_name, bytes).map(|time| time.as_second())),
+            Self::Milliseconds => number(date::read(own_name, bytes).map(|time| time.as_millisecond())),
+            Self::Urldecode => urldecode(bytes),
+            Self::Json => json_inside(&String::from_utf8_lossy(bytes)),
+            Self::If { then, other } => if is_true(bytes) { then } else { other }.as_bytes().to_vec(),
+            Self::Bool => vec![b'0' + u8::from(is_true(bytes))],
+            Self::Not => vec![b'0' + u8::from(!is_true(bytes))],
+            Self::Cents => cents(bytes).unwrap_or_default().into_bytes(),
             Self::Truncate(count) => match std::str::from_utf8(bytes) {
                 Ok(text) => text.chars().take(*count).collect::<String>().into_bytes(),
                 Err(_) => bytes[..bytes.len().min(*count)].to_vec(),
@@ -250,17 +312,57 @@ impl Filter {
     }
 }
 
-/// Reads a time: RFC 3339, unix milliseconds or unix seconds. Without a telling name, whole numbers from
-/// 10^11 on are milliseconds: as seconds they would lie beyond the year 5138.
-fn time(name: &str, bytes: &[u8]) -> Option<Timestamp> {
+/// Whether a value that is not empty says yes.
+fn is_true(bytes: &[u8]) -> bool {
+    !["0", "false", "no"].iter().any(|no| bytes.eq_ignore_ascii_case(no.as_bytes()))
+}
+
+fn number(number: Option<i64>) -> Vec<u8> {
+    number.map(|number| number.to_string()).unwrap_or_default().into_bytes()
+}
+
+/// The text as it stands between the quotes of a JSON string.
+fn json_inside(text: &str) -> Vec<u8> {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default().as_bytes().to_vec()
+}
+
+/// A decimal amount times one hundred as a whole number, rounded half to even, whatever its length.
+fn cents(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?.trim();
-    match text.parse::<i64>() {
-        Ok(number) if name.ends_with("_ms") || number.unsigned_abs() >= 100_000_000_000 => {
-            Timestamp::from_millisecond(number).ok()
-        }
-        Ok(number) => Timestamp::from_second(number).ok(),
-        Err(_) => text.parse().ok(),
+    let (sign, plain) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (whole, fraction) = plain.split_once('.').unwrap_or((plain, ""));
+    if whole.len() + fraction.len() == 0 || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit())
+    {
+        return None;
     }
+    let (kept, rest) = fraction.split_at(fraction.len().min(2));
+    let mut digits = format!("0{whole}{kept:0<2}").into_bytes();
+    let is_odd = digits.last().is_some_and(|digit| digit % 2 == 1);
+    let is_up = match rest.as_bytes() {
+        [] => false,
+        [b'5', tail @ ..] => is_odd || tail.iter().any(|digit| *digit != b'0'),
+        [first, ..] => *first > b'5',
+    };
+    if is_up {
+        // The leading zero takes the last carry.
+        for digit in digits.iter_mut().rev() {
+            if *digit == b'9' {
+                *digit = b'0';
+            } else {
+                *digit += 1;
+                break;
+            }
+        }
+    }
+    let digits = String::from_utf8(digits).ok()?;
+    Some(match digits.trim_start_matches('0') {
+        "" => "0".to_owned(),
+        digits => format!("{sign}{digits}"),
+    })
 }
 
 /// Splits at a byte that no backslash stands before. There is always at least one piece.
@@ -286,7 +388,7 @@ fn has_bare_brace(text: &str) -> bool {
 }
 
 /// Takes the backslashes away: each stands for the character after it. A last one stands for itself.
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
@@ -295,10 +397,29 @@ fn unescape(text: &str) -> String {
     plain
 }
 
-impl<'a> Flow<'a> {
+/// A value on its way through the filters.
+#[derive(Debug, Default)]
+pub(super) struct Flow<'a> {
+    pub(super) bytes: Cow<'a, [u8]>,
+    /// The bytes as they came, while they still stand for the value.
+    pub(super) received: Option<Cow<'a, [u8]>>,
+    /// The author asked for `raw`.
+    pub(super) verbatim: bool,
+    /// A filter made the value, so the macro's name says nothing of its unit.
+    is_changed: bool,
+}
+
+impl<'a> From<Value<'a>> for Flow<'a> {
+    fn from(value: Value<'a>) -> Self {
+        Self { bytes: value.decoded, received: value.received, verbatim: false, is_changed: false }
+    }
+}
+
+impl Flow<'_> {
     /// Replaces the value by a changed one, which has no received form any more.
     fn change(&mut self, bytes: Vec<u8>) {
         self.bytes = Cow::Owned(bytes);
         self.received = None;
+        self.is_changed = true;
     }
 }

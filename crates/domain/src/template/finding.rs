@@ -67,6 +67,15 @@ codes! {
     MacroUnavailable = "macro_unavailable", Warning, "The value is not known yet where this template is used.";
     MacroSyntaxForeign = "macro_syntax_foreign", Warning,
         "The macro stands inside another system's brackets, which are sent as they are.";
+    MacroGuessed = "macro_guessed", Warning,
+        "The dialect does not have the word; it is read as other systems use it, or by its parameter.";
+    MacroBar = "macro_bar", Warning,
+        "A single bar stands between two macros; it is read as `||`, the first that is not empty.";
+    MacroBecameSetting = "macro_became_setting", Warning,
+        "A word that is no macro stands where only a setting can be meant; it is the partner's own `cfg.…`.";
+    MacroNested = "macro_nested", Info,
+        "The macro stands in a URL inside the URL, and is percent-encoded once more for each.";
+    MacroMeaning = "macro_meaning", Error, "A meaning that the template gives to a word cannot be used.";
     FilterUnknown = "filter_unknown", Error, "There is no filter of that name; the macro would be empty.";
     FilterArgument = "filter_argument", Error, "The filter's argument cannot be used; the macro would be empty.";
     FilterOneSide = "filter_one_side", Warning,
@@ -93,6 +102,13 @@ codes! {
         "The template tells an amount without `{currency}`; amounts are in the currency they were sent in.";
     TemplateTooLong = "template_too_long", Error, "The template is longer than what may be sent.";
     MethodInvalid = "method_invalid", Error, "The method is not GET, POST or PUT.";
+    SignatureInvalid = "signature_invalid", Error, "A signature cannot be made as it is described.";
+    SignatureInBody = "signature_in_body", Error,
+        "A signature that covers the body stands in the body, so neither can be made before the other.";
+    SignatureKeyShown = "signature_key_shown", Error, "The key of a signature stands in the request that it signs.";
+    SignatureUndefined = "signature_undefined", Warning,
+        "Nothing says how the signature of that name is made; it is empty.";
+    SignatureUnused = "signature_unused", Warning, "A signature is described that the request does not carry.";
 }
 
 impl fmt::Display for Code {
@@ -177,6 +193,11 @@ impl Findings {
     /// Whether more findings will mostly be dropped, so that costly advice is not worth working out.
     pub(super) fn is_full(&self) -> bool {
         self.0.len() >= FINDINGS_MAX
+    }
+
+    /// An error, if there is one.
+    pub(super) fn worst(&self) -> Option<&Finding> {
+        self.0.iter().find(|finding| finding.severity == Severity::Error)
     }
 
     /// Adds what another collection holds.

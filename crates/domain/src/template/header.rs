@@ -3,10 +3,11 @@
 //! A header that may not be set is reported when the template is saved and left out when it is rendered:
 //! the framing of a request is the sender's alone.
 
-use super::expression::{Piece, Reading};
+use super::expression::Piece;
 use super::fill::Part;
 use super::finding::Findings;
 use super::place::Spot;
+use super::reader::Reader;
 use super::{Code, Finding, Place};
 
 /// Headers the sender sets itself, or that belong to the connection.
@@ -73,19 +74,19 @@ pub(super) fn compile_text(pieces: Vec<Piece<'_>>, keep_lines: bool) -> Vec<Part
 
 /// Reads a header's value.
 pub(super) fn scan_value<'t>(
-    reading: Reading,
+    reader: Reader<'_>,
     name: &str,
     value: &'t str,
     findings: &mut Findings,
 ) -> Vec<Piece<'t>> {
-    let pieces = reading.scan(value, findings);
+    let pieces = reader.scan(value, findings);
     for piece in &pieces {
         if let Piece::Literal { at, text } = piece
             && let Some(found) = text.bytes().position(|byte| byte.is_ascii_control() && byte != b'\t')
         {
             let message = format!("the value of `{name}` holds a line break or control byte");
             findings
-                .add(Finding::new(Code::HeaderControlBytes, reading.place, at + found, message).about(name));
+                .add(Finding::new(Code::HeaderControlBytes, reader.place, at + found, message).about(name));
             break;
         }
     }

@@ -4,10 +4,14 @@
 //! The cast:
 //! - [`vocabulary`] lists every macro name there is, with what may be shown to whom.
 //! - `expression` reads `{name|filter:argument||other}` and nothing else; what is not exactly that is text.
+//! - `reader` reads text in any [`Dialect`]: `syntax` finds a macro by its brackets, `position` knows the part of
+//!   the URL and the parameter it stands in, `foreign` and `freemarker` settle what stands between the brackets as
+//!   canonical expressions, and `nested` looks into values that are URLs themselves. [`detect`] guesses dialects.
 //! - `filter` changes a value; `place` writes it so that it cannot leave the spot it stands in; `fill` is
 //!   the loop that joins the two with the text between.
 //! - [`UrlTemplate`] knows scheme, host, path, query and fragment; [`Template`] adds method, headers and
 //!   body and is what a rule points to.
+//! - [`sign`] is how a request's own signatures are made; `date` how times are read and written.
 //! - [`Values`] is where values come from. It is asked for canonical names only: a word that means two
 //!   things (`click_id`) is settled by the [`Scope`] while parsing, so no caller has to remember it.
 //!
@@ -21,15 +25,24 @@
 
 mod address;
 mod body;
+mod date;
+pub mod detect;
 mod dialect;
 mod expression;
 mod fill;
 mod filter;
 mod finding;
+mod foreign;
+mod freemarker;
 mod header;
+mod nested;
 pub mod page;
 mod place;
+mod position;
+mod reader;
 mod request;
+pub mod sample;
+pub mod sign;
 mod suggestion;
 mod syntax;
 mod value;
@@ -45,7 +58,7 @@ pub use self::body::Body;
 pub use self::dialect::Dialect;
 pub use self::finding::{Code, Finding, Severity};
 pub use self::place::Place;
-pub use self::request::{Method, Parts, Rendered, Template, Use};
+pub use self::request::{Method, Parts, Rendered, Template, Use, UseKind};
 pub use self::value::{Audience, Sending, Value, Values};
 pub use self::vocabulary::{Availability, FAMILIES, Macro, VOCABULARY};
 
@@ -68,4 +81,7 @@ pub enum Scope {
     Postback,
     /// Where a visitor is sent (landing page, store, deep link): `{click_id}` is Roundtrip's click id.
     Destination,
+    /// A tracking URL as a network's own template, filled in by the network: `{click_id}` is the partner's. For
+    /// reading and trying such URLs; nobody is sent anywhere by it.
+    Link,
 }

@@ -29,6 +29,8 @@ pub enum Place {
     Header(usize),
     /// The body.
     Body,
+    /// What the signature of that index is made of, from 0.
+    Signature(usize),
 }
 
 impl fmt::Display for Place {
@@ -44,6 +46,7 @@ impl fmt::Display for Place {
             Self::Fragment => f.write_str("fragment"),
             Self::Header(index) => write!(f, "header[{index}]"),
             Self::Body => f.write_str("body"),
+            Self::Signature(index) => write!(f, "signature[{index}]"),
         }
     }
 }
@@ -67,6 +70,14 @@ pub(super) enum Spot {
     JsonValue,
     /// In a header or a text body.
     Text,
+}
+
+impl Spot {
+    /// Whether the one who is told decodes percent escapes there, so that a received value can be given back in
+    /// the form in which it came.
+    pub(super) const fn is_decoded_by_the_reader(self) -> bool {
+        matches!(self, Self::Path | Self::Query)
+    }
 }
 
 const UNRESERVED: u8 = 1;
@@ -202,6 +213,30 @@ impl Out {
         }
     }
 
+    /// Writes a value that was received so that every reader makes of it what it made of the bytes received. A
+    /// bare `+` stays one, since some decode it to a space and some do not.
+    pub(super) fn echo(&mut self, received: &[u8]) {
+        let mut rest = received;
+        while !self.cut
+            && let Some(at) = rest.iter().position(|byte| matches!(byte, b'%' | b'+'))
+        {
+            self.encoded(&rest[..at], UNRESERVED);
+            let escaped = rest
+                .get(at + 1..at + 3)
+                .filter(|_| rest[at] == b'%')
+                .and_then(|digits| std::str::from_utf8(digits).ok())
+                .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            match (rest[at], escaped) {
+                (_, Some(byte)) => self.encoded(&[byte], UNRESERVED),
+                (b'+', None) => self.unit(b"+"),
+                (byte, None) => self.percent(byte),
+            }
+            rest = &rest[at + if escaped.is_some() { 3 } else { 1 }..];
+        }
+        self.encoded(rest, UNRESERVED);
+    }
+
     fn json_text(&mut self, text: &str) {
         let mut buffer = [0u8; 4];
         for character in text.chars() {
@@ -306,6 +341,14 @@ pub(super) fn urlencode(bytes: &[u8]) -> Vec<u8> {
     let mut out = Out::new(usize::MAX, bytes.len());
     out.bytes.reserve(bytes.len());
     out.encoded(bytes, UNRESERVED);
+    out.into_bytes()
+}
+
+/// Percent-encodes a value that was received so that every reader makes of it what it made of the bytes received;
+/// the `urlencode` filter of such a value.
+pub(super) fn reencode(received: &[u8]) -> Vec<u8> {
+    let mut out = Out::new(usize::MAX, 0);
+    out.echo(received);
     out.into_bytes()
 }
 

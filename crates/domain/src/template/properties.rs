@@ -67,7 +67,23 @@ fn parts() -> impl Strategy<Value = Parts> {
         url,
         headers,
         body,
+        ..Parts::default()
     })
+}
+
+/// The value of a parameter as it may stand on a link.
+fn received() -> impl Strategy<Value = Vec<u8>> {
+    let scrap = prop_oneof![
+        4 => "[a-zA-Z0-9]{1,4}".prop_map(String::into_bytes),
+        3 => any::<u8>().prop_map(|byte| format!("%{byte:02x}").into_bytes()),
+        2 => any::<u8>().prop_map(|byte| format!("%{byte:02X}").into_bytes()),
+        3 => Just(b"+".to_vec()),
+        2 => Just(b"%".to_vec()),
+        1 => any::<u8>().prop_map(|byte| vec![byte]),
+        1 => prop::sample::select(&["%2B", "%20", "%2f", "%252F", "%u0041", "%%41", "%4", "=", "/", "\""][..])
+            .prop_map(|text| text.as_bytes().to_vec()),
+    ];
+    vec(scrap, 0..12).prop_map(|scraps| scraps.concat())
 }
 
 fn decoded(text: &str) -> Vec<u8> {
@@ -112,7 +128,6 @@ proptest! {
     fn the_pieces_joined_are_the_text(text in scraps()) {
         use super::expression::{Piece, Reading};
         let reading = Reading {
-            dialect: Dialect::Canonical,
             scope: Scope::Postback,
             place: Place::Body,
             free_text: true,
@@ -159,6 +174,43 @@ proptest! {
         }
     }
 
+    /// For any bytes on a link: a partner that reads `+` as a space and one that does not both decode what we send
+    /// in a query or a form to what they would have decoded themselves.
+    #[test]
+    fn both_ways_of_decoding_give_what_was_sent(received in received(), ending in "[&a-f0-9+%]{0,3}") {
+        let value = Value::received(crate::params::decode(&received), received.clone());
+        let values = BTreeMap::from([("partner_click_id".to_owned(), value)]);
+        let text = format!("a={{click_id}}&b={{click_id|raw}}&c={{click_id|urlencode}}&{ending}");
+        let (template, _) = Template::parse(Parts {
+            method: "POST".into(),
+            body: Body::Form(text.clone()),
+            ..Parts::get(format!("https://p.example/{{click_id}}/?{text}"))
+        });
+        let rendered = template.render(&values, &SENDING);
+        let (path, query) = rendered.url.split_once("/?a=").expect("a query");
+        let form = String::from_utf8(rendered.body.expect("a body")).expect("ascii");
+        prop_assert_eq!(form.strip_prefix("a="), Some(query));
+        let (plain, rest) = query.split_once("&b=").expect("the first value");
+        let (raw, nested) = rest.rsplit_once("&c=").expect("the second value");
+        let nested = nested.strip_suffix(&format!("&{ending}")).expect("the third value");
+        let segment = path.rsplit_once('/').expect("a segment").1;
+        for sent in [plain, raw, segment] {
+            prop_assert_eq!(decoded(sent), super::place::urldecode(&received));
+            prop_assert_eq!(crate::params::decode(sent.as_bytes()), crate::params::decode(&received));
+        }
+        // Decoded once by either, the nested one is to be decoded once more.
+        let inner = decoded(nested);
+        prop_assert_eq!(&inner, &crate::params::decode(nested.as_bytes()));
+        prop_assert_eq!(super::place::urldecode(&inner), super::place::urldecode(&received));
+        prop_assert_eq!(crate::params::decode(&inner), crate::params::decode(&received));
+        // The very bytes, where each of them can stand in a query.
+        if received.iter().all(|byte| byte.is_ascii_alphanumeric() || b"%+-_.~/:,".contains(byte))
+            && !crate::params::bad_escape(&received)
+        {
+            prop_assert_eq!(raw.as_bytes(), received);
+        }
+    }
+
     #[test]
     fn literal_text_survives(
         before in "[a-zA-Z0-9/._~$;:=&,!*'()@+|\\[\\]-]{0,30}",
@@ -183,6 +235,11 @@ proptest! {
             method: "POST".into(),
             headers: vec![("X-A".into(), format!("{{{name}}}"))],
             body: Body::Json(format!("{{\"a\":\"{{{name}}}\"}}")),
+            signatures: vec![("signature".into(), sign::Scheme {
+                hash: sign::Hash::Sha256,
+                message: sign::Message::Text("a".into()),
+                ..sign::Scheme::default()
+            })],
             ..Parts::get(format!("https://p.example/{{{name}}}?x={{{name}}}{tail}"))
         });
         let rendered = template.render(&Everything, &SENDING);

@@ -1,16 +1,20 @@
 //! A whole request: method, URL, headers, body; and what is left of it once it is filled in.
 
-use super::address::UrlTemplate;
+use super::address::{UrlTemplate, check_meanings};
 use super::body::{Body, compile_form, compile_json, note_nested};
-use super::expression::{Piece, Reading};
+use super::expression::{Alternative, Piece, Subject};
 use super::fill::{Context, Part, Report};
 use super::finding::Findings;
 use super::header::{check_name, compile_text, scan_value};
+use super::position::Shape;
+use super::reader::Reader;
+use super::sign::{Scheme, Signatures};
 use super::{
     BODY_BYTES_MAX, Code, Dialect, Finding, HEADER_BYTES_MAX, HEADERS_MAX, Place, Scope, Sending, Values,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The method of a request.
@@ -54,6 +58,9 @@ impl fmt::Display for Method {
 pub struct Parts {
     /// How macros are written.
     pub dialect: Dialect,
+    /// The author's own meanings: a word between the brackets, and the canonical expression it stands for
+    /// (`DID` and `device_id`, `sdk_key` and `cfg.sdk_key`). They win over the dialect's vocabulary.
+    pub macros: BTreeMap<String, String>,
     /// GET, POST or PUT.
     pub method: String,
     /// The URL template.
@@ -62,6 +69,9 @@ pub struct Parts {
     pub headers: Vec<(String, String)>,
     /// The body template.
     pub body: Body,
+    /// Signatures by name, in the order in which they are made: a later one can cover an earlier one. The one
+    /// called `signature` is `{signature}`; each is `{signature.NAME}`.
+    pub signatures: Vec<(String, Scheme)>,
 }
 
 impl Parts {
@@ -82,9 +92,49 @@ pub struct Use {
     pub place: Place,
     /// Byte offset of the name in that part's text.
     pub offset: usize,
+    /// The whole macro as written, brackets included. Alternatives of one macro share it.
+    pub text: String,
+    /// What the name was settled as.
+    pub kind: UseKind,
+}
+
+/// What a macro's name was settled as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UseKind {
+    /// A value of the click, the conversion or the sending.
+    Value,
+    /// One of the partner's own settings.
+    Setting,
+    /// Nobody knows the name: a link parameter of that name if there is one, else its own text.
+    Unknown,
+}
+
+impl UseKind {
+    /// The stable word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Value => "value",
+            Self::Setting => "setting",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    const fn of(alternative: &Alternative) -> Self {
+        match alternative.subject {
+            Subject::Setting => Self::Setting,
+            Subject::Loose => Self::Unknown,
+            Subject::Known | Subject::Sending | Subject::Parameter => Self::Value,
+        }
+    }
 }
 
 impl Use {
+    /// A setting that is asked for without a macro.
+    pub(super) fn setting(key: &str, place: Place) -> Self {
+        let (name, key, text) = (key.to_owned(), key.to_owned(), format!("{{{key}}}"));
+        Self { name, key, place, offset: 0, text, kind: UseKind::Setting }
+    }
+
     pub(super) fn of(pieces: &[Piece<'_>], place: impl Fn(usize) -> Place) -> Vec<Self> {
         let mut uses = Vec::new();
         for piece in pieces {
@@ -94,6 +144,8 @@ impl Use {
                 key: alternative.key.clone(),
                 place: place(alternative.at),
                 offset: alternative.at,
+                text: expression.text.clone(),
+                kind: UseKind::of(alternative),
             }));
         }
         uses
@@ -108,6 +160,7 @@ pub struct Template {
     url: UrlTemplate,
     headers: Vec<(String, Vec<Part>)>,
     body: Option<Vec<Part>>,
+    signatures: Signatures,
     uses: Vec<Use>,
     names_content_type: bool,
     names_authorization: bool,
@@ -143,7 +196,9 @@ impl Template {
             all.add(Finding::new(Code::MethodInvalid, Place::Method, 0, message));
             Method::Get
         });
-        let url = UrlTemplate::read(&source.url, scope, source.dialect, &mut all);
+        check_meanings(&source.macros, scope, &mut all);
+        let reader = Reader::url(source.dialect, &source.macros, scope);
+        let url = UrlTemplate::read(&source.url, scope, source.dialect, &source.macros, &mut all);
         let mut uses: Vec<Use> = url.macros().cloned().collect();
 
         let mut findings = Findings::default();
@@ -160,8 +215,8 @@ impl Template {
                     .add(Finding::new(Code::TemplateTooLong, place, HEADER_BYTES_MAX, message).about(name));
                 continue;
             }
-            let reading = Reading { dialect: source.dialect, scope, place, free_text: false };
-            let pieces = scan_value(reading, name, value, &mut findings);
+            let reader = Reader { place, shape: Shape::Line, ..reader };
+            let pieces = scan_value(reader, name, value, &mut findings);
             if check_name(name, place, &mut findings) {
                 uses.extend(Use::of(&pieces, |_| place));
                 headers.push((name.clone(), compile_text(pieces, false)));
@@ -179,8 +234,9 @@ impl Template {
             findings.add(Finding::new(Code::BodyIgnored, Place::Body, 0, Code::BodyIgnored.meaning()));
         }
         let body = sends_body.then(|| {
-            let reading = Reading { dialect: source.dialect, scope, place: Place::Body, free_text: true };
-            let pieces = reading.scan(text, &mut findings);
+            let shape = if matches!(source.body, Body::Form(_)) { Shape::Form } else { Shape::Line };
+            let reader = Reader { place: Place::Body, shape, free_text: true, ..reader };
+            let pieces = reader.scan(text, &mut findings);
             uses.extend(Use::of(&pieces, |_| Place::Body));
             match source.body {
                 Body::Json(_) => compile_json(pieces, &mut findings),
@@ -192,6 +248,10 @@ impl Template {
             }
         });
 
+        let signatures = Signatures::read(&source.signatures, &mut findings);
+        signatures.check(&uses, &mut findings);
+        uses.extend(signatures.uses().cloned());
+
         let names = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
         let template = Self {
             names_content_type: names("content-type"),
@@ -200,6 +260,7 @@ impl Template {
             url,
             headers,
             body,
+            signatures,
             uses,
             source,
         };
@@ -217,9 +278,9 @@ impl Template {
                 Code::NoPartnerClickId.meaning(),
             ));
         }
-        let amount = self.uses.iter().find(|used| matches!(used.key.as_str(), "revenue" | "revenue_minor"));
+        let amount = self.told().find(|used| matches!(used.key.as_str(), "revenue" | "revenue_minor"));
         if let Some(amount) = amount
-            && !self.uses.iter().any(|used| used.key == "currency")
+            && !self.told().any(|used| used.key == "currency")
         {
             let meaning = Code::RevenueWithoutCurrency.meaning();
             findings.add(
@@ -249,27 +310,39 @@ impl Template {
         self.url.authority()
     }
 
-    /// The macros it uses: URL, then headers, then body; alternatives each for themselves.
+    /// The macros whose values are sent, and not only signed.
+    fn told(&self) -> impl Iterator<Item = &Use> {
+        self.uses.iter().filter(|used| !matches!(used.place, Place::Signature(_)))
+    }
+
+    /// The macros it uses: URL, then headers, body and signatures; alternatives each for themselves.
     pub fn macros(&self) -> impl Iterator<Item = &Use> {
         self.uses.iter()
     }
 
     /// Whether the partner gets its own click id back. Where it does, a conversion without one is not told.
     pub fn uses_partner_click_id(&self) -> bool {
-        self.uses.iter().any(|used| used.key == "partner_click_id")
+        self.told().any(|used| used.key == "partner_click_id")
     }
 
     /// Fills the request in. Total: whatever the values hold, there is a request, and what was missing is said.
     pub fn render(&self, values: &dyn Values, sending: &Sending<'_>) -> Rendered {
         let mut report = Report::default();
-        let context = Context { values, sending: Some(sending) };
+        let (mut in_body, mut in_signatures) = (Report::default(), Report::default());
+        let unsigned = Context::of(values, Some(sending));
+        let mut signed = self.signatures.sign(unsigned, &mut in_signatures);
+        let context = unsigned.signed(&signed);
+        let body = self.body.as_ref().map(|parts| context.fill(parts, BODY_BYTES_MAX, &mut in_body));
+        self.signatures.sign_body(unsigned, body.as_deref(), &mut signed, &mut in_signatures);
+        let context = unsigned.signed(&signed);
         let (url, userinfo) = self.url.fill(context, &mut report);
         let mut headers: Vec<(String, Vec<u8>)> = self
             .headers
             .iter()
             .map(|(name, parts)| (name.clone(), context.fill(parts, HEADER_BYTES_MAX, &mut report)))
             .collect();
-        let body = self.body.as_ref().map(|parts| context.fill(parts, BODY_BYTES_MAX, &mut report));
+        report.append(in_body);
+        report.append(in_signatures);
         if let Some(kind) = self.source.body.content_type()
             && body.is_some()
             && !self.names_content_type

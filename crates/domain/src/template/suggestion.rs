@@ -2,98 +2,8 @@
 //!
 //! Used for messages only. A suggestion is never applied by itself.
 
+use super::dialect;
 use super::vocabulary::VOCABULARY;
-
-/// Words of other systems for the macros that people most often bring along. Compared in lower case with
-/// `-` read as `_`. Not a dialect: the same word can mean something else in a system that is not named here.
-const FOREIGN: &[(&str, &str)] = &[
-    ("af_click_id", "click_id"),
-    ("aff_click_id", "click_id"),
-    ("external_click_id", "click_id"),
-    ("publisher_ref_id", "click_id"),
-    ("subid", "click_id"),
-    ("cl", "click_id"),
-    ("cid", "click_id"),
-    ("tid", "transaction_id"),
-    ("conversion_id", "transaction_id"),
-    ("event", "event_name"),
-    ("event_token", "event_name"),
-    ("evtname", "event_name"),
-    ("goal", "event_name"),
-    ("mapped_iae", "mapped_event_name"),
-    ("created_at", "event_time"),
-    ("conversion_timestamp", "event_time"),
-    ("event_timestamp", "event_time"),
-    ("installed_at", "install_time"),
-    ("install_ts", "install_time"),
-    ("install_unix_ts", "install_time"),
-    ("install_timestamp", "install_time"),
-    ("click_ts", "click_time"),
-    ("click_timestamp", "click_time"),
-    ("gp_referer_click_ts", "gp_click_time"),
-    ("gp_referer_install_ts", "gp_install_begin_time"),
-    ("amount", "revenue"),
-    ("monetary", "revenue_usd"),
-    ("orig_monetary", "revenue"),
-    ("price", "revenue"),
-    ("sum", "revenue"),
-    ("revenue_float", "revenue"),
-    ("revenue_in_usd", "revenue_usd"),
-    ("currency_code", "currency"),
-    ("goal_value", "revenue"),
-    ("advertiserid", "gaid"),
-    ("advertiser_id", "gaid"),
-    ("aaid", "gaid"),
-    ("aifa", "gaid"),
-    ("google_aid", "gaid"),
-    ("gps_adid", "gaid"),
-    ("ifa", "device_id"),
-    ("ios_ifa", "idfa"),
-    ("ios_device_id", "idfa"),
-    ("ios_ifv", "idfv"),
-    ("vendorid", "idfv"),
-    ("android_device_id", "android_id"),
-    ("sha1_idfa", "idfa_sha1"),
-    ("md5_idfa", "idfa_md5"),
-    ("sha1_advertiserid", "gaid_sha1"),
-    ("sha1_advertising_id", "gaid_sha1"),
-    ("md5_advertising_id", "gaid_md5"),
-    ("ip_address", "ip"),
-    ("device_ip", "ip"),
-    ("attribution_ip", "ip"),
-    ("country_code", "country"),
-    ("geo", "country"),
-    ("language", "lang"),
-    ("useragent", "ua"),
-    ("device_ua", "ua"),
-    ("os", "platform"),
-    ("os_name", "platform"),
-    ("device_name", "device_model"),
-    ("device_manufacturer", "device_brand"),
-    ("bundle_id", "app_id"),
-    ("app_version_name", "app_version"),
-    ("c", "campaign"),
-    ("campaign_name", "campaign"),
-    ("network_name", "campaign"),
-    ("af_c_id", "campaign_id"),
-    ("adgroup", "ad_group"),
-    ("adgroup_name", "ad_group"),
-    ("af_adset", "ad_group"),
-    ("af_adset_id", "ad_group_id"),
-    ("af_ad", "ad"),
-    ("creative_name", "ad"),
-    ("af_ad_id", "ad_id"),
-    ("af_keywords", "keyword"),
-    ("af_siteid", "site_id"),
-    ("publisher_id", "pub_id"),
-    ("affiliate_id", "aff_id"),
-    ("af_sub_siteid", "sub_site_id"),
-    ("aff_sub", "sub1"),
-    ("label", "sub1"),
-    ("attributed_touch_type", "touch_type"),
-    ("blocked_reason", "reject_reason"),
-    ("rejection_reason", "reject_reason"),
-];
 
 /// Prefixes before a number that mean a sub parameter elsewhere.
 const SUB_PREFIXES: &[&str] =
@@ -113,7 +23,7 @@ pub(super) fn macro_name(wrong: &str) -> Option<&'static str> {
     if let Some(name) = exact(&plain) {
         return Some(name);
     }
-    if let Some((_, name)) = FOREIGN.iter().find(|(word, _)| *word == plain) {
+    if let Some(name) = dialect::likely_name(wrong) {
         return Some(name);
     }
     for prefix in SUB_PREFIXES {

@@ -79,6 +79,7 @@ impl House {
             user_agent: None,
             referer: None,
             language: None,
+            location: Default::default(),
         };
         match self.config.clicks.append(click).await {
             Append::Stored(id) => id.to_string(),

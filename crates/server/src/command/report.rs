@@ -1,9 +1,10 @@
-//! `roundtrip report`: clicks → installs → events → postbacks, by day and partner, campaign, link or app.
+//! `roundtrip report`: clicks → installs → events → postbacks, by day and partner, campaign, link, app or country.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use roundtrip_web::report::{Counts, Report};
+use clap::builder::PossibleValuesParser;
+use roundtrip_web::report::{By, Counts, Report};
 
 use super::explain::encoded;
 use crate::client::{self, Client};
@@ -21,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
     /// What rows are grouped by, beside the day.
-    #[arg(long, value_name = "WHAT", default_value = "partner", value_parser = ["partner", "campaign", "link", "app"])]
+    #[arg(long, value_name = "WHAT", default_value = "partner", value_parser = PossibleValuesParser::new(By::ALL.map(By::name)))]
     by: String,
     /// The workspace's slug.
     #[arg(long, value_name = "SLUG", default_value = "default")]
@@ -88,7 +89,8 @@ fn text(report: &Report) -> String {
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for row in &report.rows {
-        let group = row.group.as_ref().map_or("(nobody)", |group| group.label());
+        let nobody = if report.by == By::Country.name() { "(unknown)" } else { "(nobody)" };
+        let group = row.group.as_ref().map_or(nobody, |group| group.label());
         rows.push(cells(&row.day, group, &row.counts));
     }
     rows.push(cells("total", "", &report.total));

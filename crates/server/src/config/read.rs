@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::time::Span;
 use roundtrip_engine::sender::Subnet;
+use roundtrip_geo::DATABASES_MAX;
 use url::Url;
 
 use super::raw::Raw;
@@ -38,6 +39,7 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         client_rate: r.number("client_rate", 0..=1_000_000_000),
         client_burst: r.number("client_burst", 1..=1_000_000_000),
         postback_rate: r.number("postback_rate", 0..=1_000_000_000),
+        geo_databases: r.databases("geo_databases"),
         metrics_public: r.switch("metrics_public"),
         log: telemetry::Settings {
             format: r.choice(
@@ -128,6 +130,28 @@ impl Reader<'_> {
             }
         }
         subnets
+    }
+
+    /// Files that are not opened here: one that is missing is no reason not to start.
+    fn databases(&mut self, key: &str) -> Vec<PathBuf> {
+        let Some(said) = self.raw.get(key) else { return Vec::new() };
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for (index, text) in said.values.iter().enumerate() {
+            let place = format!("{}[{index}]", said.place);
+            let path = PathBuf::from(text);
+            if text.trim().is_empty() {
+                self.refuse(&place, "names no file");
+            } else if paths.contains(&path) {
+                self.refuse(&place, format!("`{text}` is named twice"));
+            } else {
+                paths.push(path);
+            }
+        }
+        if paths.len() > DATABASES_MAX {
+            let message = format!("names {} files; at most {DATABASES_MAX} are asked", paths.len());
+            self.refuse(&said.place, message);
+        }
+        paths
     }
 
     /// The same blocks for those who read headers. A [`Subnet`] prints what `ipnet` reads.

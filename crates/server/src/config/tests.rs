@@ -33,6 +33,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.click_durability, Durability::Strict);
     assert_eq!(config.click_retention, Span::from_days(120));
     let off = [config.allow_plain_http, config.allow_plain_http_out, config.metrics_public, config.json];
+    assert_eq!(config.geo_databases, [""; 0].map(PathBuf::from));
     assert_eq!((off, config.public_url, config.notes), ([false; 4], None, vec![]));
 }
 
@@ -58,6 +59,28 @@ fn flags_are_stronger_than_variables_than_the_file_than_defaults() {
     assert_eq!(load(&["--trusted-proxy=10.0.0.1"], &lists, None).unwrap().trusted_proxies.len(), 1);
     assert!(load(&["--allow-plain-http"], &[], None).unwrap().allow_plain_http);
     assert!(!load(&["--allow-plain-http=false"], &[], Some(file)).unwrap().allow_plain_http);
+}
+
+#[test]
+fn databases_of_addresses_are_files_named_once() {
+    let file = "[server]\ngeo_databases = ['/var/lib/geo/city.mmdb', 'asn.mmdb']";
+    let paths =
+        |arguments: &[&str], env: &[(&str, &str)]| load(arguments, env, Some(file)).unwrap().geo_databases;
+    assert_eq!(paths(&[], &[]), ["/var/lib/geo/city.mmdb", "asn.mmdb"].map(PathBuf::from));
+    assert_eq!(
+        paths(&[], &[("ROUNDTRIP_GEO_DATABASES", "a.mmdb, b.mmdb")]),
+        ["a.mmdb", "b.mmdb"].map(PathBuf::from)
+    );
+    let two = ["--geo-database=x.mmdb", "--geo-database=y.mmdb"];
+    assert_eq!(paths(&two, &[]), ["x.mmdb", "y.mmdb"].map(PathBuf::from));
+    let twice = ["--geo-database=x.mmdb", "--geo-database=", "--geo-database=x.mmdb"];
+    assert_eq!(
+        problems(&twice, &[], None),
+        ["config_invalid --geo-database[1]", "config_invalid --geo-database[2]"]
+    );
+    let many: Vec<String> = (0..9).map(|n| format!("--geo-database={n}.mmdb")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(problems(&many, &[], None), ["config_invalid --geo-database"]);
 }
 
 #[test]
@@ -136,7 +159,7 @@ fn every_setting_is_read_and_named_consistently() {
         assert!(setting.flag == long || singular, "{}", setting.key);
         assert_eq!(setting.env, format!("ROUNDTRIP_{}", setting.key.to_uppercase()));
         // A value that no setting can have is refused by each that reads its value at all.
-        let text_is_free = ["data", "extra_roots"].contains(&setting.key);
+        let text_is_free = ["data", "extra_roots", "geo_databases"].contains(&setting.key);
         let refused = load(&[&format!("--{}=\u{1} ?", setting.flag)], &[], None).is_err();
         assert!(refused != text_is_free, "{} is declared and not read", setting.key);
     }

@@ -3,6 +3,7 @@
 mod breaking;
 mod commands;
 mod crash;
+mod geography;
 mod house;
 mod library;
 mod process;

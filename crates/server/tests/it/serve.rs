@@ -24,7 +24,7 @@ fn it_starts_answers_and_ends_on_a_signal() {
         assert_eq!(server.get(listener, "/healthz", None), (200, "ok\n".to_owned()));
     }
     let (status, body) = server.get("admin", "/readyz", None);
-    assert_eq!((status, body.as_str()), (200, "{\"ready\":true,\"reasons\":[]}\n"));
+    assert_eq!((status, body.as_str()), (200, "{\"ready\":true,\"reasons\":[],\"notes\":[]}\n"));
     let (status, body) = server.get("admin", "/metrics", None);
     assert!(status == 401 && body.contains("key_missing"), "{body}");
     let (status, body) = server.get("admin", "/metrics", Some("rta_guessed"));

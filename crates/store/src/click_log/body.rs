@@ -6,19 +6,31 @@
 //!
 //! Version 1: `version u8 · check u32 · workspace u32 · app, campaign, partner, link 16 bytes each · kind u8 ·
 //! dialect u8 · flags u32 · received_at i64 · address (0, or 4 or 6 and its bytes) · query · user agent ·
-//! referer · language`, integers big-endian. Texts are a LEB128 length and bytes; the optional ones add one to
-//! the length, and zero is absent.
+//! referer · language · location`, integers big-endian. Texts are a LEB128 length and bytes; the optional ones add
+//! one to the length, and zero is absent. A location is a byte of bits that say which of its parts follow: country (2
+//! bytes), region, city (texts), number of the network (u32), its name (text).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use roundtrip_domain::click::{Click, Flags, LinkDialect, TouchKind};
 use roundtrip_domain::id::{Id, WorkspaceNo};
+use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::params::QUERY_BYTES_MAX;
 use roundtrip_domain::time::Timestamp;
 
 const VERSION: u8 = 1;
 const CHECK_AT: std::ops::Range<usize> = 1..5;
 const LANGUAGE_BYTES_MAX: usize = 128;
+
+/// Which parts of a location follow.
+mod part {
+    pub(super) const COUNTRY: u8 = 1;
+    pub(super) const REGION: u8 = 1 << 1;
+    pub(super) const CITY: u8 = 1 << 2;
+    pub(super) const ASN: u8 = 1 << 3;
+    pub(super) const NETWORK: u8 = 1 << 4;
+    pub(super) const ALL: u8 = COUNTRY | REGION | CITY | ASN | NETWORK;
+}
 
 /// Encodes a click; [`set_check`] completes it. Over-long values are cut and flagged, as ingest does.
 pub(super) fn encode(click: &Click) -> Vec<u8> {
@@ -60,7 +72,56 @@ pub(super) fn encode(click: &Click) -> Vec<u8> {
         length(&mut out, text.map_or(0, |t| t.len() + 1));
         out.extend_from_slice(text.unwrap_or_default().as_bytes());
     }
+    encode_location(&mut out, &click.location);
     out
+}
+
+fn encode_location(out: &mut Vec<u8>, location: &Location) {
+    let Location { country, region, city, asn, network } = location;
+    let bit = |is: bool, bit: u8| if is { bit } else { 0 };
+    out.push(
+        bit(country.is_some(), part::COUNTRY)
+            | bit(region.is_some(), part::REGION)
+            | bit(city.is_some(), part::CITY)
+            | bit(asn.is_some(), part::ASN)
+            | bit(network.is_some(), part::NETWORK),
+    );
+    let text = |out: &mut Vec<u8>, text: &Option<Box<str>>| {
+        let (text, _) = cut(text.as_deref(), Location::TEXT_BYTES_MAX);
+        if let Some(text) = text {
+            length(out, text.len());
+            out.extend_from_slice(text.as_bytes());
+        }
+    };
+    out.extend(country.iter().flat_map(|country| country.bytes()));
+    text(out, region);
+    text(out, city);
+    out.extend(asn.iter().flat_map(|asn| asn.to_be_bytes()));
+    text(out, network);
+}
+
+fn decode_location(rest: &mut &[u8]) -> Option<Location> {
+    let [parts] = take(rest)?;
+    if parts & !part::ALL != 0 {
+        return None;
+    }
+    let text = |rest: &mut &[u8], bit: u8| -> Option<Option<Box<str>>> {
+        if parts & bit == 0 {
+            return Some(None);
+        }
+        let n = take_length(rest)?;
+        Some(Some(std::str::from_utf8(take_bytes(rest, n)?).ok()?.into()))
+    };
+    let country = match parts & part::COUNTRY {
+        0 => None,
+        _ => Some(Country::parse(std::str::from_utf8(&take::<2>(rest)?).ok()?)?),
+    };
+    let (region, city) = (text(rest, part::REGION)?, text(rest, part::CITY)?);
+    let asn = match parts & part::ASN {
+        0 => None,
+        _ => Some(u32::from_be_bytes(take(rest)?)),
+    };
+    Some(Location { country, region, city, asn, network: text(rest, part::NETWORK)? })
 }
 
 /// Fills in the check of the id.
@@ -100,6 +161,7 @@ pub(super) fn decode(body: &[u8]) -> Option<(u32, Click)> {
         }
     };
     let (user_agent, referer, language) = (text()?, text()?, text()?);
+    let location = decode_location(&mut rest)?;
     let click = Click {
         workspace,
         app,
@@ -115,6 +177,7 @@ pub(super) fn decode(body: &[u8]) -> Option<(u32, Click)> {
         user_agent,
         referer,
         language,
+        location,
     };
     rest.is_empty().then_some((check, click))
 }
@@ -165,7 +228,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn click(query: Vec<u8>, ip: Option<IpAddr>, texts: [Option<String>; 3]) -> Click {
+    fn click(query: Vec<u8>, ip: Option<IpAddr>, texts: [Option<String>; 3], location: Location) -> Click {
         let [user_agent, referer, language] = texts;
         Click {
             workspace: WorkspaceNo(7),
@@ -182,7 +245,20 @@ mod tests {
             user_agent,
             referer,
             language,
+            location,
         }
+    }
+
+    fn location() -> impl Strategy<Value = Location> {
+        let text = || any::<Option<String>>().prop_map(|text| text.as_deref().and_then(Location::text));
+        (any::<Option<[u8; 2]>>(), text(), text(), any::<Option<u32>>(), text()).prop_map(
+            |(country, region, city, asn, network)| {
+                let letter = |byte: u8| char::from(b'A' + byte % 26);
+                let country =
+                    country.and_then(|[a, b]| Country::parse(&String::from_iter([letter(a), letter(b)])));
+                Location { country, region, city, asn, network }
+            },
+        )
     }
 
     proptest! {
@@ -191,8 +267,9 @@ mod tests {
             query in proptest::collection::vec(any::<u8>(), 0..400),
             ip in any::<Option<IpAddr>>(),
             texts in any::<[Option<String>; 3]>(),
+            location in location(),
         ) {
-            let click = click(query, ip, texts);
+            let click = click(query, ip, texts, location);
             let mut body = encode(&click);
             set_check(&mut body, 0xdead_beef);
             if click.language.as_ref().is_none_or(|l| l.len() <= LANGUAGE_BYTES_MAX) {
@@ -212,7 +289,12 @@ mod tests {
 
     #[test]
     fn over_long_values_are_cut_and_flagged() {
-        let long = click(vec![b'q'; QUERY_BYTES_MAX + 1], None, [Some("é".repeat(400)), None, None]);
+        let long = click(
+            vec![b'q'; QUERY_BYTES_MAX + 1],
+            None,
+            [Some("é".repeat(400)), None, None],
+            Location::default(),
+        );
         let (_, read) = decode(&encode(&long)).unwrap();
         assert_eq!(read.query.len(), QUERY_BYTES_MAX);
         assert_eq!(read.user_agent.unwrap().len(), Click::HEADER_BYTES_MAX);

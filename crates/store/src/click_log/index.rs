@@ -10,13 +10,14 @@ use roundtrip_domain::click::{Click, Flags, TouchKind};
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::device::Print;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::location::Country;
 use roundtrip_domain::params::Params;
 use roundtrip_domain::time::Timestamp;
 
 /// Width of the buckets in which clicks are counted: 15 minutes, as the ledger's rollups.
 pub const BUCKET_MS: i64 = 15 * 60 * 1000;
 
-/// How many touches of one kind one link had in one bucket of one slice.
+/// How many touches of one kind one link had from one country in one bucket of one slice.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SliceCount {
     /// Owner of the link.
@@ -31,6 +32,8 @@ pub struct SliceCount {
     pub link: Id<kind::Link>,
     /// What kind of touch.
     pub kind: TouchKind,
+    /// Where they came from; `None`: unknown.
+    pub country: Option<Country>,
     /// Start of the 15-minute bucket of `received_at`.
     pub bucket_start: Timestamp,
     /// Touches stored.
@@ -49,6 +52,7 @@ struct CountKey {
     partner: Id<kind::Partner>,
     link: Id<kind::Link>,
     kind: TouchKind,
+    country: Option<Country>,
     bucket_start: Timestamp,
 }
 
@@ -77,6 +81,7 @@ impl Noted {
                 partner: click.partner,
                 link: click.link,
                 kind: click.kind,
+                country: click.location.country,
                 bucket_start: click.received_at.floor_to(BUCKET_MS),
             },
             flags: click.flags,
@@ -200,6 +205,7 @@ impl Index {
                 partner: key.partner,
                 link: key.link,
                 kind: key.kind,
+                country: key.country,
                 bucket_start: key.bucket_start,
                 count: tally.count,
                 partner_click_id_absent: tally.absent,

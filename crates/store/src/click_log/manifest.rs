@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use roundtrip_domain::click::TouchKind;
 use roundtrip_domain::id::{Id, WorkspaceNo};
+use roundtrip_domain::location::Country;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -143,7 +144,7 @@ impl Manifest {
             )?;
             if !known && !slice.published {
                 let mut insert = tx.prepare(
-                    "INSERT INTO slice_count VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                    "INSERT INTO slice_count VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                 )?;
                 for c in &slice.counts {
                     insert.execute(params![
@@ -154,6 +155,7 @@ impl Manifest {
                         c.partner.bytes(),
                         c.link.bytes(),
                         c.kind as u8,
+                        c.country.as_ref().map_or("", Country::as_str),
                         c.bucket_start.ms(),
                         c.count as i64,
                         c.partner_click_id_absent as i64,
@@ -215,6 +217,7 @@ fn count(r: &Row<'_>) -> Option<SliceCount> {
         partner: Id::from_slice(&id("partner")?)?,
         link: Id::from_slice(&id("link")?)?,
         kind: TouchKind::from_number(r.get("kind").ok()?)?,
+        country: Country::parse(&r.get::<_, String>("country").ok()?),
         bucket_start: Timestamp::from_ms(r.get("bucket_start").ok()?),
         count: r.get::<_, i64>("count").ok()?.max(0) as u64,
         partner_click_id_absent: r.get::<_, i64>("absent").ok()?.max(0) as u64,

@@ -29,9 +29,10 @@ CREATE TABLE IF NOT EXISTS slice_count (
     partner      BLOB NOT NULL,
     link         BLOB NOT NULL,
     kind         INTEGER NOT NULL,
+    country      TEXT NOT NULL,
     bucket_start INTEGER NOT NULL,
     count        INTEGER NOT NULL,
     absent       INTEGER NOT NULL,
     unexpanded   INTEGER NOT NULL,
-    PRIMARY KEY (seq, workspace, link, kind, bucket_start, app, campaign, partner)
+    PRIMARY KEY (seq, workspace, link, kind, country, bucket_start, app, campaign, partner)
 ) WITHOUT ROWID;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::location::Country;
 use roundtrip_domain::postback::Suppressed;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::Connection;
@@ -28,6 +29,8 @@ pub struct ReportRow {
     pub campaign: Option<Id<kind::Campaign>>,
     /// The link.
     pub link: Option<Id<kind::Link>>,
+    /// The country, in rows of [`Ledger::report_by_country`] that are about one.
+    pub country: Option<Country>,
     /// What is counted.
     pub metric: Metric,
     /// Of what kind; see [`Metric`].
@@ -90,32 +93,18 @@ impl Ledger {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<ReportRow>, Error> {
-        self.read(move |conn| {
-            let mut statement = conn.prepare_cached(sql("rollup_range"))?;
-            let mut rows = statement.query((ws.0, from.ms(), to.ms()))?;
-            let mut report = Vec::new();
-            while let Some(row) = rows.next()? {
-                let app: Vec<u8> = row.get(1)?;
-                let number: u8 = row.get(5)?;
-                let (metric, status) = (Metric::from_number(number), Status::from_number(row.get(7)?));
-                let (Some(metric), Some(status)) = (metric, status) else { continue };
-                report.push(ReportRow {
-                    bucket: Timestamp::from_ms(row.get(0)?),
-                    app: id_from(&app, "rollup", "app")?,
-                    partner: some_id(row.get(2)?),
-                    campaign: some_id(row.get(3)?),
-                    link: some_id(row.get(4)?),
-                    metric,
-                    kind: row.get(6)?,
-                    status,
-                    currency: row.get(8)?,
-                    count: row.get(9)?,
-                    micros: row.get(10)?,
-                });
-            }
-            Ok(report)
-        })
-        .await
+        self.read(move |conn| counts(conn, sql("rollup_range"), ws, from, to)).await
+    }
+
+    /// The same, and beside it once more what has a country, by country: those rows name one, and neither campaign
+    /// nor link. Both are of one moment, so that what has no country is the difference.
+    pub async fn report_by_country(
+        &self,
+        ws: WorkspaceNo,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<ReportRow>, Error> {
+        self.read(move |conn| counts(conn, sql("rollup_country_range"), ws, from, to)).await
     }
 
     /// The books of whole days in `from..to`: from rollups, and what waits from the queue itself.
@@ -186,6 +175,40 @@ impl Ledger {
         })
         .await
     }
+}
+
+fn counts(
+    conn: &Connection,
+    statement: &'static str,
+    ws: WorkspaceNo,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<ReportRow>, Error> {
+    let mut statement = conn.prepare_cached(statement)?;
+    let has_country = statement.column_count() > 11;
+    let mut rows = statement.query((ws.0, from.ms(), to.ms()))?;
+    let mut report = Vec::new();
+    while let Some(row) = rows.next()? {
+        let app: Vec<u8> = row.get(1)?;
+        let number: u8 = row.get(5)?;
+        let (metric, status) = (Metric::from_number(number), Status::from_number(row.get(7)?));
+        let (Some(metric), Some(status)) = (metric, status) else { continue };
+        report.push(ReportRow {
+            bucket: Timestamp::from_ms(row.get(0)?),
+            app: id_from(&app, "rollup", "app")?,
+            partner: some_id(row.get(2)?),
+            campaign: some_id(row.get(3)?),
+            link: some_id(row.get(4)?),
+            country: if has_country { Country::parse(&row.get::<_, String>(11)?) } else { None },
+            metric,
+            kind: row.get(6)?,
+            status,
+            currency: row.get(8)?,
+            count: row.get(9)?,
+            micros: row.get(10)?,
+        });
+    }
+    Ok(report)
 }
 
 /// What waits, from the queue's own rows.

@@ -3,11 +3,16 @@
 //! A conversion and everything that follows from it (rules considered, deliveries and how they ended)
 //! counts in the bucket in which its event reached us, so that a day's books close by themselves, however
 //! late a delivery succeeds.
+//!
+//! What has a country is counted a second time by it, per app and partner, in a table of its own: reports that
+//! do not ask for countries stay as short as they were, and without a database of addresses it stays empty. What
+//! has none is the difference of the two.
 
 use std::collections::HashMap;
 
 use roundtrip_domain::click::Click;
 use roundtrip_domain::event::{Environment, Event};
+use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::postback::Suppressed;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::Connection;
@@ -116,6 +121,7 @@ pub(super) struct Key {
 #[derive(Debug, Default)]
 pub(super) struct Rollups {
     changes: HashMap<Key, (i64, i64)>,
+    countries: HashMap<(Country, Key), (i64, i64)>,
 }
 
 impl Rollups {
@@ -123,6 +129,17 @@ impl Rollups {
         let entry = self.changes.entry(key).or_default();
         entry.0 += count;
         entry.1 += micros;
+    }
+
+    /// Counts what may have a country.
+    pub(super) fn change_in(&mut self, country: Option<Country>, key: Key, count: i64, micros: i64) {
+        if let Some(country) = country {
+            let key = Key { campaign: [0; 16], link: [0; 16], ..key.clone() };
+            let entry = self.countries.entry((country, key)).or_default();
+            entry.0 += count;
+            entry.1 += micros;
+        }
+        self.change(key, count, micros);
     }
 
     /// Counts a conversion for a click's partner, or for nobody; −1 takes it back.
@@ -141,7 +158,7 @@ impl Rollups {
             status: Status::of(event),
             currency: currency.unwrap_or_default(),
         };
-        self.change(key, count, count * micros);
+        self.change_in(Location::of(event, click).country, key, count, count * micros);
     }
 
     /// Counts a rule that was considered, and what became of it. Sandbox events count nowhere.
@@ -182,6 +199,28 @@ impl Rollups {
                 key.partner.as_slice(),
                 key.campaign.as_slice(),
                 key.link.as_slice(),
+                key.metric as u8,
+                key.kind,
+                key.status as u8,
+                key.currency,
+                count,
+                micros,
+            ])?;
+        }
+        if self.countries.is_empty() {
+            return Ok(());
+        }
+        let mut statement = conn.prepare_cached(sql("rollup_country_add"))?;
+        for ((country, key), (count, micros)) in self.countries {
+            if (count, micros) == (0, 0) {
+                continue;
+            }
+            statement.execute(rusqlite::params![
+                key.workspace,
+                key.bucket,
+                country.as_str(),
+                key.app.as_slice(),
+                key.partner.as_slice(),
                 key.metric as u8,
                 key.kind,
                 key.status as u8,

@@ -14,6 +14,7 @@ use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::device::{Device, DeviceId, DeviceIdKind};
 use roundtrip_domain::event::{Environment, Event, InstallReferrer, PostbackFields, Revenue, Source};
 use roundtrip_domain::id::{Id, Kind, WorkspaceNo, kind};
+use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::money::{Amount, Currency};
 use roundtrip_domain::postback::MacroValue;
 use roundtrip_domain::time::{Span, Timestamp};
@@ -53,6 +54,45 @@ fn id_read<K: Kind>(text: &str) -> Option<Id<K>> {
     text.parse().ok()
 }
 
+/// Where an address was. Absent for what has no location.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct LocationV1 {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    country: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    city: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asn: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
+}
+
+impl LocationV1 {
+    fn of(location: &Location) -> Option<Self> {
+        let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+        (!location.is_empty()).then(|| Self {
+            country: location.country.map(|country| country.to_string()),
+            region: text(&location.region),
+            city: text(&location.city),
+            asn: location.asn,
+            network: text(&location.network),
+        })
+    }
+
+    fn location(self) -> Location {
+        Location {
+            country: self.country.as_deref().and_then(Country::parse),
+            region: self.region.map(Into::into),
+            city: self.city.map(Into::into),
+            asn: self.asn,
+            network: self.network.map(Into::into),
+        }
+    }
+}
+
 /// A click inside a decision.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ClickV1 {
@@ -75,6 +115,8 @@ pub(crate) struct ClickV1 {
     referer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     lang: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    location: Option<LocationV1>,
 }
 
 impl From<&Touch> for ClickV1 {
@@ -96,6 +138,7 @@ impl From<&Touch> for ClickV1 {
             ua: c.user_agent.clone(),
             referer: c.referer.clone(),
             lang: c.language.clone(),
+            location: LocationV1::of(&c.location),
         }
     }
 }
@@ -119,6 +162,7 @@ impl ClickV1 {
                 user_agent: self.ua,
                 referer: self.referer,
                 language: self.lang,
+                location: self.location.map(LocationV1::location).unwrap_or_default(),
             },
         })
     }
@@ -317,6 +361,8 @@ struct EventV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ua: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    location: Option<LocationV1>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     postback: Option<PostbackV1>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     findings: Vec<String>,
@@ -358,6 +404,7 @@ pub(crate) fn event_write(event: &Event) -> String {
         consent: event.consent.clone(),
         ip: event.ip,
         ua: event.user_agent.clone(),
+        location: LocationV1::of(&event.location),
         postback: event.postback.as_ref().map(|p| PostbackV1 {
             campaign: p.campaign.map(id_text),
             goal: p.goal.clone(),
@@ -447,6 +494,7 @@ pub(crate) fn event_read(columns: EventColumns, body: &str) -> Result<Event, Err
         consent: body.consent,
         ip: body.ip,
         user_agent: body.ua,
+        location: body.location.map(LocationV1::location).unwrap_or_default(),
         postback: body.postback.map(|p| PostbackFields {
             campaign: p.campaign.as_deref().and_then(id_read),
             goal: p.goal,

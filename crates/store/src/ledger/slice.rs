@@ -69,7 +69,7 @@ fn add(count: &SliceCount, rollups: &mut Rollups) {
             status: Status::None,
             currency: String::new(),
         };
-        rollups.change(key, n as i64, 0);
+        rollups.change_in(count.country, key, n as i64, 0);
     };
     one(Metric::Touch, count.kind.name(), count.count);
     if let Some(flagged) = count.flagged_clicks() {

@@ -179,11 +179,15 @@ pub struct Partner {
     /// `file:PATH`. Sent back masked, a value stays as it is.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cfg: BTreeMap<String, Secret>,
+    /// Whether its links may carry their own callback URLs, as Adjust's do. They are refused without it: whoever
+    /// writes a click would choose the host that the server calls.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub in_link_callbacks: bool,
 }
 
 /// How a link's parameters are named.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "lowercase")]
 #[schemars(rename = "LinkDialect")]
 pub enum Dialect {
     /// Linkrunner's names, which are Roundtrip's own too.
@@ -191,6 +195,46 @@ pub enum Dialect {
     Linkrunner,
     /// Tracknow's click form.
     Tracknow,
+    /// AppsFlyer: attribution links, OneLink, server-to-server clicks.
+    AppsFlyer,
+    /// Adjust, plain and branded.
+    Adjust,
+    /// Branch.
+    Branch,
+    /// Singular.
+    Singular,
+    /// Kochava.
+    Kochava,
+    /// Airbridge.
+    Airbridge,
+    /// AppMetrica.
+    AppMetrica,
+    /// Trackier: the attribution product and the partner network.
+    Trackier,
+    /// Tenjin.
+    Tenjin,
+    /// MyTracker.
+    MyTracker,
+    /// TUNE (HasOffers).
+    Tune,
+    /// Everflow.
+    Everflow,
+    /// Affise.
+    Affise,
+    /// Scaleo.
+    Scaleo,
+    /// CAKE.
+    Cake,
+    /// Keitaro, and trackers that use its names.
+    Keitaro,
+    /// Voluum.
+    Voluum,
+    /// Binom.
+    Binom,
+    /// BeMob.
+    BeMob,
+    /// Any other system: words that mean one thing wherever they are used.
+    Generic,
 }
 
 impl From<Dialect> for LinkDialect {
@@ -198,6 +242,26 @@ impl From<Dialect> for LinkDialect {
         match dialect {
             Dialect::Linkrunner => Self::Linkrunner,
             Dialect::Tracknow => Self::Tracknow,
+            Dialect::AppsFlyer => Self::AppsFlyer,
+            Dialect::Adjust => Self::Adjust,
+            Dialect::Branch => Self::Branch,
+            Dialect::Singular => Self::Singular,
+            Dialect::Kochava => Self::Kochava,
+            Dialect::Airbridge => Self::Airbridge,
+            Dialect::AppMetrica => Self::AppMetrica,
+            Dialect::Trackier => Self::Trackier,
+            Dialect::Tenjin => Self::Tenjin,
+            Dialect::MyTracker => Self::MyTracker,
+            Dialect::Tune => Self::Tune,
+            Dialect::Everflow => Self::Everflow,
+            Dialect::Affise => Self::Affise,
+            Dialect::Scaleo => Self::Scaleo,
+            Dialect::Cake => Self::Cake,
+            Dialect::Keitaro => Self::Keitaro,
+            Dialect::Voluum => Self::Voluum,
+            Dialect::Binom => Self::Binom,
+            Dialect::BeMob => Self::BeMob,
+            Dialect::Generic => Self::Generic,
         }
     }
 }
@@ -243,6 +307,13 @@ pub struct Link {
     /// How long its clicks may earn something; at most 90d. Absent: the app's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub click_window: Option<String>,
+    /// Where else its clicks come in: URLs that partners have already, without what varies. The host may be left
+    /// out: `https://click.example.com/com.example.app?pid=acme_int`, `/aff_c?offer_id=12&aff_id=7`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub also: Vec<String>,
+    /// Where else its impressions come in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub also_impressions: Vec<String>,
 }
 
 /// What a rule sends after its headers; one of the three.

@@ -80,6 +80,7 @@ impl Set<'_> {
             set: self,
             by_slug: self.entries.iter().map(|e| ((e.kind, e.slug.as_str()), e)).collect(),
             taken_links,
+            addresses: HashMap::new(),
             problems,
             warnings: Vec::new(),
         };
@@ -107,8 +108,10 @@ struct Names<'a> {
 
 pub(super) struct Judge<'a> {
     set: &'a Set<'a>,
-    by_slug: HashMap<(Kind, &'a str), &'a Entry>,
-    taken_links: &'a dyn Fn(&str) -> bool,
+    pub(super) by_slug: HashMap<(Kind, &'a str), &'a Entry>,
+    pub(super) taken_links: &'a dyn Fn(&str) -> bool,
+    /// Other addresses of links, printed; who has them, and where it says so.
+    pub(super) addresses: HashMap<String, (&'a Entry, String)>,
     pub(super) problems: &'a mut Problems,
     warnings: Vec<Warning>,
 }
@@ -155,6 +158,8 @@ impl<'a> Judge<'a> {
             );
         } else if (self.taken_links)(&entry.slug) {
             self.wrong(entry, Code::NameTaken, "", "another workspace has a link of that id");
+        } else if (self.taken_links)(&format!("/{}", entry.slug)) {
+            self.wrong(entry, Code::NameTaken, "", "a link of another workspace has that address");
         }
     }
 
@@ -415,10 +420,11 @@ impl<'a> Judge<'a> {
             name: self.name(entry, doc.name.as_ref()),
             ref_id: doc.ref_id.clone().unwrap_or_else(|| entry.slug.clone()),
             cfg: doc.cfg.iter().map(|(name, Secret(value))| (name.clone(), value.clone())).collect(),
+            in_link_callbacks: doc.in_link_callbacks,
         }
     }
 
-    fn link(&mut self, entry: &Entry, doc: &document::Link) -> Option<domain::Link> {
+    fn link(&mut self, entry: &'a Entry, doc: &document::Link) -> Option<domain::Link> {
         let campaign = self.refer(entry, "campaign", Kind::Campaign, &doc.campaign);
         let partner = self.refer(entry, "partner", Kind::Partner, &doc.partner);
         let at = |judge: &mut Self, name: &str, text: &Option<String>| {
@@ -439,6 +445,7 @@ impl<'a> Judge<'a> {
             }
         }
         let click_window = self.span(entry, "click_window", doc.click_window.as_ref(), CLICK_WINDOW_MAX);
+        let addresses = self.addresses(entry, doc);
         let campaign = campaign?;
         let Any::Campaign(of) = &campaign.stored.document else { return None };
         // That the campaign's app is missing is said at the campaign.
@@ -467,6 +474,7 @@ impl<'a> Judge<'a> {
             destinations,
             allow_destinations: doc.allow_destinations.clone(),
             click_window,
+            addresses,
         })
     }
 

@@ -18,6 +18,7 @@
 //! Not relied on: nothing here writes, asks the time, or knows HTTP. A plan is only as true as the version
 //! it was made from, which is why `Ledger::settings_commit` takes that version and refuses a stale one.
 
+mod address;
 pub mod diff;
 pub mod document;
 mod form;
@@ -165,8 +166,8 @@ impl fmt::Debug for Write {
     }
 }
 
-/// Makes what the program runs on from what is stored. `taken_links` says which link ids other workspaces
-/// have. Fails with every contradiction; rows that came through [`plan()`] have none.
+/// Makes what the program runs on from what is stored. `taken_links` says which link ids and other
+/// addresses of links other workspaces have. Fails with every contradiction; rows that came through [`plan()`] have none.
 pub fn compile(
     workspace: WorkspaceNo,
     slug: &str,

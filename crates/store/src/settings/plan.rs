@@ -46,7 +46,8 @@ pub struct Edit {
 
 /// What planning needs to know of the rest of the world.
 pub struct World<'a> {
-    /// Whether a link of that id is in another workspace.
+    /// Whether a link of that id, or of that address as it is printed, is in another workspace. Addresses begin
+    /// with a slash, and no id does.
     pub taken_links: &'a dyn Fn(&str) -> bool,
     /// Whether a key of that hash is in another workspace.
     pub taken_keys: &'a dyn Fn(&[u8; 32]) -> bool,

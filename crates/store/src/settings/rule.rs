@@ -37,6 +37,7 @@ fn parts(doc: &document::Rule, dialect: Dialect, body: Body) -> Parts {
         url: doc.url.clone(),
         headers: doc.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         body,
+        ..Parts::default()
     }
 }
 

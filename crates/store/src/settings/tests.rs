@@ -1,5 +1,7 @@
 //! What settings may say, and what is said when they may not.
 
+mod links;
+
 use roundtrip_ambient::Entropy;
 use roundtrip_domain::event::ConversionKind;
 use roundtrip_domain::id::WorkspaceNo;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::click_id::CheckKey;
+use roundtrip_domain::location::{Country, Location};
 use roundtrip_store::click_log::{self, Append, ClickLog, Found};
 use roundtrip_store::ledger::{Config, Ledger};
 use roundtrip_testkit::{NOON, Tell, World, sample};
@@ -32,6 +33,17 @@ fn click_log(dir: &Path) -> ClickLog {
     ClickLog::open(config, Clock::manual(NOON), Entropy::seeded(3)).unwrap().0
 }
 
+/// Where the fixture's click was.
+fn location() -> Location {
+    Location {
+        country: Country::parse("DE"),
+        region: Location::text("BE"),
+        city: Location::text("Berlin"),
+        asn: Some(64_500),
+        network: Location::text("Example Net"),
+    }
+}
+
 /// Writes the current format: a click in a closed slice and one in the active slice, an installation, a purchase
 /// and a delivery that waits.
 async fn write(to: &Path) {
@@ -39,7 +51,9 @@ async fn write(to: &Path) {
     document["rules"] =
         json!({"tell": {"app": "game", "on": "install", "url": "https://p.example/?c={click_id}"}});
     let mut world = World::new(&document).await;
-    let touch = world.click("game-acme", NOON, "click_id=fixture&sub1=x");
+    let mut touch = world.click("game-acme", NOON, "click_id=fixture&sub1=x");
+    touch.click.location = location();
+    let touch = world.clicks.keep(touch.click);
     world.tell(world.event("game", "install", NOON).of("i1").referrer(&touch)).await;
     world.tell(world.event("game", "purchase", NOON).of("i1").revenue("9.99")).await;
     world.ledger.close().await;
@@ -76,6 +90,7 @@ async fn every_format_opens() {
             let story = ledger.story(workspace, conversion.row.id.event()).await.unwrap().unwrap();
             let winner = story.revisions[0].credit.winner().expect("a winner");
             assert_eq!(winner.touch.click.params().text("click_id").as_deref(), Some("fixture"));
+            assert_eq!(winner.touch.click.location, location());
             waiting += story.deliveries.iter().filter(|d| d.state == "scheduled").count();
         }
         assert_eq!(waiting, 1, "a queue survives an upgrade too");
@@ -84,6 +99,8 @@ async fn every_format_opens() {
         assert!(log.damages().is_empty(), "{:?}", log.damages());
         let counts: u64 = log.active_counts().iter().flat_map(|c| &c.counts).map(|c| c.count).sum();
         assert_eq!(counts, 2, "both clicks are there");
+        let mut countries = log.active_counts().into_iter().flat_map(|c| c.counts).map(|c| c.country);
+        assert!(countries.all(|country| country == location().country));
         assert_eq!(
             log.find(roundtrip_domain::click_id::ClickId::from_bits(1)).await.unwrap(),
             Found::NotOurs

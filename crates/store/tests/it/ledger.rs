@@ -1,6 +1,7 @@
 //! What the ledger promises, on a real SQLite file. A behaviour that is not here is not promised.
 
 mod birth;
+mod country;
 mod deliver;
 mod keep;
 mod order;

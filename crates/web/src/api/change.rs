@@ -55,7 +55,7 @@ fn planned(
 ) -> Result<Plan, Failure> {
     let catalog = call.state.ledger.catalog();
     let world = World {
-        taken_links: &|id| catalog.link(id).is_some_and(|(other, _)| other.workspace != workspace.workspace),
+        taken_links: &|name| catalog.is_taken_elsewhere(name, workspace.workspace),
         taken_keys: &|hash| {
             catalog.key(hash).is_some_and(|(other, _)| other.workspace != workspace.workspace)
         },

@@ -36,7 +36,7 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 fn by_schema() -> Value {
-    json!({ "enum": ["partner", "campaign", "link", "app"], "default": "partner" })
+    json!({ "enum": By::ALL.map(By::name), "default": By::default().name() })
 }
 
 async fn report(call: Call) -> Result<Answer, Failure> {
@@ -47,7 +47,7 @@ async fn report(call: Call) -> Result<Answer, Failure> {
     let by = match text("by") {
         None => By::default(),
         Some(text) => By::parse(&text).ok_or_else(|| {
-            Problem::new(Code::ParameterInvalid, "by", "it is partner, campaign, link or app")
+            Problem::new(Code::ParameterInvalid, "by", "it is partner, campaign, link, app or country")
         })?,
     };
     let sources = Sources { ledger: &call.state.ledger, clicks: &call.state.clicks, settings: &settings };

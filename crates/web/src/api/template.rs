@@ -22,7 +22,7 @@ use roundtrip_domain::settings::KeyScope;
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used; bodies are read by `Fields`")]
 struct Trial {
-    /// `postback` (default) or `destination`: settles whose `{click_id}` it is.
+    /// `postback` (default), `destination` or `link`: settles whose `{click_id}` it is.
     scope: Option<String>,
     /// How macros are written; absent: `canonical`.
     dialect: Option<String>,
@@ -127,7 +127,11 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
     let scope = match fields.text("scope")?.as_deref() {
         None | Some("postback") => Scope::Postback,
         Some("destination") => Scope::Destination,
-        Some(_) => return Err(Problem::new(Code::FieldType, "scope", "it is postback or destination").into()),
+        Some("link") => Scope::Link,
+        Some(_) => {
+            let message = "it is postback, destination or link";
+            return Err(Problem::new(Code::FieldType, "scope", message).into());
+        }
     };
     let dialect = match fields.text("dialect")? {
         None => Dialect::default(),
@@ -174,7 +178,8 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
     let sending = Sending { attempt: 1, at_ms: call.state.clock.now().ms(), nonce: &nonce };
     let tried = match scope {
         Scope::Postback => {
-            let (template, findings) = Template::parse(Parts { dialect, method, url, headers, body });
+            let (template, findings) =
+                Template::parse(Parts { dialect, method, url, headers, body, ..Parts::default() });
             let rendered = template.render(&values, &sending);
             let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
             Tried {
@@ -196,7 +201,7 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
                 findings: findings.into_iter().map(found).collect(),
             }
         }
-        Scope::Destination => {
+        Scope::Destination | Scope::Link => {
             let (template, findings) = UrlTemplate::parse(&url, scope, dialect);
             let rendered = template.render(&values, None);
             Tried {
@@ -271,7 +276,7 @@ impl Values for Samples {
         };
         // A caller writes names as the template does; the template asks for the settled ones.
         let click_id = match self.scope {
-            Scope::Postback => "partner_click_id",
+            Scope::Postback | Scope::Link => "partner_click_id",
             Scope::Destination => "rt_click_id",
         };
         let value = given

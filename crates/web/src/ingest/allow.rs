@@ -1,5 +1,5 @@
-//! Destinations that a request asks for: `redirect`, `redirect_android`, `redirect_ios`, `deep_link`, `fallback`,
-//! `url`.
+//! Destinations that a request asks for: `redirect`, `redirect_android`, `redirect_ios`, `redirect_web`, `deep_link`,
+//! `fallback`, `url`, by whatever names the link's dialect has for them.
 //!
 //! A link that sends anybody anywhere is an open redirector, so such a destination counts only if it begins with one
 //! of the link's own `allow_destinations`. Both are parsed first, by the rules that browsers follow, and compared by
@@ -29,6 +29,8 @@ pub(super) struct Asked {
     pub(super) android: Option<String>,
     /// `redirect_ios`.
     pub(super) ios: Option<String>,
+    /// `redirect_web`.
+    pub(super) web: Option<String>,
     /// `redirect`, else `url`.
     pub(super) any: Option<String>,
     /// `deep_link`.
@@ -43,26 +45,17 @@ impl Asked {
     /// Reads and judges them.
     pub(super) fn read(params: &Params, allowed: &[String]) -> Self {
         let mut asked = Self::default();
-        for param in params.iter() {
-            let slot = match param.name.as_str() {
-                "redirect_android" => &mut asked.android,
-                "redirect_ios" => &mut asked.ios,
-                "redirect" => &mut asked.any,
-                "url" if asked.any.is_none() => &mut asked.any,
-                "deep_link" => &mut asked.deep_link,
-                "fallback" => &mut asked.fallback,
-                _ => continue,
-            };
+        let mut read = |name: &str| {
             // A macro that nobody filled asks for nothing.
-            if param.raw.is_empty() || unexpanded(&param.raw) {
-                continue;
-            }
-            match judge(param, allowed) {
-                Some(url) => *slot = Some(url),
-                None => asked.is_refused = true,
-            }
-        }
-        asked
+            let param = params.get(name).filter(|param| !param.raw.is_empty() && !unexpanded(&param.raw))?;
+            let url = judge(param, allowed);
+            asked.is_refused |= url.is_none();
+            url
+        };
+        let (android, ios, web) = (read("redirect_android"), read("redirect_ios"), read("redirect_web"));
+        let (any, url) = (read("redirect"), read("url"));
+        let (deep_link, fallback) = (read("deep_link"), read("fallback"));
+        Self { android, ios, web, any: any.or(url), deep_link, fallback, ..asked }
     }
 }
 

@@ -352,6 +352,7 @@ impl Desk<'_> {
             // Address and browser are the advertiser's server's, and say nothing about the person.
             ip: None,
             user_agent: None,
+            location: Default::default(),
             postback: Some(fields),
             findings: findings(warnings),
         };

@@ -45,6 +45,8 @@ counters! {
     partner_click_ids_unexpanded,
     /// Touches with a value or query that was cut.
     values_cut,
+    /// Touches with callback URLs that their partner may not use, or that cannot be used.
+    callbacks_refused,
     /// Events recorded.
     events_accepted,
     /// Events that were recorded before.

@@ -86,7 +86,7 @@ impl Choice<'_> {
         let (asked_here, own) = match self.platform {
             Platform::Android => (&asked.android, destinations.android.as_deref()),
             Platform::Ios => (&asked.ios, destinations.ios.as_deref()),
-            Platform::Web => (&None, None),
+            Platform::Web => (&asked.web, None),
         };
         let campaign = self.values.settings.campaigns.get(&self.link.campaign);
         let landing_page = || self.filled(campaign.and_then(|c| c.landing_page.as_deref()));
@@ -269,6 +269,7 @@ mod tests {
                     name: if self.partner.is_empty() { "Acme" } else { self.partner }.into(),
                     ref_id: "p-1".into(),
                     cfg: Default::default(),
+                    in_link_callbacks: false,
                 }),
             );
             let link = Link {
@@ -287,6 +288,7 @@ mod tests {
                 },
                 allow_destinations: vec![],
                 click_window: None,
+                addresses: vec![],
             };
             let click = Click {
                 workspace: WorkspaceNo::DEFAULT,
@@ -303,6 +305,7 @@ mod tests {
                 user_agent: None,
                 referer: None,
                 language: None,
+                location: Default::default(),
             };
             let params = Params::parse(self.query.as_bytes());
             let id = ClickId::parse(ID.as_bytes()).unwrap();
@@ -350,6 +353,7 @@ mod tests {
         asked: Asked {
             android: None,
             ios: None,
+            web: None,
             any: None,
             deep_link: None,
             fallback: None,

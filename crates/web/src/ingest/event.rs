@@ -16,6 +16,7 @@ use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::referrer;
 use roundtrip_domain::settings::App;
 use roundtrip_domain::time::{Span, Timestamp};
+use roundtrip_geo::Geo;
 use roundtrip_store::ledger::{Idempotency, NewEvent};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -50,6 +51,8 @@ pub(super) struct Sender<'a> {
     pub(super) app: &'a App,
     /// The connection's address.
     pub(super) client: Option<IpAddr>,
+    /// Where addresses are.
+    pub(super) geo: &'a Geo,
     /// The connection's user agent.
     pub(super) user_agent: Option<&'a str>,
     /// Now.
@@ -322,6 +325,7 @@ impl<'a> Fields<'a> {
         let own_user_agent =
             sender.user_agent.map(|text| text[..text.floor_char_boundary(USER_AGENT_BYTES_MAX)].to_owned());
         let owned = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+        let ip = if is_client { sender.client } else { self.ip };
         let event = Event {
             id,
             workspace: sender.workspace,
@@ -340,7 +344,8 @@ impl<'a> Fields<'a> {
             revenue,
             properties: self.properties.map(|raw| raw.get().to_owned()),
             consent: self.consent.map(|raw| raw.get().to_owned()),
-            ip: if is_client { sender.client } else { self.ip },
+            ip,
+            location: ip.map(|ip| sender.geo.look_up(ip)).unwrap_or_default(),
             user_agent: if is_client { own_user_agent } else { self.user_agent },
             postback: None,
             findings: findings(&self.warnings),

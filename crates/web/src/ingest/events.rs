@@ -109,6 +109,7 @@ async fn answer_to(ingest: &Ingest, request: Request) -> Result<Response, Proble
         workspace: settings.workspace,
         app,
         client: origin.client,
+        geo: &state.geo,
         user_agent: header_text(&parts.headers, &header::USER_AGENT).ok().flatten(),
         received_at: now,
     };

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `/c/{link}`, `/?c={link}`, `/{link}` | ours and Linkrunner's |
 //! | `/click?campaign_id=…&ref_id=…`, `/{namespace}/click`, host `{namespace}-tracking.…` | Tracknow's |
-//! | the same with `s2s=1` | told by a partner's server: 204, or JSON with `format=json` |
+//! | any address that a link lists | another system's, see `elsewhere` |
+//! | the same with `s2s=1`, or the dialect's own word | told by a partner's server: 204, or JSON with `format=json` |
 //!
 //! A click is recorded first and sent on afterwards: what follows cannot lose it. Its query is kept as received;
 //! what is odd about it is flagged, never refused.
@@ -26,9 +27,9 @@ use serde::Serialize;
 
 use super::allow::Asked;
 use super::counters::count;
-use super::origin::{Origin, host, namespace_of_host};
+use super::origin::{self, Origin, host, namespace_of_host};
 use super::preview::is_preview;
-use super::{Ingest, answer, redirect};
+use super::{Ingest, answer, elsewhere, impression, redirect};
 
 /// Longest `Accept-Language` that is kept, in bytes.
 const LANGUAGE_BYTES_MAX: usize = 128;
@@ -62,8 +63,11 @@ pub(super) async fn by_query(State(ingest): State<Arc<Ingest>>, request: Request
 async fn by_id(ingest: &Ingest, parts: &Parts, id: &str) -> Response {
     let catalog = ingest.state.ledger.catalog();
     match catalog.link(id) {
-        Some((settings, link)) => follow(ingest, parts, settings, link, link.dialect).await,
-        None => unknown(ingest, parts, "There is no link of that id."),
+        Some((settings, link)) => follow(ingest, parts, settings, link, link.dialect, TouchKind::Click).await,
+        None => match elsewhere::at(ingest, parts, &catalog).await {
+            Some(response) => response,
+            None => unknown(ingest, parts, "There is no link of that id."),
+        },
     }
 }
 
@@ -71,8 +75,12 @@ async fn by_id(ingest: &Ingest, parts: &Parts, id: &str) -> Response {
 pub(super) async fn by_campaign(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let catalog = ingest.state.ledger.catalog();
-    let Some(settings) = namespace(&ingest, &parts, &catalog, "/click") else {
-        return answer::visitor_problem(&parts.headers, &namespace_unknown());
+    let settings = namespace(&ingest, &parts, &catalog, "/click");
+    let Some(settings) = settings else {
+        return match elsewhere::at(&ingest, &parts, &catalog).await {
+            Some(response) => response,
+            None => answer::visitor_problem(&parts.headers, &namespace_unknown()),
+        };
     };
     let value = |name: &[u8]| text_of(first_value(query(&parts), name).unwrap_or_default());
     let campaign = settings.campaign_by_public_id(&value(b"campaign_id"));
@@ -80,8 +88,11 @@ pub(super) async fn by_campaign(State(ingest): State<Arc<Ingest>>, request: Requ
     let link =
         campaign.zip(partner).and_then(|(campaign, partner)| settings.link_of(campaign.id, partner.id));
     match link {
-        Some(link) => follow(&ingest, &parts, settings, link, LinkDialect::Tracknow).await,
-        None => unknown(&ingest, &parts, "There is no link for this campaign_id and ref_id."),
+        Some(link) => follow(&ingest, &parts, settings, link, LinkDialect::Tracknow, TouchKind::Click).await,
+        None => match elsewhere::at(&ingest, &parts, &catalog).await {
+            Some(response) => response,
+            None => unknown(&ingest, &parts, "There is no link for this campaign_id and ref_id."),
+        },
     }
 }
 
@@ -110,16 +121,20 @@ fn unknown(ingest: &Ingest, parts: &Parts, message: &str) -> Response {
     answer::visitor_problem(&parts.headers, &Problem::new(Code::LinkUnknown, "link", message))
 }
 
-/// Records a click and sends the visitor on.
-async fn follow(
+/// Records a touch and answers it: a click's visitor is sent on, an impression gets its picture.
+pub(super) async fn follow(
     ingest: &Ingest,
     parts: &Parts,
     settings: &Settings,
     link: &Link,
     dialect: LinkDialect,
+    kind: TouchKind,
 ) -> Response {
-    let (mut click, params) = touch(ingest, parts, settings, link, dialect, TouchKind::Click);
-    let is_told_by_server = says_server_to_server(&params);
+    let (mut click, params) = touch(ingest, parts, settings, link, dialect, kind);
+    if kind == TouchKind::Impression || params.says_view() {
+        return impression::answer(ingest, &click, &params).await;
+    }
+    let is_told_by_server = params.says_server_to_server();
     let asked = Asked::read(&params, &link.allow_destinations);
     if asked.is_refused {
         click.flags.set(Flags::DESTINATION_REFUSED);
@@ -147,7 +162,7 @@ async fn follow(
 }
 
 /// A touch as this request makes it, its flags set, and its query read.
-pub(super) fn touch(
+fn touch(
     ingest: &Ingest,
     parts: &Parts,
     settings: &Settings,
@@ -171,23 +186,35 @@ pub(super) fn touch(
         user_agent: None,
         referer: None,
         language: None,
+        location: Default::default(),
     };
     let params = click.flag();
-    if says_server_to_server(&params) {
+    if kind == TouchKind::Click && params.says_view() {
+        click.kind = TouchKind::Impression;
+    }
+    if params.has_callbacks() && !may_call_back(settings, link, &params) {
+        flags.set(Flags::CALLBACK_REFUSED);
+    }
+    if params.says_server_to_server() {
         // The connection is the partner's server's, and says nothing about the visitor.
-        if kind == TouchKind::Click {
+        if click.kind == TouchKind::Click {
             click.kind = TouchKind::ServerClick;
         }
-        click.ip =
-            params.text("ip").and_then(|ip| ip.trim().parse::<IpAddr>().ok()).map(|ip| ip.to_canonical());
-        let user_agent = params.text("user_agent").filter(|_| !is_macro(&params, "user_agent"));
-        click.user_agent = user_agent.map(|text| cut(&text, Click::HEADER_BYTES_MAX, &mut flags));
+        let ip = params.text("ip").and_then(|ip| ip.trim().parse::<IpAddr>().ok());
+        let told = || origin::told_address(parts, &ingest.state.options, dialect.address_headers());
+        click.ip = ip.map(|ip| ip.to_canonical()).or_else(told);
+        let filled = |name: &str| params.text(name).filter(|_| !is_macro(&params, name));
+        click.user_agent = filled("user_agent").map(|text| cut(&text, Click::HEADER_BYTES_MAX, &mut flags));
+        click.language = filled("lang").map(|text| cut(&text, LANGUAGE_BYTES_MAX, &mut flags));
     } else {
         let mut text = |name: &HeaderName, max| kept_header(&parts.headers, name, max, &mut flags);
         click.user_agent = text(&header::USER_AGENT, Click::HEADER_BYTES_MAX);
         click.referer = text(&header::REFERER, Click::HEADER_BYTES_MAX);
         click.language = text(&header::ACCEPT_LANGUAGE, LANGUAGE_BYTES_MAX);
         click.ip = Origin::of(parts, &ingest.state.options).client;
+    }
+    if let Some(ip) = click.ip {
+        click.location = ingest.state.geo.look_up(ip);
     }
     if is_preview(&parts.method, &parts.headers) {
         click.kind = TouchKind::Preview;
@@ -200,9 +227,10 @@ fn is_macro(params: &Params, name: &str) -> bool {
     params.get(name).is_some_and(|param| roundtrip_domain::params::unexpanded(&param.raw))
 }
 
-/// `s2s=1`: the partner's server tells of a click.
-pub(super) fn says_server_to_server(params: &Params) -> bool {
-    params.get("s2s").is_some_and(|param| matches!(param.raw.as_slice(), b"1" | b"true"))
+/// Whether the callbacks in the link are its partner's to bring, and each of them one that could be sent.
+fn may_call_back(settings: &Settings, link: &Link, params: &Params) -> bool {
+    settings.partners.get(&link.partner).is_some_and(|partner| partner.in_link_callbacks)
+        && params.callbacks().iter().all(Result::is_ok)
 }
 
 #[derive(Serialize)]
@@ -254,6 +282,7 @@ pub(super) fn count_click(ingest: &Ingest, click: &Click) {
         (Flags::PARTNER_CLICK_ID_ABSENT, &counters.partner_click_ids_absent),
         (Flags::PARTNER_CLICK_ID_UNEXPANDED, &counters.partner_click_ids_unexpanded),
         (Flags::CUT, &counters.values_cut),
+        (Flags::CALLBACK_REFUSED, &counters.callbacks_refused),
     ] {
         if click.flags.has(flag) {
             count(counter);
@@ -261,7 +290,7 @@ pub(super) fn count_click(ingest: &Ingest, click: &Click) {
     }
 }
 
-fn query(parts: &Parts) -> &[u8] {
+pub(super) fn query(parts: &Parts) -> &[u8] {
     parts.uri.query().unwrap_or_default().as_bytes()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `link`, `preview`, `impression` | from a request to a recorded touch |
+//! | `link`, `elsewhere`, `preview`, `impression` | from a request to a recorded touch |
 //! | `allow`, `destination`, `play`, `redirect`, `deep_link` | where the visitor goes, and how |
 //! | `events`, `event`, `json` | `POST /v1/events` |
 //! | `postback`, `booking`, `parameters` | `/postback`, `/postback/validate` |
@@ -22,6 +22,7 @@ mod booking;
 mod counters;
 mod deep_link;
 mod destination;
+mod elsewhere;
 mod event;
 mod events;
 mod impression;
@@ -45,6 +46,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use ipnet::IpNet;
 use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_geo::Geo;
 use roundtrip_store::click_log::ClickLog;
 use roundtrip_store::ledger::Ledger;
 use tower::Service as _;
@@ -95,6 +97,8 @@ pub struct IngestState {
     pub clock: Clock,
     /// For ids.
     pub entropy: Entropy,
+    /// Where addresses are.
+    pub geo: Geo,
     /// The operator's choices.
     pub options: Options,
     /// What is counted.
@@ -160,6 +164,8 @@ fn router_of(ingest: Arc<Ingest>) -> Router {
         .route("/c/{link}/", get(link::by_path))
         .route("/i/{link}", get(impression::impression))
         .route("/i/{link}/", get(impression::impression))
+        .route("/impression/{link}", get(impression::impression))
+        .route("/impression/{link}/", get(impression::impression))
         .route("/{link}", get(link::by_path))
         .route("/click", get(link::by_campaign))
         .route("/{namespace}/click", get(link::by_campaign))
@@ -171,7 +177,7 @@ fn router_of(ingest: Arc<Ingest>) -> Router {
         .route("/healthz", get(healthz))
         .route("/robots.txt", get(robots))
         .route("/favicon.ico", get(favicon))
-        .fallback(not_found)
+        .fallback(elsewhere::any)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(ingest)
 }
@@ -189,10 +195,6 @@ async fn favicon() -> Response {
     let mut response = answer::empty(StatusCode::NO_CONTENT);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=86400"));
     response
-}
-
-async fn not_found() -> Response {
-    crate::problem::not_found()
 }
 
 async fn method_not_allowed() -> Response {

@@ -56,6 +56,16 @@ impl Origin {
     }
 }
 
+/// The visitor's address as a server tells it in one of these headers. It counts only from a trusted proxy:
+/// anybody else could blame any address.
+pub(super) fn told_address(parts: &Parts, options: &Options, names: &[&str]) -> Option<IpAddr> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip().to_canonical();
+    if !options.trusted_proxies.iter().any(|net| net.contains(&peer)) {
+        return None;
+    }
+    names.iter().find_map(|name| address(parts.headers.get(*name)?.to_str().ok()?))
+}
+
 /// An address with or without a port, in brackets or not.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();

@@ -32,6 +32,29 @@ pub struct Coded {
     pub sentence: String,
 }
 
+/// Where an address was when it arrived, by the operator's databases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryLocation")]
+pub struct Location {
+    /// ISO 3166-1, two letters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// The first subdivision: its ISO 3166-2 code without the country, or its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The city's English name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub city: Option<String>,
+    /// The number of the network that announces the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asn: Option<u32>,
+    /// The name of who runs that network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// All of it, for people: `Berlin, BE, DE · Example Net (AS64500)`.
+    pub sentence: String,
+}
+
 /// Money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Money {
@@ -132,6 +155,9 @@ pub struct Event {
     /// The address, cut to its network (/24, /48).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
+    /// Where the address was; absent if no database said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
     /// The browser or app; in full stories only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
@@ -328,6 +354,9 @@ pub struct Click {
     /// The address, cut to its network (/24, /48).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
+    /// Where the address was; absent if no database said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
     /// The host that the visitor came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub referer_host: Option<String>,

@@ -14,7 +14,7 @@ use super::shape::{
     Rule, Step, Story,
 };
 use super::touch::{click, named};
-use super::{Telling, evidence, words};
+use super::{Telling, evidence, touch, words};
 
 /// The story of an event.
 pub fn tell(story: &ledger::Story, telling: Telling) -> Story {
@@ -163,6 +163,7 @@ impl Teller<'_> {
             customer_id: event.customer_id.as_deref().map(|id| mask.id(id)),
             device,
             ip: event.ip.map(|ip| mask.ip(ip)),
+            location: touch::location(&event.location),
             user_agent: event.user_agent.clone().filter(|_| full),
             referrer: event.referrer.as_ref().map(|r| r.referrer.clone()).filter(|_| full),
             property_names: match &properties {

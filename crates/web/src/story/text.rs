@@ -160,6 +160,7 @@ impl Writer {
             .filter_map(|v| v.as_deref())
             .collect();
         self.fact("visitor", Some(&visitor.join(", ")));
+        self.fact("location", click.location.as_ref().map(|location| location.sentence.as_str()));
         self.fact("query", click.query.as_deref());
         self.fact("browser", click.user_agent.as_deref());
         self.fact("odd", Some(&click.flags.join(", ")));
@@ -189,6 +190,7 @@ impl Writer {
             self.fact("device", Some(&parts.join(", ")));
         }
         self.fact("address", event.ip.as_deref());
+        self.fact("location", event.location.as_ref().map(|location| location.sentence.as_str()));
         if let Some(postback) = &event.postback {
             let fields: Vec<String> =
                 postback.fields.iter().map(|p| format!("{}={}", p.name, p.value)).collect();

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use roundtrip_domain::click::{Click as StoredClick, Touch};
 use roundtrip_domain::facts::user_agent_platform;
 use roundtrip_domain::id::{Id, Kind};
+use roundtrip_domain::location::Location as StoredLocation;
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger;
 
 use super::mask::Mask;
-use super::shape::{Click, ClickStory, Earned, Named, Param};
+use super::shape::{Click, ClickStory, Earned, Location, Named, Param};
 use super::{Telling, tell, words};
 
 /// Slugs by printed id.
@@ -26,7 +27,10 @@ pub(super) fn named<K: Kind>(id: Id<K>, names: &Names) -> Named {
 pub(super) fn click(touch: &Touch, names: &Names, mask: &Mask, now: Timestamp) -> Click {
     let StoredClick { received_at, kind, .. } = touch.click;
     let params = touch.click.params();
-    let shown = |name: &str, value: &str| mask.param(name, value);
+    // What a parameter may show is told by what it means, whatever its system calls it.
+    let shown =
+        |name: &str, value: &str| mask.param(touch.click.dialect.canonical(name).unwrap_or_default(), value);
+    let partner_click_id = params.get("click_id");
     let (partner, campaign) = (named(touch.click.partner, names), named(touch.click.campaign, names));
     let (link, app) = (named(touch.click.link, names), named(touch.click.app, names));
     let user_agent = touch.click.user_agent.as_deref();
@@ -47,19 +51,38 @@ pub(super) fn click(touch: &Touch, names: &Names, mask: &Mask, now: Timestamp) -
         campaign,
         link,
         app,
-        partner_click_id: params.text("click_id").map(|value| shown("click_id", &value)),
+        partner_click_id: params.text("click_id").map(|value| mask.param("click_id", &value)),
         params: params
             .iter()
-            .filter(|param| param.name != "click_id")
+            .filter(|param| partner_click_id.is_none_or(|shown| shown.name != param.name))
             .map(|param| Param { value: shown(&param.name, &param.text()), name: param.name.clone() })
             .collect(),
         platform: user_agent.map(|text| user_agent_platform(text).name().to_owned()),
         ip: touch.click.ip.map(|ip| mask.ip(ip)),
+        location: location(&touch.click.location),
         referer_host: touch.click.referer.as_deref().and_then(host),
         query: full_text(&touch.click.query),
         user_agent: user_agent.filter(|_| mask.shows_all()).map(str::to_owned),
         flags: touch.click.flags.names().map(str::to_owned).collect(),
     }
+}
+
+/// A location, if there is any.
+pub(super) fn location(stored: &StoredLocation) -> Option<Location> {
+    if stored.is_empty() {
+        return None;
+    }
+    let [country, region, city, network] =
+        ["country", "region", "city", "isp"].map(|name| stored.value(name));
+    let place: Vec<&str> = [&city, &region, &country].into_iter().flatten().map(String::as_str).collect();
+    let number = stored.asn.map(|asn| format!("AS{asn}"));
+    let by = match (&network, number) {
+        (Some(network), Some(number)) => Some(format!("{network} ({number})")),
+        (network, number) => network.clone().or(number),
+    };
+    let parts: Vec<String> =
+        [Some(place.join(", ")).filter(|place| !place.is_empty()), by].into_iter().flatten().collect();
+    Some(Location { country, region, city, asn: stored.asn, network, sentence: parts.join(" · ") })
 }
 
 fn host(referer: &str) -> Option<String> {

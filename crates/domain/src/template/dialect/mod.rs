@@ -5,10 +5,75 @@
 //! reader as our own templates: there is one set of values and one set of filters behind all dialects. A word
 //! means different things in different systems, so no word is looked up in another system's table.
 
+mod adjust;
+mod airbridge;
+mod appmetrica;
+mod appsflyer;
+mod branch;
+mod generic;
+mod kochava;
+mod linkrunner;
+mod networks;
+mod parameters;
+mod singular;
+mod table;
+mod trackers;
+mod tune;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
+use self::table::{Beyond, Row, Spelling, Vocabulary};
 use super::syntax::Syntax;
 use super::{Place, Scope};
+
+/// The words of our own templates are the vocabulary itself.
+const CANONICAL: Vocabulary = Vocabulary {
+    title: "Roundtrip",
+    note: "Our own: `{name}`, `{name|filter:argument}`, `{first||second}`.",
+    is_incomplete: false,
+    syntaxes: &[Syntax::Brace],
+    spelling: Spelling::Exact,
+    words: &[],
+    beyond: Beyond::Nothing,
+    called_at: &[],
+    link: &[],
+};
+
+/// All brackets. Bare words are none: in an unknown system any value could be one.
+const BRACKETS: &[Syntax] = &[
+    Syntax::TripleSquare,
+    Syntax::DoubleSquare,
+    Syntax::DoubleBrace,
+    Syntax::DollarBrace,
+    Syntax::HashBrace,
+    Syntax::PercentBrace,
+    Syntax::BraceDollar,
+    Syntax::DoubleHash,
+    Syntax::Underscores,
+    Syntax::Angle,
+    Syntax::Brace,
+    Syntax::Round,
+    Syntax::Square,
+    Syntax::Hash,
+    Syntax::Percent,
+];
+
+const GENERIC: Vocabulary = Vocabulary {
+    title: "Shared words",
+    note: "For pasted templates whose system is not known: any brackets, words in any case and spelling, and the \
+           parameter's name where the word says nothing.",
+    is_incomplete: false,
+    syntaxes: BRACKETS,
+    spelling: Spelling::Folded,
+    words: words::STRONG,
+    beyond: Beyond::Shared,
+    called_at: &[],
+    link: &[generic::LINK_TABLE],
+};
 
 /// Whose macros a template is written in. Append-only: the stored form of a rule names its dialect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -126,15 +191,163 @@ impl Dialect {
         Self::ALL.iter().copied().find(|dialect| dialect.as_str() == name)
     }
 
-    /// How macros are written in it, longest brackets first.
-    pub(super) const fn syntaxes(self) -> &'static [Syntax] {
-        &[Syntax::Brace]
+    const fn vocabulary(self) -> &'static Vocabulary {
+        match self {
+            Self::Canonical => &CANONICAL,
+            Self::Generic => &GENERIC,
+            Self::Linkrunner => &linkrunner::LINKRUNNER,
+            Self::Appsflyer => &appsflyer::APPSFLYER,
+            Self::Adjust => &adjust::ADJUST,
+            Self::Branch => &branch::BRANCH,
+            Self::Singular => &singular::SINGULAR,
+            Self::Appmetrica => &appmetrica::APPMETRICA,
+            Self::Airbridge => &airbridge::AIRBRIDGE,
+            Self::Trackier => &networks::TRACKIER,
+            Self::Tune => &tune::TUNE,
+            Self::Everflow => &networks::EVERFLOW,
+            Self::Affise => &networks::AFFISE,
+            Self::Scaleo => &networks::SCALEO,
+            Self::Cake => &networks::CAKE,
+            Self::Voluum => &trackers::VOLUUM,
+            Self::Bemob => &trackers::BEMOB,
+            Self::Keitaro => &trackers::KEITARO,
+            Self::Binom => &trackers::BINOM,
+            Self::Tracknow => &networks::TRACKNOW,
+            Self::Kochava => &kochava::KOCHAVA,
+            Self::Redtrack => &trackers::REDTRACK,
+            Self::Admitad => &networks::ADMITAD,
+        }
     }
 
-    /// What a word of this dialect means. `None`: its vocabulary does not have it.
-    pub(super) fn lookup(self, _word: &Word<'_>) -> Option<Meaning> {
-        None
+    /// The system's name, for people.
+    pub const fn title(self) -> &'static str {
+        self.vocabulary().title
     }
+
+    /// Who uses it, and what is worth knowing of it, in a sentence or two.
+    pub const fn note(self) -> &'static str {
+        self.vocabulary().note
+    }
+
+    /// Whether the system's own list of words could not be read to the end. A word that is not here may still be one.
+    pub const fn is_incomplete(self) -> bool {
+        self.vocabulary().is_incomplete
+    }
+
+    /// Its words, and the canonical expression that each stands for. Words that the parameter settles have their
+    /// usual meaning. Our own words are in [`super::VOCABULARY`] instead.
+    pub fn words(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let shared: &'static [&'static [Row]] = if self == Self::Generic { generic::TABLES } else { &[] };
+        self.vocabulary().words.iter().chain(shared).flat_map(|table| table.iter().copied())
+    }
+
+    /// The parameters of its tracking links, and the canonical name of what each holds.
+    pub fn link_parameters(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.vocabulary().link.iter().flat_map(|table| table.iter().copied())
+    }
+
+    /// How macros are written in it, longest brackets first.
+    pub(super) const fn syntaxes(self) -> &'static [Syntax] {
+        self.vocabulary().syntaxes
+    }
+
+    /// How macros are written in a template of that use. A link's macros are the network's, whoever the tracker is.
+    pub(super) const fn syntaxes_for(self, scope: Scope) -> &'static [Syntax] {
+        match (self, scope) {
+            (Self::Canonical, _) | (_, Scope::Postback | Scope::Destination) => self.syntaxes(),
+            (_, Scope::Link) => Self::Generic.syntaxes(),
+        }
+    }
+
+    /// What a word of this dialect stands for when nothing is known of where it stands.
+    pub(super) fn word(self, word: &str) -> Option<&'static str> {
+        match self {
+            Self::Generic => generic::word(word),
+            _ => self.vocabulary().find(word),
+        }
+    }
+
+    /// What a word of this dialect means. `None`: its vocabulary does not have it. In scheme and host nothing has a
+    /// meaning: only a setting may stand there, whatever its name.
+    pub(super) fn lookup(self, word: &Word<'_>) -> Option<Meaning> {
+        if matches!(word.place, Place::Scheme | Place::Host | Place::Userinfo) {
+            return None;
+        }
+        let own = self.vocabulary();
+        let found = match self {
+            Self::Canonical => None,
+            _ if word.scope == Scope::Link => {
+                let link = if self == Self::Generic { &[] } else { own.link };
+                generic::lookup_link(word, link)
+            }
+            Self::Generic => generic::lookup(word),
+            _ => self.lookup_own(word),
+        };
+        found.map(Meaning::Expression)
+    }
+
+    fn lookup_own(self, word: &Word<'_>) -> Option<Cow<'static, str>> {
+        let own = self.vocabulary();
+        let is_called = |(parameter, name): &Row| {
+            word.parameter == Some(parameter) && table::is_same(name, word.name, own.spelling)
+        };
+        if own.called_at.iter().any(is_called) {
+            return Some("partner_click_id".into());
+        }
+        match self {
+            Self::Voluum | Self::Bemob => {
+                if let Some(expression) = trackers::bare(word) {
+                    return Some(expression.into());
+                }
+            }
+            Self::Tune => return tune::special(word.name),
+            _ => {}
+        }
+        if let Some(expression) = own.find(word.name) {
+            return Some(expression.into());
+        }
+        let parameter = match self {
+            Self::Branch => branch::touch_parameter(word.name),
+            Self::Airbridge => airbridge::link_parameter(word.name),
+            _ => None,
+        };
+        parameter.map(|name| format!("param.{name}").into())
+    }
+
+    /// What a macro may mean that [`Self::lookup`] does not know: by the words that many systems share, by its last
+    /// parts, or by the parameter. To be asked only where there is a macro for certain: at a parameter like
+    /// `clickid` any word has some meaning.
+    pub(super) fn guess(self, word: &Word<'_>) -> Option<Meaning> {
+        if matches!(word.place, Place::Scheme | Place::Host | Place::Userinfo) {
+            return None;
+        }
+        let own = self.vocabulary();
+        let is_name = |name: &str| {
+            name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+        };
+        let found = match self {
+            Self::Canonical => None,
+            _ if word.scope == Scope::Link => {
+                let link = if self == Self::Generic { &[] } else { own.link };
+                generic::guess_link(word, link)
+            }
+            _ => match own.beyond {
+                Beyond::Nothing => None,
+                Beyond::Shared => {
+                    let shared = generic::lookup(word).or_else(|| generic::guess(word));
+                    shared.map(|shared| generic::echoed(self, shared, word.name))
+                }
+                Beyond::Parameter => is_name(word.name).then(|| format!("param.{}", word.name).into()),
+            },
+        };
+        found.map(Meaning::Expression)
+    }
+}
+
+/// The plain canonical name that a word of some system likely stands for.
+pub(super) fn likely_name(word: &str) -> Option<&'static str> {
+    generic::plain_name(word)
 }
 
 /// A macro's word, and where it stands.

@@ -16,7 +16,7 @@ use roundtrip_engine::sender::{self, Evidence, Exchange, Guard, Limits, Outcome,
 use roundtrip_library::{Entry, Success};
 use serde_json::json;
 
-use super::{Test, Tried, try_out};
+use super::test::{Test, Tried, try_out};
 use crate::command::library;
 use crate::terminal;
 

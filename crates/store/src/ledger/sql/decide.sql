@@ -69,3 +69,8 @@ INSERT INTO rollup (workspace, bucket, app, partner, campaign, link, metric, kin
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
 ON CONFLICT (workspace, bucket, app, partner, campaign, link, metric, kind, status, currency)
 DO UPDATE SET count = count + excluded.count, micros = micros + excluded.micros;
+-- name: rollup_country_add
+INSERT INTO rollup_country (workspace, bucket, country, app, partner, metric, kind, status, currency, count, micros)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+ON CONFLICT (workspace, bucket, country, app, partner, metric, kind, status, currency)
+DO UPDATE SET count = count + excluded.count, micros = micros + excluded.micros;

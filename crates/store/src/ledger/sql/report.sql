@@ -1,6 +1,12 @@
 -- name: rollup_range
 SELECT bucket, app, partner, campaign, link, metric, kind, status, currency, count, micros FROM rollup
 WHERE workspace = ?1 AND bucket >= ?2 AND bucket < ?3;
+-- name: rollup_country_range
+SELECT bucket, app, partner, campaign, link, metric, kind, status, currency, count, micros, '' FROM rollup
+WHERE workspace = ?1 AND bucket >= ?2 AND bucket < ?3
+UNION ALL
+SELECT bucket, app, partner, zeroblob(16), zeroblob(16), metric, kind, status, currency, count, micros, country FROM rollup_country
+WHERE workspace = ?1 AND bucket >= ?2 AND bucket < ?3;
 -- name: events_of_click
 SELECT d.event FROM decision d WHERE d.workspace = ?1 AND d.click = ?2 GROUP BY d.event ORDER BY d.event LIMIT 100;
 -- name: slice_put

@@ -26,6 +26,7 @@
 -- | attempt          | every send, with its evidence                              | append-only, 90 days     |
 -- | finish           | how a delivery ended                                       | append-only, see below   |
 -- | rollup           | counts in 15-minute buckets                                | for ever                 |
+-- | rollup_country   | touches and conversions whose country is known, by it      | for ever                 |
 -- | slice            | manifest of the click log                                  | with the slice           |
 --
 -- Below: facts (event, decision, conversion, delivery, finish) and what hangs on them are kept for ever, until a
@@ -166,6 +167,13 @@ CREATE TABLE rollup (
   campaign BLOB NOT NULL, link BLOB NOT NULL, metric INTEGER NOT NULL, kind TEXT NOT NULL,
   status INTEGER NOT NULL, currency TEXT NOT NULL, count INTEGER NOT NULL, micros INTEGER NOT NULL,
   PRIMARY KEY (workspace, bucket, app, partner, campaign, link, metric, kind, status, currency)
+) WITHOUT ROWID;
+
+CREATE TABLE rollup_country (
+  workspace INTEGER NOT NULL, bucket INTEGER NOT NULL, country TEXT NOT NULL, app BLOB NOT NULL,
+  partner BLOB NOT NULL, metric INTEGER NOT NULL, kind TEXT NOT NULL, status INTEGER NOT NULL,
+  currency TEXT NOT NULL, count INTEGER NOT NULL, micros INTEGER NOT NULL,
+  PRIMARY KEY (workspace, bucket, country, app, partner, metric, kind, status, currency)
 ) WITHOUT ROWID;
 
 CREATE TABLE slice (

@@ -86,6 +86,7 @@ impl World {
             user_agent: Some("Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36".into()),
             referer: None,
             language: Some("en".into()),
+            location: Default::default(),
         };
         click.flag();
         click

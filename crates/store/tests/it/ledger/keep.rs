@@ -94,6 +94,7 @@ async fn a_slice_is_counted_once() {
         link: Id::from_bits(2),
         bucket_start: NOON,
         kind: TouchKind::Click,
+        country: None,
         count: 7,
         partner_click_id_absent: 2,
         partner_click_id_unexpanded: 1,

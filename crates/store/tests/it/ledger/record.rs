@@ -1,5 +1,6 @@
 //! Recording: once per key, durable, each item for itself.
 
+use roundtrip_domain::location::{Country, Location};
 use roundtrip_store::Error;
 use roundtrip_store::ledger::{NewEvent, Recorded};
 use roundtrip_testkit::{Tell, World, sample};
@@ -96,6 +97,13 @@ async fn an_event_reads_back_as_it_was_written() {
         .postback(Some("sale"), true)
         .sandbox();
     full.ip = Some([203, 0, 113, 9].into());
+    full.location = Location {
+        country: Country::parse("DE"),
+        region: Location::text("BE"),
+        city: Location::text("Berlin"),
+        asn: Some(64_500),
+        network: Location::text("Example Net"),
+    };
     full.user_agent = Some("x".into());
     full.consent = Some("{}".into());
     full.findings = vec!["currency_missing".into()];

@@ -1,8 +1,10 @@
 //! The public listener over a real click log and a real ledger.
 
+mod dialects;
 mod events;
 mod links;
 mod money;
+mod places;
 mod plain;
 mod postbacks;
 mod refusals;
@@ -186,11 +188,15 @@ impl World {
             admin_token: AdminToken::of_hash(hash_token(ADMIN)),
             public_url: "https://go.shop.example".to_owned(),
         });
+        let database = dir.path().join("places.mmdb");
+        std::fs::write(&database, places::database().bytes()).expect("there is room");
+        let (geo, _) = roundtrip_geo::Geo::open(vec![database]);
         let state = IngestState {
             clicks: clicks.clone(),
             ledger: ledger.clone(),
             clock: clock.clone(),
             entropy: Entropy::seeded(4),
+            geo,
             options,
             counters: counters.clone(),
         };

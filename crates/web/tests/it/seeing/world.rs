@@ -11,6 +11,7 @@ use roundtrip_domain::click::{Click, Flags, LinkDialect, Touch, TouchKind};
 use roundtrip_domain::device::{Device, DeviceId, DeviceIdKind};
 use roundtrip_domain::event::{Environment, Event, InstallReferrer, Revenue, Source};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::money::{Amount, Currency};
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::Timestamp;
@@ -184,6 +185,13 @@ impl World {
             user_agent: Some(BROWSER.to_owned()),
             referer: Some("https://news.example/article?reader=somebody".to_owned()),
             language: None,
+            location: Location {
+                country: Country::parse("DE"),
+                region: Location::text("BE"),
+                city: Location::text("Berlin"),
+                asn: Some(64_500),
+                network: Location::text("Example Net"),
+            },
         };
         click.flag();
         match self.clicks.append(click.clone()).await {
@@ -214,6 +222,7 @@ impl World {
             consent: None,
             ip: None,
             user_agent: None,
+            location: Default::default(),
             postback: None,
             findings: Vec::new(),
         }

@@ -1,10 +1,7 @@
-//! `roundtrip template test`: what a postback template becomes, and what is odd about it. It calls the same pure
-//! code that saves and sends templates, so it needs no server, and it connects to nobody, unless it is told to send
-//! (`send`). The template library's commands live in `library` beside this file.
-
-mod send;
+//! `roundtrip template test`: one template, or a file of them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -15,37 +12,23 @@ use roundtrip_domain::template::{
     UrlTemplate, Use, VOCABULARY, Value, vocabulary,
 };
 
-use super::library;
+use super::{file, send};
 use crate::terminal;
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Action {
-    /// Fills a template in with sample values and lists what is wrong with it.
-    ///
-    /// Macros are `{name}`. Each has a sample value; --value gives another. Exit code 1 when the template
-    /// could not be saved.
-    Test(Test),
-    /// Lists every macro: its name, what it means, an example.
-    Macros(Macros),
-    /// Lists the template library: networks and trackers whose postbacks are known.
-    List(library::List),
-    /// Shows an entry of the library whole.
-    Show(library::Show),
-    /// Makes a rule and the partner's settings from an entry of the library.
-    Add(Box<library::Add>),
-}
-
-#[derive(Debug, clap::Args)]
-struct Test {
+pub(super) struct Test {
     /// The URL template.
-    #[arg(required_unless_present = "library")]
+    #[arg(required_unless_present_any = ["file", "library"])]
     url: Option<String>,
+    /// A file with a JSON array of templates, each an object with `template` and, where known, `method`, `headers`,
+    /// `body`, `kind` (click, impression, install, event), `mmp` (whose macros it has) and `param_map` (what its
+    /// words mean).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "header", "body", "value", "scope", "library", "send"])]
+    file: Option<PathBuf>,
+    /// How macros are written: canonical (the default), generic, or the name of a system. With --file it is for all
+    /// templates.
+    #[arg(long, value_name = "NAME", value_parser = dialect)]
+    dialect: Option<Dialect>,
     /// The method: GET, POST or PUT.
     #[arg(long, default_value = "GET")]
     method: String,
@@ -60,7 +43,7 @@ struct Test {
     body_form: BodyForm,
     /// A macro's value, as name=value; an empty one takes the sample away. Repeatable.
     #[arg(long, value_name = "NAME=VALUE")]
-    value: Vec<String>,
+    pub(super) value: Vec<String>,
     /// What the template is for: it settles what {click_id} means.
     #[arg(long, value_enum, default_value_t = For::Postback)]
     scope: For,
@@ -70,18 +53,11 @@ struct Test {
     /// Empties what belongs to the winning click, as for a partner that did not win.
     #[arg(long)]
     not_winner: bool,
-    /// Prints JSON.
+    /// Prints JSON; with --file, one line for each template.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
-    sending: send::Flags,
-}
-
-#[derive(Debug, clap::Args)]
-struct Macros {
-    /// Prints one JSON line per macro.
-    #[arg(long)]
-    json: bool,
+    pub(super) sending: send::Flags,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -100,37 +76,46 @@ enum For {
     Postback,
     /// Where a visitor is sent: {click_id} is Roundtrip's.
     Destination,
+    /// A tracking link that a network fills in: {click_id} is the network's own.
+    Link,
 }
 
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    match args.action {
-        Action::Test(test) if test.sending.send => send::run(&test),
-        Action::Test(test) => {
-            let tried = try_out(&test, &Clock::System, &Entropy::System)?;
-            terminal::line(&if test.json { tried.json().to_string() } else { tried.text() })?;
-            Ok(if tried.is_refused() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-        }
-        Action::Macros(Macros { json }) => {
-            terminal::line(&macros(json))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Action::List(args) => library::list(&args),
-        Action::Show(args) => library::show(&args),
-        Action::Add(args) => library::add(*args),
+/// Reads a dialect's name.
+fn dialect(name: &str) -> Result<Dialect, String> {
+    let names = || Dialect::ALL.iter().map(|dialect| dialect.as_str()).collect::<Vec<_>>().join(", ");
+    Dialect::from_name(name).ok_or_else(|| format!("there is no such dialect; there are {}", names()))
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When an argument or the file cannot be read.
+pub(super) fn run(test: &Test) -> anyhow::Result<ExitCode> {
+    if test.sending.send {
+        return send::run(test);
     }
+    let is_refused = match &test.file {
+        Some(path) => file::run(path, test.dialect, test.json)?,
+        None => {
+            let tried = try_out(test, &Clock::System, &Entropy::System)?;
+            terminal::line(&if test.json { tried.json().to_string() } else { tried.text() })?;
+            tried.is_refused()
+        }
+    };
+    Ok(if is_refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// What came of one trial.
 #[derive(Debug)]
-struct Tried {
-    rendered: Rendered,
+pub(super) struct Tried {
+    pub(super) rendered: Rendered,
     /// Whether it is a whole request; a destination is a URL alone.
-    request: bool,
-    uses: Vec<Use>,
-    findings: Vec<Finding>,
+    pub(super) request: bool,
+    pub(super) uses: Vec<Use>,
+    pub(super) findings: Vec<Finding>,
 }
 
-fn try_out(test: &Test, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Tried> {
+pub(super) fn try_out(test: &Test, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Tried> {
     let parts = parts(test)?;
     let values = values(test)?;
     let audience = Audience { values: &values, revenue_shared: !test.hide_revenue, winner: !test.not_winner };
@@ -142,12 +127,13 @@ fn try_out(test: &Test, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Trie
             let uses = template.macros().cloned().collect();
             Tried { rendered: template.render(&audience, &sending), request: true, uses, findings }
         }
-        For::Destination => {
+        For::Destination | For::Link => {
             anyhow::ensure!(
                 test.body.is_none() && test.header.is_empty(),
-                "try a destination: it is a URL, and has no headers and no body"
+                "try a destination or link: it is a URL, and has no headers and no body"
             );
-            let (template, findings) = UrlTemplate::parse(&parts.url, Scope::Destination, parts.dialect);
+            let scope = if matches!(test.scope, For::Link) { Scope::Link } else { Scope::Destination };
+            let (template, findings) = UrlTemplate::parse(&parts.url, scope, parts.dialect);
             let url = template.render(&audience, None);
             let rendered = Rendered {
                 method: Default::default(),
@@ -180,11 +166,12 @@ fn parts(test: &Test) -> anyhow::Result<Parts> {
         (Some(text), BodyForm::Text) => Body::Text(text.clone()),
     };
     Ok(Parts {
-        dialect: Dialect::Canonical,
+        dialect: test.dialect.unwrap_or_default(),
         method: test.method.clone(),
         url: test.url.clone().unwrap_or_default(),
         headers: headers.collect::<Result<_, _>>()?,
         body,
+        ..Parts::default()
     })
 }
 
@@ -203,7 +190,7 @@ fn values(test: &Test) -> anyhow::Result<BTreeMap<String, Value<'static>>> {
             .split_once('=')
             .with_context(|| format!("read the value `{given}`: it is no name=value"))?;
         let name = match (name, test.scope) {
-            ("click_id", For::Postback) => "partner_click_id".to_owned(),
+            ("click_id", For::Postback | For::Link) => "partner_click_id".to_owned(),
             ("click_id", For::Destination) => "rt_click_id".to_owned(),
             ("user_agent", _) => "ua".to_owned(),
             // What is no name of ours is a parameter of the link, as it is when a template is filled in.
@@ -222,11 +209,11 @@ fn values(test: &Test) -> anyhow::Result<BTreeMap<String, Value<'static>>> {
 }
 
 impl Tried {
-    fn is_refused(&self) -> bool {
+    pub(super) fn is_refused(&self) -> bool {
         self.rendered.too_long || self.findings.iter().any(|finding| finding.severity == Severity::Error)
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let Rendered { method, url, headers, body, missing, unexpanded, too_long } = &self.rendered;
         let mut text = if self.request { format!("{method} {url}\n") } else { format!("{url}\n") };
         for (name, value) in headers {
@@ -261,7 +248,7 @@ impl Tried {
     }
 
     /// The same document as `POST /api/v1/template/test` answers.
-    fn json(&self) -> serde_json::Value {
+    pub(super) fn json(&self) -> serde_json::Value {
         let Rendered { method, url, headers, body, missing, unexpanded, too_long } = &self.rendered;
         let headers: Vec<_> = headers
             .iter()
@@ -313,23 +300,6 @@ fn kind_and_meaning(one: &Use) -> (&'static str, &'static str) {
         None if one.key.starts_with("cfg.") => ("setting", "the partner's own setting of that name"),
         None => ("parameter", "the link parameter of that name"),
     }
-}
-
-fn macros(json: bool) -> String {
-    let width = VOCABULARY.iter().map(|known| known.name.len()).max().unwrap_or(0);
-    let line = |known: &roundtrip_domain::template::Macro| {
-        let later = known.availability == Availability::Later;
-        if json {
-            return serde_json::json!({
-                "name": known.name, "meaning": known.meaning, "example": known.example, "money": known.money,
-                "winner_only": known.winner_only, "filled": !later,
-            })
-            .to_string();
-        }
-        let note = if later { " (empty in this version)" } else { "" };
-        format!("{:width$}  {}, such as {}{note}", known.name, known.meaning, known.example)
-    };
-    VOCABULARY.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

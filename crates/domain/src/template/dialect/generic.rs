@@ -1,0 +1,325 @@
+//! Words that many systems share, whoever's they are.
+//!
+//! A word is judged on three grounds, in this order. It means one thing everywhere ([`words::STRONG`]); it means one
+//! of a few, and the parameter says which ([`words::WEAK`], numbered sub parameters); it names a setting of the
+//! partner's account. That much is *known* and holds for a word in any brackets. What is left is *guessed*, and only
+//! where a macro is certain: by a longer word's last parts (`bv_keyword`), and by the parameter alone.
+//!
+//! On a tracking link the parameter comes first, because it is what a click keeps; the word is the network's own.
+
+use super::parameters::{self, LINK, PLACEHOLDERS, POSTBACK, SETTING_ENDINGS, SETTINGS, VAGUE};
+use super::table::{Row, Spelling, find, is_same};
+use super::words::{
+    self, ADV_STEMS, CLICK_PARAMETERS, MONEY_WEAK, PAYOUT_PARAMETERS, STRONG, SUB_STEMS, WEAK,
+};
+use super::{Dialect, Place, Scope, Word};
+use crate::template::vocabulary::{self, Availability};
+use std::borrow::Cow;
+
+/// Longest word that is looked at, in bytes.
+const WORD_BYTES_MAX: usize = 96;
+
+/// Most parts that may be left out before the last ones.
+const PARTS_SKIPPED_MAX: usize = 3;
+
+/// Parts that say nothing: `your_clickid_token`, `YOUR_MACRO_FOR_GOOGLE_AD_ID`, `dynamicSITE`.
+const NOISE: &[&str] = &[
+    "your",
+    "my",
+    "our",
+    "the",
+    "put",
+    "enter",
+    "insert",
+    "replace",
+    "macro",
+    "for",
+    "of",
+    "here",
+    "placeholder",
+    "param",
+    "parameter",
+    "paramater",
+    "value",
+    "dynamic",
+    "with",
+    "token",
+    "var",
+];
+
+/// Parts that speak to the author: an id behind them is the author's own at the partner, and no person's.
+const ADDRESSED: &[&str] = &["your", "my", "put", "enter", "insert", "replace"];
+
+/// The values of a flag, written in place of a word.
+const CHOICES: &[&str] = &["0|1", "1|0", "0/1", "1/0"];
+
+/// The numbers that a sub parameter of ours has.
+const SUBS: std::ops::RangeInclusive<u32> = 1..=10;
+
+/// A word's parts, in lower case.
+struct Parts(Vec<String>);
+
+impl Parts {
+    fn of(word: &str) -> Self {
+        let mut parts = vec![String::new()];
+        let mut before = None;
+        for byte in word.bytes() {
+            let is_break = !byte.is_ascii_alphanumeric();
+            let is_hump = byte.is_ascii_uppercase() && before.is_some_and(|b: u8| b.is_ascii_lowercase());
+            if (is_break || is_hump) && parts.last().is_some_and(|last| !last.is_empty()) {
+                parts.push(String::new());
+            }
+            if !is_break && let Some(last) = parts.last_mut() {
+                last.push(char::from(byte.to_ascii_lowercase()));
+            }
+            before = Some(byte);
+        }
+        parts.retain(|part| !part.is_empty());
+        Self(parts)
+    }
+
+    fn snake(&self) -> String {
+        self.0.join("_")
+    }
+
+    fn squashed(&self) -> String {
+        self.0.concat()
+    }
+
+    /// Its letters, and the number behind them.
+    fn numbered(&self) -> Option<(String, u32)> {
+        let squashed = self.squashed();
+        let letters = squashed.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = squashed.get(letters.len()..).filter(|digits| digits.len() <= 2)?.parse().ok()?;
+        (!letters.is_empty()).then(|| (letters.to_owned(), number))
+    }
+}
+
+/// Whether it is a word, and no text with a word in it.
+fn is_word(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@~$ ".contains(&byte);
+    name.len() <= WORD_BYTES_MAX
+        && name.bytes().all(plain)
+        && name.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && !name.starts_with(' ')
+        && !name.ends_with(' ')
+}
+
+fn is_origin(place: Place) -> bool {
+    matches!(place, Place::Scheme | Place::Host | Place::Userinfo)
+}
+
+/// What a word is known to mean.
+pub(super) fn lookup(word: &Word<'_>) -> Option<Cow<'static, str>> {
+    if is_origin(word.place) {
+        return None;
+    }
+    if CHOICES.contains(&word.name) {
+        // `tracking_enabled={0|1}`: the flag that the parameter is called.
+        return find(STRONG, word.parameter?, Spelling::Folded).map(Cow::Borrowed);
+    }
+    if is_word(word.name) { known(word) } else { None }
+}
+
+/// What a word on a tracking link is known to mean: the parameter's meaning, if the word is one at all.
+pub(super) fn lookup_link(word: &Word<'_>, own: &'static [&'static [Row]]) -> Option<Cow<'static, str>> {
+    let by_word = lookup(word)?;
+    if let Some(expression) = of_link_parameter(word.parameter, own) {
+        return Some(expression);
+    }
+    // A word that could mean several things, or what no click knows, is just what the parameter's name says.
+    let is_sure = find(STRONG, &Parts::of(word.name).snake(), Spelling::Folded).is_some();
+    let says = is_sure && is_known_at_click(&by_word) || by_word.starts_with("cfg.");
+    Some(if says { by_word } else { link_parameter(word.parameter).unwrap_or(by_word) })
+}
+
+fn is_known_at_click(expression: &str) -> bool {
+    let name = expression.split('|').next().unwrap_or_default();
+    vocabulary::find(name)
+        .is_none_or(|known| matches!(known.availability, Availability::Click | Availability::Later))
+}
+
+/// What a macro that nobody knows may mean.
+pub(super) fn guess(word: &Word<'_>) -> Option<Cow<'static, str>> {
+    if is_origin(word.place) || !is_word(word.name) {
+        return None;
+    }
+    let parts = Parts::of(word.name);
+    let is_placeholder =
+        PLACEHOLDERS.contains(&parts.squashed().trim_end_matches(|c: char| c.is_ascii_digit()));
+    let parameter = word.parameter.map(Parts::of);
+    let by_parameter = parameter.as_ref().and_then(|parameter| {
+        find(&[POSTBACK], &parameter.snake(), Spelling::Folded)
+            .map(Cow::Borrowed)
+            .or_else(|| numbered(parameter, None))
+    });
+    if let Some(parameter) = &parameter {
+        if CLICK_PARAMETERS.contains(&parameter.squashed().as_str()) {
+            return Some("partner_click_id".into());
+        }
+        if is_setting(parameter) {
+            return Some(setting(parameter));
+        }
+        if !VAGUE.contains(&parameter.snake().as_str()) && by_parameter.is_some() {
+            return by_parameter;
+        }
+    }
+    let by_ending = if is_placeholder { None } else { by_ending(&parts) };
+    by_ending
+        .or(by_parameter)
+        .or_else(|| parameter.filter(|_| is_placeholder).map(|parameter| setting(&parameter)))
+}
+
+/// What a macro on a tracking link stands for: the parameter it fills, whose name a click keeps.
+pub(super) fn guess_link(word: &Word<'_>, own: &'static [&'static [Row]]) -> Option<Cow<'static, str>> {
+    if is_origin(word.place) || !is_word(word.name) {
+        return None;
+    }
+    of_link_parameter(word.parameter, own)
+        .or_else(|| by_ending(&Parts::of(word.name)).filter(|expression| is_known_at_click(expression)))
+        .or_else(|| link_parameter(word.parameter))
+}
+
+/// The link parameter by its own name.
+fn link_parameter(parameter: Option<&str>) -> Option<Cow<'static, str>> {
+    let name = parameter?;
+    let is_name = name.len() <= WORD_BYTES_MAX
+        && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.~$@".contains(&b));
+    is_name.then(|| format!("param.{name}").into())
+}
+
+fn of_link_parameter(parameter: Option<&str>, own: &'static [&'static [Row]]) -> Option<Cow<'static, str>> {
+    let parameter = parameter?;
+    if let Some(expression) = find(own, parameter, Spelling::AnyCase) {
+        return Some(expression.into());
+    }
+    if let Some(expression) = find(&[LINK], parameter, Spelling::Folded) {
+        return Some(expression.into());
+    }
+    let parts = Parts::of(parameter);
+    if parts.squashed().ends_with("clickid") {
+        return Some("partner_click_id".into());
+    }
+    numbered(&parts, None)
+}
+
+fn known(word: &Word<'_>) -> Option<Cow<'static, str>> {
+    let parts = Parts::of(word.name);
+    let snake = parts.snake();
+    let parameter = word.parameter.map(|parameter| Parts::of(parameter).squashed());
+    let at_click_id = word.scope == Scope::Postback
+        && parameter.as_deref().is_some_and(|parameter| CLICK_PARAMETERS.contains(&parameter));
+    if let Some(expression) = find(STRONG, &snake, Spelling::Folded) {
+        return Some(expression.into());
+    }
+    if let Some(expression) = find(&[WEAK], &snake, Spelling::Folded) {
+        return Some(if at_click_id { "partner_click_id" } else { expression }.into());
+    }
+    if let Some(expression) = find(&[MONEY_WEAK], &snake, Spelling::Folded) {
+        let at_payout = parameter.as_deref().is_some_and(|parameter| PAYOUT_PARAMETERS.contains(&parameter));
+        return Some(if at_payout { "payout" } else { expression }.into());
+    }
+    if let Some(expression) = numbered(&parts, at_click_id.then_some("partner_click_id")) {
+        return Some(expression);
+    }
+    if is_setting(&parts) {
+        return Some(setting(&parts));
+    }
+    // Names of our own that no list above has.
+    vocabulary::find(&snake).filter(|known| known.name != "click_id").map(|known| known.name.into())
+}
+
+/// A sub parameter, or one of the advertiser's own fields.
+fn numbered(parts: &Parts, first: Option<&str>) -> Option<Cow<'static, str>> {
+    let (letters, number) = parts.numbered()?;
+    if ADV_STEMS.contains(&letters.as_str()) && SUBS.contains(&number) {
+        return Some(format!("adv{number}").into());
+    }
+    if !SUB_STEMS.contains(&letters.as_str()) {
+        return None;
+    }
+    let plain =
+        if SUBS.contains(&number) { format!("sub{number}") } else { format!("param.{}", parts.snake()) };
+    Some(match first {
+        Some(first) => format!("{first}||{plain}").into(),
+        None => plain.into(),
+    })
+}
+
+/// The meaning of a longer word's last parts.
+fn by_ending(parts: &Parts) -> Option<Cow<'static, str>> {
+    let is_noise = |part: &String| NOISE.contains(&part.as_str());
+    let rest: Vec<String> = parts.0.iter().filter(|part| !is_noise(part)).cloned().collect();
+    let changed = rest.len() < parts.0.len();
+    let is_addressed = parts.0.iter().any(|part| ADDRESSED.contains(&part.as_str()));
+    if is_addressed
+        && matches!(rest.concat().as_str(), "user" | "userid" | "id" | "aid" | "accountid" | "customerid")
+    {
+        return Some(setting(&Parts(rest)));
+    }
+    for skipped in usize::from(!changed)..rest.len().min(PARTS_SKIPPED_MAX + 1) {
+        let ending = rest[skipped..].join("_");
+        // One short part says too little about the word it ends.
+        if skipped > 0 && rest.len() - skipped == 1 && ending.len() < 3 {
+            continue;
+        }
+        let found = find(STRONG, &ending, Spelling::Folded)
+            .or_else(|| find(&[WEAK, MONEY_WEAK], &ending, Spelling::Folded).filter(|_| skipped <= 1));
+        if let Some(expression) = found {
+            return Some(expression.into());
+        }
+    }
+    let squashed = parts.squashed();
+    let stems =
+        ["clickid", "campaignid", "creativeid", "bannerid", "zoneid", "siteid", "offerid", "offer", "payout"];
+    let stem = stems.iter().find(|stem| squashed.len() > stem.len() && squashed.ends_with(**stem))?;
+    find(STRONG, stem, Spelling::Folded).map(Cow::Borrowed)
+}
+
+fn is_setting(parts: &Parts) -> bool {
+    let snake = parts.snake();
+    let spaced = format!(" {}", parts.0.join(" "));
+    SETTINGS.iter().any(|name| is_same(name, &snake, Spelling::Folded))
+        || SETTING_ENDINGS.iter().any(|ending| spaced.ends_with(&format!(" {ending}")))
+}
+
+fn setting(parts: &Parts) -> Cow<'static, str> {
+    let name: String = parts.snake().chars().take(64).collect();
+    format!("cfg.{name}").into()
+}
+
+/// A shared word's meaning in a system that has no such word. Where the system echoes the parameters of its links, one
+/// of that name comes after it, or in its place if the word could mean several things.
+pub(super) fn echoed(dialect: Dialect, expression: Cow<'static, str>, name: &str) -> Cow<'static, str> {
+    let echoes = matches!(dialect, Dialect::Adjust | Dialect::Singular);
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !echoes || !is_name || expression.contains(['.', '|']) {
+        return expression;
+    }
+    let is_sure = find(STRONG, &Parts::of(name).snake(), Spelling::Folded).is_some();
+    if is_sure { format!("{expression}||param.{name}").into() } else { format!("param.{name}").into() }
+}
+
+/// What a shared word stands for, wherever it stands.
+pub(super) fn word(word: &str) -> Option<&'static str> {
+    let snake = Parts::of(word).snake();
+    find(STRONG, &snake, Spelling::Folded).or_else(|| find(&[WEAK, MONEY_WEAK], &snake, Spelling::Folded))
+}
+
+/// The plain canonical name that a shared word stands for, for suggestions.
+pub(super) fn plain_name(name: &str) -> Option<&'static str> {
+    let expression = word(name)?;
+    let name = expression.split(['|']).next()?;
+    match name {
+        "partner_click_id" => Some("click_id"),
+        name if expression == name => vocabulary::find(name).map(|known| known.name),
+        _ => None,
+    }
+}
+
+/// The lists, for the table of words.
+pub(super) const TABLES: &[&[Row]] = &[words::WEAK, words::MONEY_WEAK];
+
+/// The parameters of tracking links.
+pub(super) const LINK_TABLE: &[Row] = parameters::LINK;
