@@ -242,11 +242,13 @@ impl Click {
 
     /// Raw device ids that the link carried and that can match an install.
     pub fn device_ids(params: &Params) -> Vec<DeviceId> {
-        DeviceIdKind::ALL
+        let mut ids: Vec<DeviceId> = DeviceIdKind::ALL
             .into_iter()
             .filter(|kind| kind.matches_clicks())
             .filter_map(|kind| DeviceId::parse(kind, &params.text(kind.name())?))
-            .collect()
+            .collect();
+        ids.extend(params.typed_device_id().filter(|id| !ids.contains(id)));
+        ids
     }
 
     /// Where this touch can be found: its device ids and its partner click id. Previews have none.

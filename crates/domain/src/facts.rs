@@ -465,7 +465,7 @@ mod tests {
     #[test]
     fn a_click_says_canonical_names_whatever_its_dialect() {
         use LinkDialect as D;
-        use Platform::{Android, Ios, Web};
+        use Platform::{Android, Web};
         check(
             D::AppsFlyer,
             Android,

@@ -102,6 +102,33 @@ fn drain_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
     Ok(())
 }
 
+/// A key of a map, compared as bytes: most are passed over, and need not be checked to be UTF-8 for that.
+struct Key<'a>(&'a [u8]);
+
+struct KeyVisitor<'a>(PhantomData<&'a [u8]>);
+
+impl<'de> Visitor<'de> for KeyVisitor<'de> {
+    type Value = Key<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(Key(bytes))
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Key(text.as_bytes()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(KeyVisitor(PhantomData))
+    }
+}
+
 /// A text.
 #[derive(Debug, Default)]
 struct Text<'a>(Option<&'a str>);
@@ -177,6 +204,7 @@ impl<'de> Deserialize<'de> for Number {
 }
 
 /// A place by code and name: `{iso_code, names: {en}}`, the first of a list of those, or a bare text, which is both.
+/// A name is looked for only where there is no code before it: names come in many languages.
 #[derive(Debug, Default)]
 struct Place<'a> {
     code: Option<&'a str>,
@@ -205,10 +233,10 @@ lenient! { PlaceVisitor<'de>, "a place";
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut place = Place::default();
-        while let Some(key) = map.next_key::<&str>()? {
+        while let Some(Key(key)) = map.next_key()? {
             match key {
-                "iso_code" => place.code = map.next_value::<Text<'_>>()?.0,
-                "names" => drop(map.next_value::<IgnoredAny>()?),
+                b"iso_code" => place.code = map.next_value::<Text<'_>>()?.0,
+                b"names" if place.code.is_none() => place.name = map.next_value::<Names<'_>>()?.0,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -249,9 +277,9 @@ lenient! { NamesVisitor<'de>, "names by language";
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut english = None;
-        while let Some(language) = map.next_key::<&str>()? {
+        while let Some(Key(language)) = map.next_key()? {
             match language {
-                "en" => english = map.next_value::<Text<'_>>()?.0,
+                b"en" => english = map.next_value::<Text<'_>>()?.0,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -288,27 +316,27 @@ lenient! { RecordVisitor<'de>, "a record about an address";
         let mut record = Record::default();
         // The access provider's own name says more than that of the system it is a part of.
         let (mut isp, mut organization) = (None, None);
-        while let Some(key) = map.next_key::<&str>()? {
+        while let Some(Key(key)) = map.next_key()? {
             match key {
-                "country" | "country_code" => {
+                b"country" | b"country_code" => {
                     let place = map.next_value::<Place<'_>>()?;
                     record.country = record.country.or_else(|| Country::parse(place.code?));
                 }
-                "subdivisions" | "state1" | "region" | "region_code" => {
+                b"subdivisions" | b"state1" | b"region" | b"region_code" => {
                     let place = map.next_value::<Place<'_>>()?;
                     record.region = record.region.or(place.code).or(place.name);
                 }
-                "city" => record.city = map.next_value::<Place<'_>>()?.name,
-                "autonomous_system_number" | "as_number" | "asn" => {
+                b"city" => record.city = map.next_value::<Place<'_>>()?.name,
+                b"autonomous_system_number" | b"as_number" | b"asn" => {
                     let number = map.next_value::<Number>()?.0;
                     record.asn = record.asn.or(number);
                 }
-                "isp" => isp = map.next_value::<Text<'_>>()?.0,
-                "autonomous_system_organization" | "as_organization" | "as_name" => {
+                b"isp" => isp = map.next_value::<Text<'_>>()?.0,
+                b"autonomous_system_organization" | b"as_organization" | b"as_name" => {
                     let text = map.next_value::<Text<'_>>()?.0;
                     organization = organization.or(text);
                 }
-                "traits" => {
+                b"traits" => {
                     let traits = map.next_value::<Record<'_>>()?;
                     record.asn = record.asn.or(traits.asn);
                     organization = organization.or(traits.network);

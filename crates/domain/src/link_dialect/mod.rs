@@ -2,7 +2,7 @@
 //!
 //! A link names one dialect, because the same word means different things in different systems: `ad_id` is
 //! an ad in Branch's mouth and a device in Airbridge's, `c` a campaign's name in AppsFlyer's. A dialect is a
-//! table of words per canonical name ([`words`]); [`Params`] reads through it, so whoever asks a click for
+//! table of words per canonical name; [`Params`] reads through it, so whoever asks a click for
 //! `sub1` gets the value whatever the sender called it. The query itself is kept as received, and a
 //! parameter that a table does not know keeps its own name.
 //!
@@ -17,6 +17,7 @@ mod callback;
 mod tests;
 mod words;
 
+use crate::device::{DeviceId, DeviceIdKind};
 use crate::params::{Param, Params};
 use crate::time::Span;
 
@@ -192,6 +193,11 @@ impl LinkDialect {
         self.words().limits
     }
 
+    /// Whether only servers ask for this path: AppsFlyer's engagements interface, whose query says nothing of it.
+    pub fn is_for_servers(self, path: &str) -> bool {
+        self == Self::AppsFlyer && path.starts_with("/v1.0/s2s/")
+    }
+
     /// Whether links of this dialect can carry their own callback URLs.
     pub fn has_callbacks(self) -> bool {
         self == Self::Adjust
@@ -243,7 +249,7 @@ impl Params {
     /// and the time. AppsFlyer wants a device id or referrer, else address, browser and language.
     pub fn is_complete_for_server(&self) -> bool {
         let has = |name: &&str| self.get(name).is_some_and(|param| !param.raw.is_empty());
-        let has_device = || DEVICE_IDS.iter().any(|name| has(&name));
+        let has_device = || DEVICE_IDS.iter().any(has);
         match self.dialect() {
             LinkDialect::Adjust => has_device(),
             LinkDialect::Branch => has_device() && ["ip", "user_agent"].iter().all(has),
@@ -253,6 +259,19 @@ impl Params {
             }
             _ => true,
         }
+    }
+
+    /// A device id whose kind stands in a parameter of its own, as AppsFlyer's engagements interface has it.
+    pub(crate) fn typed_device_id(&self) -> Option<DeviceId> {
+        if self.dialect() != LinkDialect::AppsFlyer {
+            return None;
+        }
+        let kind = match self.received("af_device_id_type")?.raw.as_slice() {
+            b"advertising_id" => DeviceIdKind::Gaid,
+            b"idfa" => DeviceIdKind::Idfa,
+            _ => return None,
+        };
+        DeviceId::parse(kind, &self.text("af_device_id_value")?)
     }
 
     /// Whether the touch says of itself that it is an impression.

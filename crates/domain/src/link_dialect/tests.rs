@@ -496,6 +496,16 @@ fn device_ids_are_found_under_every_dialect_s_own_word() {
         let want: Vec<DeviceId> = kinds.iter().filter_map(|kind| DeviceId::parse(*kind, GAID)).collect();
         assert_eq!(Click::device_ids(&params), want, "{dialect:?}: {word}");
     }
+    for (kind, want) in
+        [("advertising_id", Some(DeviceIdKind::Gaid)), ("idfa", Some(DeviceIdKind::Idfa)), ("tifa", None)]
+    {
+        let query = format!("af_device_id_type={kind}&af_device_id_value={GAID}");
+        let want: Vec<DeviceId> = want.and_then(|kind| DeviceId::parse(kind, GAID)).into_iter().collect();
+        assert_eq!(Click::device_ids(&touch(D::AppsFlyer, &query).1), want, "{kind}");
+        assert_eq!(Click::device_ids(&touch(D::Adjust, &query).1), [], "{kind}");
+        let twice = format!("advertising_id={GAID}&{query}&idfa={GAID}");
+        assert_eq!(Click::device_ids(&touch(D::AppsFlyer, &twice).1).len(), 2, "{kind}: none stands twice");
+    }
 }
 
 #[test]

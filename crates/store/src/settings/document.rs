@@ -179,8 +179,8 @@ pub struct Partner {
     /// `file:PATH`. Sent back masked, a value stays as it is.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cfg: BTreeMap<String, Secret>,
-    /// Whether its links may carry their own callback URLs, as Adjust's do. They are refused without it: whoever
-    /// writes a click would choose the host that the server calls.
+    /// Whether its links may carry their own callback URLs, as Adjust's do. They are flagged as refused without it:
+    /// whoever writes a click would choose the host that the server calls. This version sends nothing to them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub in_link_callbacks: bool,
 }

@@ -32,7 +32,7 @@ const CFG_BYTES_MAX: usize = 8 * 1024;
 /// Something to know about settings that can be saved nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Warning {
-    /// A stable code: a template finding's, or `destination_missing` or `store_unknown`.
+    /// A stable code: a template finding's, or `destination_missing`, `dialect_unset` or `store_unknown`.
     pub code: String,
     /// `warning` or `info`.
     pub severity: String,
@@ -446,6 +446,10 @@ impl<'a> Judge<'a> {
         }
         let click_window = self.span(entry, "click_window", doc.click_window.as_ref(), CLICK_WINDOW_MAX);
         let addresses = self.addresses(entry, doc);
+        if !addresses.is_empty() && doc.dialect == document::Dialect::default() {
+            let message = "the link has addresses of another system, but reads its parameters by our names";
+            self.warn(entry, "dialect_unset", Severity::Warning, "dialect", message.to_owned());
+        }
         let campaign = campaign?;
         let Any::Campaign(of) = &campaign.stored.document else { return None };
         // That the campaign's app is missing is said at the campaign.

@@ -35,10 +35,15 @@ pub(super) async fn impression(State(ingest): State<Arc<Ingest>>, request: Reque
 }
 
 /// Records an impression and answers it.
-pub(super) async fn answer(ingest: &Ingest, click: &Click, params: &Params) -> Response {
+pub(super) async fn answer(
+    ingest: &Ingest,
+    click: &Click,
+    params: &Params,
+    is_told_by_server: bool,
+) -> Response {
     count_click(ingest, click);
     let append = ingest.state.clicks.append_read(click, params).await;
-    if params.says_server_to_server() {
+    if is_told_by_server {
         return told(ingest, append, params);
     }
     let mut response = answer::with_type(StatusCode::OK, "image/gif", PIXEL.as_slice());

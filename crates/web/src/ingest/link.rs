@@ -131,10 +131,10 @@ pub(super) async fn follow(
     kind: TouchKind,
 ) -> Response {
     let (mut click, params) = touch(ingest, parts, settings, link, dialect, kind);
+    let is_told_by_server = is_told_by_server(parts, &params);
     if kind == TouchKind::Impression || params.says_view() {
-        return impression::answer(ingest, &click, &params).await;
+        return impression::answer(ingest, &click, &params, is_told_by_server).await;
     }
-    let is_told_by_server = params.says_server_to_server();
     let asked = Asked::read(&params, &link.allow_destinations);
     if asked.is_refused {
         click.flags.set(Flags::DESTINATION_REFUSED);
@@ -195,7 +195,7 @@ fn touch(
     if params.has_callbacks() && !may_call_back(settings, link, &params) {
         flags.set(Flags::CALLBACK_REFUSED);
     }
-    if params.says_server_to_server() {
+    if is_told_by_server(parts, &params) {
         // The connection is the partner's server's, and says nothing about the visitor.
         if click.kind == TouchKind::Click {
             click.kind = TouchKind::ServerClick;
@@ -225,6 +225,11 @@ fn touch(
 
 fn is_macro(params: &Params, name: &str) -> bool {
     params.get(name).is_some_and(|param| roundtrip_domain::params::unexpanded(&param.raw))
+}
+
+/// Whether the request comes from a partner's server, and not from the visitor.
+fn is_told_by_server(parts: &Parts, params: &Params) -> bool {
+    params.says_server_to_server() || params.dialect().is_for_servers(parts.uri.path())
 }
 
 /// Whether the callbacks in the link are its partner's to bring, and each of them one that could be sent.

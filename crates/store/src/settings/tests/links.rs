@@ -87,6 +87,7 @@ fn what_is_no_address_or_is_a_route_is_refused() {
         ("/acme%2dweb?pid=7", Code::NameTaken),
         ("https://click.example.com/c/acme-web?pid=7", Code::NameTaken),
         ("/?c=acme-web&a=1", Code::NameTaken),
+        ("/v1/cpe/click", Code::NameReserved),
         ("/c/elsewhere?pid=7", Code::NameTaken),
         ("/Acme-Summer?pid=7", Code::ConfigInvalid),
     ] {
@@ -103,6 +104,8 @@ fn what_is_no_address_or_is_a_route_is_refused() {
         "/?a=7&c=12",
         "/@shop/acme",
         "/serve/12345",
+        "/v1/cpi/click?campaign_id=koacme1",
+        "/v1.0/s2s/click/app/android/com.example.app",
         "/acme/postbacks",
     ] {
         Shelf::of(&with(ALSO, json!([text])));
@@ -133,4 +136,15 @@ fn an_address_leads_to_one_link() {
     assert_eq!((problems[0].code, problems[0].field.as_str()), (Code::NameTaken, "links.abc123"));
     assert!(problems[0].message.contains("links.acme-web.also[1]"), "{}", problems[0].message);
     assert_eq!(problems.len(), 1);
+}
+
+#[test]
+fn an_address_without_a_dialect_is_worth_a_warning() {
+    for (dialect, codes) in [("linkrunner", &["dialect_unset"][..]), ("tune", &[])] {
+        let mut document = with(ALSO, json!(["/aff_c?offer_id=12"]));
+        document["links"]["Acme-Summer"]["dialect"] = json!(dialect);
+        let plan = Shelf::empty().apply(&document, false).unwrap();
+        let got: Vec<&str> = plan.warnings.iter().map(|warning| warning.code.as_str()).collect();
+        assert_eq!(got, codes, "{dialect}");
+    }
 }

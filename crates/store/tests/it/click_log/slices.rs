@@ -1,9 +1,10 @@
 //! The life of a slice: closed, published, expired, and what a crash between leaves.
 
 use super::{DAY, START, World, count_found, counted, gaid, is_found, stored};
+use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::time::Span;
-use roundtrip_store::click_log::Found;
 use roundtrip_store::click_log::faults::Point;
+use roundtrip_store::click_log::{ClickLog, Found, SliceCount};
 
 #[tokio::test]
 async fn slices_close_by_size_and_by_age_while_appends_go_on() {
@@ -116,6 +117,35 @@ async fn publishing_twice_counts_once() {
     assert!(log.shutdown());
     let (log, report) = world.open();
     assert!(report.to_publish.is_empty() && log.active_counts().is_empty());
+}
+
+/// Countries are counted apart, in memory, in the closed slice and when both are made again from what is on the disk.
+#[tokio::test]
+async fn countries_are_counted_apart_through_every_step() {
+    let world = World::new();
+    let (log, _) = world.open();
+    for (n, country) in [(1, "DE"), (2, "DE"), (3, "FR"), (4, ""), (5, "DE")] {
+        let mut click = world.click(n);
+        click.location.country = Country::parse(country);
+        click.location.city = Location::text("Somewhere");
+        let id = stored(log.append(click.clone()).await);
+        let Ok(Found::Touch(touch)) = log.find(id).await else { panic!("it is found") };
+        assert_eq!(touch.click.location, click.location);
+    }
+    let want = [(None, 1), (Country::parse("DE"), 3), (Country::parse("FR"), 1)];
+    let counts = |slices: &[SliceCount]| {
+        let mut counts: Vec<_> = slices.iter().map(|c| (c.country, c.count)).collect();
+        counts.sort_unstable();
+        counts
+    };
+    let active =
+        |log: &ClickLog| counts(&log.active_counts().into_iter().flat_map(|u| u.counts).collect::<Vec<_>>());
+    assert_eq!(active(&log), want);
+    assert_eq!(active(&world.crashed().open().0), want, "counted anew from the rows");
+    assert!(log.close_now());
+    assert_eq!(counts(&log.to_publish()[0].counts), want);
+    let crashed = world.crashed();
+    assert_eq!(counts(&crashed.open().0.to_publish()[0].counts), want, "read back from the manifest");
 }
 
 #[tokio::test]

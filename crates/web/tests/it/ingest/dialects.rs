@@ -549,3 +549,36 @@ async fn a_story_hides_persons_whatever_a_system_calls_their_parameters() {
     assert_eq!(shown("af_sub1"), Some(json!("one")));
     assert_eq!(shown("clickid"), None, "it has its own place");
 }
+
+#[tokio::test]
+async fn appsflyer_s_engagements_are_told_by_servers() {
+    let world = world().await;
+    let target = "/app/android/com.example.app?af_media_source=acme_int";
+    world
+        .apply(
+            "default",
+            &json!({ "links": { "engaged": {
+                "campaign": "any", "partner": "net", "dialect": "appsflyer",
+                "also": [format!("/v1.0/s2s/click{target}")],
+                "also_impressions": [format!("/v1.0/s2s/impression{target}")],
+            } } }),
+        )
+        .await;
+    let more = "&af_campaign_id=7&af_campaign=winter&af_click_id=x-1&af_ip=203.0.113.77&af_user_agent=Game%2F1\
+                &af_device_id_type=advertising_id&af_device_id_value=38400000-8cf0-11bd-b23e-10b96e40000d";
+    for (path, kind) in [("click", TouchKind::ServerClick), ("impression", TouchKind::Impression)] {
+        let url = format!("t.example/v1.0/s2s/{path}{target}{more}");
+        let plain = get(&world, &url, &[]).await;
+        assert_eq!((plain.status.as_u16(), plain.bytes.len()), (204, 0), "{url}");
+        let click = told(&world, &url).await;
+        assert_eq!(click.kind, kind);
+        assert_eq!(
+            (click.ip, click.user_agent.as_deref()),
+            (Some("203.0.113.77".parse().unwrap()), Some("Game/1"))
+        );
+        let params = click.params();
+        assert_eq!(params.text("click_id").as_deref(), Some("x-1"));
+        assert_eq!(params.text("campaign").as_deref(), Some("winter"));
+        assert_eq!(Click::device_ids(&params).len(), 1);
+    }
+}
