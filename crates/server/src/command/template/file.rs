@@ -9,7 +9,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use roundtrip_domain::template::sample::{self, Samples};
 use roundtrip_domain::template::{
-    Body, Dialect, Finding, Parts, Place, Rendered, Scope, Sending, Severity, Template, UrlTemplate, Use, UseKind,
+    Body, Dialect, Finding, Parts, Place, Rendered, Scope, Sending, Severity, Template, UrlTemplate, Use,
+    UseKind,
 };
 use serde_json::{Map, Value, json};
 
@@ -69,7 +70,8 @@ struct Macro {
 
 impl Tried {
     fn of(index: usize, row: &Value, dialect: Option<Dialect>) -> Self {
-        let name = ["network", "kind"].iter().filter_map(|field| row[*field].as_str()).collect::<Vec<_>>().join(" ");
+        let name =
+            ["network", "kind"].iter().filter_map(|field| row[*field].as_str()).collect::<Vec<_>>().join(" ");
         match Row::read(row, dialect) {
             Ok(row) => row.fill(index, name),
             Err((code, message)) => Self {
@@ -123,7 +125,8 @@ impl Tried {
 impl Row {
     fn read(row: &Value, dialect: Option<Dialect>) -> Result<Self, (&'static str, String)> {
         let fields = row.as_object().ok_or(("row_invalid", "the row is no JSON object".to_owned()))?;
-        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::trim).filter(|t| !t.is_empty());
+        let text =
+            |name: &str| fields.get(name).and_then(Value::as_str).map(str::trim).filter(|t| !t.is_empty());
         let missing = || ("template_missing", "the row has no text in `template`".to_owned());
         let url = fields.get("template").and_then(Value::as_str).filter(|url| !url.trim().is_empty());
         let url = url.ok_or_else(missing)?.to_owned();
@@ -145,7 +148,8 @@ impl Row {
         let hint = sample::hint(text("mmp"), text("network"), text("macro_style"));
         parts.dialect = dialect.unwrap_or_else(|| sample::dialect(&parts, scope, hint));
         let given = [("event", "event_name"), ("platform", "platform")];
-        let given = given.iter().filter_map(|(field, name)| Some(((*name).to_owned(), text(field)?.to_owned())));
+        let given =
+            given.iter().filter_map(|(field, name)| Some(((*name).to_owned(), text(field)?.to_owned())));
         Ok(Self { given: given.collect(), parts, scope })
     }
 
@@ -158,7 +162,8 @@ impl Row {
         let mut rendered = template.render(&samples, &SENDING);
         if self.scope == Scope::Link {
             // The address is read as a link's; headers and body, which hardly any has, are a request's like others.
-            let is_url = |place: Place| !matches!(place, Place::Header(_) | Place::Body | Place::Signature(_));
+            let is_url =
+                |place: Place| !matches!(place, Place::Header(_) | Place::Body | Place::Signature(_));
             uses.retain(|one| has_more && !is_url(one.place));
             findings.retain(|finding| has_more && !is_url(finding.place));
             let (url, more) =
@@ -204,7 +209,9 @@ impl Row {
                 Place::Body => self.parts.body.text(),
                 _ => self.parts.url.as_str(),
             };
-            let is_same = last.as_ref().is_some_and(|(place, range)| *place == one.place && range.contains(&one.offset));
+            let is_same = last
+                .as_ref()
+                .is_some_and(|(place, range)| *place == one.place && range.contains(&one.offset));
             if is_same {
                 continue;
             }
@@ -353,7 +360,10 @@ fn table(tried: &[Tried]) -> String {
     let good = tried.iter().filter(|one| one.is_ok()).count();
     let all: usize = tried.iter().map(|one| one.macros.len()).sum();
     let mapped: usize = tried.iter().map(known).sum();
-    text.push_str(&format!("{good} of {} templates are good; {mapped} of {all} macros are known", tried.len()));
+    text.push_str(&format!(
+        "{good} of {} templates are good; {mapped} of {all} macros are known",
+        tried.len()
+    ));
     text
 }
 
@@ -380,7 +390,8 @@ mod tests {
                 r#""macros":[{"text":"{external_id}","kind":"value","name":"partner_click_id"},"#,
                 r#"{"text":"{access_token}","kind":"setting","name":"cfg.access_token"},"#,
                 r#"{"text":"{frob}","kind":"unknown","name":null}],"#,
-                r#""findings":[{"code":"macro_unknown","message":"`frob` is no macro here; it keeps its text unless "#,
+                r#""findings":[{"code":"macro_guessed","message":"`access_token` is no word of this dialect; it is "#,
+                r#"read as `{cfg.access_token}`"},{"code":"macro_unknown","message":"`frob` is no macro here; it keeps its text unless "#,
                 r#"the link has such a parameter"}]}"#
             )
         );
@@ -398,7 +409,8 @@ mod tests {
             {"template": "https://p.example/?c={click_id}"},
         ]);
         let lines = lines(&rows);
-        let told: Vec<_> = lines.iter().map(|line| (line["ok"].clone(), line["findings"][0]["code"].clone())).collect();
+        let told: Vec<_> =
+            lines.iter().map(|line| (line["ok"].clone(), line["findings"][0]["code"].clone())).collect();
         assert_eq!(told[0], (json!(false), json!("row_invalid")));
         assert_eq!(told[1], (json!(false), json!("template_missing")));
         assert_eq!(told[2], (json!(false), json!("template_missing")));
@@ -426,7 +438,10 @@ mod tests {
             lines[0]["request"]["headers"],
             json!({"X-Key": "sample", "X-Two": "a, b", "content-type": "application/json"})
         );
-        assert_eq!(lines[0]["macros"][0], json!({"text": "{api_key}", "kind": "setting", "name": "cfg.api_key"}));
+        assert_eq!(
+            lines[0]["macros"][0],
+            json!({"text": "{api_key}", "kind": "setting", "name": "cfg.api_key"})
+        );
         assert_eq!(lines[1]["request"]["body"], "id=a1b2c3&t=1780564904");
         assert_eq!(lines[1]["request"]["headers"]["X-A"], "level_up");
         assert_eq!(lines[2]["request"]["method"], "PUT");
@@ -462,7 +477,10 @@ mod tests {
 
     #[test]
     fn people_get_a_table() {
-        let rows = [json!({"network": "A", "kind": "event", "template": "https://p.example/?c={click_id}&x={frob}"}), json!(1)];
+        let rows = [
+            json!({"network": "A", "kind": "event", "template": "https://p.example/?c={click_id}&x={frob}"}),
+            json!(1),
+        ];
         let tried: Vec<_> = rows.iter().enumerate().map(|(index, row)| Tried::of(index, row, None)).collect();
         let text = table(&tried);
         assert!(text.contains("generic"), "{text}");
