@@ -282,6 +282,7 @@ impl Facts<'_> {
                 None => self.property("coupon")?,
             },
             "goal" => postback?.goal.clone()?,
+            "is_new_customer" => u8::from(postback?.new_customer).to_string(),
             "comment" => postback?.comment.clone()?,
             // What is told was approved, but for what a rule tells while it waits.
             "status" => if postback.is_some_and(|p| p.pending) { "pending" } else { "approved" }.to_owned(),

@@ -208,7 +208,7 @@ fn judge(
     if born.is_some_and(|born| event.reference_at().since(born) > rule.window.ms()) {
         return Some(Suppressed::OutsideWindow);
     }
-    if won && rule.template.uses_partner_click_id() {
+    if won && rule.template.needs_partner_click_id() {
         let params = winner.map(|w| w.touch.click.params()).unwrap_or_default();
         if PartnerClickId::judge(params.get("click_id")) != PartnerClickId::Present {
             return Some(Suppressed::NoPartnerClickId);

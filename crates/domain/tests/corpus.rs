@@ -20,6 +20,7 @@ const UNMAPPED: &[(usize, &str, &str)] = &[
 struct Row {
     index: usize,
     network: String,
+    kind: String,
     dialect: Dialect,
     scope: Scope,
     parts: Parts,
@@ -49,7 +50,7 @@ fn read(index: usize, row: &Value) -> Row {
     let mut parts = Parts { macros, ..Parts::get(url) };
     parts.dialect = sample::dialect(&parts, scope, hint);
     let dialect = parts.dialect;
-    Row { index, network: text("network"), dialect, scope, parts }
+    Row { index, network: text("network"), kind: text("kind"), dialect, scope, parts }
 }
 
 /// A row's macros, its request, and what is said of it.
@@ -139,31 +140,24 @@ fn nearly_every_macro_has_a_meaning() {
     assert!(mapped * 100 >= all * 95, "{mapped} of {all}");
 }
 
-/// Prints what each row's macros were taken for: `cargo test -p roundtrip-domain --test corpus -- --ignored
-/// --nocapture`.
+/// What each row's macros were taken for, to be read through by a person.
 #[test]
-#[ignore = "it prints, for a person who reads the meanings through"]
-fn print() {
+fn what_each_word_means() {
+    let mut text = String::new();
     for row in rows() {
-        let (uses, url, findings) = fill(&row);
-        println!(
-            "\n{} {} [{}] {:?} {:?}\n  {}\n  {url}",
-            row.index,
-            row.network,
-            row.parts.url.len(),
-            row.scope,
-            row.dialect,
-            row.parts.url
-        );
-        for (_, one) in macros(&row.parts.url, &uses) {
-            let keys: Vec<_> = uses.iter().filter(|u| u.text == one.text).map(|u| u.key.as_str()).collect();
-            println!("    {} -> {} {}", one.text, one.kind.as_str(), keys.join(" || "));
-        }
-        for finding in findings
-            .iter()
-            .filter(|f| f.severity == Severity::Error || f.code.as_str().starts_with("macro_mal"))
-        {
-            println!("    !! {finding}");
+        let (uses, _, _) = fill(&row);
+        let found = macros(&row.parts.url, &uses);
+        text.push_str(&format!("{} {} ({}, {})\n", row.index, row.network, row.kind, row.dialect.as_str()));
+        for (at, one) in found {
+            let inside = at..at + one.text.len();
+            let keys: Vec<_> = uses
+                .iter()
+                .filter(|used| inside.contains(&used.offset))
+                .map(|used| used.key.as_str())
+                .collect();
+            let unknown = if one.kind == UseKind::Unknown { " (unknown)" } else { "" };
+            text.push_str(&format!("  {} = {}{unknown}\n", one.text, keys.join(" || ")));
         }
     }
+    insta::assert_snapshot!(text);
 }

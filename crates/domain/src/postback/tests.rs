@@ -13,7 +13,7 @@ use crate::id::WorkspaceNo;
 use crate::location::{Country, Location};
 use crate::money::{Amount, Currency};
 use crate::settings::{Partner, Platform, PostbackAuth};
-use crate::template::{Parts, Template, VOCABULARY};
+use crate::template::{Dialect, Parts, Template, VOCABULARY};
 use crate::time::Span;
 
 const NOON: Timestamp = Timestamp::from_ms(1_780_574_400_000);
@@ -263,6 +263,21 @@ fn a_rule_fires_when_nothing_speaks_against_it() {
     // A template that does not echo the partner's click id does not need one.
     let other = Arc::new(Template::parse(Parts::get("https://p.example/?r={rt_click_id}")).0);
     check(&case().with(|c| (c.credit, c.rule.template) = (won(""), other)), Ok(ACME));
+    // Nor does one that has another choice: the sub parameter in which some systems carry it.
+    for (dialect, url) in [
+        (Dialect::Affise, "https://p.example/?c={sub1}"),
+        (Dialect::Canonical, "https://p.example/?c={click_id||sub1}"),
+    ] {
+        let parts = Parts { dialect, ..Parts::get(url) };
+        let other = Arc::new(Template::parse(parts).0);
+        let told = case().with(|c| (c.credit, c.rule.template) = (won("sub1=x"), other));
+        assert_eq!(told.values()["sub1"], "x", "{url}");
+    }
+    let twice = Arc::new(Template::parse(Parts::get("https://p.example/?c={click_id}{sub1}")).0);
+    check(
+        &case().with(|c| (c.credit, c.rule.template) = (won("sub1=x"), twice)),
+        Err(Suppressed::NoPartnerClickId),
+    );
     // Unexpanded is as good as absent.
     check(&case().with(|c| c.credit = won("click_id={clickid}")), Err(Suppressed::NoPartnerClickId));
 }
@@ -426,4 +441,73 @@ fn a_value_is_stored_once_however_often_it_is_used() {
     );
     let values = case().with(|c| c.rule.template = twice).plan().remove(0).outcome.unwrap();
     assert_eq!(values.iter().filter(|v| v.name == "event_id").count(), 1);
+}
+
+#[test]
+fn what_an_inbound_postback_and_the_touch_say_is_told() {
+    let told = case().with(everything).with(|c| {
+        c.rule.share_revenue = true;
+        c.rule.pending = true;
+        c.event.customer_id = Some("u-7".into());
+        c.event.revenue = Some(Revenue {
+            amount: Amount::parse("12.5").unwrap(),
+            currency: Currency::parse("USD"),
+            verified: false,
+        });
+        c.event.postback = Some(PostbackFields {
+            goal: Some("deposit".into()),
+            coupon: Some("X10".into()),
+            comment: Some("second".into()),
+            new_customer: true,
+            pending: true,
+            query: b"adv_sub=first&custom2=second&adv11=none&adv3=".to_vec(),
+            ..PostbackFields::default()
+        });
+        if let Credit::Touch(winner) = &mut c.credit {
+            winner.touch.click.referer = Some("https://blog.example/".into());
+            winner.touch.click.kind = TouchKind::Impression;
+        }
+    });
+    let values = told.values();
+    for (name, expected) in [
+        ("goal", "deposit"),
+        ("coupon", "X10"),
+        ("comment", "second"),
+        ("is_new_customer", "1"),
+        ("status", "pending"),
+        ("customer_id", "u-7"),
+        ("revenue_usd", "12.50"),
+        ("revenue_usd_minor", "1250"),
+        ("is_verified", "0"),
+        ("adv1", "first"),
+        ("adv2", "second"),
+        ("environment", "production"),
+        ("partner", "acme"),
+        ("partner_name", "acme"),
+        ("is_attributed", "1"),
+        ("referrer", "https://blog.example/"),
+        ("click_ip", "203.0.113.9"),
+        ("click_ua", "Clicker/1"),
+        ("impression_time", "1780488000"),
+        ("touch_age", "86400"),
+        ("touch_age_hours", "24"),
+        ("touch_age_days", "1"),
+        ("click_window", "168"),
+        ("postback_window", "720"),
+        ("install_hour", "1780488000"),
+    ] {
+        assert_eq!(values.get(name).map(String::as_str), Some(expected), "{name}");
+    }
+    for absent in ["adv3", "adv10", "install_referrer"] {
+        assert!(!values.contains_key(absent), "{absent}");
+    }
+    let plain = case().with(everything).with(|c| c.rule.share_revenue = true).values();
+    assert_eq!(
+        (plain["status"].as_str(), plain.get("revenue_usd")),
+        ("approved", None),
+        "euros are no dollars"
+    );
+    let other =
+        case().with(everything).with(|c| (c.rule.partner, c.rule.scope) = (Some(ZETA), Scope::All)).values();
+    assert_eq!((other["is_attributed"].as_str(), other["partner"].as_str()), ("0", "zeta"));
 }

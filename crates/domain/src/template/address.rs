@@ -324,6 +324,12 @@ impl Layout {
             is_sound = false;
             add(Code::UrlInvalid, self.place(at), at, "the URL holds a line break or control byte".into());
         }
+        if let Some((at, _)) =
+            literals(pieces).find(|(at, byte)| matches!(byte, b'{' | b'}') && self.place(*at) == Place::Host)
+        {
+            is_sound = false;
+            add(Code::UrlInvalid, Place::Host, at, "no host has a brace in it".into());
+        }
         for piece in pieces {
             let Piece::Macro { at, expression } = piece else { continue };
             let place = self.place(*at);

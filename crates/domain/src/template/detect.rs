@@ -4,6 +4,7 @@
 //! request, not who sends it. A person decides.
 
 use super::dialect::{Dialect, Word};
+use super::foreign::is_ours;
 use super::position::{Position, Shape};
 use super::syntax::{Mark, Syntax, name_at};
 use super::{Place, Scope, freemarker, vocabulary};
@@ -147,7 +148,7 @@ pub fn detect(text: &str, hint: Option<&str>) -> Vec<Proposal> {
                     guess.because = "no system stands out".to_owned();
                 }
             }
-
+            Dialect::Canonical if !seen.is_canonical() => *score /= 2,
             Dialect::Canonical if named.is_some_and(is_system) => {}
             Dialect::Canonical => *score = (*score).max(OURS),
             _ => {}
@@ -247,7 +248,7 @@ impl Seen {
             self.has_foreign_host |= !inner.starts_with("cfg.");
             return;
         }
-        if is_told {
+        if is_told || syntax == Syntax::Brace && is_ours(name_at(inner, 0)) {
             return;
         }
         let parameter = position.parameter();

@@ -43,11 +43,6 @@ impl Reader<'_> {
         findings: &mut Findings,
     ) -> Option<Vec<Alternative>> {
         let inner = mark.inner;
-        let is_typed_in = self.dialect == Dialect::Singular && mark.syntax == Syntax::DoubleBrace;
-        if is_typed_in && !self.macros.contains_key(inner) && name_at(inner, 0) == inner {
-            // Singular fills `{{app_id}}` from what was typed in when the partner was set up.
-            return Some(self.unknown(inner, mark.inner_at, mark.syntax, ground, findings));
-        }
         if let Some(known) = self.known(inner, mark.inner_at, ground, findings) {
             return Some(known);
         }
@@ -200,10 +195,17 @@ impl Reader<'_> {
             self.filter_word(&mut word, "raw", None, at, findings);
             return word;
         }
-        if let Some(guessed) = self.guessed(name, at, ground, findings) {
+        if !self.is_typed_in(syntax)
+            && let Some(guessed) = self.guessed(name, at, ground, findings)
+        {
             return guessed;
         }
         self.unknown(name, at, syntax, ground, findings)
+    }
+
+    /// Whether such brackets hold what was typed in when the partner was set up, as Singular's `{{app_id}}` do.
+    fn is_typed_in(self, syntax: Syntax) -> bool {
+        self.dialect == Dialect::Singular && syntax == Syntax::DoubleBrace
     }
 
     /// Whether a word is a name for certain, here or among our own.
@@ -244,11 +246,6 @@ impl Reader<'_> {
         ground: &Ground,
         findings: &mut Findings,
     ) -> Option<Vec<Alternative>> {
-        let is_ours = |name: &str| {
-            ["cfg.", "param.", "signature."].iter().any(|family| {
-                name.strip_prefix(family).is_some_and(|rest| !rest.is_empty() && name_at(name, 0) == name)
-            })
-        };
         let text = if let Some(own) = self.macros.get(name) {
             own.as_str().into()
         } else if is_ours(name) {
@@ -284,7 +281,7 @@ impl Reader<'_> {
             Place::Scheme | Place::Host | Place::Userinfo => self.dialect != Dialect::Canonical,
             Place::Path => self.dialect == Dialect::Generic,
             _ => false,
-        } || self.dialect == Dialect::Singular && syntax == Syntax::DoubleBrace;
+        } || self.is_typed_in(syntax);
         let setting = setting_name(name);
         let (subject, key) = if is_typed_in && !setting.is_empty() {
             let message = format!("`{name}` is taken for the partner's own setting `cfg.{setting}`");
@@ -367,6 +364,13 @@ impl Reader<'_> {
             self.reading().filter(alternative, "map", Some(&argument.join(",")), at, findings);
         }
     }
+}
+
+/// Whether a name is of one of our families, which are the same in every dialect.
+pub(super) fn is_ours(name: &str) -> bool {
+    ["cfg.", "param.", "signature."].iter().any(|family| {
+        name.strip_prefix(family).is_some_and(|rest| !rest.is_empty() && name_at(name, 0) == name)
+    })
 }
 
 /// Whether a word's value is a time, so that what stands after its colon is a format.

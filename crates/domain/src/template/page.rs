@@ -13,7 +13,7 @@ A template is text with macros in it: `https://partner.example/p?clickid={click_
 when it is saved; what is odd about it is a *finding* then. This page is generated from the code \
 (`crates/domain/src/template/`); a test compares. Try a template with `roundtrip template test`.\n\n\
 ## Rules\n\n\
-- `{x}` percent-encodes the decoded value in a URL or form, escapes it inside a JSON string, and never carries a line \
+- `{x}` percent-encodes the value in a URL or form, escapes it inside a JSON string, and never carries a line \
 break into a header. `{x|raw}` gives the very bytes that were received.\n\
 - A missing value is empty. An unknown macro is a parameter of the click's link of that name; if the link had none it \
 keeps its text. Both are findings when the template is saved.\n\
@@ -22,6 +22,9 @@ keeps its text. Both are findings when the template is saved.\n\
 may stand.\n\
 - In a postback `{click_id}` is the partner's click id; in a destination (landing page, deep link) it is Roundtrip's. \
 `{partner_click_id}` and `{rt_click_id}` always say which one.\n\
+- In a postback, a parameter's value that is itself a percent-encoded URL is filled in too: its values are encoded once \
+more for each URL around them. In destinations such a value keeps its bytes.\n\
+- A template can be written in another system's words: see [dialects.md](dialects.md).\n\
 - *money* is empty unless the rule shares revenue. *winner* is empty for a partner that is told of a conversion that it \
 did not win.\n\n";
 

@@ -91,7 +91,8 @@ impl<'t> Position<'t> {
                 (self.part, self.begin) = (Part::Path, index + 1);
             }
             (Part::Start | Part::Authority | Part::Path, b'?') => {
-                (self.part, self.begin) = (Part::Query, index + 1);
+                // A macro of the path is in no parameter's name.
+                (self.part, self.begin, self.name_has_macro) = (Part::Query, index + 1, false);
             }
             (Part::Start | Part::Authority | Part::Path, b'#') => self.part = Part::Fragment,
             (Part::Query, b'#') if self.shape == Shape::Url => self.part = Part::Fragment,

@@ -61,8 +61,9 @@ fn parts() -> impl Strategy<Value = Parts> {
     let method = prop::sample::select(&["GET", "POST", "PUT", "x"][..]).prop_map(str::to_owned);
     let url = prop_oneof![scraps(), scraps().prop_map(|rest| format!("https://p.example/{rest}"))];
     let headers = vec(("[A-Za-z :-]{0,8}", scraps()), 0..3);
-    (method, url, headers, body).prop_map(|(method, url, headers, body)| Parts {
-        dialect: Dialect::Canonical,
+    let dialect = prop::sample::select(Dialect::ALL);
+    (dialect, method, url, headers, body).prop_map(|(dialect, method, url, headers, body)| Parts {
+        dialect,
         method,
         url,
         headers,

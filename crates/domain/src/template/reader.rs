@@ -7,6 +7,7 @@
 use super::dialect::Dialect;
 use super::expression::{Expression, Piece, Reading};
 use super::finding::Findings;
+use super::foreign::is_ours;
 use super::freemarker;
 use super::position::{Position, Shape};
 use super::syntax::{Mark, Syntax, name_at};
@@ -102,6 +103,7 @@ impl<'a> Reader<'a> {
                 .iter()
                 .filter_map(|syntax| syntax.mark(text, at))
                 .find_map(|mark| Some((mark.end, self.expression(text, mark, &position, findings)?)));
+            let expression = expression.or_else(|| self.ours(text, at, &position, findings));
             let Some((end, expression)) = expression else {
                 if bytes[at] == b'{' && opening.syntaxes.contains(&Syntax::Brace) {
                     self.note_unclosed(text, at, findings);
@@ -118,6 +120,19 @@ impl<'a> Reader<'a> {
         }
         push_literal(&mut pieces, text, literal, text.len());
         pieces
+    }
+
+    /// A macro of ours (`{cfg.…}`, `{param.…}`, `{signature.…}`), which is one in every dialect: nobody else has such
+    /// names, and a template cannot do without settings.
+    fn ours(
+        self,
+        text: &str,
+        at: usize,
+        position: &Position<'_>,
+        findings: &mut Findings,
+    ) -> Option<(usize, Expression)> {
+        let mark = Syntax::Brace.mark(text, at).filter(|mark| is_ours(name_at(mark.inner, 0)))?;
+        Some((mark.end, self.expression(text, mark, position, findings)?))
     }
 
     /// What a mark is; `None` if it is text after all.
@@ -142,6 +157,7 @@ impl<'a> Reader<'a> {
         } else {
             match self.known(mark.inner, mark.inner_at, &ground, &mut told) {
                 Some(_) if mark.syntax == Syntax::Bare && !self.is_bare_macro(mark, position) => return None,
+                Some(_) if self.is_prose(mark) => return None,
                 Some(known) => Some(known),
                 None if self.is_expected(text, mark, position) => {
                     Some(self.word(mark.inner, mark.inner_at, mark.syntax, &ground, &mut told))
@@ -156,6 +172,15 @@ impl<'a> Reader<'a> {
             self.reading().one_sided_hash(&expression, findings);
         }
         Some(expression)
+    }
+
+    /// Whether brackets around a known word are rather part of a sentence: `User (country)` in a header or a body of a
+    /// system that nobody named.
+    fn is_prose(self, mark: Mark<'_>) -> bool {
+        self.shape == Shape::Line
+            && self.dialect == Dialect::Generic
+            && matches!(mark.syntax, Syntax::Round | Syntax::Angle | Syntax::Hash)
+            && !self.macros.contains_key(mark.inner)
     }
 
     /// Whether a known word without brackets is meant: a whole value, in capitals. In small letters only a word that
@@ -241,6 +266,7 @@ impl Opening {
         let syntaxes: Vec<Syntax> =
             Syntax::BRACKETS.iter().copied().filter(|syntax| wanted.contains(syntax)).collect();
         let mut bytes = [false; 256];
+        bytes[usize::from(b'{')] = true;
         for syntax in &syntaxes {
             if let Some(&first) = syntax.brackets().0.as_bytes().first() {
                 bytes[usize::from(first)] = true;

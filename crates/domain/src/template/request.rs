@@ -320,9 +320,24 @@ impl Template {
         self.uses.iter()
     }
 
-    /// Whether the partner gets its own click id back. Where it does, a conversion without one is not told.
+    /// Whether the partner gets its own click id back.
     pub fn uses_partner_click_id(&self) -> bool {
         self.told().any(|used| used.key == "partner_click_id")
+    }
+
+    /// Whether it says nothing to the partner without its click id: some macro is that and has no other choice. Then a
+    /// conversion of a click without one is not told.
+    pub fn needs_partner_click_id(&self) -> bool {
+        let uses: Vec<&Use> = self.told().collect();
+        let is_beside = |a: &Use, b: &Use| {
+            a.place == b.place
+                && a.text == b.text
+                && a.offset.abs_diff(b.offset) < a.text.len()
+                && a.key != b.key
+        };
+        uses.iter()
+            .filter(|used| used.key == "partner_click_id")
+            .any(|used| !uses.iter().any(|other| is_beside(used, other)))
     }
 
     /// Fills the request in. Total: whatever the values hold, there is a request, and what was missing is said.

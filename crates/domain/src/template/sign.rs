@@ -197,6 +197,40 @@ pub struct Scheme {
     pub encoding: Encoding,
 }
 
+impl Scheme {
+    /// What is wrong with it, whatever it is called and stands beside.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let hash = self.hash.as_str();
+        match (&self.key, self.hash.has_key()) {
+            (None, true) => {
+                faults.push(format!("`{hash}` needs a key: the name of a setting, as `cfg.secret`"));
+            }
+            (Some(_), false) => {
+                faults.push(format!("`{hash}` takes no key; write the setting into the message"));
+            }
+            (Some(key), true) if !key.strip_prefix("cfg.").is_some_and(is_setting_name) => {
+                let shown = key.escape_debug();
+                faults.push(format!("`{shown}` is no key: only a partner's setting is one, as `cfg.secret`"));
+            }
+            _ => {}
+        }
+        let (by, texts) = match &self.message {
+            Message::Text(text) => (0, std::slice::from_ref(text)),
+            Message::Join { by, parts } => (by.len(), parts.as_slice()),
+        };
+        let bytes = texts.iter().map(String::len).sum::<usize>();
+        if by + bytes > MESSAGE_BYTES_MAX || texts.len() > MESSAGE_PARTS_MAX {
+            faults.push(format!(
+                "its message is longer than {MESSAGE_BYTES_MAX} bytes or {MESSAGE_PARTS_MAX} parts"
+            ));
+        } else if bytes == 0 {
+            faults.push("it has no message".to_owned());
+        }
+        faults
+    }
+}
+
 /// A stretch of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stretch {
@@ -260,102 +294,76 @@ impl Signatures {
         }
         for (index, (name, scheme)) in schemes.iter().take(SIGNATURES_MAX).enumerate() {
             let place = Place::Signature(index);
-            let mut is_broken = false;
-            let mut wrong = |at: usize, message: String| {
-                is_broken = true;
-                findings.add(Finding::new(Code::SignatureInvalid, place, at, message).about(name));
-            };
-            if !is_name(name) || name.len() > NAME_BYTES_MAX {
+            let mut faults = scheme.faults();
+            if !is_name(name) {
                 let shown = name.escape_debug();
-                wrong(
-                    0,
-                    format!(
-                        "`{shown}` names no signature: letters, digits, `_` and `-`, at most {NAME_BYTES_MAX}"
-                    ),
-                );
+                let most = NAME_BYTES_MAX;
+                faults.push(format!(
+                    "`{shown}` names no signature: letters, digits, `_` and `-`, at most {most}"
+                ));
             }
             if all.list.iter().any(|known| known.name == *name) {
-                wrong(0, format!("there are two signatures called `{name}`"));
+                faults.push(format!("there are two signatures called `{name}`"));
             }
-            match (&scheme.key, scheme.hash.has_key()) {
-                (None, true) => {
-                    wrong(
-                        0,
-                        format!(
-                            "`{}` needs a key: the name of a setting, as `cfg.secret`",
-                            scheme.hash.as_str()
-                        ),
-                    );
-                }
-                (Some(_), false) => wrong(
-                    0,
-                    format!("`{}` takes no key; write the setting into the message", scheme.hash.as_str()),
-                ),
-                (Some(key), true) if !key.strip_prefix("cfg.").is_some_and(is_setting_name) => {
-                    let shown = key.escape_debug();
-                    wrong(
-                        0,
-                        format!("`{shown}` is no key: only a partner's setting is one, as `cfg.secret`"),
-                    );
-                }
-                _ => {}
-            }
-            let (by, texts) = match &scheme.message {
-                Message::Text(text) => (None, std::slice::from_ref(text)),
-                Message::Join { by, parts } => (Some(by.clone()), parts.as_slice()),
-            };
-            let bytes = by.as_ref().map_or(0, String::len) + texts.iter().map(String::len).sum::<usize>();
-            if bytes > MESSAGE_BYTES_MAX || texts.len() > MESSAGE_PARTS_MAX {
-                wrong(
-                    0,
-                    format!(
-                        "its message is longer than {MESSAGE_BYTES_MAX} bytes or {MESSAGE_PARTS_MAX} parts"
-                    ),
-                );
-            } else if bytes == 0 {
-                wrong(0, "it has no message".to_owned());
-            }
-            let texts = if is_broken { &[] } else { texts };
-            let mut parts = Vec::with_capacity(texts.len());
-            let mut uses = Vec::new();
-            for text in texts {
-                let reading = Reading { scope: Scope::Postback, place, free_text: true };
-                let pieces = reading.scan(text, findings);
-                uses.extend(Use::of(&pieces, |_| place));
-                parts.push(stretches(pieces));
-            }
-            let mut covers_body = false;
-            for used in &uses {
-                covers_body |= used.key == "body";
-                let Some(wanted) = signature_name(&used.key) else { continue };
-                match all.list.iter().find(|known| known.name == wanted) {
-                    Some(earlier) => covers_body |= earlier.covers_body,
-                    None => {
-                        is_broken = true;
-                        let message = format!("no signature before it is called `{wanted}`");
-                        findings.add(
-                            Finding::new(Code::SignatureInvalid, place, used.offset, message)
-                                .about(&used.name),
-                        );
-                    }
-                }
-            }
-            if let Some(key) = &scheme.key {
-                uses.push(Use::setting(key, place));
-            }
-            all.uses.append(&mut uses);
-            all.list.push(Signature {
+            let mut signature = Signature {
                 name: name.clone(),
                 hash: scheme.hash,
                 encoding: scheme.encoding,
                 key: scheme.key.clone(),
-                by,
-                parts,
-                covers_body,
-                is_broken,
-            });
+                by: None,
+                parts: Vec::new(),
+                covers_body: false,
+                is_broken: !faults.is_empty(),
+            };
+            for fault in faults {
+                findings.add(Finding::new(Code::SignatureInvalid, place, 0, fault).about(name));
+            }
+            if !signature.is_broken {
+                all.read_message(&scheme.message, &mut signature, place, findings);
+            }
+            if let Some(key) = &scheme.key {
+                all.uses.push(Use::setting(key, place));
+            }
+            all.list.push(signature);
         }
         all
+    }
+
+    /// Reads the message of a signature that comes after those read so far.
+    fn read_message(
+        &mut self,
+        message: &Message,
+        signature: &mut Signature,
+        place: Place,
+        findings: &mut Findings,
+    ) {
+        let reading = Reading { scope: Scope::Postback, place, free_text: true };
+        let texts = match message {
+            Message::Text(text) => std::slice::from_ref(text),
+            Message::Join { by, parts } => {
+                signature.by = Some(by.clone());
+                parts
+            }
+        };
+        for text in texts {
+            let pieces = reading.scan(text, findings);
+            let uses = Use::of(&pieces, |_| place);
+            signature.parts.push(stretches(pieces));
+            for used in &uses {
+                signature.covers_body |= used.key == "body";
+                let Some(wanted) = signature_name(&used.key) else { continue };
+                match self.list.iter().find(|known| known.name == wanted) {
+                    Some(earlier) => signature.covers_body |= earlier.covers_body,
+                    None => {
+                        signature.is_broken = true;
+                        let message = format!("no signature before it is called `{wanted}`");
+                        let finding = Finding::new(Code::SignatureInvalid, place, used.offset, message);
+                        findings.add(finding.about(&used.name));
+                    }
+                }
+            }
+            self.uses.extend(uses);
+        }
     }
 
     /// The macros in the messages, and the keys.
@@ -519,7 +527,8 @@ fn stretches(pieces: Vec<Piece<'_>>) -> Vec<Stretch> {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 fn is_setting_name(name: &str) -> bool {

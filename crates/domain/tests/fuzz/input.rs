@@ -398,7 +398,7 @@ pub(crate) fn wild_parts(rng: &mut Rng, dialect: Dialect) -> Parts {
     Parts { dialect, macros, method, url, headers, body, signatures }
 }
 
-pub(crate) fn wild_destination(rng: &mut Rng) -> String {
+pub(crate) fn wild_address(rng: &mut Rng) -> String {
     let mut text = rng.pick(&["https://s.example/", "https://s.example/?a=", "myapp://", ""]).to_owned();
     push_wild(rng, &mut text, 10);
     text

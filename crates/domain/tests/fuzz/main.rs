@@ -10,7 +10,7 @@
 mod input;
 mod known;
 
-use self::input::{Pool, Rng, SENDING, mix, push_literal, wild_destination, wild_parts};
+use self::input::{Pool, Rng, SENDING, mix, push_literal, wild_address, wild_parts};
 use self::known::{Foreign, KNOWN, Known, Named};
 use roundtrip_domain::params;
 use roundtrip_domain::template::{
@@ -113,15 +113,21 @@ fn check_request(parts: Parts, pool: &Pool, again: bool) -> Checked {
     Ok(())
 }
 
-/// A destination leads to no scheme that runs something, and stays on its line.
-fn check_destination(text: &str, pool: &Pool, dialect: Dialect) -> Checked {
-    let (template, findings) = UrlTemplate::parse(text, Scope::Destination, dialect);
+/// What an address alone can be for; a request is for a postback.
+const SCOPES: [&Scope; 3] = [&Scope::Destination, &Scope::Link, &Scope::Postback];
+
+/// An address stays on its line, and a destination leads to no scheme that runs something.
+fn check_address(text: &str, scope: Scope, pool: &Pool, dialect: Dialect) -> Checked {
+    let (template, findings) = UrlTemplate::parse(text, scope, dialect);
     holds!(template.source() == text, "{text:?}");
     check_findings(&findings, |_| Some(text.len()))?;
     let rendered = template.render(pool, None);
     holds!(rendered.url.len() <= URL_BYTES_MAX, "{text:?}");
     holds!(is_plain(rendered.url.as_bytes()), "{text:?} became {:?}", rendered.url);
     holds!(!pool.is_full || rendered.unexpanded.is_empty(), "{text:?}: {:?}", rendered.unexpanded);
+    if scope != Scope::Destination {
+        return Ok(());
+    }
     let scheme = rendered.url.split(':').next().unwrap_or_default().to_ascii_lowercase();
     holds!(!["javascript", "data", "vbscript", "file", "blob"].contains(&scheme.as_str()), "{text:?}");
     Ok(())
@@ -245,7 +251,10 @@ impl Input {
                 let words = &known.words[self.rng.below(known.words.len())];
                 check_translation(&mut self.rng, &self.pool, words)
             }
-            2 => check_destination(&wild_destination(&mut self.rng), &self.pool, self.dialect),
+            2 => {
+                let text = wild_address(&mut self.rng);
+                check_address(&text, *self.rng.pick(&SCOPES), &self.pool, self.dialect)
+            }
             _ => {
                 let parts = wild_parts(&mut self.rng, self.dialect);
                 check_request(parts, &self.pool, self.rng.one_in(16))
@@ -257,7 +266,7 @@ impl Input {
     fn describe(mut self) -> String {
         match self.kind {
             0 | 1 => "a request of known words".to_owned(),
-            2 => format!("{:?} {:?}", self.dialect, wild_destination(&mut self.rng)),
+            2 => format!("{:?} {:?}", self.dialect, wild_address(&mut self.rng)),
             _ => format!("{:?}", wild_parts(&mut self.rng, self.dialect)),
         }
     }
@@ -325,7 +334,9 @@ fn what_failed_once_holds() {
             let checked = check_request(parts, &pool, true);
             assert_eq!(checked, Ok(()), "{wrong}");
         }
-        assert_eq!(check_destination(text, &pool, *dialect), Ok(()), "{wrong}");
+        for scope in SCOPES {
+            assert_eq!(check_address(text, *scope, &pool, *dialect), Ok(()), "{wrong}");
+        }
     }
 }
 

@@ -220,7 +220,12 @@ fn everything_that_can_be_wrong_has_its_code_and_path() {
     check(&["partners", "acme", "cfg", "new"], json!("env:X"), SecretInvalid, "partners.acme.cfg.new");
     check(&["partners", "acme", "cfg", "new"], json!("a\r\nb"), ConfigInvalid, "partners.acme.cfg.new");
     check(&["rules", "acme-install", "events"], json!(["x"]), ConfigInvalid, "rules.acme-install.events");
-    check(&["rules", "acme-install", "dialect"], json!("cake"), ConfigInvalid, "rules.acme-install.dialect");
+    check(
+        &["rules", "acme-install", "dialect"],
+        json!("nobody"),
+        ConfigInvalid,
+        "rules.acme-install.dialect",
+    );
     check(&["rules", "acme-install", "body"], json!({}), ConfigMissing, "rules.acme-install.body");
     check(&["rules", "any-level", "body", "text"], json!("x"), ConfigInvalid, "rules.any-level.body");
     check(&["apps", "UPPER"], json!({"platform": "web"}), SlugInvalid, "apps.UPPER");

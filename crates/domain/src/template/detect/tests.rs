@@ -106,6 +106,8 @@ fn nobody_stands_out_of_nothing() {
     assert_eq!(first("https://t.example/?c=__ZZQ__", None), Dialect::Generic);
     assert_eq!(first("https://{namespace}.t.example/postback?key=value", None), Dialect::Generic);
     assert_eq!(first("https://{cfg.host}/postback?key=value", None), Dialect::Canonical);
+    // Settings are ours in every dialect, so they say nothing.
+    assert_eq!(first("https://{cfg.host}/?k={cfg.key}&c=#s2#&l=#leadid#", None), Dialect::Cake);
     let all = "https://t.example/?x={click_id}&a={sub1}&b={cfg.x}&c={gaid|sha1}&d={idfa||gaid}";
     assert_eq!(first(all, None), Dialect::Canonical);
     for text in ["", "{", "${", "<#if", "%", "{x", "äöü{ß}", "https://"] {

@@ -8,9 +8,9 @@
 //! On a tracking link the parameter comes first, because it is what a click keeps; the word is the network's own.
 
 use super::parameters::{self, LINK, PLACEHOLDERS, POSTBACK, SETTING_ENDINGS, SETTINGS, VAGUE};
-use super::table::{Row, Spelling, find, is_same};
+use super::table::{Row, Spelling, filtered, find, is_same};
 use super::words::{
-    self, ADV_STEMS, CLICK_PARAMETERS, MONEY_WEAK, PAYOUT_PARAMETERS, STRONG, SUB_STEMS, WEAK,
+    self, ADV_STEMS, CLICK_PARAMETERS, MONEY_WEAK, PAYOUT_PARAMETERS, STRONG, SUB_STEMS, VAGUE_ENDINGS, WEAK,
 };
 use super::{Dialect, Place, Scope, Word};
 use crate::template::vocabulary::{self, Availability};
@@ -220,6 +220,11 @@ fn known(word: &Word<'_>) -> Option<Cow<'static, str>> {
         let at_payout = parameter.as_deref().is_some_and(|parameter| PAYOUT_PARAMETERS.contains(&parameter));
         return Some(if at_payout { "payout" } else { expression }.into());
     }
+    if word.scope != Scope::Link
+        && let Some(expression) = hashed(&parts)
+    {
+        return Some(expression);
+    }
     if let Some(expression) = numbered(&parts, at_click_id.then_some("partner_click_id")) {
         return Some(expression);
     }
@@ -228,6 +233,19 @@ fn known(word: &Word<'_>) -> Option<Cow<'static, str>> {
     }
     // Names of our own that no list above has.
     vocabulary::find(&snake).filter(|known| known.name != "click_id").map(|known| known.name.into())
+}
+
+/// A word with the name of a hash before or behind it: `idfa_sha256`, `md5_oaid`.
+fn hashed(parts: &Parts) -> Option<Cow<'static, str>> {
+    const HASHES: &[&str] = &["md5", "sha1", "sha256"];
+    let (first, last) = (parts.0.first()?, parts.0.last()?);
+    let (hash, rest) = match (HASHES.contains(&last.as_str()), HASHES.contains(&first.as_str())) {
+        (true, _) => (last, &parts.0[..parts.0.len() - 1]),
+        (_, true) => (first, &parts.0[1..]),
+        _ => return None,
+    };
+    let expression = find(STRONG, &rest.join("_"), Spelling::Folded)?;
+    (!expression.contains("param.")).then(|| filtered(expression, hash))
 }
 
 /// A sub parameter, or one of the advertiser's own fields.
@@ -260,8 +278,10 @@ fn by_ending(parts: &Parts) -> Option<Cow<'static, str>> {
     }
     for skipped in usize::from(!changed)..rest.len().min(PARTS_SKIPPED_MAX + 1) {
         let ending = rest[skipped..].join("_");
-        // One short part says too little about the word it ends.
-        if skipped > 0 && rest.len() - skipped == 1 && ending.len() < 3 {
+        // One part alone says too little, unless what stands before it is just somebody's mark: `S_SOURCE`.
+        let is_single = skipped > 0 && rest.len() - skipped == 1;
+        let is_mark = skipped <= 1 && rest[..skipped].iter().all(|part| part.len() <= 2);
+        if is_single && (ending.len() < 2 || VAGUE_ENDINGS.contains(&ending.as_str())) && !is_mark {
             continue;
         }
         let found = find(STRONG, &ending, Spelling::Folded)

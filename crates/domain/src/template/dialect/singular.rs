@@ -11,7 +11,7 @@ pub(super) const SINGULAR: Vocabulary = Vocabulary {
     title: "Singular",
     note: "Mobile measurement; `{NAME}`, and `{name?Network}` for a parameter of the link.",
     is_incomplete: false,
-    syntaxes: &[Syntax::Brace],
+    syntaxes: &[Syntax::Brace, Syntax::DoubleBrace],
     spelling: Spelling::AnyCase,
     words: &[WORDS, LINK, numbered!("sub" => "sub": 1 2 3 4 5 6 7 8 9 10)],
     beyond: Beyond::Shared,

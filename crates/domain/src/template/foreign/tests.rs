@@ -70,6 +70,12 @@ fn templates_of_other_systems_are_filled_in() {
             &["macro_became_setting"],
         ),
         (
+            Dialect::Singular,
+            "https://p.example/?c={cl?Network}&a={{sdk_key}}&e={EVTNAME}",
+            "https://p.example/?c=c%2F1&a=k&e=purchase",
+            &["macro_became_setting"],
+        ),
+        (
             Dialect::Generic,
             "https://p.example/?c=##CLICK_ID##&d=[CLICK_ID]&a=%20&data[sub]=1",
             "https://p.example/?c=c%2F1&d=c%2F1&a=%20&data[sub]=1",
@@ -95,6 +101,41 @@ fn an_unknown_word_is_a_link_parameter_or_its_own_text() {
     assert!(codes(&findings).contains(&"macro_unknown"), "{findings:#?}");
     let unknown = findings.iter().find(|f| f.name.as_deref() == Some("zzq")).expect("a finding");
     assert_eq!((unknown.place, unknown.offset), (Place::Query, url.find("zzq").expect("there")));
+}
+
+#[test]
+fn our_families_are_read_in_every_dialect() {
+    for &dialect in Dialect::ALL {
+        let url = "https://{cfg.name}.p.example/{cfg.sdk_key|upper}?b={param.banner}&c={x}";
+        let (template, findings) = Template::parse(parts(dialect, url));
+        let rendered = template.render(&VALUES, &SENDING);
+        assert!(
+            rendered.url.starts_with("https://acme.p.example/K?b=b%201&c="),
+            "{dialect:?}: {}",
+            rendered.url
+        );
+        assert!(findings.iter().all(|f| f.severity != Severity::Error), "{dialect:?}: {findings:?}");
+    }
+    let (_, findings) = Template::parse(parts(Dialect::Cake, "https://{name}.p.example/?c=#s2#"));
+    assert_eq!(codes(&findings), ["url_invalid"]);
+}
+
+#[test]
+fn sentences_in_headers_and_bodies_stay() {
+    let text = "App (country) <city> #ip# {gaid} [gaid]";
+    let source = Parts {
+        method: "POST".into(),
+        headers: vec![("X-A".into(), text.into())],
+        body: Body::Json(format!("{{\"a\":\"{text}\",\"b\":[true],\"c\":{{gaid}}}}")),
+        ..parts(Dialect::Generic, "https://p.example/?c={clickid}&d=(gaid)")
+    };
+    let (template, findings) = Template::parse(source);
+    let rendered = template.render(&VALUES, &SENDING);
+    assert_eq!(rendered.url, "https://p.example/?c=c%2F1&d=g-1");
+    assert_eq!(rendered.headers[0].1, b"App (country) <city> #ip# g-1 g-1");
+    let body = String::from_utf8(rendered.body.expect("a body")).expect("utf-8");
+    assert_eq!(body, "{\"a\":\"App (country) <city> #ip# g-1 g-1\",\"b\":[true],\"c\":\"g-1\"}");
+    assert_eq!(codes(&findings), [""; 0]);
 }
 
 #[test]

@@ -390,7 +390,8 @@ mod tests {
                 r#""macros":[{"text":"{external_id}","kind":"value","name":"partner_click_id"},"#,
                 r#"{"text":"{access_token}","kind":"setting","name":"cfg.access_token"},"#,
                 r#"{"text":"{frob}","kind":"unknown","name":null}],"#,
-                r#""findings":[{"code":"macro_unknown","message":"`frob` is no macro here; it keeps its text unless "#,
+                r#""findings":[{"code":"macro_guessed","message":"`access_token` is no word of this dialect; it is "#,
+                r#"read as `{cfg.access_token}`"},{"code":"macro_unknown","message":"`frob` is no macro here; it keeps its text unless "#,
                 r#"the link has such a parameter"}]}"#
             )
         );
