@@ -131,7 +131,7 @@ async fn a_click_becomes_a_postback() {
     assert!(matches!(&story.revisions[0].credit, Credit::Touch(w) if w.touch.id.to_string() == click));
     assert_eq!(story.deliveries[0].state, "delivered");
     let requests = receiver.seen.requests();
-    assert!(requests[0].starts_with(&format!("GET /p?click=a%2Fb%20c&e={id}&t=s3cr3t ")), "{requests:?}");
+    assert!(requests[0].starts_with(&format!("GET /p?click=a%2Fb+c&e={id}&t=s3cr3t ")), "{requests:?}");
     let body = &story.deliveries[0].attempts[0].body;
     assert!(
         !body.contains("s3cr3t") && body.contains("\"status\":200"),

@@ -426,7 +426,7 @@ mod tests {
         World { store_url: Some("https://apps.apple.com/app/id1"), ..ios.clone() }
             .goes(Platform::Ios, "https://apps.apple.com/app/id1");
         World { ios: "https://apps.apple.com/app/id2?pt=1&ct={sub1}", query: "sub1=a+b", ..ios.clone() }
-            .goes(Platform::Ios, "https://apps.apple.com/app/id2?pt=1&ct=a%20b");
+            .goes(Platform::Ios, "https://apps.apple.com/app/id2?pt=1&ct=a+b");
         World { ios: "https://shop.example/ios", ..ios.clone() }
             .goes(Platform::Ios, "https://shop.example/ios?click_id=ID");
         World { web: "https://shop.example/", ..ios.clone() }
