@@ -14,10 +14,11 @@ use crate::id::{Id, kind};
 use crate::money;
 use crate::params::Params;
 use crate::settings::{App, Partner, Platform, Rule, Settings};
+use crate::status::{Status, StatusChange};
 use crate::template::{Value, Values};
 use crate::time::Timestamp;
 
-use crate::attribution::Winner;
+use crate::attribution::{Decision, Winner};
 
 /// Link parameters that are macros of their own name.
 const LINK_PARAMETERS: &[&str] = &[
@@ -153,10 +154,29 @@ fn device_value(name: &str, ids: &[DeviceId]) -> Option<String> {
     }
 }
 
+/// A parameter of the link whose touch won, as text; `None` without a winner or a value.
+pub fn link_parameter(decision: &Decision, name: &str) -> Option<String> {
+    let winner = decision.credit.winner()?;
+    winner.touch.click.params().text(name)
+}
+
+/// Macros of the status, which a vocabulary that does not know them takes for link parameters.
+const STATUS_MACROS: &[&str] = &["status", "old_status", "relates_to"];
+
+/// Whether [`Facts`] fills a macro although the vocabulary says that nothing does, or does not know it: what a
+/// change of a conversion's status says.
+pub fn fills(name: &str) -> bool {
+    STATUS_MACROS.contains(&name) || matches!(name, "is_rejected" | "reject_reason")
+}
+
 /// What a conversion can say to the one that a rule tells.
 pub struct Facts<'a> {
-    /// The event.
+    /// The event that makes the conversion.
     pub event: &'a Event,
+    /// Whether the conversion counts.
+    pub status: Status,
+    /// The change of the conversion that is told, and the event that it is.
+    pub change: Option<(Id<kind::Event>, &'a StatusChange)>,
     /// The installation's event, when it is known and not the same.
     pub install: Option<&'a Event>,
     /// Births of the same installation, when the event is one of them.
@@ -200,9 +220,17 @@ impl Facts<'_> {
         }
         let conversion: Id<kind::Conversion> = event.id.conversion();
         let revenue = event.revenue.as_ref();
+        let shared = revenue.and_then(|r| self.rule.share.of_revenue(r));
         let referrer = event.referrer.as_ref().or_else(|| self.others().find_map(|o| o.referrer.as_ref()));
         Some(match name {
-            "event_id" => event.id.to_string(),
+            "event_id" => self.change.map_or(event.id, |(id, _)| id).to_string(),
+            "relates_to" => self.change.map(|_| event.id.to_string())?,
+            "status" => self.status.name().to_owned(),
+            "old_status" => self.change?.1.from.name().to_owned(),
+            "is_rejected" => u8::from(self.status == Status::Rejected).to_string(),
+            "reject_reason" => {
+                self.change.filter(|(_, change)| change.to == Status::Rejected)?.1.reason.clone()?
+            }
             "transaction_id" => conversion.to_string(),
             "install_id" => event.install_id.clone()?,
             "event_name" if self.is_install => "install".into(),
@@ -214,9 +242,10 @@ impl Facts<'_> {
             "event_time" => event.occurred_at.seconds().to_string(),
             "event_time_ms" => event.occurred_at.ms().to_string(),
             "event_time_iso" => event.occurred_at.to_string(),
-            "event_value" => event.properties.clone()?,
-            "revenue" => money::decimal(revenue?.amount.micros, 2),
-            "revenue_minor" => money::minor(revenue?.amount.micros, revenue?.currency?),
+            // Properties can hold the very amount: they are told only where that is.
+            "event_value" if self.rule.share.is_exact() => event.properties.clone()?,
+            "revenue" => money::decimal(shared?, 2),
+            "revenue_minor" => money::minor(shared?, revenue?.currency?),
             "currency" => revenue?.currency?.to_string(),
             "order_id" => match &event.postback {
                 Some(p) => p.order_id.clone()?,
@@ -256,6 +285,14 @@ impl Facts<'_> {
         })
     }
 
+    /// The status where a template that does not know its macro asks for a link parameter of that name, and
+    /// the link has none.
+    fn status_macro(&self, name: &str) -> Option<String> {
+        let name = name.strip_prefix("param.").filter(|name| STATUS_MACROS.contains(name))?;
+        let on_link = self.winner.as_ref().and_then(|(_, params)| params.get(name));
+        if on_link.is_some() { None } else { self.owned(name) }
+    }
+
     /// A scalar of the event's properties, as text.
     fn property(&self, name: &str) -> Option<String> {
         let value: serde_json::Value = serde_json::from_str(self.event.properties.as_deref()?).ok()?;
@@ -274,6 +311,9 @@ impl Values for Facts<'_> {
             return self.partner?.cfg.get(name).map(|v| Value::text(v.as_str()));
         }
         if let Some(text) = self.owned(name) {
+            return Some(Value::text(text));
+        }
+        if let Some(text) = self.status_macro(name) {
             return Some(Value::text(text));
         }
         let (winner, params) = self.winner.as_ref()?;

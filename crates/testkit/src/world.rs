@@ -201,6 +201,7 @@ impl World {
             ip: None,
             user_agent: None,
             postback: None,
+            change: None,
             findings: Vec::new(),
         }
     }

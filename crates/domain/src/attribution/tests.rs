@@ -115,6 +115,7 @@ fn event(name: &str) -> Event {
         ip: None,
         user_agent: None,
         postback: None,
+        change: None,
         findings: Vec::new(),
     }
 }

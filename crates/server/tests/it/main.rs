@@ -5,4 +5,5 @@ mod commands;
 mod crash;
 mod house;
 mod process;
+mod rules;
 mod serve;

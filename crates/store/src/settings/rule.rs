@@ -1,15 +1,18 @@
 //! Judges a rule and reads its template.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use roundtrip_domain::facts;
 use roundtrip_domain::id::Id;
 use roundtrip_domain::problem::Code;
 use roundtrip_domain::settings as domain;
-use roundtrip_domain::settings::POSTBACK_WINDOW;
-use roundtrip_domain::template::{Body, Dialect, Finding, Parts, Place, Template};
+use roundtrip_domain::settings::{DELAY_MAX, POSTBACK_WINDOW};
+use roundtrip_domain::template::{self, Body, Dialect, Finding, Parts, Place, Template, VOCABULARY};
 use roundtrip_domain::time::Span;
 
 use super::ResourceKind as Kind;
+use super::advice;
 use super::document::{self, On};
 use super::form;
 use super::judge::{Entry, Judge};
@@ -18,7 +21,7 @@ use super::shape::join;
 use super::stored;
 
 /// The longest postback window: ten years, which is "for life" with an end.
-const WINDOW_MAX: Span = Span::from_days(3_650);
+pub(super) const WINDOW_MAX: Span = Span::from_days(3_650);
 
 /// The template of a stored rule, for deliveries that were planned with an earlier version of it. `None` when
 /// the stored form cannot be read; what was judged when it was saved is not judged again.
@@ -28,6 +31,14 @@ pub fn rule_template(body: &str) -> Option<Template> {
     let dialect = doc.dialect.as_deref().map_or(Some(Dialect::default()), Dialect::from_name)?;
     let body = doc.body.as_ref().and_then(|body| one_body(body).map(|(body, _)| body));
     Some(Template::parse(parts(doc, dialect, body.unwrap_or_default())).0)
+}
+
+/// The keys of the macros that a rule's template asks for; empty when it asks for none.
+pub(super) fn macros_of(doc: &document::Rule) -> BTreeSet<String> {
+    let dialect = doc.dialect.as_deref().and_then(Dialect::from_name).unwrap_or_default();
+    let body = doc.body.as_ref().and_then(|body| one_body(body).map(|(body, _)| body));
+    let (template, _) = Template::parse(parts(doc, dialect, body.unwrap_or_default()));
+    template.macros().map(|used| used.key.clone()).collect()
 }
 
 fn parts(doc: &document::Rule, dialect: Dialect, body: Body) -> Parts {
@@ -54,6 +65,11 @@ impl Judge<'_> {
     pub(super) fn rule(&mut self, entry: &Entry, doc: &document::Rule) -> Option<domain::Rule> {
         let app = self.refer(entry, "app", Kind::App, &doc.app);
         let partner = doc.partner.as_ref().map(|slug| self.refer(entry, "partner", Kind::Partner, slug));
+        let group = doc.group.as_ref().map(|slug| self.refer(entry, "group", Kind::PartnerGroup, slug));
+        if partner.is_some() && group.is_some() {
+            let message = "a rule names a partner or a group of them, not both";
+            self.wrong(entry, Code::ConfigInvalid, "group", message);
+        }
         let is_guess = self.problems.is_broken(&join(&entry.path(), "on"));
         if doc.on != On::Event && !doc.events.is_empty() && !is_guess {
             let message = "a list of events belongs to on = \"event\"";
@@ -67,8 +83,16 @@ impl Judge<'_> {
             self.event_name(entry, &join("rename", name), renamed);
         }
         let template = self.template(entry, doc);
+        let share = self.share(entry, &doc.share_revenue);
+        let conditions = self.conditions(entry, &doc.when);
+        let delay = self.span(entry, "delay", doc.delay.as_ref(), DELAY_MAX);
+        self.needs_known(entry, &doc.needs);
         let window = self.span(entry, "window", doc.window.as_ref(), WINDOW_MAX).unwrap_or(POSTBACK_WINDOW);
         let partner = match partner {
+            None => None,
+            Some(target) => Some(Id::from_bits(target?.id)),
+        };
+        let group = match group {
             None => None,
             Some(target) => Some(Id::from_bits(target?.id)),
         };
@@ -78,12 +102,15 @@ impl Judge<'_> {
             version: entry.version,
             app: Id::from_bits(app?.id),
             partner,
+            group,
             on: doc.on.into(),
             events: doc.events.clone(),
             template: Arc::new(template),
             scope: doc.scope.into(),
             first_only: doc.first_only,
-            share_revenue: doc.share_revenue,
+            share,
+            conditions,
+            delay: delay.unwrap_or(Span::from_ms(0)),
             rename: doc.rename.clone(),
             sandbox: doc.sandbox,
             pending: doc.pending,
@@ -98,6 +125,18 @@ impl Judge<'_> {
         }
     }
 
+    /// Needs name macros, or nothing could ever meet them.
+    pub(super) fn needs_known(&mut self, entry: &Entry, needs: &[String]) {
+        for (index, need) in needs.iter().enumerate() {
+            if !advice::is_macro(need) {
+                let words = VOCABULARY.iter().map(|m| m.name).chain(["click_id"]);
+                let likely = hint(need, words);
+                let message = format!("`{need}` is no macro{likely}");
+                self.wrong(entry, Code::ConfigInvalid, &format!("needs[{index}]"), message);
+            }
+        }
+    }
+
     fn template(&mut self, entry: &Entry, doc: &document::Rule) -> Template {
         let dialect = match &doc.dialect {
             None => Dialect::default(),
@@ -109,7 +148,12 @@ impl Judge<'_> {
             }),
         };
         let (body, body_field) = self.body(entry, doc.body.as_ref());
-        let (template, findings) = Template::parse(parts(doc, dialect, body));
+        let (template, mut findings) = Template::parse(parts(doc, dialect, body));
+        let is_filled = |finding: &Finding| {
+            matches!(finding.code, template::Code::MacroNotFilled | template::Code::MacroUnknown)
+                && finding.name.as_deref().is_some_and(facts::fills)
+        };
+        findings.retain(|finding| !is_filled(finding));
         self.findings(entry, findings, |finding: &Finding| match finding.place {
             Place::Method => "method".to_owned(),
             Place::Header(index) => {

@@ -343,6 +343,7 @@ impl<'a> Fields<'a> {
             ip: if is_client { sender.client } else { self.ip },
             user_agent: if is_client { own_user_agent } else { self.user_agent },
             postback: None,
+            change: None,
             findings: findings(&self.warnings),
         };
         Ok(Taken { new: NewEvent { event, idempotency }, warnings: self.warnings })
