@@ -7,6 +7,7 @@ use crate::device::Device;
 use crate::id::{Id, WorkspaceNo, kind};
 use crate::location::Location;
 use crate::money::{Amount, Currency};
+use crate::status::StatusChange;
 use crate::time::Timestamp;
 
 /// Which door an event came through. Numbers are stored: append only.
@@ -19,6 +20,8 @@ pub enum Source {
     Server = 2,
     /// `/postback`.
     Postback = 3,
+    /// The owner, by page, API or command: a change of a conversion's status.
+    Owner = 4,
 }
 
 impl Source {
@@ -28,6 +31,7 @@ impl Source {
             1 => Self::Client,
             2 => Self::Server,
             3 => Self::Postback,
+            4 => Self::Owner,
             _ => return None,
         })
     }
@@ -38,6 +42,7 @@ impl Source {
             Self::Client => "client",
             Self::Server => "server",
             Self::Postback => "postback",
+            Self::Owner => "owner",
         }
     }
 }
@@ -154,6 +159,8 @@ pub struct Event {
     pub location: Location,
     /// What only postbacks have.
     pub postback: Option<PostbackFields>,
+    /// For an event that changes a conversion's status: which, and how. Such an event has nothing else.
+    pub change: Option<Box<StatusChange>>,
     /// What was odd about it: stable words such as `currency_missing`.
     pub findings: Vec<String>,
 }
@@ -178,7 +185,9 @@ impl Event {
 
     /// Whether its name makes it the birth of an installation: `install` or `open` on a mobile app.
     pub fn names_install(&self) -> bool {
-        self.source != Source::Postback && matches!(self.name.as_str(), "install" | "open")
+        self.source != Source::Postback
+            && self.change.is_none()
+            && matches!(self.name.as_str(), "install" | "open")
     }
 }
 
@@ -193,6 +202,10 @@ pub enum ConversionKind {
     Purchase,
     /// Any other event, by its own name.
     Event,
+    /// The status of a conversion changed, to any but rejected. No conversion of its own: it counts nowhere.
+    StatusChange,
+    /// A conversion was rejected. No conversion of its own: it counts nowhere.
+    Rejected,
 }
 
 impl ConversionKind {
@@ -203,6 +216,8 @@ impl ConversionKind {
             Self::Signup => "signup",
             Self::Purchase => "purchase",
             Self::Event => "event",
+            Self::StatusChange => "status_change",
+            Self::Rejected => "rejected",
         }
     }
 
@@ -213,7 +228,14 @@ impl ConversionKind {
             "signup" => Self::Signup,
             "purchase" => Self::Purchase,
             "event" => Self::Event,
+            "status_change" => Self::StatusChange,
+            "rejected" => Self::Rejected,
             _ => return None,
         })
+    }
+
+    /// Whether it tells of another conversion and is none itself.
+    pub const fn is_change(&self) -> bool {
+        matches!(self, Self::StatusChange | Self::Rejected)
     }
 }

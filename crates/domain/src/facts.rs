@@ -15,10 +15,11 @@ use crate::location::Location;
 use crate::money;
 use crate::params::{Param, Params, unexpanded};
 use crate::settings::{App, Partner, Platform, Rule, Settings};
+use crate::status::{Status, StatusChange};
 use crate::template::{Value, Values};
 use crate::time::{Span, Timestamp};
 
-use crate::attribution::Winner;
+use crate::attribution::{Decision, Winner};
 
 /// Link parameters that are macros of their canonical name, whatever the link's dialect calls them.
 const LINK_PARAMETERS: &[&str] = &[
@@ -202,10 +203,20 @@ fn device_value(name: &str, ids: &[DeviceId]) -> Option<String> {
     }
 }
 
+/// A parameter of the link whose touch won, as text; `None` without a winner or a value.
+pub fn link_parameter(decision: &Decision, name: &str) -> Option<String> {
+    let winner = decision.credit.winner()?;
+    winner.touch.click.params().text(name)
+}
+
 /// What a conversion can say to the one that a rule tells.
 pub struct Facts<'a> {
-    /// The event.
+    /// The event that makes the conversion.
     pub event: &'a Event,
+    /// Whether the conversion counts.
+    pub status: Status,
+    /// The change of the conversion that is told, and the event that it is.
+    pub change: Option<(Id<kind::Event>, &'a StatusChange)>,
     /// The installation's event, when it is known and not the same.
     pub install: Option<&'a Event>,
     /// Births of the same installation, when the event is one of them.
@@ -249,12 +260,20 @@ impl Facts<'_> {
         }
         let conversion: Id<kind::Conversion> = event.id.conversion();
         let revenue = event.revenue.as_ref();
-        let dollars = revenue.filter(|r| r.currency.is_some_and(|currency| currency.as_str() == "USD"));
+        let shared = revenue.and_then(|r| self.rule.share.of_revenue(r));
+        let dollars = shared.filter(|_| revenue.is_some_and(|r| r.currency.is_some_and(|c| c.as_str() == "USD")));
         let postback = event.postback.as_ref();
         let age = || Some(event.occurred_at.since(touch?.click.received_at).max(0) / 1000);
         let referrer = event.referrer.as_ref().or_else(|| self.others().find_map(|o| o.referrer.as_ref()));
         Some(match name {
-            "event_id" => event.id.to_string(),
+            "event_id" => self.change.map_or(event.id, |(id, _)| id).to_string(),
+            "relates_to" => self.change.map(|_| event.id.to_string())?,
+            "status" => self.status.name().to_owned(),
+            "old_status" => self.change?.1.from.name().to_owned(),
+            "is_rejected" => u8::from(self.status == Status::Rejected).to_string(),
+            "reject_reason" => {
+                self.change.filter(|(_, change)| change.to == Status::Rejected)?.1.reason.clone()?
+            }
             "transaction_id" => conversion.to_string(),
             "install_id" => event.install_id.clone()?,
             "event_name" if self.is_install => "install".into(),
@@ -266,11 +285,12 @@ impl Facts<'_> {
             "event_time" => event.occurred_at.seconds().to_string(),
             "event_time_ms" => event.occurred_at.ms().to_string(),
             "event_time_iso" => event.occurred_at.to_string(),
-            "event_value" => event.properties.clone()?,
-            "revenue" => money::decimal(revenue?.amount.micros, 2),
-            "revenue_minor" => money::minor(revenue?.amount.micros, revenue?.currency?),
-            "revenue_usd" => money::decimal(dollars?.amount.micros, 2),
-            "revenue_usd_minor" => money::minor(dollars?.amount.micros, dollars?.currency?),
+            // Properties can hold the very amount: they are told only where that is.
+            "event_value" if self.rule.share.is_exact() => event.properties.clone()?,
+            "revenue" => money::decimal(shared?, 2),
+            "revenue_minor" => money::minor(shared?, revenue?.currency?),
+            "revenue_usd" => money::decimal(dollars?, 2),
+            "revenue_usd_minor" => money::minor(dollars?, revenue?.currency?),
             "is_verified" => u8::from(revenue?.verified).to_string(),
             "currency" => revenue?.currency?.to_string(),
             "order_id" => match postback {
@@ -284,8 +304,6 @@ impl Facts<'_> {
             "goal" => postback?.goal.clone()?,
             "is_new_customer" => u8::from(postback?.new_customer).to_string(),
             "comment" => postback?.comment.clone()?,
-            // What is told was approved, but for what a rule tells while it waits.
-            "status" => if postback.is_some_and(|p| p.pending) { "pending" } else { "approved" }.to_owned(),
             "customer_id" => event.customer_id.clone()?,
             "environment" => match event.environment {
                 Environment::Production => "production".into(),

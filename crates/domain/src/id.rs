@@ -46,6 +46,8 @@ pub mod kind {
         Partner = "prt",
         /// A tracking link: campaign × partner.
         Link = "lnk",
+        /// Partners that a rule tells together.
+        PartnerGroup = "grp",
         /// What a partner is told, when and how.
         Rule = "rul",
         /// An API credential.

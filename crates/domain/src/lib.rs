@@ -7,6 +7,7 @@
 pub mod attribution;
 pub mod click;
 pub mod click_id;
+pub mod condition;
 pub mod device;
 pub mod event;
 pub mod facts;
@@ -21,5 +22,7 @@ pub mod problem;
 pub mod referrer;
 pub mod retry;
 pub mod settings;
+pub mod sharing;
+pub mod status;
 pub mod template;
 pub mod time;

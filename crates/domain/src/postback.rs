@@ -3,14 +3,18 @@
 //! [`plan`] is pure: every rule of the app and kind is considered, and each one ends as planned or as
 //! suppressed with a reason. Nothing is planned twice for the same partner by the same rule.
 
-use crate::attribution::{Credit, Decision};
+use crate::attribution::{Credit, Decision, Winner};
+use crate::condition::{self, Seen, Unmet, told_name};
 use crate::event::{ConversionKind, Environment, Event};
 use crate::facts::Facts;
 use crate::id::{Id, kind};
+use crate::money::Currency;
 use crate::params::PartnerClickId;
 use crate::settings::{App, Rule, Scope, Settings};
+use crate::sharing::Share;
+use crate::status::{Status, StatusChange};
 use crate::template::{Audience, Value, Values};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 #[cfg(test)]
 mod tests;
@@ -41,11 +45,15 @@ pub enum Suppressed {
     Sandbox = 10,
     /// The rule names no partner and nobody won: there is nobody to tell.
     NobodyToTell = 11,
+    /// A condition of the rule is not met; the detail says which.
+    Condition = 12,
+    /// The conversion was rejected.
+    Rejected = 13,
 }
 
 impl Suppressed {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Unattributed,
         Self::OtherPartner,
         Self::InstallUnknown,
@@ -57,6 +65,8 @@ impl Suppressed {
         Self::Pending,
         Self::Sandbox,
         Self::NobodyToTell,
+        Self::Condition,
+        Self::Rejected,
     ];
 
     /// The reason with that number.
@@ -78,6 +88,8 @@ impl Suppressed {
             Self::Pending => "pending",
             Self::Sandbox => "sandbox",
             Self::NobodyToTell => "nobody_to_tell",
+            Self::Condition => "condition",
+            Self::Rejected => "rejected",
         }
     }
 
@@ -101,6 +113,8 @@ impl Suppressed {
             Self::Pending => "the conversion is pending, and the rule does not tell of those",
             Self::Sandbox => "it is a sandbox event, and the rule does not ask for those",
             Self::NobodyToTell => "the rule tells whoever won, and nobody did",
+            Self::Condition => "a condition of the rule is not met",
+            Self::Rejected => "the conversion was rejected",
         }
     }
 }
@@ -116,7 +130,32 @@ pub struct MacroValue {
     pub received: Option<Vec<u8>>,
 }
 
-/// What became of one rule.
+/// What else there is to say about a rule that was considered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detail {
+    /// Which condition was not met, and what was seen.
+    Condition(Unmet),
+    /// How long after the install or click it happened, and how long the rule told at that time.
+    Window {
+        /// The rule's window when it was judged.
+        window: Span,
+        /// From the install or click to the event, in milliseconds.
+        age_ms: i64,
+    },
+    /// What was told of the revenue.
+    Shared {
+        /// How the rule shares, in words.
+        how: String,
+        /// The amount that was told, in millionths.
+        micros: i64,
+        /// The amount as it was booked, in millionths.
+        of_micros: i64,
+        /// The currency of both.
+        currency: Option<Currency>,
+    },
+}
+
+/// What became of one rule, for one partner that it tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Considered {
     /// The rule.
@@ -127,6 +166,10 @@ pub struct Considered {
     pub partner: Option<Id<kind::Partner>>,
     /// Planned with its macro values, or suppressed.
     pub outcome: Result<Vec<MacroValue>, Suppressed>,
+    /// More about that.
+    pub detail: Option<Detail>,
+    /// How long after the decision it is sent.
+    pub delay: Span,
 }
 
 /// What else planning needs to know.
@@ -141,11 +184,17 @@ pub struct Context<'a> {
     pub install_at: Option<Timestamp>,
     /// Whether the event is the birth of its installation.
     pub is_install: bool,
+    /// Whether the conversion counts.
+    pub status: Status,
+    /// For a change of the conversion's status: the event that it is, and what changed. Then the event that is
+    /// planned for is the one that made the conversion.
+    pub change: Option<(Id<kind::Event>, &'a StatusChange)>,
     /// Whether a rule told an earlier event of the same subject: asked for `first_only` rules.
     pub told_before: &'a dyn Fn(&Rule, Option<Id<kind::Partner>>) -> bool,
 }
 
-/// Considers every rule of the app and kind. In the order of the rules' slugs.
+/// Considers every rule of the app and kind, once for each partner that it tells. In the order of the rules'
+/// slugs.
 pub fn plan(
     event: &Event,
     decision: &Decision,
@@ -155,69 +204,132 @@ pub fn plan(
 ) -> Vec<Considered> {
     let Some(kind) = &decision.kind else { return Vec::new() };
     let rules = settings.rules.get(&app.id).map_or(&[][..], Vec::as_slice);
-    rules
-        .iter()
-        .filter(|rule| rule.on == *kind)
-        .map(|rule| {
-            let winner = decision.credit.winner();
-            let partner = rule.partner.or(winner.map(|w| w.touch.click.partner));
-            let outcome = judge(event, decision, kind, rule, partner, context)
-                .map_or_else(|| Ok(values(event, decision, app, settings, rule, partner, context)), Err);
-            Considered { rule: rule.id, rule_version: rule.version, partner, outcome }
-        })
-        .collect()
+    let winner = decision.credit.winner();
+    let mut all = Vec::new();
+    for rule in rules.iter().filter(|rule| tells_of(rule, kind)) {
+        for partner in recipients(rule, settings, winner) {
+            let (outcome, detail) = match judge(event, decision, app, kind, rule, partner, context) {
+                Some((reason, detail)) => (Err(reason), detail),
+                None => {
+                    (Ok(values(event, decision, app, settings, rule, partner, context)), shared(event, rule))
+                }
+            };
+            let delay = rule.delay;
+            all.push(Considered {
+                rule: rule.id,
+                rule_version: rule.version,
+                partner,
+                outcome,
+                detail,
+                delay,
+            });
+        }
+    }
+    all
 }
 
+/// Whether a rule is about that kind. A rejection is a change of status too.
+fn tells_of(rule: &Rule, kind: &ConversionKind) -> bool {
+    rule.on == *kind || (*kind == ConversionKind::Rejected && rule.on == ConversionKind::StatusChange)
+}
+
+/// Whom a rule tells: its partner, the members of its group, else whoever won. `None` stands for nobody.
+fn recipients(rule: &Rule, settings: &Settings, winner: Option<&Winner>) -> Vec<Option<Id<kind::Partner>>> {
+    let won = winner.map(|w| w.touch.click.partner);
+    if rule.partner.is_some() {
+        return vec![rule.partner];
+    }
+    let Some(group) = rule.group else { return vec![won] };
+    let members = settings.groups.get(&group).map_or(&[][..], |g| g.partners.as_slice());
+    match rule.scope {
+        Scope::Attributed => vec![won.filter(|partner| members.contains(partner))],
+        Scope::All if members.is_empty() => vec![None],
+        Scope::All => members.iter().copied().map(Some).collect(),
+    }
+}
+
+/// Why a rule does not fire; `None` when nothing speaks against it.
 fn judge(
     event: &Event,
     decision: &Decision,
+    app: &App,
     kind: &ConversionKind,
     rule: &Rule,
     partner: Option<Id<kind::Partner>>,
     context: Context<'_>,
-) -> Option<Suppressed> {
+) -> Option<(Suppressed, Option<Detail>)> {
+    let plain = |reason| Some((reason, None));
     let winner = decision.credit.winner();
     let won = winner.is_some_and(|w| Some(w.touch.click.partner) == partner);
-    let name = if context.is_install { "install" } else { event.name.as_str() };
+    let name = told_name(event, context.is_install);
     if *kind == ConversionKind::Event && !rule.events.is_empty() && !rule.events.iter().any(|e| e == name) {
-        return Some(Suppressed::OtherEvent);
+        return plain(Suppressed::OtherEvent);
     }
     if event.environment == Environment::Sandbox && !rule.sandbox {
-        return Some(Suppressed::Sandbox);
+        return plain(Suppressed::Sandbox);
     }
-    if event.postback.as_ref().is_some_and(|p| p.pending) && !rule.pending {
-        return Some(Suppressed::Pending);
+    if context.change.is_none() {
+        if context.status == Status::Rejected {
+            return plain(Suppressed::Rejected);
+        }
+        if context.status == Status::Pending && !rule.pending {
+            return plain(Suppressed::Pending);
+        }
     }
     // Whose it is, whether it is the first, and how long ago the installation was are all unknown yet. Also a
     // rule that tells of everything waits: told now, the winner would get it without its own click id.
     if decision.credit == Credit::InstallUnknown {
-        return Some(Suppressed::InstallUnknown);
+        return plain(Suppressed::InstallUnknown);
     }
     if rule.scope == Scope::Attributed && !won {
-        return Some(if winner.is_some() { Suppressed::OtherPartner } else { Suppressed::Unattributed });
+        return plain(if winner.is_some() { Suppressed::OtherPartner } else { Suppressed::Unattributed });
     }
     if partner.is_none() {
-        return Some(Suppressed::NobodyToTell);
+        return plain(Suppressed::NobodyToTell);
     }
     if !rule.rename.is_empty() && !rule.rename.contains_key(name) {
-        return Some(Suppressed::Unmapped);
+        return plain(Suppressed::Unmapped);
     }
-    // The birth itself is told whenever it was first heard of: the window is for what follows it.
+    let seen = Seen { event, decision, app, is_install: context.is_install };
+    if let Some(unmet) = condition::first_unmet(&rule.conditions, seen) {
+        return Some((Suppressed::Condition, Some(Detail::Condition(unmet))));
+    }
+    // The birth itself is told whenever it was first heard of: the window is for what follows it. The window is
+    // the one of the settings that hold while the event is decided, and a change of status goes by the time of
+    // what it changes: who may be told of a purchase may be told that it was rejected.
     let born =
         context.install_at.or(winner.map(|w| w.touch.click.received_at)).filter(|_| !context.is_install);
-    if born.is_some_and(|born| event.reference_at().since(born) > rule.window.ms()) {
-        return Some(Suppressed::OutsideWindow);
+    if let Some(age_ms) = born.map(|born| event.reference_at().since(born))
+        && age_ms > rule.window.ms()
+    {
+        return Some((Suppressed::OutsideWindow, Some(Detail::Window { window: rule.window, age_ms })));
     }
     if won && rule.template.needs_partner_click_id() {
         let params = winner.map(|w| w.touch.click.params()).unwrap_or_default();
         if PartnerClickId::judge(params.get("click_id")) != PartnerClickId::Present {
-            return Some(Suppressed::NoPartnerClickId);
+            return plain(Suppressed::NoPartnerClickId);
         }
     }
     if rule.first_only && (context.told_before)(rule, partner) {
-        return Some(Suppressed::NotFirst);
+        return plain(Suppressed::NotFirst);
     }
     None
+}
+
+/// Macros that print the amount.
+const AMOUNTS: &[&str] = &["revenue", "revenue_minor"];
+
+/// What a rule tells of the revenue, where its template tells it.
+fn shared(event: &Event, rule: &Rule) -> Option<Detail> {
+    let revenue = event.revenue.as_ref()?;
+    let told = rule.template.macros().any(|used| AMOUNTS.contains(&used.key.as_str()));
+    let micros = rule.share.of_revenue(revenue).filter(|_| told)?;
+    Some(Detail::Shared {
+        how: rule.share.to_string(),
+        micros,
+        of_micros: revenue.amount.micros,
+        currency: revenue.currency,
+    })
 }
 
 /// The values that a delivery stores: those its template asks for. A partner's own settings (`cfg.…`) are
@@ -234,6 +346,8 @@ fn values(
     let winner = decision.credit.winner();
     let facts = Facts {
         event,
+        status: context.status,
+        change: context.change,
         install: context.install,
         births: context.births,
         install_at: context.install_at,
@@ -246,7 +360,8 @@ fn values(
         partner: partner.and_then(|p| settings.partners.get(&p)).map(|p| &**p),
         settings,
     };
-    let audience = Audience { values: &facts, revenue_shared: rule.share_revenue, winner: facts.is_winner };
+    let audience =
+        Audience { values: &facts, revenue_shared: rule.share != Share::None, winner: facts.is_winner };
     let mut values: Vec<MacroValue> = Vec::new();
     for used in rule.template.macros() {
         if used.key.starts_with("cfg.") || values.iter().any(|v| v.name == used.key) {

@@ -189,6 +189,8 @@ codes! {
     ParameterInvalid = "parameter_invalid", 400, "the parameter has its documented form", "correct it";
     /// An id that names nothing.
     IdUnknown = "id_unknown", 404, "the id is of an event, conversion, click or delivery that is kept", "check the id; facts are deleted after their retention";
+    /// A status of something that has none.
+    ConversionMissing = "conversion_missing", 409, "a status belongs to an event that makes a conversion", "use the id of the conversion; that of a change is not one";
     /// A replay that makes no sense.
     ReplayRefused = "replay_refused", 409, "a delivery is replayed when its rule still exists", "restore the rule, or ask for another delivery";
 }

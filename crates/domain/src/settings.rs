@@ -12,10 +12,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::click::LinkDialect;
+use crate::condition::Condition;
 use crate::event::ConversionKind;
 use crate::id::{Id, WorkspaceNo, kind};
 use crate::link_address::{Address, Addresses};
 use crate::money::Currency;
+use crate::sharing::Share;
 use crate::template::{Template, UrlTemplate};
 use crate::time::Span;
 
@@ -58,6 +60,9 @@ impl Platform {
 pub const CLICK_WINDOW_MAX: Span = Span::from_days(90);
 /// How long a partner is told of a user's events, unless the rule says otherwise.
 pub const POSTBACK_WINDOW: Span = Span::from_days(30);
+
+/// The longest that a rule may hold a delivery back: what is told later than a week is not told in time.
+pub const DELAY_MAX: Span = Span::from_days(7);
 
 /// How inbound postbacks of an app prove who sent them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -189,6 +194,19 @@ pub struct Link {
     pub addresses: Vec<Address>,
 }
 
+/// Partners that a rule tells together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartnerGroup {
+    /// Its id.
+    pub id: Id<kind::PartnerGroup>,
+    /// Its key in file and API.
+    pub slug: String,
+    /// For people.
+    pub name: String,
+    /// Its members, at least one, each once, by id.
+    pub partners: Vec<Id<kind::Partner>>,
+}
+
 /// Which conversions a rule tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -209,8 +227,10 @@ pub struct Rule {
     pub version: u64,
     /// The app whose conversions it tells of.
     pub app: Id<kind::App>,
-    /// The partner that is told; `None`: whichever partner won.
+    /// The partner that is told; `None`: the group, else whichever partner won.
     pub partner: Option<Id<kind::Partner>>,
+    /// The partners that are told; never beside `partner`. With [`Scope::Attributed`] the one of them that won.
+    pub group: Option<Id<kind::PartnerGroup>>,
     /// The kind of conversion.
     pub on: ConversionKind,
     /// For kind `event`: the names. Empty: any name.
@@ -221,8 +241,12 @@ pub struct Rule {
     pub scope: Scope,
     /// Only the first conversion of its kind for an installation, customer or click.
     pub first_only: bool,
-    /// Whether money is told. Off empties every money macro.
-    pub share_revenue: bool,
+    /// How much of the revenue is told, by every money macro alike.
+    pub share: Share,
+    /// What else must be true of a conversion; all of them.
+    pub conditions: Vec<Condition>,
+    /// How long after the decision it is sent; at most [`DELAY_MAX`].
+    pub delay: Span,
     /// Event names as the partner knows them. When not empty, other names are not told (`unmapped`).
     pub rename: BTreeMap<String, String>,
     /// Also tells of sandbox events, beside those of production.
@@ -309,6 +333,8 @@ pub struct Settings {
     pub partners: HashMap<Id<kind::Partner>, Arc<Partner>>,
     /// By id.
     pub links: HashMap<Id<kind::Link>, Arc<Link>>,
+    /// By id.
+    pub groups: HashMap<Id<kind::PartnerGroup>, Arc<PartnerGroup>>,
     /// By app, in the order of their slugs.
     pub rules: HashMap<Id<kind::App>, Vec<Arc<Rule>>>,
     /// By hash.
@@ -326,6 +352,7 @@ impl Settings {
             campaigns: HashMap::new(),
             partners: HashMap::new(),
             links: HashMap::new(),
+            groups: HashMap::new(),
             rules: HashMap::new(),
             keys: HashMap::new(),
         }

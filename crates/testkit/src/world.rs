@@ -203,6 +203,7 @@ impl World {
             user_agent: None,
             location: Default::default(),
             postback: None,
+            change: None,
             findings: Vec::new(),
         }
     }

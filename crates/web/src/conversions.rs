@@ -22,7 +22,7 @@ pub struct Conversion {
     pub event: String,
     /// The event's name, as sent.
     pub name: String,
-    /// `install`, `signup`, `purchase` or `event`.
+    /// `install`, `signup`, `purchase` or `event`; `status_change` or `rejected` where the filter asks for changes.
     pub kind: String,
     /// Of which app or site.
     pub app: Named,
@@ -43,7 +43,7 @@ pub struct Conversion {
     /// How the winning touch was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub match_type: Option<String>,
-    /// `approved` or `pending`.
+    /// `approved`, `pending` or `rejected`.
     pub status: String,
     /// `production` or `sandbox`.
     pub environment: String,

@@ -210,6 +210,9 @@ pub struct Counts {
     /// Conversions that wait for approval, of any kind: in no other count.
     #[serde(default)]
     pub pending: i64,
+    /// Conversions that were rejected, of any kind: in no other count.
+    #[serde(default)]
+    pub rejected: i64,
     /// Revenue by currency, as servers and partners report it.
     pub revenue: Vec<Sum>,
     /// Revenue that client keys report, which anybody can read out of an app: not in `revenue`.
@@ -218,6 +221,9 @@ pub struct Counts {
     /// Revenue of the pending conversions: not in `revenue`.
     #[serde(default)]
     pub revenue_pending: Vec<Sum>,
+    /// Revenue of the rejected conversions: not in `revenue`.
+    #[serde(default)]
+    pub revenue_rejected: Vec<Sum>,
     /// Rules and deliveries. Absent by campaign, link and country: they are counted by app and partner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postbacks: Option<PostbackCounts>,
@@ -299,6 +305,7 @@ impl Tally {
             Metric::Conversion => {
                 match row.kind.as_str() {
                     _ if row.status == Status::Pending => self.counts.pending += n,
+                    _ if row.status == Status::Rejected => self.counts.rejected += n,
                     "install" => self.counts.installs += n,
                     "signup" => self.counts.signups += n,
                     "purchase" => self.counts.purchases += n,
@@ -354,6 +361,7 @@ impl Tally {
         for ((status, currency), micros) in revenue {
             let sums = match status {
                 Status::Pending => &mut counts.revenue_pending,
+                Status::Rejected => &mut counts.revenue_rejected,
                 Status::Unverified => &mut counts.revenue_unverified,
                 Status::Approved | Status::None => &mut counts.revenue,
             };

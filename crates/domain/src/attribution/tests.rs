@@ -118,6 +118,7 @@ fn event(name: &str) -> Event {
         user_agent: None,
         location: Default::default(),
         postback: None,
+        change: None,
         findings: Vec::new(),
     }
 }

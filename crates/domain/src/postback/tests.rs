@@ -8,11 +8,12 @@ use super::*;
 use crate::attribution::{Because, MatchType, Winner};
 use crate::click::{Click, Flags, LinkDialect, Touch, TouchKind};
 use crate::click_id::ClickId;
+use crate::condition::{Condition, OsVersion};
 use crate::event::{PostbackFields, Revenue, Source};
 use crate::id::WorkspaceNo;
 use crate::location::{Country, Location};
 use crate::money::{Amount, Currency};
-use crate::settings::{Partner, Platform, PostbackAuth};
+use crate::settings::{Partner, PartnerGroup, Platform, PostbackAuth};
 use crate::template::{Dialect, Parts, Template, VOCABULARY};
 use crate::time::Span;
 
@@ -21,6 +22,7 @@ const DAY: i64 = 86_400_000;
 const APP: Id<kind::App> = Id::from_bits(1);
 const ACME: Id<kind::Partner> = Id::from_bits(11);
 const ZETA: Id<kind::Partner> = Id::from_bits(12);
+const GROUP: Id<kind::PartnerGroup> = Id::from_bits(31);
 
 fn touch(query: &str) -> Touch {
     Touch {
@@ -72,6 +74,7 @@ fn event(name: &str) -> Event {
         user_agent: None,
         location: Default::default(),
         postback: None,
+        change: None,
         findings: Vec::new(),
     }
 }
@@ -83,12 +86,15 @@ fn rule(on: ConversionKind, url: &str) -> Rule {
         version: 3,
         app: APP,
         partner: Some(ACME),
+        group: None,
         on,
         events: Vec::new(),
         template: Arc::new(Template::parse(Parts::get(url)).0),
         scope: Scope::Attributed,
         first_only: false,
-        share_revenue: false,
+        share: Share::None,
+        conditions: Vec::new(),
+        delay: Span::from_ms(0),
         rename: BTreeMap::new(),
         sandbox: false,
         pending: false,
@@ -105,6 +111,9 @@ struct Case {
     is_install: bool,
     install_at: Option<Timestamp>,
     told_before: bool,
+    status: Status,
+    change: Option<StatusChange>,
+    members: Vec<Id<kind::Partner>>,
 }
 
 /// A purchase a day after its install, won by acme, and acme's rule for purchases.
@@ -117,6 +126,9 @@ fn case() -> Case {
         is_install: false,
         install_at: Some(NOON.plus_ms(-DAY)),
         told_before: false,
+        status: Status::Approved,
+        change: None,
+        members: vec![ACME, ZETA],
     }
 }
 
@@ -156,6 +168,13 @@ impl Case {
             };
             settings.partners.insert(id, Arc::new(partner));
         }
+        let group = PartnerGroup {
+            id: GROUP,
+            slug: "both".into(),
+            name: "both".into(),
+            partners: self.members.clone(),
+        };
+        settings.groups.insert(GROUP, Arc::new(group));
         settings.rules.insert(APP, vec![Arc::new(self.rule.clone())]);
         let because = Because {
             reference_at: NOON,
@@ -178,6 +197,8 @@ impl Case {
             births: &[],
             install_at: self.install_at,
             is_install: self.is_install,
+            status: self.status,
+            change: self.change.as_ref().map(|change| (Id::from_bits(200), change)),
             told_before: &told,
         };
         plan(&self.event, &decision, &app, &settings, context)
@@ -222,14 +243,14 @@ fn each_reason_is_reached() {
     because(Suppressed::OutsideWindow, &|c| c.install_at = Some(NOON.plus_ms(-30 * DAY - 1)));
     because(Suppressed::NotFirst, &|c| (c.rule.first_only, c.told_before) = (true, true));
     because(Suppressed::NoPartnerClickId, &|c| c.credit = won("sub1=x"));
-    because(Suppressed::Pending, &|c| {
-        c.event.postback = Some(PostbackFields { pending: true, ..PostbackFields::default() });
-    });
+    because(Suppressed::Pending, &|c| c.status = Status::Pending);
     because(Suppressed::Sandbox, &|c| c.event.environment = Environment::Sandbox);
     because(Suppressed::NobodyToTell, &|c| {
         organic(c);
         (c.rule.partner, c.rule.scope) = (None, Scope::All);
     });
+    because(Suppressed::Condition, &|c| c.rule.conditions = vec![Condition::Platform(vec![Platform::Ios])]);
+    because(Suppressed::Rejected, &|c| c.status = Status::Rejected);
     reached.sort();
     assert_eq!(reached, Suppressed::ALL);
     for reason in Suppressed::ALL {
@@ -255,8 +276,7 @@ fn a_rule_fires_when_nothing_speaks_against_it() {
     check(&web(1), Err(Suppressed::OutsideWindow));
     // What asks for it gets it.
     check(&case().with(|c| (c.event.environment, c.rule.sandbox) = (Environment::Sandbox, true)), Ok(ACME));
-    let pending = Some(PostbackFields { pending: true, ..PostbackFields::default() });
-    check(&case().with(|c| (c.event.postback, c.rule.pending) = (pending, true)), Ok(ACME));
+    check(&case().with(|c| (c.status, c.rule.pending) = (Status::Pending, true)), Ok(ACME));
     // First, and told before to no one; or not asked to be first.
     check(&case().with(|c| c.rule.first_only = true), Ok(ACME));
     check(&case().with(|c| c.told_before = true), Ok(ACME));
@@ -398,7 +418,7 @@ fn places_are_of_one_address_and_the_winners_stays_with_the_winner() {
 
 #[test]
 fn money_is_told_only_by_rules_that_share_it() {
-    let shared = case().with(everything).with(|c| c.rule.share_revenue = true).values();
+    let shared = case().with(everything).with(|c| c.rule.share = Share::Exact).values();
     assert_eq!((shared["revenue"].as_str(), shared["revenue_minor"].as_str()), ("12.50", "1250"));
     assert_eq!(
         (shared["currency"].as_str(), shared["event_value"].as_str()),
@@ -446,8 +466,9 @@ fn a_value_is_stored_once_however_often_it_is_used() {
 #[test]
 fn what_an_inbound_postback_and_the_touch_say_is_told() {
     let told = case().with(everything).with(|c| {
-        c.rule.share_revenue = true;
+        c.rule.share = Share::Exact;
         c.rule.pending = true;
+        c.status = Status::Pending;
         c.event.customer_id = Some("u-7".into());
         c.event.revenue = Some(Revenue {
             amount: Amount::parse("12.5").unwrap(),
@@ -501,7 +522,7 @@ fn what_an_inbound_postback_and_the_touch_say_is_told() {
     for absent in ["adv3", "adv10", "install_referrer"] {
         assert!(!values.contains_key(absent), "{absent}");
     }
-    let plain = case().with(everything).with(|c| c.rule.share_revenue = true).values();
+    let plain = case().with(everything).with(|c| c.rule.share = Share::Exact).values();
     assert_eq!(
         (plain["status"].as_str(), plain.get("revenue_usd")),
         ("approved", None),
@@ -510,4 +531,167 @@ fn what_an_inbound_postback_and_the_touch_say_is_told() {
     let other =
         case().with(everything).with(|c| (c.rule.partner, c.rule.scope) = (Some(ZETA), Scope::All)).values();
     assert_eq!((other["is_attributed"].as_str(), other["partner"].as_str()), ("0", "zeta"));
+}
+
+/// A partner that was considered, and why it is not told.
+type Heard = (Option<Id<kind::Partner>>, Result<(), Suppressed>);
+
+/// Who is told or not by a rule for the group, and why.
+fn group_outcomes(case: &Case) -> Vec<Heard> {
+    case.plan().into_iter().map(|one| (one.partner, one.outcome.map(|_| ()))).collect()
+}
+
+#[test]
+fn a_group_is_told_as_its_scope_says() {
+    let of_group =
+        |scope| case().with(|c| (c.rule.partner, c.rule.group, c.rule.scope) = (None, Some(GROUP), scope));
+    assert_eq!(group_outcomes(&of_group(Scope::Attributed)), [(Some(ACME), Ok(()))]);
+    assert_eq!(group_outcomes(&of_group(Scope::All)), [(Some(ACME), Ok(())), (Some(ZETA), Ok(()))]);
+    let others = of_group(Scope::Attributed).with(|c| c.members = vec![ZETA]);
+    assert_eq!(group_outcomes(&others), [(None, Err(Suppressed::OtherPartner))]);
+    let organic = of_group(Scope::Attributed).with(|c| c.credit = Credit::Organic);
+    assert_eq!(group_outcomes(&organic), [(None, Err(Suppressed::Unattributed))]);
+    let gone = of_group(Scope::All).with(|c| c.members.clear());
+    assert_eq!(group_outcomes(&gone), [(None, Err(Suppressed::NobodyToTell))]);
+}
+
+#[test]
+fn every_money_macro_tells_the_same_share() {
+    let shared = |share| case().with(everything).with(|c| c.rule.share = share);
+    let seventy = shared(Share::Percent(70_000_000));
+    let values = seventy.values();
+    assert_eq!((values["revenue"].as_str(), values["revenue_minor"].as_str()), ("8.75", "875"));
+    assert_eq!(values["currency"], "EUR");
+    assert!(!values.contains_key("event_value"), "properties can hold the exact amount");
+    let told = Detail::Shared {
+        how: "70 %".into(),
+        micros: 8_750_000,
+        of_micros: 12_500_000,
+        currency: Currency::parse("EUR"),
+    };
+    assert_eq!(seventy.plan().remove(0).detail, Some(told));
+    let rounded = shared(Share::Rounded(1_000_000)).values();
+    assert_eq!((rounded["revenue"].as_str(), rounded["revenue_minor"].as_str()), ("12.00", "1200"));
+    assert!(!rounded.contains_key("event_value"));
+    assert_eq!(
+        case().with(|c| c.rule.share = Share::Exact).plan().remove(0).detail,
+        None,
+        "its template tells none"
+    );
+}
+
+#[test]
+fn each_condition_is_met_and_not_met_and_says_what_it_saw() {
+    let de = || vec![Country::parse("DE").unwrap()];
+    let revenue = |micros, code| Condition::MinRevenue { micros, currency: Currency::parse(code).unwrap() };
+    let param = |name: &str, value: &str| Condition::Param { name: name.into(), values: vec![value.into()] };
+    let version = |text| OsVersion::parse(text).unwrap();
+    let words = |text: &str| vec![text.to_owned()];
+    let base = || {
+        case().with(|c| {
+            c.credit = won("click_id=a1b2&sub1=x&site_id=s-9");
+            c.event.properties = Some(r#"{"country":"de"}"#.into());
+            c.event.device.os_version = Some("14.1".into());
+        })
+    };
+    let check = |condition: Condition, want: Result<(), Option<&str>>, change: &dyn Fn(&mut Case)| {
+        let case = base().with(|c| c.rule.conditions = vec![condition.clone()]).with(change);
+        let one = case.plan().remove(0);
+        match want {
+            Ok(()) => assert!(one.outcome.is_ok(), "{condition:?}: {:?}", one.detail),
+            Err(seen) => {
+                assert_eq!(one.outcome, Err(Suppressed::Condition), "{condition:?}");
+                let Some(Detail::Condition(unmet)) = one.detail else { panic!("{condition:?} says why") };
+                assert_eq!((unmet.condition, unmet.seen.as_deref()), (condition.name(), seen));
+            }
+        }
+    };
+    let nothing = |_: &mut Case| {};
+    let at_home = |c: &mut Case| c.event.properties = None;
+    let in_france = |c: &mut Case| c.event.properties = Some(r#"{"country":"FR"}"#.into());
+    check(Condition::Country(de()), Ok(()), &nothing);
+    check(Condition::Country(de()), Err(Some("FR")), &in_france);
+    check(Condition::Country(de()), Err(None), &at_home);
+    check(Condition::NotCountry(de()), Err(Some("DE")), &nothing);
+    check(Condition::NotCountry(de()), Ok(()), &in_france);
+    check(Condition::NotCountry(de()), Err(None), &at_home);
+    // What the address says comes before what the event says of itself.
+    let by_address = |c: &mut Case| {
+        c.event.location = Location { country: Country::parse("FR"), ..Default::default() };
+    };
+    check(Condition::Country(de()), Err(Some("FR")), &by_address);
+    check(Condition::Platform(vec![Platform::Android]), Ok(()), &nothing);
+    check(Condition::Platform(vec![Platform::Android]), Err(Some("iOS")), &|c| {
+        c.event.device.platform = Some("iOS".into());
+    });
+    check(Condition::OsMin(version("14")), Ok(()), &nothing);
+    check(Condition::OsMin(version("14.2")), Err(Some("14.1")), &nothing);
+    check(Condition::OsMax(version("13")), Err(Some("14.1")), &nothing);
+    check(Condition::OsMax(version("15")), Err(None), &|c| c.event.device.os_version = None);
+    check(Condition::Event(words("purchase")), Ok(()), &nothing);
+    check(Condition::Event(words("signup")), Err(Some("purchase")), &nothing);
+    check(Condition::NotEvent(words("purchase")), Err(Some("purchase")), &nothing);
+    check(revenue(12_500_000, "EUR"), Ok(()), &nothing);
+    check(revenue(12_500_001, "EUR"), Err(Some("12.50 EUR")), &nothing);
+    check(revenue(1, "USD"), Err(Some("12.50 EUR")), &nothing);
+    check(revenue(0, "EUR"), Err(None), &|c| c.event.revenue = None);
+    check(param("sub1", "x"), Ok(()), &nothing);
+    check(param("sub1", "y"), Err(Some("x")), &nothing);
+    check(param("sub2", "x"), Err(None), &nothing);
+    check(Condition::Site(words("s-9")), Ok(()), &nothing);
+    check(Condition::Site(words("s-8")), Err(Some("s-9")), &nothing);
+    check(Condition::NotSite(words("s-9")), Err(Some("s-9")), &nothing);
+    check(Condition::NotSite(words("s-8")), Ok(()), &nothing);
+}
+
+#[test]
+fn a_window_says_how_late_it_was() {
+    let late = case().with(|c| c.install_at = Some(NOON.plus_ms(-31 * DAY)));
+    let told = Detail::Window { window: Span::from_days(30), age_ms: 31 * DAY };
+    assert_eq!(late.plan().remove(0).detail, Some(told));
+}
+
+fn rejected(case: &mut Case) {
+    (case.kind, case.status) = (ConversionKind::Rejected, Status::Rejected);
+    case.change = Some(StatusChange {
+        of: case.event.id,
+        from: Status::Approved,
+        to: Status::Rejected,
+        by: "owner".into(),
+        reason: Some("returned".into()),
+    });
+}
+
+#[test]
+fn a_rejection_is_told_under_an_id_of_its_own_by_rules_for_it_and_for_changes() {
+    let url = "https://p.example/?e={event_id}&r={relates_to}&s={status}&o={old_status}&x={is_rejected}\
+               &w={reject_reason}&t={transaction_id}&n={event_name}";
+    for on in [ConversionKind::Rejected, ConversionKind::StatusChange] {
+        let case = case().with(|c| {
+            rejected(c);
+            c.rule.on = on.clone();
+            c.rule.template = Arc::new(Template::parse(Parts::get(url)).0);
+        });
+        let values = case.values();
+        let get = |name: &str| {
+            values.get(name).or_else(|| values.get(&format!("param.{name}"))).map_or("", String::as_str)
+        };
+        let (change, own): (Id<kind::Event>, Id<kind::Event>) = (Id::from_bits(200), case.event.id);
+        assert_eq!(
+            (get("event_id"), get("relates_to")),
+            (change.to_string().as_str(), own.to_string().as_str())
+        );
+        assert_eq!((get("status"), get("old_status")), ("rejected", "approved"));
+        assert_eq!((get("is_rejected"), get("reject_reason")), ("1", "returned"));
+        assert_eq!(get("transaction_id"), own.conversion().to_string());
+        assert_eq!(get("event_name"), "purchase");
+    }
+    // Neither a rule for purchases nor one for other changes than rejections hears of it otherwise.
+    assert!(case().with(rejected).plan().is_empty());
+    let approved = case().with(|c| {
+        rejected(c);
+        c.kind = ConversionKind::StatusChange;
+        c.rule.on = ConversionKind::Rejected;
+    });
+    assert!(approved.plan().is_empty());
 }

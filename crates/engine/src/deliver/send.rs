@@ -103,6 +103,8 @@ async fn one(
     let unsent = |next| (Settlement { item, attempt: None, next }, None, false);
     let later = |reason: &str| Settled::Again { due: now.plus_ms(10_000), reason: reason.into() };
     let outgoing = match outgoing {
+        // It was cancelled after it was handed over.
+        Ok(Some(outgoing)) if !outgoing.is_waiting => return unsent(Settled::Ended),
         Ok(Some(outgoing)) => outgoing,
         Ok(None) => return unsent(Settled::Dead { reason: "delivery_not_kept".into() }),
         Err(error) => {

@@ -104,6 +104,7 @@ async fn store(config: &Config, shared: &mut Shared, batch: &[Ended]) -> Result<
 fn count(stats: &Stats, batch: &[Ended]) {
     for ended in batch {
         let counter = match &ended.settlement.next {
+            Settled::Ended => continue,
             Settled::Delivered => &stats.delivered,
             Settled::Again { .. } => &stats.retried,
             Settled::Dead { .. } => &stats.dead,
@@ -117,7 +118,7 @@ fn done(ended: Ended) -> Done {
     let sends = item.sends + u32::from(ended.settlement.attempt.is_some());
     let again = match ended.settlement.next {
         Settled::Again { due, .. } => Some(Due { due, sends, ..item }),
-        Settled::Delivered | Settled::Dead { .. } => None,
+        Settled::Delivered | Settled::Dead { .. } | Settled::Ended => None,
     };
     Done { key: ended.key, delivery: item.delivery, again }
 }

@@ -10,11 +10,12 @@ use roundtrip_domain::click::{Click, Flags, LinkDialect, TouchKind};
 use roundtrip_domain::event::Event;
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::retry::Policy;
+use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Span;
 use roundtrip_engine::sender::{self, Guard, Sender};
 use roundtrip_engine::{Config, Engine};
 use roundtrip_store::click_log::{self, Append, ClickLog};
-use roundtrip_store::ledger::{DeliveryStory, Story};
+use roundtrip_store::ledger::{DeliveryStory, StatusAnswer, StatusWish, Story};
 use roundtrip_testkit::{Tell, World, sample};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -387,4 +388,79 @@ impl BlockOnEngine for tokio::runtime::Runtime {
         let _inside = self.enter();
         Engine::start(config)
     }
+}
+
+/// Held back as the rule says, over a restart; what is rejected meanwhile is never sent, and the rejection is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rule_holds_back_is_sent_when_it_is_due_unless_it_is_rejected() {
+    const DELAY_MS: i64 = 600_000;
+    let (held, receiver) = (Receiver::polite().await, Receiver::polite().await);
+    let mut slow = rule(held.address, "");
+    slow["delay"] = "10m".into();
+    let mut no = rule(receiver.address, "&r={reject_reason}&x={is_rejected}");
+    no["on"] = "rejected".into();
+    let mut house =
+        House::new(&with(json!({"slow": slow, "now": rule(receiver.address, ""), "no": no})), &[10]).await;
+    house.config.clock = Clock::manual(Clock::System.now());
+    let clock = house.config.clock.clone();
+    let install = async |name: &str| {
+        let click = house.click("game-acme", &format!("click_id={name}")).await;
+        house.world.record(house.event("install").of(name).click_text(&click)).await
+    };
+    let slow = house.world.rule("slow");
+    let of_slow = |s: &Story| s.deliveries.iter().find(|d| d.rule == slow).cloned();
+    let engine = Engine::start(house.config.clone());
+    let kept = install("kept").await;
+    let rejected = install("rejected").await;
+    for id in [kept, rejected] {
+        let is_told =
+            |s: &Story| s.deliveries.len() == 2 && s.deliveries.iter().any(|d| d.state == "delivered");
+        let story = house.until(id, "the one that is sent at once", is_told).await;
+        let waiting = of_slow(&story).expect("it was planned");
+        assert_eq!((waiting.state.as_str(), waiting.reason.as_str()), ("scheduled", "delayed"));
+        assert_eq!(waiting.due.expect("when").since(waiting.created_at), DELAY_MS);
+    }
+    let reject = async |id: Id<kind::Event>| {
+        let wish = StatusWish {
+            conversion: id.conversion(),
+            to: Status::Rejected,
+            asker: Asker::Owner,
+            by: "owner".into(),
+            reason: Some("bot farm".into()),
+        };
+        let answer = house.world.ledger.status_change(house.world.workspace, wish, clock.now()).await;
+        let Ok(StatusAnswer::Changed { change, .. }) = answer else { panic!("it is changed: {answer:?}") };
+        house.until(change, "the rejection", finished).await;
+        let told = receiver.seen.requests();
+        assert!(told.iter().any(|r| r.contains(&format!("e={change}&r=bot%20farm&x=1 "))), "{told:?}");
+    };
+    reject(rejected).await;
+    engine.stop().await;
+
+    assert!(held.seen.requests().is_empty(), "its time has not come");
+    let engine = Engine::start(house.config.clone());
+    // This one stands in the engine's memory when it is rejected, and is passed over there.
+    let known = install("known").await;
+    house.until(known, "its plan", |s| of_slow(s).is_some()).await;
+    reject(known).await;
+    clock.advance(DELAY_MS);
+    let story = house.until(kept, "what was held back", finished).await;
+    assert_eq!(of_slow(&story).map(|d| d.state).as_deref(), Some("delivered"));
+    // One more that is due after the rejected ones would have been: then those were passed over for good.
+    let last = install("last").await;
+    house.until(last, "its plan", |s| of_slow(s).is_some()).await;
+    clock.advance(DELAY_MS);
+    house.until(last, "the last one", finished).await;
+    let requests = held.seen.requests();
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    for id in [rejected, known] {
+        assert!(!requests.iter().any(|r| r.contains(&id.to_string())), "{requests:?}");
+        let cancelled = of_slow(&house.world.story(id).await).expect("it is kept");
+        assert_eq!(
+            (cancelled.state.as_str(), cancelled.reason.as_str()),
+            ("cancelled", "conversion_rejected")
+        );
+    }
+    house.world.books_balance().await;
+    engine.stop().await;
 }

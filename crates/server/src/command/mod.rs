@@ -4,6 +4,7 @@
 
 mod apply;
 mod bench;
+mod conversion;
 mod demo;
 mod explain;
 mod key;
@@ -54,6 +55,8 @@ enum Command {
     Report(report::Args),
     /// Shows whether the books balance, and what waits.
     Status(status::Args),
+    /// Approves or rejects a conversion.
+    Conversion(conversion::Args),
     /// Tells a partner the same fact once more.
     Replay(replay::Args),
     /// Measures this machine and disk: redirects beside nginx, events, postbacks.
@@ -82,6 +85,9 @@ impl Command {
             }
             Self::Status(args) => {
                 with_client(&args.server.clone(), async |client| status::run(args, client).await)
+            }
+            Self::Conversion(args) => {
+                with_client(&args.server(), async |client| conversion::run(args, client).await)
             }
             Self::Replay(args) => {
                 with_client(&args.server.clone(), async |client| replay::run(args, client).await)

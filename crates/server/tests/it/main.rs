@@ -7,4 +7,5 @@ mod geography;
 mod house;
 mod library;
 mod process;
+mod rules;
 mod serve;

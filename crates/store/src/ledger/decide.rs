@@ -13,6 +13,7 @@ use roundtrip_domain::attribution::{self, Basis, Because, Carrier, Credit, Decis
 use roundtrip_domain::event::{ConversionKind, Environment, Event};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::{App, Catalog, Settings};
+use roundtrip_domain::status::Status;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::Connection;
 
@@ -21,6 +22,7 @@ use super::install::Tied;
 use super::revision::{Previous, previous_decision};
 use super::rollup::Rollups;
 use super::statements::sql;
+use super::tell::About;
 use super::todo::Undecided;
 use super::{Ledger, event, rows};
 use crate::Error;
@@ -132,6 +134,16 @@ fn commit(
         };
         let mut decide = |prepared: &Prepared| -> Result<Option<Event>, Error> {
             let mut step = Step { conn, prepared, settings, app, entropy, at, rollups: &mut rollups };
+            if let Some(change) = &prepared.undecided.event.change {
+                match step.decide_change(change)? {
+                    Some(planned) => {
+                        done.decided += 1;
+                        done.planned.extend(planned);
+                    }
+                    None => done.unchanged += 1,
+                }
+                return Ok(None);
+            }
             if let Some(first) = step.firstborn()? {
                 return Ok(Some(first));
             }
@@ -157,7 +169,7 @@ fn commit(
 }
 
 /// Takes an event off the list; what makes it wait again from here on is news.
-fn take_off(conn: &Connection, event: &Event) -> Result<(), Error> {
+pub(super) fn take_off(conn: &Connection, event: &Event) -> Result<(), Error> {
     conn.prepare_cached(sql("todo_delete"))?.execute((event.workspace.0, event.id.bytes().as_slice()))?;
     Ok(())
 }
@@ -178,7 +190,7 @@ fn orphan(conn: &Connection, event: &Event, settings_version: u64, at: Timestamp
     };
     let decision =
         Decision { event: event.id, kind: None, credit: Credit::Organic, because, settings_version };
-    store(conn, event.workspace.0, &decision, 1, at)?;
+    store(conn, event.workspace.0, &decision, Status::first_of(event), 1, at)?;
     Ok(true)
 }
 
@@ -289,18 +301,27 @@ impl Step<'_> {
         if let Some(precedence) = precedence {
             self.claim(&decision, precedence)?;
         }
-        if previous.as_ref().is_some_and(|p| p.stands(&decision)) {
+        let status = self.status_now(&event)?;
+        if previous.as_ref().is_some_and(|p| p.stands(&decision, status)) {
             return Ok(None);
         }
         if self.told_before_winning(&decision)? {
             decision.because.notes.push("told_before_winning");
         }
         let revision = previous.as_ref().map_or(1, |p| p.revision + 1);
-        store(self.conn, self.ws(), &decision, revision, self.at)?;
+        store(self.conn, self.ws(), &decision, status, revision, self.at)?;
         if revision == 1 {
-            self.convert(&event, &decision)?;
+            self.convert(&event, &decision, status)?;
+        } else if previous.as_ref().is_some_and(|p| p.status != status) {
+            self.conn.prepare_cached(sql("conversion_status"))?.execute((
+                self.ws(),
+                event.id.bytes().as_slice(),
+                status.name(),
+            ))?;
         }
-        self.count(&event, &decision, previous.as_ref());
+        self.count(&event, &decision, status, previous.as_ref());
+        // Changes of its status share its credit.
+        self.conn.prepare_cached(sql("todo_by_status"))?.execute((self.ws(), event.id.bytes().as_slice()))?;
         if is_install && (was_born || previous.is_some()) {
             self.conn
                 .prepare_cached(sql("todo_by_follower"))?
@@ -311,7 +332,13 @@ impl Step<'_> {
         } else {
             tied.as_ref().map(|tied| (tied.install.event, tied.install.installed_at))
         };
-        self.tell(&event, &decision, revision, born).map(Some)
+        let births = self.births().to_vec();
+        self.tell(
+            About { row: &event, event: &event, births: &births, born, status, change: None },
+            &decision,
+            revision,
+        )
+        .map(Some)
     }
 
     /// What the click log answered, and what an earlier decision knew that the log has let go since.
@@ -338,16 +365,15 @@ impl Step<'_> {
         }
     }
 
-    fn convert(&self, event: &Event, decision: &Decision) -> Result<(), Error> {
+    pub(super) fn convert(&self, event: &Event, decision: &Decision, status: Status) -> Result<(), Error> {
         let Some(kind) = &decision.kind else { return Ok(()) };
-        let pending = event.postback.as_ref().is_some_and(|p| p.pending);
         self.conn.prepare_cached(sql("conversion_insert"))?.execute(rusqlite::params![
             self.ws(),
             event.id.bytes().as_slice(),
             event.app.bytes().as_slice(),
             kind.name(),
             &event.name,
-            if pending { "pending" } else { "approved" },
+            status.name(),
             if event.environment == Environment::Sandbox { "sandbox" } else { "production" },
             event.received_at.ms(),
             event.occurred_at.ms(),
@@ -370,23 +396,30 @@ impl Step<'_> {
     }
 
     /// Counts the conversion for who has the credit now, and takes it from who had it.
-    fn count(&mut self, event: &Event, decision: &Decision, previous: Option<&Previous>) {
+    fn count(&mut self, event: &Event, decision: &Decision, status: Status, previous: Option<&Previous>) {
         let Some(kind) = decision.kind.as_ref().filter(|_| event.environment == Environment::Production)
         else {
             return;
         };
-        let mut add = |credit: &Credit, count: i64| {
+        let mut add = |credit: &Credit, status: Status, count: i64| {
             let click = credit.winner().map(|w| &w.touch.click);
-            self.rollups.convert(event, click, kind.name(), count);
+            self.rollups.convert(event, click, kind.name(), status, count);
         };
         if let Some(previous) = previous {
-            add(&previous.credit, -1);
+            add(&previous.credit, previous.status, -1);
         }
-        add(&decision.credit, 1);
+        add(&decision.credit, status, 1);
     }
 }
 
-fn store(conn: &Connection, ws: u32, decision: &Decision, revision: u32, at: Timestamp) -> Result<(), Error> {
+pub(super) fn store(
+    conn: &Connection,
+    ws: u32,
+    decision: &Decision,
+    status: Status,
+    revision: u32,
+    at: Timestamp,
+) -> Result<(), Error> {
     let winner = decision.credit.winner();
     let click = winner.map(|w| &w.touch.click);
     let inherited = winner.filter(|_| decision.because.follows.is_some()).map(|w| &w.touch);
@@ -404,6 +437,7 @@ fn store(conn: &Connection, ws: u32, decision: &Decision, revision: u32, at: Tim
         winner.map(|w| w.touch.id.bytes().to_vec()),
         winner.map(|w| w.match_type as u8),
         rows::because_write(&decision.because, inherited),
+        status as u8,
     ])?;
     Ok(())
 }

@@ -56,6 +56,8 @@ pub struct Outgoing {
     pub replay_of: Option<Id<kind::Delivery>>,
     /// Macro values.
     pub values: Vec<MacroValue>,
+    /// Whether it still waits; what was cancelled meanwhile is not sent.
+    pub is_waiting: bool,
 }
 
 /// A send, as it is kept.
@@ -94,6 +96,8 @@ pub enum Settled {
         /// Why.
         reason: String,
     },
+    /// It had ended already, without this send: nothing is stored.
+    Ended,
 }
 
 /// The end of one send.
@@ -257,7 +261,7 @@ impl Ledger {
                     Due { workspace, rule: row.rule, partner: row.partner, due: at, delivery, sends: 0 };
                 enqueue(conn, &item, "replayed")?;
                 let mut rollups = Rollups::default();
-                count(conn, &item, Metric::Replayed, None, &mut rollups)?;
+                count(conn, &item, Metric::Replayed, None, 1, &mut rollups)?;
                 rollups.flush(conn)?;
                 Ok(Some(item))
             })
@@ -285,8 +289,64 @@ fn load(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Out
         created_at: Timestamp::from_ms(row.created_at),
         replay_of: row.replay_of.as_deref().and_then(Id::from_slice),
         values: rows::values_read(&id.to_string(), &row.values)?,
+        is_waiting: conn.prepare_cached(sql("queue_of_delivery"))?.exists((ws, id.bytes().as_slice()))?,
     }))
 }
+
+/// Ends a delivery that waits, without a send. `false` when it does not wait any more.
+pub(super) fn cancel(
+    conn: &Connection,
+    ws: u32,
+    id: Id<kind::Delivery>,
+    reason: &str,
+    at: Timestamp,
+    rollups: &mut Rollups,
+) -> Result<bool, Error> {
+    let Some(row) = row(conn, ws, id)? else { return Ok(false) };
+    let waiting: Option<(i64, u32)> = conn
+        .prepare_cached(sql("queue_of_delivery"))?
+        .query_row((ws, id.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((due, sends)) = waiting else { return Ok(false) };
+    let item = Due {
+        workspace: WorkspaceNo(ws),
+        rule: row.rule,
+        partner: row.partner,
+        due: Timestamp::from_ms(due),
+        delivery: id,
+        sends,
+    };
+    conn.prepare_cached(sql("queue_delete"))?.execute((
+        ws,
+        item.rule.bytes().as_slice(),
+        item.partner.bytes().as_slice(),
+        due,
+        id.bytes().as_slice(),
+    ))?;
+    let end = (ws, id.bytes(), "cancelled", reason, at.ms(), sends);
+    conn.prepare_cached(sql("finish_insert"))?.execute(end)?;
+    count(conn, &item, Metric::Finished, Some(end.2), 1, rollups)?;
+    Ok(true)
+}
+
+/// Whether a delivery was cancelled; `None` when it has not ended.
+pub(super) fn is_cancelled(conn: &Connection, ws: u32, id: &[u8]) -> Result<Option<bool>, Error> {
+    let state: Option<String> =
+        conn.prepare_cached(sql("finish_get"))?.query_row((ws, id), |row| row.get(0)).optional()?;
+    Ok(state.map(|state| state == "cancelled"))
+}
+
+/// Whether it waits for its very first send because its rule holds it back.
+pub(super) fn is_held(conn: &Connection, ws: u32, id: &[u8]) -> Result<bool, Error> {
+    let held: Option<bool> = conn
+        .prepare_cached(sql("queue_of_delivery"))?
+        .query_row((ws, id), |row| Ok(row.get::<_, u32>(1)? == 0 && row.get::<_, String>(2)? == DELAYED))
+        .optional()?;
+    Ok(held.unwrap_or(false))
+}
+
+/// The reason in the queue of what its rule holds back.
+pub(super) const DELAYED: &str = "delayed";
 
 fn settle(
     conn: &Connection,
@@ -317,7 +377,16 @@ fn settle(
         ])?;
     }
     if removed == 0 {
-        // Settled before: the row in the queue is what says that it is unfinished.
+        // Settled before, or cancelled: the row in the queue is what says that it is unfinished. What arrived
+        // although it was cancelled under way was delivered, and the books say so.
+        let sends = item.sends + u32::from(settlement.attempt.is_some());
+        if settlement.next == Settled::Delivered {
+            let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
+            if conn.prepare_cached(sql("finish_mend"))?.execute(mended)? > 0 {
+                count(conn, item, Metric::Finished, Some("cancelled"), -1, rollups)?;
+                count(conn, item, Metric::Finished, Some("delivered"), 1, rollups)?;
+            }
+        }
         return Ok(());
     }
     let sends = item.sends + u32::from(settlement.attempt.is_some());
@@ -327,6 +396,8 @@ fn settle(
         }
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
+        // Its row was there after all, so it is still to be sent.
+        Settled::Ended => return enqueue(conn, &Due { sends, ..*item }, "planned"),
     };
     conn.prepare_cached(sql("finish_insert"))?.execute((
         ws,
@@ -336,16 +407,17 @@ fn settle(
         at.ms(),
         sends,
     ))?;
-    count(conn, item, Metric::Finished, Some(state), rollups)
+    count(conn, item, Metric::Finished, Some(state), 1, rollups)
 }
 
 /// Counts something of a delivery, by conversion kind and state, in the bucket of its event; sandbox events
 /// count nowhere.
-fn count(
+pub(super) fn count(
     conn: &Connection,
     item: &Due,
     metric: Metric,
     state: Option<&str>,
+    n: i64,
     rollups: &mut Rollups,
 ) -> Result<(), Error> {
     let ws = item.workspace.0;
@@ -361,7 +433,7 @@ fn count(
     }
     let kind = state.map_or_else(|| kind.clone(), |state| format!("{kind}:{state}"));
     let received_at = Timestamp::from_ms(received_at);
-    rollups.change(of_partner(ws, received_at, app, item.partner.bytes(), metric, &kind), 1, 0);
+    rollups.change(of_partner(ws, received_at, app, item.partner.bytes(), metric, &kind), n, 0);
     Ok(())
 }
 

@@ -22,7 +22,7 @@ pub struct ConversionFilter {
     pub app: Option<Id<kind::App>>,
     /// Won by that partner.
     pub partner: Option<Id<kind::Partner>>,
-    /// Of that kind.
+    /// Of that kind. Changes of status are listed only where they are asked for.
     pub kind: Option<ConversionKind>,
 }
 
@@ -37,7 +37,7 @@ pub struct ConversionRow {
     pub kind: String,
     /// The event's name.
     pub name: String,
-    /// `approved` or `pending`.
+    /// `approved`, `pending` or `rejected`.
     pub status: String,
     /// `production` or `sandbox`.
     pub environment: String,

@@ -3,7 +3,7 @@
 //! The cast: one `writer` thread groups commits; a small pool of readers serves everyone else; methods
 //! are shaped like use cases and what must be atomic is one method. `event` records, `decide` turns a
 //! decision and its deliveries into one transaction, `delivery` is the queue, `story` and `report` read
-//! for people, `rollup` keeps counts in the same transaction as the facts.
+//! for people, `status` changes what counts, `rollup` keeps counts in the same transaction as the facts.
 //!
 //! Not here: what to decide (the pure functions are passed in from `domain`) and when (the engine's loops).
 //! Not relied on: time. Every method is told it.
@@ -26,6 +26,7 @@ mod rows;
 mod settings;
 mod slice;
 mod statements;
+mod status;
 mod story;
 mod tell;
 mod todo;
@@ -52,7 +53,8 @@ pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
 pub use self::slice::FlaggedClicks;
-pub use self::story::{DeliveryStory, RuleStory, Story, StoryRevision};
+pub use self::status::{StatusAnswer, StatusWish};
+pub use self::story::{ChangeStory, DeliveryStory, RuleStory, Story, StoryRevision};
 pub use self::todo::{Undecided, Waiting};
 pub use self::writer::WriterStats;
 

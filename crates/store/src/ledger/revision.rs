@@ -4,6 +4,7 @@ use roundtrip_domain::attribution::{self, Credit, Decision, MatchType, Winner};
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::event::ConversionKind;
 use roundtrip_domain::id::{Id, kind};
+use roundtrip_domain::status::Status;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::rows;
@@ -16,13 +17,17 @@ pub(super) struct Previous {
     pub(super) kind: Option<ConversionKind>,
     pub(super) credit: Credit,
     pub(super) because: attribution::Because,
+    pub(super) status: Status,
 }
 
 impl Previous {
-    /// Whether a decision says the same. What it follows and when that was born count too: rules look at both.
-    pub(super) fn stands(&self, decision: &Decision) -> bool {
+    /// Whether a decision says the same. What it follows, when that was born and whether the conversion counts
+    /// are looked at too: rules look at all of them.
+    pub(super) fn stands(&self, decision: &Decision, status: Status) -> bool {
         let (a, b) = (&self.because, &decision.because);
-        self.credit.same(&decision.credit) && (a.follows, a.reference_at) == (b.follows, b.reference_at)
+        self.status == status
+            && self.credit.same(&decision.credit)
+            && (a.follows, a.reference_at) == (b.follows, b.reference_at)
     }
 }
 
@@ -38,9 +43,27 @@ pub(super) fn previous_decision(
         .optional()?;
     row.map(|row| {
         let (credit, because) = row.credit(event)?;
-        Ok(Previous { revision: row.revision, kind: row.kind(), credit, because })
+        Ok(Previous { revision: row.revision, kind: row.kind(), credit, because, status: row.status(event)? })
     })
     .transpose()
+}
+
+/// Who had the credit by a revision, and why.
+pub(super) fn decision_at(
+    conn: &Connection,
+    ws: u32,
+    event: Id<kind::Event>,
+    revision: u32,
+) -> Result<Option<(Credit, attribution::Because)>, Error> {
+    let mut statement = conn.prepare_cached(sql("decision_all"))?;
+    let rows = statement.query_map((ws, event.bytes().as_slice()), StoredDecision::from_row)?;
+    for row in rows {
+        let row = row?;
+        if row.revision == revision {
+            return row.credit(event).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// A row of `decision_latest` or `decision_all`.
@@ -53,6 +76,7 @@ pub(super) struct StoredDecision {
     match_type: Option<u8>,
     click: Option<Vec<u8>>,
     body: String,
+    status: u8,
 }
 
 impl StoredDecision {
@@ -66,11 +90,22 @@ impl StoredDecision {
             match_type: row.get(5)?,
             click: row.get(6)?,
             body: row.get(7)?,
+            status: row.get(8)?,
         })
     }
 
     pub(super) fn kind(&self) -> Option<ConversionKind> {
         self.kind.as_deref().and_then(ConversionKind::parse)
+    }
+
+    /// Whether the conversion counted.
+    pub(super) fn status(&self, event: Id<kind::Event>) -> Result<Status, Error> {
+        Status::from_number(self.status).ok_or_else(|| Error::Corrupt {
+            table: "decision",
+            column: "status",
+            row: format!("{event} revision {}", self.revision),
+            what: format!("{} is no status", self.status),
+        })
     }
 
     /// The credit and its reasons.

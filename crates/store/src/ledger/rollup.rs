@@ -14,6 +14,7 @@ use roundtrip_domain::click::Click;
 use roundtrip_domain::event::{Environment, Event};
 use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::postback::Suppressed;
+use roundtrip_domain::status::Status as Counts;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::Connection;
 
@@ -77,6 +78,8 @@ pub enum Status {
     Pending = 2,
     /// It counts; its money is what a key says that ships inside an app, and anybody can say that.
     Unverified = 3,
+    /// It was rejected: it does not count.
+    Rejected = 4,
 }
 
 impl Status {
@@ -87,18 +90,18 @@ impl Status {
             1 => Self::Approved,
             2 => Self::Pending,
             3 => Self::Unverified,
+            4 => Self::Rejected,
             _ => return None,
         })
     }
 
     /// The status of the conversion that an event makes.
-    fn of(event: &Event) -> Self {
-        if event.postback.as_ref().is_some_and(|p| p.pending) {
-            Self::Pending
-        } else if event.revenue.as_ref().is_some_and(|r| !r.verified) {
-            Self::Unverified
-        } else {
-            Self::Approved
+    fn of(event: &Event, counts: Counts) -> Self {
+        match counts {
+            Counts::Pending => Self::Pending,
+            Counts::Rejected => Self::Rejected,
+            Counts::Approved if event.revenue.as_ref().is_some_and(|r| !r.verified) => Self::Unverified,
+            Counts::Approved => Self::Approved,
         }
     }
 }
@@ -143,7 +146,14 @@ impl Rollups {
     }
 
     /// Counts a conversion for a click's partner, or for nobody; −1 takes it back.
-    pub(super) fn convert(&mut self, event: &Event, click: Option<&Click>, kind: &str, count: i64) {
+    pub(super) fn convert(
+        &mut self,
+        event: &Event,
+        click: Option<&Click>,
+        kind: &str,
+        status: Counts,
+        count: i64,
+    ) {
         let micros = event.revenue.as_ref().map_or(0, |r| r.amount.micros);
         let currency = event.revenue.as_ref().and_then(|r| r.currency).map(|c| c.to_string());
         let key = Key {
@@ -155,7 +165,7 @@ impl Rollups {
             link: click.map(|c| c.link.bytes()).unwrap_or_default(),
             metric: Metric::Conversion,
             kind: kind.to_owned(),
-            status: Status::of(event),
+            status: Status::of(event, status),
             currency: currency.unwrap_or_default(),
         };
         self.change_in(Location::of(event, click).country, key, count, count * micros);

@@ -11,12 +11,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use roundtrip_domain::attribution::{Because, Candidate, DeadEnd, MatchType, NOTES, Verdict};
 use roundtrip_domain::click::{Click, Flags, LinkDialect, Touch, TouchKind};
 use roundtrip_domain::click_id::ClickId;
+use roundtrip_domain::condition::Unmet;
 use roundtrip_domain::device::{Device, DeviceId, DeviceIdKind};
 use roundtrip_domain::event::{Environment, Event, InstallReferrer, PostbackFields, Revenue, Source};
 use roundtrip_domain::id::{Id, Kind, WorkspaceNo, kind};
 use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::money::{Amount, Currency};
-use roundtrip_domain::postback::MacroValue;
+use roundtrip_domain::postback::{Detail, MacroValue};
+use roundtrip_domain::status::{Status, StatusChange};
 use roundtrip_domain::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -331,6 +333,29 @@ struct DeviceV1 {
     ids: Vec<(u8, String)>,
 }
 
+/// A change of a conversion's status.
+#[derive(Debug, Serialize, Deserialize)]
+struct ChangeV1 {
+    of: String,
+    from: u8,
+    to: u8,
+    by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl ChangeV1 {
+    fn change(self) -> Option<StatusChange> {
+        Some(StatusChange {
+            of: id_read(&self.of)?,
+            from: Status::from_number(self.from)?,
+            to: Status::from_number(self.to)?,
+            by: self.by,
+            reason: self.reason,
+        })
+    }
+}
+
 /// `event.body`. What stands in the row's own columns is not repeated.
 #[derive(Debug, Serialize, Deserialize)]
 struct EventV1 {
@@ -364,6 +389,8 @@ struct EventV1 {
     location: Option<LocationV1>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     postback: Option<PostbackV1>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    change: Option<ChangeV1>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     findings: Vec<String>,
 }
@@ -420,6 +447,13 @@ pub(crate) fn event_write(event: &Event) -> String {
             pending: p.pending,
             query: Some(Bytes::of(&p.query)),
         }),
+        change: event.change.as_ref().map(|c| ChangeV1 {
+            of: id_text(c.of),
+            from: c.from as u8,
+            to: c.to as u8,
+            by: c.by.clone(),
+            reason: c.reason.clone(),
+        }),
         findings: event.findings.clone(),
     };
     json(&body)
@@ -448,6 +482,12 @@ pub(crate) fn event_read(columns: EventColumns, body: &str) -> Result<Event, Err
         return Err(corrupt("a version that this release does not know"));
     }
     let at = |ms: Option<i64>| ms.map(Timestamp::from_ms);
+    let change = match body.change {
+        None => None,
+        Some(change) => {
+            Some(Box::new(change.change().ok_or_else(|| corrupt("a status change that cannot be read"))?))
+        }
+    };
     let device = body.device.unwrap_or_default();
     let ids = device
         .ids
@@ -510,6 +550,7 @@ pub(crate) fn event_read(columns: EventColumns, body: &str) -> Result<Event, Err
             pending: p.pending,
             query: p.query.map(|q| q.bytes()).unwrap_or_default(),
         }),
+        change,
         findings: body.findings,
     })
 }
@@ -546,6 +587,54 @@ pub(crate) fn values_read(row: &str, body: &str) -> Result<Vec<MacroValue>, Erro
             received: received.map(|r| r.bytes()),
         })
         .collect())
+}
+
+/// `told.detail`: one of the three.
+#[derive(Debug, Serialize, Deserialize)]
+struct DetailV1 {
+    v: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    condition: Option<(String, String, Option<String>)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window: Option<(i64, i64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shared: Option<(String, i64, i64, Option<String>)>,
+}
+
+/// Writes what else there is to say about a rule that was considered.
+pub(crate) fn detail_write(detail: &Detail) -> String {
+    let mut body = DetailV1 { v: 1, condition: None, window: None, shared: None };
+    match detail {
+        Detail::Condition(unmet) => {
+            body.condition = Some((unmet.condition.clone(), unmet.wanted.clone(), unmet.seen.clone()));
+        }
+        Detail::Window { window, age_ms } => body.window = Some((window.ms(), *age_ms)),
+        Detail::Shared { how, micros, of_micros, currency } => {
+            body.shared = Some((how.clone(), *micros, *of_micros, currency.map(|c| c.to_string())));
+        }
+    }
+    json(&body)
+}
+
+/// Reads it back.
+pub(crate) fn detail_read(row: &str, body: &str) -> Result<Option<Detail>, Error> {
+    let corrupt =
+        |what: String| Error::Corrupt { table: "told", column: "detail", row: row.to_owned(), what };
+    let body: DetailV1 = serde_json::from_str(body).map_err(|e| corrupt(e.to_string()))?;
+    if body.v != 1 {
+        return Err(corrupt("a version that this release does not know".into()));
+    }
+    Ok(match (body.condition, body.window, body.shared) {
+        (Some((condition, wanted, seen)), ..) => Some(Detail::Condition(Unmet { condition, wanted, seen })),
+        (_, Some((window, age_ms)), _) => Some(Detail::Window { window: Span::from_ms(window), age_ms }),
+        (.., Some((how, micros, of_micros, currency))) => Some(Detail::Shared {
+            how,
+            micros,
+            of_micros,
+            currency: currency.as_deref().and_then(Currency::parse),
+        }),
+        (None, None, None) => None,
+    })
 }
 
 /// These shapes have no maps with keys that are no text, so writing them cannot fail.

@@ -6,12 +6,14 @@ use roundtrip_domain::attribution::{Because, Credit};
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::event::{ConversionKind, Event};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
-use roundtrip_domain::postback::Suppressed;
+use roundtrip_domain::postback::{Detail, Suppressed};
+use roundtrip_domain::status::{Status, StatusChange};
 use roundtrip_domain::time::Timestamp;
+use rusqlite::Connection;
 
 use super::revision::StoredDecision;
 use super::statements::sql;
-use super::{AttemptRow, Ledger, delivery, event, id_from};
+use super::{AttemptRow, Ledger, delivery, event, id_from, rows};
 use crate::Error;
 use crate::settings::ResourceKind;
 
@@ -28,9 +30,28 @@ pub struct Story {
     pub rules: Vec<RuleStory>,
     /// What is told, replays included, oldest first.
     pub deliveries: Vec<DeliveryStory>,
+    /// For a change of status: the event that made the conversion which it changes.
+    pub original: Option<Event>,
+    /// Changes of the conversion's status, oldest first, at most 100.
+    pub changes: Vec<ChangeStory>,
     /// Slugs of the apps, partners, campaigns, links and rules that are named here, by printed id; also of
     /// those that were deleted since.
     pub names: BTreeMap<String, String>,
+}
+
+/// A change of the conversion's status, and who was told of it.
+#[derive(Debug, Clone)]
+pub struct ChangeStory {
+    /// The event that the change is.
+    pub id: Id<kind::Event>,
+    /// When.
+    pub at: Timestamp,
+    /// What, by whom and why.
+    pub change: StatusChange,
+    /// What became of each rule that was considered for it.
+    pub rules: Vec<RuleStory>,
+    /// What is told of it.
+    pub deliveries: Vec<DeliveryStory>,
 }
 
 /// One revision of the decision.
@@ -48,6 +69,8 @@ pub struct StoryRevision {
     pub credit: Credit,
     /// Why.
     pub because: Because,
+    /// Whether the conversion counted.
+    pub status: Status,
 }
 
 /// What became of a rule.
@@ -65,6 +88,8 @@ pub struct RuleStory {
     pub suppressed: Option<Suppressed>,
     /// The delivery that it made.
     pub delivery: Option<Id<kind::Delivery>>,
+    /// Which condition was not met, how late it was, what was told of the revenue.
+    pub detail: Option<Detail>,
 }
 
 /// What became of a delivery.
@@ -115,39 +140,27 @@ impl Ledger {
                         kind: row.kind(),
                         credit,
                         because,
+                        status: row.status(id)?,
                     });
                 }
             }
-            let mut rules = Vec::new();
-            {
-                let mut statement = conn.prepare_cached(sql("told_list"))?;
-                let mut rows = statement.query((ws.0, id.bytes().as_slice()))?;
-                while let Some(row) = rows.next()? {
-                    let (rule, partner): (Vec<u8>, [u8; 16]) = (row.get(0)?, row.get(1)?);
-                    let reason: u8 = row.get(2)?;
-                    let delivery: Option<Vec<u8>> = row.get(3)?;
-                    rules.push(RuleStory {
-                        rule: id_from(&rule, "told", "rule")?,
-                        rule_version: row.get(4)?,
-                        revision: row.get(5)?,
-                        partner: (partner != super::decide::NOBODY)
-                            .then(|| Id::from_bits(u128::from_be_bytes(partner))),
-                        suppressed: Suppressed::from_number(reason),
-                        delivery: delivery.as_deref().and_then(Id::from_slice),
-                    });
-                }
-            }
-            let mut deliveries = Vec::new();
-            {
-                let mut statement = conn.prepare_cached(sql("delivery_of_event"))?;
-                let mut rows = statement.query((ws.0, id.bytes().as_slice()))?;
-                while let Some(row) = rows.next()? {
-                    let delivery: Vec<u8> = row.get(0)?;
-                    deliveries.extend(delivery::story(conn, ws.0, id_from(&delivery, "delivery", "id")?)?);
-                }
-            }
+            let (rules, deliveries) = (rules(conn, ws.0, id)?, deliveries(conn, ws.0, id)?);
+            let changes = changes(conn, ws.0, id)?;
+            let original = match &event.change {
+                Some(change) => event::get(conn, ws.0, &change.of.bytes())?,
+                None => None,
+            };
             let undecided = conn.prepare_cached(sql("todo_has"))?.exists((ws.0, id.bytes().as_slice()))?;
-            let mut story = Story { event, undecided, revisions, rules, deliveries, names: BTreeMap::new() };
+            let mut story = Story {
+                event,
+                undecided,
+                revisions,
+                rules,
+                deliveries,
+                original,
+                changes,
+                names: BTreeMap::new(),
+            };
             story.names = names(conn, ws, &story)?;
             Ok(Some(story))
         })
@@ -174,21 +187,80 @@ impl Ledger {
     }
 }
 
-fn names(
-    conn: &rusqlite::Connection,
-    ws: WorkspaceNo,
-    story: &Story,
-) -> Result<BTreeMap<String, String>, Error> {
+/// Most changes of status that a story tells.
+const CHANGES_MAX: usize = 100;
+
+fn rules(conn: &Connection, ws: u32, id: Id<kind::Event>) -> Result<Vec<RuleStory>, Error> {
+    let mut rules = Vec::new();
+    let mut statement = conn.prepare_cached(sql("told_list"))?;
+    let mut rows = statement.query((ws, id.bytes().as_slice()))?;
+    while let Some(row) = rows.next()? {
+        let (rule, partner): (Vec<u8>, [u8; 16]) = (row.get(0)?, row.get(1)?);
+        let reason: u8 = row.get(2)?;
+        let delivery: Option<Vec<u8>> = row.get(3)?;
+        let detail: Option<String> = row.get(6)?;
+        let detail = match detail {
+            Some(body) => rows::detail_read(&id.to_string(), &body)?,
+            None => None,
+        };
+        rules.push(RuleStory {
+            rule: id_from(&rule, "told", "rule")?,
+            rule_version: row.get(4)?,
+            revision: row.get(5)?,
+            partner: (partner != super::decide::NOBODY).then(|| Id::from_bits(u128::from_be_bytes(partner))),
+            suppressed: Suppressed::from_number(reason),
+            delivery: delivery.as_deref().and_then(Id::from_slice),
+            detail,
+        });
+    }
+    Ok(rules)
+}
+
+fn deliveries(conn: &Connection, ws: u32, id: Id<kind::Event>) -> Result<Vec<DeliveryStory>, Error> {
+    let mut deliveries = Vec::new();
+    let mut statement = conn.prepare_cached(sql("delivery_of_event"))?;
+    let mut rows = statement.query((ws, id.bytes().as_slice()))?;
+    while let Some(row) = rows.next()? {
+        let delivery: Vec<u8> = row.get(0)?;
+        deliveries.extend(delivery::story(conn, ws, id_from(&delivery, "delivery", "id")?)?);
+    }
+    Ok(deliveries)
+}
+
+fn changes(conn: &Connection, ws: u32, id: Id<kind::Event>) -> Result<Vec<ChangeStory>, Error> {
+    let mut changes = Vec::new();
+    let mut statement = conn.prepare_cached(sql("status_list"))?;
+    let mut rows = statement.query((ws, id.bytes().as_slice()))?;
+    while let Some(row) = rows.next()? {
+        if changes.len() == CHANGES_MAX {
+            break;
+        }
+        let bytes: Vec<u8> = row.get(0)?;
+        let Some(event) = event::get(conn, ws, &bytes)? else { continue };
+        let Some(change) = event.change else { continue };
+        let id = event.id;
+        changes.push(ChangeStory {
+            id,
+            at: event.received_at,
+            change: *change,
+            rules: self::rules(conn, ws, id)?,
+            deliveries: deliveries(conn, ws, id)?,
+        });
+    }
+    Ok(changes)
+}
+
+fn names(conn: &Connection, ws: WorkspaceNo, story: &Story) -> Result<BTreeMap<String, String>, Error> {
     let mut wanted: Vec<(ResourceKind, [u8; 16], String)> = Vec::new();
     let mut want = |kind, bytes, text: String| wanted.push((kind, bytes, text));
     want(ResourceKind::App, story.event.app.bytes(), story.event.app.to_string());
-    for rule in &story.rules {
+    for rule in story.rules.iter().chain(story.changes.iter().flat_map(|c| &c.rules)) {
         want(ResourceKind::Rule, rule.rule.bytes(), rule.rule.to_string());
         if let Some(partner) = rule.partner {
             want(ResourceKind::Partner, partner.bytes(), partner.to_string());
         }
     }
-    for delivery in &story.deliveries {
+    for delivery in story.deliveries.iter().chain(story.changes.iter().flat_map(|c| &c.deliveries)) {
         want(ResourceKind::Rule, delivery.rule.bytes(), delivery.rule.to_string());
         want(ResourceKind::Partner, delivery.partner.bytes(), delivery.partner.to_string());
     }

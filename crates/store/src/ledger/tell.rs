@@ -1,55 +1,102 @@
 //! From a decision to deliveries: every rule is considered, and what became of each is kept.
 //!
-//! What was told stays told; what was suppressed is judged anew with each revision. Runs inside the writer's
+//! What was told stays told; what was suppressed is judged anew with each revision; what waits and is not to be told
+//! any more is cancelled. Runs inside the writer's
 //! transaction, as a part of [`super::decide`].
 
-use roundtrip_domain::attribution::{Decision, Winner};
+use roundtrip_domain::attribution::{Because, Decision, Winner};
 use roundtrip_domain::event::{ConversionKind, Event};
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::postback::{self, Considered, Context, Suppressed};
 use roundtrip_domain::settings::Rule;
+use roundtrip_domain::status::{Status, StatusChange};
 use roundtrip_domain::time::Timestamp;
 
 use super::decide::{Due, NOBODY, Step};
+use super::revision::{decision_at, previous_decision};
+use super::rollup::Metric;
 use super::statements::sql;
-use super::{event, id_from, key16, rows};
+use super::{delivery, event, id_from, key16, rows, todo};
 use crate::Error;
 
-/// A rule and the bytes of the partner that it told.
-type Told = (Id<kind::Rule>, [u8; 16]);
+/// What is told of.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    /// The event under whose id it is told and in whose bucket it counts.
+    pub(super) row: &'a Event,
+    /// The event that makes the conversion: the same, unless a change of its status is told.
+    pub(super) event: &'a Event,
+    /// The births of its installation, if it is one of them.
+    pub(super) births: &'a [Event],
+    /// The installation's event, and when it was born.
+    pub(super) born: Option<(Id<kind::Event>, Timestamp)>,
+    /// Whether the conversion counts.
+    pub(super) status: Status,
+    /// The change that is told.
+    pub(super) change: Option<(Id<kind::Event>, &'a StatusChange)>,
+}
+
+/// What a rule told a partner before.
+struct Told {
+    rule: Id<kind::Rule>,
+    partner: [u8; 16],
+    delivery: Option<Id<kind::Delivery>>,
+    /// By which revision of the decision.
+    revision: u32,
+}
+
+/// Of whom "first" is counted for what is told.
+#[derive(Clone, Copy)]
+struct Subjects {
+    own: [u8; 16],
+    /// One click earns one install per app, as far as a partner is told too.
+    click: Option<[u8; 16]>,
+}
+
+impl Subjects {
+    fn of(
+        event: &Event,
+        kind: &ConversionKind,
+        born: Option<(Id<kind::Event>, Timestamp)>,
+        winner: Option<&Winner>,
+    ) -> Self {
+        Self {
+            own: subject(event, born.map(|(id, _)| id), winner),
+            click: winner
+                .filter(|_| *kind == ConversionKind::Install)
+                .map(|w| event::keyed(event, "click", &w.touch.id.bytes())),
+        }
+    }
+}
 
 impl Step<'_> {
     /// Considers every rule, stores what became of each, and plans what is to be told.
     pub(super) fn tell(
         &mut self,
-        event: &Event,
+        about: About<'_>,
         decision: &Decision,
         revision: u32,
-        born: Option<(Id<kind::Event>, Timestamp)>,
     ) -> Result<Vec<Due>, Error> {
         let Some(kind) = &decision.kind else { return Ok(Vec::new()) };
+        let About { row, event, born, .. } = about;
         let winner = decision.credit.winner();
         let is_install = born.is_some_and(|(id, _)| id == event.id);
-        let subject = subject(event, born.map(|(id, _)| id), winner);
         let conn = self.conn;
         let ws = self.ws();
-        // One click earns one install per app, as far as a partner is told too.
-        let click_subject = winner
-            .filter(|_| *kind == ConversionKind::Install)
-            .map(|w| event::keyed(event, "click", &w.touch.id.bytes()));
+        let subjects = Subjects::of(event, kind, born, winner);
         let seen = |rule: Id<kind::Rule>, partner: &[u8; 16], subject: &[u8; 16]| -> Result<bool, Error> {
             Ok(conn.prepare_cached(sql("first_told_get"))?.exists((
                 ws,
                 rule.bytes().as_slice(),
                 partner.as_slice(),
                 subject.as_slice(),
-                event.id.bytes().as_slice(),
+                row.id.bytes().as_slice(),
             ))?)
         };
         let failure = std::cell::RefCell::new(None);
         let told_before = |rule: &Rule, partner: Option<Id<kind::Partner>>| {
             let partner = partner.map_or(NOBODY, Id::bytes);
-            seen(rule.id, &partner, &subject).unwrap_or_else(|error| {
+            seen(rule.id, &partner, &subjects.own).unwrap_or_else(|error| {
                 *failure.borrow_mut() = Some(error);
                 true
             })
@@ -60,29 +107,51 @@ impl Step<'_> {
         };
         let context = Context {
             install: install.as_ref(),
-            births: self.births(),
+            births: about.births,
             install_at: born.map(|(_, at)| at),
             is_install,
+            status: about.status,
+            change: about.change,
             told_before: &told_before,
         };
         let considered = postback::plan(event, decision, self.app, self.settings, context);
         if let Some(error) = failure.into_inner() {
             return Err(error);
         }
-        let told = self.told(event, kind)?;
+        let told = self.told(row, kind)?;
+        let mut seconds = Vec::new();
+        for one in &told {
+            seconds.extend(self.take_back(about, kind, one, &considered)?);
+        }
         let mut planned = Vec::new();
         for mut one in considered {
             let partner = one.partner.map_or(NOBODY, Id::bytes);
-            if told.contains(&(one.rule, partner)) {
+            let before = told.iter().find(|t| (t.rule, t.partner) == (one.rule, partner));
+            if before.is_some() && one.outcome.is_err() {
                 continue;
             }
-            if let (Ok(_), Some(click)) = (&one.outcome, &click_subject)
+            let mut replaces = None;
+            if let Some(before) = before {
+                // What was told stays told; what was cancelled before it was sent is told now.
+                let Some(delivery) = before.delivery else { continue };
+                if delivery::is_cancelled(conn, ws, &delivery.bytes())? != Some(true) {
+                    continue;
+                }
+                replaces = Some(delivery);
+            }
+            if let (Ok(_), Some(click)) = (&one.outcome, &subjects.click)
                 && seen(one.rule, &partner, click)?
             {
+                if replaces.is_some() {
+                    continue;
+                }
                 one.outcome = Err(Suppressed::NotFirst);
+                one.detail = None;
             }
-            let delivery = self.plan_one(event, kind, revision, &one, &subject, click_subject.as_ref())?;
-            planned.extend(delivery);
+            planned.extend(self.plan_one(row, kind, revision, &one, subjects, replaces)?);
+        }
+        for second in seconds {
+            planned.extend(self.tell_again(second)?);
         }
         Ok(planned)
     }
@@ -98,7 +167,12 @@ impl Step<'_> {
             any = true;
             let (rule, partner, reason): (Vec<u8>, [u8; 16], u8) = (row.get(0)?, row.get(1)?, row.get(2)?);
             match Suppressed::from_number(reason) {
-                None => told.push((id_from(&rule, "told", "rule")?, partner)),
+                None => {
+                    let delivery: Option<Vec<u8>> = row.get(3)?;
+                    let delivery = delivery.as_deref().and_then(Id::from_slice);
+                    let (rule, revision) = (id_from(&rule, "told", "rule")?, row.get(5)?);
+                    told.push(Told { rule, partner, delivery, revision });
+                }
                 Some(reason) => self.rollups.consider(event, &partner, Some(reason), kind.name(), -1),
             }
         }
@@ -108,14 +182,120 @@ impl Step<'_> {
         Ok(told)
     }
 
+    /// Cancels what was planned and is not to be told any more, as far as nothing of it was sent: everything that
+    /// waits for a rejected conversion, and what its rule held back and would not plan now. Says which events would
+    /// have been the first instead.
+    fn take_back(
+        &mut self,
+        about: About<'_>,
+        kind: &ConversionKind,
+        told: &Told,
+        considered: &[Considered],
+    ) -> Result<Vec<Id<kind::Event>>, Error> {
+        let (conn, ws) = (self.conn, self.ws());
+        let Some(id) = told.delivery else { return Ok(Vec::new()) };
+        let is_rejected = about.change.is_none() && about.status == Status::Rejected;
+        let reason = if is_rejected {
+            "conversion_rejected"
+        } else {
+            let mut of_rule = considered.iter().filter(|one| one.rule == told.rule).peekable();
+            // A rule that is gone is considered no more; what it planned stays.
+            let is_known = of_rule.peek().is_some();
+            let is_wanted = of_rule
+                .any(|one| one.partner.map_or(NOBODY, Id::bytes) == told.partner && one.outcome.is_ok());
+            if !is_known || is_wanted || !delivery::is_held(conn, ws, &id.bytes())? {
+                return Ok(Vec::new());
+            }
+            "decision_changed"
+        };
+        if !delivery::cancel(conn, ws, id, reason, self.at, self.rollups)? {
+            return Ok(Vec::new());
+        }
+        // Nobody heard of it, so another may be the first: of those that it was the first of when it was planned.
+        let Some((credit, because)) = decision_at(conn, ws, about.row.id, told.revision)? else {
+            return Ok(Vec::new());
+        };
+        let born = if about.change.is_some() { about.born } else { self.born(about.event, &because) };
+        let subjects = Subjects::of(about.event, kind, born, credit.winner());
+        let mut seconds = Vec::new();
+        for subject in [Some(subjects.own), subjects.click].into_iter().flatten() {
+            conn.prepare_cached(sql("first_told_delete"))?.execute((
+                ws,
+                told.rule.bytes().as_slice(),
+                told.partner.as_slice(),
+                subject.as_slice(),
+                about.row.id.bytes().as_slice(),
+            ))?;
+            let key = (ws, told.rule.bytes(), told.partner, subject);
+            {
+                let mut statement = conn.prepare_cached(sql("second_list"))?;
+                let mut rows = statement.query(key)?;
+                while let Some(row) = rows.next()? {
+                    let event: Vec<u8> = row.get(0)?;
+                    seconds.push(id_from(&event, "second", "event")?);
+                }
+            }
+            conn.prepare_cached(sql("second_delete"))?.execute(key)?;
+        }
+        seconds.retain(|id| *id != about.row.id);
+        Ok(seconds)
+    }
+
+    /// Judges the suppressed rules of an event once more, by the decision that holds: it was not the first, and
+    /// the one that was is cancelled.
+    fn tell_again(&mut self, id: Id<kind::Event>) -> Result<Vec<Due>, Error> {
+        let (conn, ws) = (self.conn, self.ws());
+        let Some(row) = event::get(conn, ws, &id.bytes())? else { return Ok(Vec::new()) };
+        let Some(known) = previous_decision(conn, ws, id)? else { return Ok(Vec::new()) };
+        let decision = Decision {
+            event: id,
+            kind: known.kind,
+            credit: known.credit,
+            because: known.because,
+            settings_version: self.settings.version,
+        };
+        let of = match &row.change {
+            Some(change) => {
+                event::get(conn, ws, &change.of.bytes())?.zip(previous_decision(conn, ws, change.of)?)
+            }
+            None => None,
+        };
+        let (event, because) = match &of {
+            Some((original, known)) => (original, &known.because),
+            None => (&row, &decision.because),
+        };
+        let (born, births) = self.origin(event, because)?;
+        let change = row.change.as_deref().map(|change| (id, change));
+        let about = About { row: &row, event, births: &births, born, status: known.status, change };
+        self.tell(about, &decision, known.revision)
+    }
+
+    /// The installation of an event that was decided, and its births if the event is one of them.
+    pub(super) fn origin(&self, event: &Event, because: &Because) -> Result<Origin, Error> {
+        let is_birth = self.app.platform.is_mobile() && event.names_install();
+        let births = if is_birth { todo::births(self.conn, event)? } else { Vec::new() };
+        Ok((self.born(event, because), births))
+    }
+
+    /// The event by which an event's installation was born, and when; by its own decision.
+    fn born(&self, event: &Event, because: &Because) -> Option<(Id<kind::Event>, Timestamp)> {
+        let is_birth = self.app.platform.is_mobile() && event.names_install();
+        match because.follows {
+            Some(install) => Some((install, because.reference_at)),
+            None => is_birth.then_some((event.id, because.reference_at)),
+        }
+    }
+
+    /// Stores what became of a rule. `replaces` is a delivery that was cancelled: its place is taken by a new one,
+    /// which counts as a replay of it, so that the books keep both.
     fn plan_one(
         &mut self,
         event: &Event,
         kind: &ConversionKind,
         revision: u32,
         one: &Considered,
-        subject: &[u8; 16],
-        click: Option<&[u8; 16]>,
+        subjects: Subjects,
+        replaces: Option<Id<kind::Delivery>>,
     ) -> Result<Option<Due>, Error> {
         let (conn, ws, id) = (self.conn, self.ws(), event.id.bytes());
         let partner = one.partner.map_or(NOBODY, Id::bytes);
@@ -133,19 +313,20 @@ impl Step<'_> {
                 partner.as_slice(),
                 kind.name(),
                 self.at.ms(),
-                None::<Vec<u8>>,
+                replaces.map(|cancelled| cancelled.bytes().to_vec()),
                 rows::values_write(values),
             ])?;
             let item = Due {
                 workspace: event.workspace,
                 rule: one.rule,
                 partner: to,
-                due: self.at,
+                due: self.at.plus_ms(one.delay.ms()),
                 delivery,
                 sends: 0,
             };
-            super::delivery::enqueue(conn, &item, "planned")?;
-            for subject in [Some(subject), click].into_iter().flatten() {
+            let why = if one.delay.ms() > 0 { delivery::DELAYED } else { "planned" };
+            delivery::enqueue(conn, &item, why)?;
+            for subject in [Some(subjects.own), subjects.click].into_iter().flatten() {
                 conn.prepare_cached(sql("first_told_put"))?.execute((
                     ws,
                     rule.as_slice(),
@@ -155,6 +336,21 @@ impl Step<'_> {
                 ))?;
             }
             due = Some(item);
+        }
+        let detail = one.detail.as_ref().map(rows::detail_write);
+        if let (Some(_), Some(item)) = (replaces, &due) {
+            conn.prepare_cached(sql("told_again"))?.execute(rusqlite::params![
+                ws,
+                id.as_slice(),
+                rule.as_slice(),
+                partner.as_slice(),
+                one.rule_version,
+                revision,
+                item.delivery.bytes().to_vec(),
+                detail,
+            ])?;
+            delivery::count(conn, item, Metric::Replayed, None, 1, self.rollups)?;
+            return Ok(due);
         }
         let reason = match &one.outcome {
             Ok(_) if due.is_some() => None,
@@ -170,11 +366,20 @@ impl Step<'_> {
             revision,
             reason.map_or(0, |r| r as u8),
             due.map(|d| d.delivery.bytes().to_vec()),
+            detail,
         ])?;
+        if reason == Some(Suppressed::NotFirst) {
+            for subject in [Some(subjects.own), subjects.click].into_iter().flatten() {
+                conn.prepare_cached(sql("second_put"))?.execute((ws, rule, partner, subject, id))?;
+            }
+        }
         self.rollups.consider(event, &partner, reason, kind.name(), 1);
         Ok(due)
     }
 }
+
+/// When and by which event an installation was born, and its births.
+pub(super) type Origin = (Option<(Id<kind::Event>, Timestamp)>, Vec<Event>);
 
 /// Of whom "first" is counted: the installation, else the customer, else the click, else the event.
 fn subject(event: &Event, install: Option<Id<kind::Event>>, winner: Option<&Winner>) -> [u8; 16] {

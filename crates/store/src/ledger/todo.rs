@@ -186,7 +186,7 @@ fn births_count(catalog: &Catalog, event: &Event) -> bool {
 
 /// The births of an event's installation. Of more than can be read those that name most count, and some of
 /// each rank: an app that is opened daily must not hide the `install` that brings the referrer late.
-fn births(conn: &Connection, event: &Event) -> Result<Vec<Event>, Error> {
+pub(super) fn births(conn: &Connection, event: &Event) -> Result<Vec<Event>, Error> {
     let Some(key) = event::install_key(event) else { return Ok(Vec::new()) };
     let (mut chosen, mut spare) = (Vec::new(), Vec::new());
     for rank in (1..=BIRTH_RANK_MAX).rev() {

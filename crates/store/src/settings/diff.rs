@@ -37,7 +37,7 @@ pub struct Field {
 /// What happens to one resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// The kind: `app`, `campaign`, `partner`, `link`, `rule` or `key`.
+    /// The kind: `app`, `campaign`, `partner`, `link`, `partner_group`, `rule` or `key`.
     pub kind: String,
     /// Its key in file and API.
     pub slug: String,

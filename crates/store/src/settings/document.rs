@@ -15,6 +15,8 @@ use roundtrip_domain::settings as domain;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::condition::When;
+use super::share::ShareRevenue;
 use super::{ResourceKind, Secret};
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -41,6 +43,9 @@ pub struct Document {
     /// Tracking links. The slug is what stands in the URL.
     #[serde(default, skip_serializing_if = "is_default")]
     pub links: BTreeMap<String, Link>,
+    /// Partners that rules tell together.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub partner_groups: BTreeMap<String, PartnerGroup>,
     /// What partners are told, when and how.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rules: BTreeMap<String, Rule>,
@@ -183,6 +188,24 @@ pub struct Partner {
     /// whoever writes a click would choose the host that the server calls. This version sends nothing to them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub in_link_callbacks: bool,
+    /// How long after the click it accepts conversions, such as `7d`; at most 3650d. Used for advice: a longer
+    /// click window is warned of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepts_within: Option<String>,
+    /// Macros that it needs in every postback, such as `click_id`; a template without one is warned of.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub needs: Vec<String>,
+}
+
+/// Partners that rules tell together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartnerGroup {
+    /// For people; absent: the slug.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its members, by slug; at least one, at most 1,000.
+    pub partners: Vec<String>,
 }
 
 /// How a link's parameters are named.
@@ -332,7 +355,7 @@ pub struct Body {
     pub text: Option<String>,
 }
 
-/// A kind of conversion.
+/// A kind of conversion, or of change to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "ConversionKind")]
@@ -345,6 +368,10 @@ pub enum On {
     Purchase,
     /// Any other event.
     Event,
+    /// A conversion's status changed: it was approved or rejected.
+    StatusChange,
+    /// A conversion was rejected.
+    Rejected,
 }
 
 impl From<On> for ConversionKind {
@@ -354,6 +381,8 @@ impl From<On> for ConversionKind {
             On::Signup => Self::Signup,
             On::Purchase => Self::Purchase,
             On::Event => Self::Event,
+            On::StatusChange => Self::StatusChange,
+            On::Rejected => Self::Rejected,
         }
     }
 }
@@ -385,17 +414,29 @@ impl From<Scope> for domain::Scope {
 pub struct Rule {
     /// The app whose conversions it tells of, by slug.
     pub app: String,
-    /// The partner that is told, by slug; absent: whichever partner won.
+    /// The partner that is told, by slug; absent: the group, else whichever partner won.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner: Option<String>,
+    /// The partners that are told, by their group's slug; not beside `partner`. With `scope = "all"` each member is
+    /// told, else the one that won.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// The kind of conversion.
     pub on: On,
     /// For `on = "event"`: the names; absent or empty: any name.
     #[serde(default, skip_serializing_if = "is_default")]
     pub events: Vec<String>,
-    /// How macros are written; absent: `canonical`, which is `{name}`.
+    /// Whose macros the template has: `canonical` (default), which is `{name}`; `generic`; or a system's name, such as
+    /// `appsflyer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<String>,
+    /// What words of the template mean, where its dialect does not know them or means something else: a macro of
+    /// ours without its braces by the word, such as `"DID" = "click_id"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub macros: BTreeMap<String, String>,
+    /// Signatures that are computed for each sending, in order: a later one may hold an earlier one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub signatures: Vec<Signature>,
     /// GET, POST or PUT; absent: GET.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
@@ -413,9 +454,16 @@ pub struct Rule {
     /// Only the first conversion of its kind for an installation, customer or click.
     #[serde(default, skip_serializing_if = "is_default")]
     pub first_only: bool,
-    /// Whether money is told. Off (default) empties every money macro and `{event_value}`.
+    /// How much of the revenue is told: `none` or false (default), `exact` or true, `{rounded = "1"}`,
+    /// `{percent = 70}`. None empties every money macro; all but exact empty `{event_value}`.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub share_revenue: bool,
+    pub share_revenue: ShareRevenue,
+    /// What else must be true of a conversion.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub when: When,
+    /// How long after the decision it is sent; at most 7d. Absent: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<String>,
     /// Event names as the partner knows them. When not empty, other names are not told.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rename: BTreeMap<String, String>,
@@ -425,9 +473,47 @@ pub struct Rule {
     /// Also tells of pending conversions.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pending: bool,
-    /// How long after the install (or click) the partner is told; at most 3650d. Absent: 30d.
+    /// How long after the install (or click) the partner is told; at most 3650d. Absent: 30d. The setting that
+    /// holds when the event is decided counts, not the one at the install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<String>,
+    /// Macros that its receiver needs, such as `click_id`; a template without one is warned of.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub needs: Vec<String>,
+}
+
+/// How one signature of a rule's request is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// The request has it as `{signature.NAME}`; absent: `signature`, which is `{signature}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `hmac-sha256` (default), `hmac-sha1`, `hmac-sha512`, `hmac-md5`, `sha256`, `sha1`, `sha512` or `md5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// What is signed: a text with macros, whose values are put in as they are; `{body}` is the body as sent. Or, with
+    /// `join`, a list of texts, of which those with an empty macro are left out.
+    pub message: SignedMessage,
+    /// What stands between the parts of a message that is a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<String>,
+    /// For `hmac-…`: the partner's setting that is the key, such as `cfg.secret`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// `hex` (default), `hex-upper`, `base64` or `base64url`, which has no padding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+}
+
+/// What a signature covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SignedMessage {
+    /// One text.
+    Text(String),
+    /// Parts that are joined.
+    Parts(Vec<String>),
 }
 
 /// What a key may be used for.
@@ -506,8 +592,10 @@ pub enum Any {
     Partner(Partner),
     /// A link.
     Link(Link),
+    /// A group of partners.
+    PartnerGroup(PartnerGroup),
     /// A rule.
-    Rule(Rule),
+    Rule(Box<Rule>),
     /// A key.
     Key(Key),
 }
@@ -524,6 +612,7 @@ impl Any {
             ResourceKind::Campaign => Self::Campaign(serde_json::from_value(value)?),
             ResourceKind::Partner => Self::Partner(serde_json::from_value(value)?),
             ResourceKind::Link => Self::Link(serde_json::from_value(value)?),
+            ResourceKind::PartnerGroup => Self::PartnerGroup(serde_json::from_value(value)?),
             ResourceKind::Rule => Self::Rule(serde_json::from_value(value)?),
             ResourceKind::Key => Self::Key(serde_json::from_value(value)?),
         })
@@ -536,6 +625,7 @@ impl Any {
             Self::Campaign(doc) => serde_json::to_value(doc),
             Self::Partner(doc) => serde_json::to_value(doc),
             Self::Link(doc) => serde_json::to_value(doc),
+            Self::PartnerGroup(doc) => serde_json::to_value(doc),
             Self::Rule(doc) => serde_json::to_value(doc),
             Self::Key(doc) => serde_json::to_value(doc),
         };
@@ -551,6 +641,7 @@ pub fn schema_of(kind: ResourceKind, generator: &mut schemars::SchemaGenerator) 
         ResourceKind::Campaign => generator.subschema_for::<Campaign>(),
         ResourceKind::Partner => generator.subschema_for::<Partner>(),
         ResourceKind::Link => generator.subschema_for::<Link>(),
+        ResourceKind::PartnerGroup => generator.subschema_for::<PartnerGroup>(),
         ResourceKind::Rule => generator.subschema_for::<Rule>(),
         ResourceKind::Key => generator.subschema_for::<Key>(),
     }

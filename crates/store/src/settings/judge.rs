@@ -22,6 +22,7 @@ use super::document::{self, Any, PostbackAuthMode};
 use super::form;
 use super::likely::hint;
 use super::problems::Problems;
+use super::rule::WINDOW_MAX;
 use super::secret::{MASK, Secret, is_indirect};
 use super::shape::join;
 use super::stored::Stored;
@@ -32,7 +33,8 @@ const CFG_BYTES_MAX: usize = 8 * 1024;
 /// Something to know about settings that can be saved nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Warning {
-    /// A stable code: a template finding's, or `destination_missing`, `dialect_unset` or `store_unknown`.
+    /// A stable code: a template finding's, one of the advice's, or `destination_missing`, `dialect_unset` or
+    /// `store_unknown`.
     pub code: String,
     /// `warning` or `info`.
     pub severity: String,
@@ -95,6 +97,7 @@ impl Set<'_> {
         for rules in settings.rules.values_mut() {
             rules.sort_by(|a, b| a.slug.cmp(&b.slug));
         }
+        judge.advise(self);
         (settings, judge.warnings)
     }
 }
@@ -238,7 +241,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn name(&mut self, entry: &Entry, name: Option<&String>) -> String {
+    pub(super) fn name(&mut self, entry: &Entry, name: Option<&String>) -> String {
         match name {
             None => entry.slug.clone(),
             Some(name) => {
@@ -295,6 +298,10 @@ impl<'a> Judge<'a> {
                 if let Some(link) = self.link(entry, doc) {
                     settings.links.insert(link.id, Arc::new(link));
                 }
+            }
+            Any::PartnerGroup(doc) => {
+                let group = self.group(entry, doc);
+                settings.groups.insert(group.id, Arc::new(group));
             }
             Any::Rule(doc) => {
                 if let Some(rule) = self.rule(entry, doc) {
@@ -414,6 +421,9 @@ impl<'a> Judge<'a> {
                 self.wrong(entry, Code::ConfigInvalid, &field, message);
             }
         }
+        // Only advice asks for it; what it says must be right nevertheless.
+        let _ = self.span(entry, "accepts_within", doc.accepts_within.as_ref(), WINDOW_MAX);
+        self.needs_known(entry, &doc.needs);
         domain::Partner {
             id: Id::from_bits(entry.id),
             slug: entry.slug.clone(),

@@ -9,6 +9,7 @@
 //!   nobody writes, a key's hash.
 //! - `shape` compares what came with the document's own JSON Schema and goes on after each problem, so that
 //!   all of them are found at once; serde alone stops at the first.
+//! - `rule`, `group`, `condition` and `share` judge those parts of it; `advice` looks across documents.
 //! - `judge` turns a whole set of documents into [`Settings`] and says everything that is wrong between them.
 //!   It is used twice: when a change is planned, and when the ledger compiles what it stores.
 //! - [`plan()`] joins them: the current rows and some edits in; differences, rows to write, warnings and new
@@ -19,9 +20,12 @@
 //! it was made from, which is why `Ledger::settings_commit` takes that version and refuses a stale one.
 
 mod address;
+pub mod advice;
+pub mod condition;
 pub mod diff;
 pub mod document;
 mod form;
+mod group;
 mod judge;
 mod likely;
 mod plan;
@@ -29,6 +33,8 @@ mod problems;
 mod rule;
 mod secret;
 mod shape;
+pub mod share;
+mod signature;
 pub mod stored;
 
 #[cfg(test)]
@@ -47,7 +53,7 @@ use roundtrip_domain::problem::Problem;
 use roundtrip_domain::settings::Settings;
 
 /// What kinds of resources there are. The numbers are stored: append only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ResourceKind {
     /// A mobile app or a web site.
@@ -62,11 +68,28 @@ pub enum ResourceKind {
     Rule = 5,
     /// A credential.
     Key = 6,
+    /// Partners that a rule tells together.
+    PartnerGroup = 7,
+}
+
+impl Ord for ResourceKind {
+    /// By reference: what is referred to comes before what refers to it.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let rank = |kind: &Self| Self::ALL.iter().position(|known| known == kind);
+        rank(self).cmp(&rank(other))
+    }
+}
+
+impl PartialOrd for ResourceKind {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl ResourceKind {
     /// Every kind, in the order in which they refer to each other.
-    pub const ALL: [Self; 6] = [Self::App, Self::Campaign, Self::Partner, Self::Link, Self::Rule, Self::Key];
+    pub const ALL: [Self; 7] =
+        [Self::App, Self::Campaign, Self::Partner, Self::Link, Self::PartnerGroup, Self::Rule, Self::Key];
 
     /// The kind with that stored number.
     pub fn from_number(number: u8) -> Option<Self> {
@@ -82,6 +105,7 @@ impl ResourceKind {
             Self::Link => "link",
             Self::Rule => "rule",
             Self::Key => "key",
+            Self::PartnerGroup => "partner_group",
         }
     }
 
@@ -94,6 +118,7 @@ impl ResourceKind {
             Self::Link => "links",
             Self::Rule => "rules",
             Self::Key => "keys",
+            Self::PartnerGroup => "partner_groups",
         }
     }
 
@@ -107,6 +132,7 @@ impl ResourceKind {
             Self::Link => kind::Link::PREFIX,
             Self::Rule => kind::Rule::PREFIX,
             Self::Key => kind::Key::PREFIX,
+            Self::PartnerGroup => kind::PartnerGroup::PREFIX,
         }
     }
 
@@ -120,6 +146,7 @@ impl ResourceKind {
             Self::Link => Id::<kind::Link>::from_bits(bits).to_string(),
             Self::Rule => Id::<kind::Rule>::from_bits(bits).to_string(),
             Self::Key => Id::<kind::Key>::from_bits(bits).to_string(),
+            Self::PartnerGroup => Id::<kind::PartnerGroup>::from_bits(bits).to_string(),
         }
     }
 }

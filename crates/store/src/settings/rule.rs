@@ -1,24 +1,27 @@
 //! Judges a rule and reads its template.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roundtrip_domain::id::Id;
 use roundtrip_domain::problem::Code;
 use roundtrip_domain::settings as domain;
-use roundtrip_domain::settings::POSTBACK_WINDOW;
-use roundtrip_domain::template::{Body, Dialect, Finding, Parts, Place, Template};
+use roundtrip_domain::settings::{DELAY_MAX, POSTBACK_WINDOW};
+use roundtrip_domain::template::{self, Body, Dialect, Finding, Parts, Place, Template, VOCABULARY};
 use roundtrip_domain::time::Span;
 
 use super::ResourceKind as Kind;
+use super::advice;
 use super::document::{self, On};
 use super::form;
 use super::judge::{Entry, Judge};
 use super::likely::hint;
 use super::shape::join;
+use super::signature;
 use super::stored;
 
 /// The longest postback window: ten years, which is "for life" with an end.
-const WINDOW_MAX: Span = Span::from_days(3_650);
+pub(super) const WINDOW_MAX: Span = Span::from_days(3_650);
 
 /// The template of a stored rule, for deliveries that were planned with an earlier version of it. `None` when
 /// the stored form cannot be read; what was judged when it was saved is not judged again.
@@ -30,6 +33,14 @@ pub fn rule_template(body: &str) -> Option<Template> {
     Some(Template::parse(parts(doc, dialect, body.unwrap_or_default())).0)
 }
 
+/// The keys of the macros that a rule's template asks for; empty when it asks for none.
+pub(super) fn macros_of(doc: &document::Rule) -> BTreeSet<String> {
+    let dialect = doc.dialect.as_deref().and_then(Dialect::from_name).unwrap_or_default();
+    let body = doc.body.as_ref().and_then(|body| one_body(body).map(|(body, _)| body));
+    let (template, _) = Template::parse(parts(doc, dialect, body.unwrap_or_default()));
+    template.macros().map(|used| used.key.clone()).collect()
+}
+
 fn parts(doc: &document::Rule, dialect: Dialect, body: Body) -> Parts {
     Parts {
         dialect,
@@ -37,7 +48,8 @@ fn parts(doc: &document::Rule, dialect: Dialect, body: Body) -> Parts {
         url: doc.url.clone(),
         headers: doc.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         body,
-        ..Parts::default()
+        macros: doc.macros.clone(),
+        signatures: doc.signatures.iter().filter_map(|doc| signature::scheme(doc).ok()).collect(),
     }
 }
 
@@ -55,6 +67,11 @@ impl Judge<'_> {
     pub(super) fn rule(&mut self, entry: &Entry, doc: &document::Rule) -> Option<domain::Rule> {
         let app = self.refer(entry, "app", Kind::App, &doc.app);
         let partner = doc.partner.as_ref().map(|slug| self.refer(entry, "partner", Kind::Partner, slug));
+        let group = doc.group.as_ref().map(|slug| self.refer(entry, "group", Kind::PartnerGroup, slug));
+        if partner.is_some() && group.is_some() {
+            let message = "a rule names a partner or a group of them, not both";
+            self.wrong(entry, Code::ConfigInvalid, "group", message);
+        }
         let is_guess = self.problems.is_broken(&join(&entry.path(), "on"));
         if doc.on != On::Event && !doc.events.is_empty() && !is_guess {
             let message = "a list of events belongs to on = \"event\"";
@@ -68,8 +85,16 @@ impl Judge<'_> {
             self.event_name(entry, &join("rename", name), renamed);
         }
         let template = self.template(entry, doc);
+        let share = self.share(entry, &doc.share_revenue);
+        let conditions = self.conditions(entry, &doc.when);
+        let delay = self.span(entry, "delay", doc.delay.as_ref(), DELAY_MAX);
+        self.needs_known(entry, &doc.needs);
         let window = self.span(entry, "window", doc.window.as_ref(), WINDOW_MAX).unwrap_or(POSTBACK_WINDOW);
         let partner = match partner {
+            None => None,
+            Some(target) => Some(Id::from_bits(target?.id)),
+        };
+        let group = match group {
             None => None,
             Some(target) => Some(Id::from_bits(target?.id)),
         };
@@ -79,12 +104,15 @@ impl Judge<'_> {
             version: entry.version,
             app: Id::from_bits(app?.id),
             partner,
+            group,
             on: doc.on.into(),
             events: doc.events.clone(),
             template: Arc::new(template),
             scope: doc.scope.into(),
             first_only: doc.first_only,
-            share_revenue: doc.share_revenue,
+            share,
+            conditions,
+            delay: delay.unwrap_or(Span::from_ms(0)),
             rename: doc.rename.clone(),
             sandbox: doc.sandbox,
             pending: doc.pending,
@@ -99,16 +127,37 @@ impl Judge<'_> {
         }
     }
 
+    /// Needs name macros, or nothing could ever meet them.
+    pub(super) fn needs_known(&mut self, entry: &Entry, needs: &[String]) {
+        for (index, need) in needs.iter().enumerate() {
+            if !advice::is_macro(need) {
+                let words = VOCABULARY.iter().map(|m| m.name).chain(["click_id"]);
+                let likely = hint(need, words);
+                let message = format!("`{need}` is no macro{likely}");
+                self.wrong(entry, Code::ConfigInvalid, &format!("needs[{index}]"), message);
+            }
+        }
+    }
+
     fn template(&mut self, entry: &Entry, doc: &document::Rule) -> Template {
         let dialect = match &doc.dialect {
             None => Dialect::default(),
             Some(name) => Dialect::from_name(name).unwrap_or_else(|| {
-                let likely = hint(name, [Dialect::Canonical.as_str()].into_iter());
+                let likely = hint(name, Dialect::ALL.iter().map(|dialect| dialect.as_str()));
                 let message = format!("there is no dialect `{name}`{likely}");
                 self.wrong(entry, Code::ConfigInvalid, "dialect", message);
                 Dialect::default()
             }),
         };
+        let mut read = Vec::new();
+        for (index, signed) in doc.signatures.iter().enumerate() {
+            match signature::scheme(signed) {
+                Ok(_) => read.push(index),
+                Err((field, message)) => {
+                    self.wrong(entry, Code::ConfigInvalid, &format!("signatures[{index}].{field}"), message);
+                }
+            }
+        }
         let (body, body_field) = self.body(entry, doc.body.as_ref());
         let (template, findings) = Template::parse(parts(doc, dialect, body));
         self.findings(entry, findings, |finding: &Finding| match finding.place {
@@ -118,6 +167,12 @@ impl Judge<'_> {
                 if name.is_empty() { "headers".to_owned() } else { join("headers", name) }
             }
             Place::Body => body_field.to_owned(),
+            Place::Signature(index) => {
+                format!("signatures[{}]", read.get(index).copied().unwrap_or(index))
+            }
+            _ if finding.code == template::Code::MacroMeaning => {
+                join("macros", finding.name.as_deref().unwrap_or_default())
+            }
             _ => "url".to_owned(),
         });
         template

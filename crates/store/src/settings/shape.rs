@@ -162,7 +162,12 @@ fn wanted<'a>(definitions: &'a Value, schema: &'a Value) -> Wanted<'a> {
     }
     if let Some(choices) = schema.get("anyOf").and_then(Value::as_array) {
         let not_null = |s: &&Value| s.get("type").and_then(Value::as_str) != Some("null");
-        return choices.iter().find(not_null).map_or(Wanted::Any, |s| wanted(definitions, s));
+        let mut shapes = choices.iter().filter(not_null);
+        return match (shapes.next(), shapes.next()) {
+            (Some(only), None) => wanted(definitions, only),
+            // Several shapes are told apart where the value is judged.
+            _ => Wanted::Any,
+        };
     }
     if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
         let words = choices.iter().filter_map(|c| c.get("const").and_then(Value::as_str)).collect();

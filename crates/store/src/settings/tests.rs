@@ -1,6 +1,7 @@
 //! What settings may say, and what is said when they may not.
 
 mod links;
+mod rules;
 
 use roundtrip_ambient::Entropy;
 use roundtrip_domain::event::ConversionKind;
@@ -171,7 +172,12 @@ fn a_document_becomes_what_the_program_runs_on() {
         (rules[0].partner, rules[0].window, rules[0].version),
         (Some(partner.id), Span::from_days(30), 1)
     );
-    assert!(rules[1].first_only && rules[1].share_revenue && rules[1].sandbox && rules[1].pending);
+    assert!(
+        rules[1].first_only
+            && rules[1].share == roundtrip_domain::sharing::Share::Exact
+            && rules[1].sandbox
+            && rules[1].pending
+    );
     assert_eq!(rules[1].template.source().headers, [("X-Token".to_owned(), "{cfg.token}".to_owned())]);
     let own = &settings.keys[&hash_token("0123456789abcdef0123456789abcdef")];
     assert_eq!((own.kind, own.app), (KeyKind::Postback, None));
@@ -559,6 +565,7 @@ fn field_tables() -> String {
             ResourceKind::Campaign => "Campaign",
             ResourceKind::Partner => "Partner",
             ResourceKind::Link => "Link",
+            ResourceKind::PartnerGroup => "PartnerGroup",
             ResourceKind::Rule => "Rule",
             ResourceKind::Key => "Key",
         };
@@ -576,12 +583,32 @@ fn rows(definitions: &serde_json::Map<String, Value>, schema: &Value, path: &str
     let required = schema["required"].as_array().cloned().unwrap_or_default();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let about = field["description"].as_str().unwrap_or_default().replace('\n', " ");
-        let alternatives = field["anyOf"].as_array().and_then(|list| list.first()).unwrap_or(field);
+        let shapes = |schema: &Value| -> Vec<Value> {
+            let is_shape = |s: &&Value| s["type"] != "null";
+            schema["anyOf"].as_array().map_or_else(Vec::new, |l| l.iter().filter(is_shape).cloned().collect())
+        };
+        let own = shapes(field);
+        let alternatives = if own.len() == 1 { &own[0] } else { field };
         let inner =
             alternatives["$ref"].as_str().and_then(|r| r.rsplit('/').next()).and_then(|n| definitions.get(n));
         let target = inner.unwrap_or(alternatives);
         let must = if required.contains(&json!(name)) { ", must be there" } else { "" };
+        let several: Vec<&str> = shapes(target)
+            .iter()
+            .filter_map(|shape| shape["type"].as_str())
+            .map(|kind| match kind {
+                "string" => "text",
+                "boolean" => "true or false",
+                "object" => "table",
+                _ => "whole number",
+            })
+            .collect();
         let word = match (&target["oneOf"], &target["properties"], &target["type"]) {
+            _ if several.len() > 1 => {
+                let mut words = several;
+                words.dedup();
+                words.join(", ")
+            }
             (Value::Array(choices), _, _) => choices
                 .iter()
                 .filter_map(|c| c["const"].as_str())

@@ -6,6 +6,7 @@ mod deliver;
 mod keep;
 mod order;
 mod record;
+mod status;
 mod tell;
 mod todo;
 

@@ -33,7 +33,11 @@ pub(super) fn routes() -> Vec<Route> {
         .query("before", "The conversion before which the page begins: `next` of the page before.", text())
         .query("app", "Only of this app, by slug or id.", text())
         .query("partner", "Only those that this partner won, by slug or id.", text())
-        .query("kind", "Only of this kind.", json!({ "enum": ["install", "signup", "purchase", "event"] }))
+        .query(
+            "kind",
+            "Only of this kind; changes of status are listed only by their own.",
+            json!({ "enum": ["install", "signup", "purchase", "event", "status_change", "rejected"] }),
+        )
         .answers(200, "A page.", schema::<Conversions>)
         .does(list),
         story(

@@ -6,7 +6,8 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `template`, `library`, `sheet`, `explain`, `delivery`, `report`. To add a noun, add a file with `routes()` and one line to `routes`.
+//!   `template`, `library`, `sheet`, `explain`, `delivery`, `status`, `report`. To add a noun, add a file with `routes()`
+//!   and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
 //!
@@ -28,6 +29,7 @@ mod resources;
 mod route;
 mod settings;
 mod sheet;
+mod status;
 mod template;
 mod workspaces;
 
@@ -78,6 +80,7 @@ fn routes() -> Vec<Route> {
     routes.extend(sheet::routes());
     routes.extend(explain::routes());
     routes.extend(delivery::routes());
+    routes.extend(status::routes());
     routes.extend(report::routes());
     routes.extend(openapi::routes());
     routes

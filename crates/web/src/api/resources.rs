@@ -1,4 +1,4 @@
-//! Apps, campaigns, partners, links, rules and keys: the same five routes for each.
+//! Apps, campaigns, partners, links, groups, rules and keys: the same five routes for each.
 
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_store::settings::{Edit, Resource, ResourceKind, Warning, document, stored};
@@ -201,6 +201,7 @@ fn named(
         ResourceKind::Campaign => "Campaign",
         ResourceKind::Partner => "Partner",
         ResourceKind::Link => "Link",
+        ResourceKind::PartnerGroup => "PartnerGroup",
         ResourceKind::Rule => "Rule",
         ResourceKind::Key => "Key",
     };

@@ -188,7 +188,7 @@ mod tests {
         large["event"]["postback"] =
             json!({ "fields": [{ "name": "goal", "value": "<u>" }], "query": "goal=<u>" });
         large["decision"] = json!({
-            "revision": 2, "at": "then", "settings_version": 3, "credit": "attributed", "winner": click_value(),
+            "revision": 2, "at": "then", "settings_version": 3, "credit": "attributed", "status": "rejected", "winner": click_value(),
             "handover": { "by": "store", "sentence": "It went on." }, "sentence": "Because.", "reference_at": "then",
             "follows": "evt_2", "candidates_more": 4, "candidates": [{
                 "won": false, "verdict": "outside_window", "sentence": "Lost.", "match_type": "device_id", "tier": 2,
@@ -197,8 +197,7 @@ mod tests {
             "dead_ends": [{ "text": "<s>", "match_type": "click_id", "code": "click_id_malformed", "sentence": "No." }],
             "notes": [{ "code": "clock_skew", "sentence": "Late." }],
         });
-        large["earlier"] =
-            json!([{ "revision": 1, "at": "then", "credit": "organic", "sentence": "Nobody." }]);
+        large["earlier"] = json!([{ "revision": 1, "at": "then", "credit": "organic", "status": "pending", "sentence": "Nobody." }]);
         large["rules"] = json!([{ "rule": named, "version": 1, "revision": 1, "fired": false, "suppressed": "not_first", "sentence": "No." }]);
         large["deliveries"] = json!([{
             "id": "dlv_1", "rule": named, "rule_version": 1, "partner": named, "revision": 1, "created_at": "then",
@@ -209,6 +208,11 @@ mod tests {
                 "answer": { "status": 500, "headers": [{ "name": "server", "value": "<s>" }], "body": "<s>", "is_cut": true },
                 "error": "It broke.", "empty_macros": ["sub2"],
             }],
+        }]);
+        large["event"]["relates_to"] = json!("evt_3");
+        large["changes"] = json!([{
+            "event": "evt_4", "at": "then", "from": "approved", "to": "rejected", "by": "<s>", "reason": "<u>",
+            "sentence": "<s> made it rejected.", "rules": large["rules"], "deliveries": large["deliveries"],
         }]);
         [small, large].map(|value| serde_json::from_value(value).unwrap())
     }

@@ -14,6 +14,7 @@ use roundtrip_domain::event::{Environment, Event, PostbackFields, Revenue, Sourc
 use roundtrip_domain::money::Amount;
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::{App, Campaign, Catalog, Key, Partner, Settings};
+use roundtrip_domain::status::Status;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::click_log::Found;
 use roundtrip_store::ledger::{Idempotency, NewEvent};
@@ -48,6 +49,8 @@ pub(super) struct Booking {
     pub(super) campaign: Option<Arc<Campaign>>,
     /// The partner whose click or `ref_id` it names.
     pub(super) partner: Option<Arc<Partner>>,
+    /// The conversion's status, as a sender that proved who it is says.
+    pub(super) status: Option<Status>,
 }
 
 /// What the click id led to.
@@ -135,6 +138,9 @@ impl Desk<'_> {
             let message = "the app takes postbacks from anyone, so this one waits for approval";
             booking.warnings.push(Warning::new("pending", "token", message));
         }
+        booking.status = status(&read, pending, &mut booking.warnings);
+        // What is rejected at once was pending before: the rejection is a change like any other.
+        let pending = pending || matches!(booking.status, Some(Status::Pending | Status::Rejected));
         if let Led::To(touch) = &led {
             booking.partner = self.settings.partners.get(&touch.click.partner).cloned();
         }
@@ -354,9 +360,30 @@ impl Desk<'_> {
             user_agent: None,
             location: Default::default(),
             postback: Some(fields),
+            change: None,
             findings: findings(warnings),
         };
         booking.new = Some(NewEvent { event, idempotency });
+    }
+}
+
+/// The status that a postback names, as far as its sender is believed.
+fn status(read: &Parameters, is_untrusted: bool, warnings: &mut Vec<Warning>) -> Option<Status> {
+    let word = read.params.text("status")?;
+    match Status::of_word(&word) {
+        Some(Status::Pending) if is_untrusted => None,
+        Some(_) if is_untrusted => {
+            let message =
+                "the sender did not prove who it is, so the status is not believed; it waits for approval";
+            warnings.push(Warning::new("status_untrusted", "status", message));
+            None
+        }
+        Some(status) => Some(status),
+        None => {
+            let message = "the status is no word that is known; approved, pending and rejected are";
+            warnings.push(Warning::new("status_unknown", "status", message));
+            None
+        }
     }
 }
 

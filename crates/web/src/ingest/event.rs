@@ -348,6 +348,7 @@ impl<'a> Fields<'a> {
             location: ip.map(|ip| sender.geo.look_up(ip)).unwrap_or_default(),
             user_agent: if is_client { own_user_agent } else { self.user_agent },
             postback: None,
+            change: None,
             findings: findings(&self.warnings),
         };
         Ok(Taken { new: NewEvent { event, idempotency }, warnings: self.warnings })

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | recorded | 200 `accepted`, with its ids |
 //! | recorded before | 200 `duplicate`; with `fields_differ` when it says something else now |
+//! | recorded before, now with another `status` | 200 `changed` |
 //! | its click is not to be found | 200 `accepted`, with the reason; nobody earns it |
 //! | cannot be right | 400; 401 without credentials; 404 for an unknown namespace |
 //! | the ledger cannot take it | 503, and nothing was recorded |
@@ -21,7 +22,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::Catalog;
-use roundtrip_store::ledger::Recorded;
+use roundtrip_domain::status::{Asker, Status};
+use roundtrip_store::ledger::{Recorded, StatusAnswer, StatusWish};
 use serde::Serialize;
 
 use super::answer::Warning;
@@ -39,6 +41,9 @@ struct Kept {
     status: &'static str,
     event_id: String,
     conversion_id: String,
+    /// How the conversion counts, where the postback names a status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversion_status: Option<&'static str>,
     warnings: Vec<Warning>,
 }
 
@@ -146,12 +151,14 @@ async fn form(parts: &Parts, body: Body) -> Result<Bytes, Problem> {
 }
 
 async fn book(ingest: &Ingest, booking: Booking) -> Result<Response, Problem> {
-    let Booking { problems, mut warnings, new, .. } = booking;
+    let Booking { problems, mut warnings, new, status: wanted, .. } = booking;
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem);
     }
     let unavailable = |why: &str| Problem::new(Code::StoreUnavailable, "", why);
     let new = new.ok_or_else(|| unavailable("the postback could not be read"))?;
+    let workspace = new.event.workspace;
+    let comment = new.event.postback.as_ref().and_then(|p| p.comment.clone());
     let recorded = ingest.state.ledger.event_record(vec![new]).await;
     let recorded = match recorded.into_iter().next() {
         Some(Ok(recorded)) => recorded,
@@ -159,7 +166,8 @@ async fn book(ingest: &Ingest, booking: Booking) -> Result<Response, Problem> {
         None => return Err(unavailable("the store gave no answer")),
     };
     let counters = &ingest.state.counters;
-    let (status, id) = match recorded {
+    let is_new = matches!(recorded, Recorded::Accepted(_));
+    let (mut status, id) = match recorded {
         Recorded::Accepted(id) => {
             count(&counters.postbacks_accepted);
             ("accepted", id)
@@ -175,12 +183,39 @@ async fn book(ingest: &Ingest, booking: Booking) -> Result<Response, Problem> {
             ("duplicate", id)
         }
     };
-    let conversion_id = id.conversion().to_string();
-    Ok(answer::json(StatusCode::OK, &Kept { status, event_id: id.to_string(), conversion_id, warnings }))
+    let mut conversion_status = wanted.map(Status::name);
+    // A first postback is approved or pending by itself; what it says beyond that, and what a repeat says, is a
+    // change. Sent again after a failure in between, it is made then.
+    if let Some(to) = wanted.filter(|to| !is_new || *to == Status::Rejected) {
+        let wish = StatusWish {
+            conversion: id.conversion(),
+            to,
+            asker: Asker::Sender,
+            by: "postback".to_owned(),
+            reason: comment,
+        };
+        let changed = ingest.state.ledger.status_change(workspace, wish, ingest.state.clock.now()).await;
+        match changed.map_err(|error| crate::problem::of_store(&error))? {
+            StatusAnswer::Changed { .. } if !is_new => status = "changed",
+            StatusAnswer::Changed { .. } | StatusAnswer::Same => {}
+            StatusAnswer::Refused(now) => {
+                conversion_status = Some(now.name());
+                let message = format!(
+                    "the conversion is {}, and a postback does not make it {} again",
+                    now.name(),
+                    to.name()
+                );
+                warnings.push(Warning::new("status_final", "status", message));
+            }
+            StatusAnswer::NoConversion | StatusAnswer::Unknown => conversion_status = None,
+        }
+    }
+    let (event_id, conversion_id) = (id.to_string(), id.conversion().to_string());
+    Ok(answer::json(StatusCode::OK, &Kept { status, event_id, conversion_id, conversion_status, warnings }))
 }
 
 fn validated(catalog: &Catalog, booking: Booking) -> Response {
-    let Booking { problems, warnings, new, campaign, partner } = booking;
+    let Booking { problems, warnings, new, campaign, partner, status: _ } = booking;
     let would_book = new.zip(campaign).and_then(|(new, campaign)| {
         let event = new.event;
         let app = catalog.workspace(event.workspace)?.apps.get(&event.app)?;

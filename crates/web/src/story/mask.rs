@@ -76,7 +76,9 @@ impl Mask {
         if full {
             return mask;
         }
-        mask.learn_event(&story.event);
+        for event in [Some(&story.event), story.original.as_ref()].into_iter().flatten() {
+            mask.learn_event(event);
+        }
         for revision in &story.revisions {
             let winner = revision.credit.winner().map(|w| &w.touch.click);
             for click in revision.because.candidates.iter().map(|c| &c.touch.click).chain(winner) {

@@ -94,6 +94,9 @@ pub struct Story {
     pub rules: Vec<Rule>,
     /// What is told, replays included, oldest first.
     pub deliveries: Vec<Delivery>,
+    /// Changes of the conversion's status, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<StatusChange>,
     /// What happens next, and when. Never empty: "nothing" is said as well.
     pub next: Vec<Step>,
 }
@@ -122,12 +125,15 @@ pub struct Event {
     pub name: String,
     /// Of which app or site.
     pub app: Named,
-    /// `client`, `server` or `postback`.
+    /// `client`, `server`, `postback` or `owner`.
     pub source: String,
     /// `production` or `sandbox`.
     pub environment: String,
-    /// `approved` or `pending`.
+    /// `approved`, `pending` or `rejected`, after all changes so far.
     pub status: String,
+    /// For a change of status: the event that made the conversion which it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relates_to: Option<String>,
     /// When it reached Roundtrip.
     pub received_at: String,
     /// When it happened, as its sender says.
@@ -238,11 +244,14 @@ pub struct Decision {
     pub at: String,
     /// Under which version of the settings.
     pub settings_version: u64,
-    /// `install`, `signup`, `purchase` or `event`; absent for what is kept only as an event.
+    /// `install`, `signup`, `purchase` or `event`; `status_change` or `rejected` for a change of one; absent for
+    /// what is kept only as an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// `attributed`, `organic` or `install_unknown`.
     pub credit: String,
+    /// Whether the conversion counted: `approved`, `pending` or `rejected`.
+    pub status: String,
     /// How the winning touch was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub match_type: Option<String>,
@@ -290,6 +299,8 @@ pub struct Earlier {
     pub at: String,
     /// `attributed`, `organic` or `install_unknown`.
     pub credit: String,
+    /// Whether the conversion counted: `approved`, `pending` or `rejected`.
+    pub status: String,
     /// Who had the credit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner: Option<Named>,
@@ -406,8 +417,66 @@ pub struct Rule {
     /// The delivery that it made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<String>,
+    /// The condition that was not met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Unmet>,
+    /// What was told of the revenue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Shared>,
     /// In words.
     pub sentence: String,
+}
+
+/// A condition of a rule that was not met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "UnmetCondition")]
+pub struct Unmet {
+    /// The field in the rule's `when`: `country`, `param.sub1`, ….
+    pub name: String,
+    /// What it asks for.
+    pub wanted: String,
+    /// What was there, masked if it can identify a person; absent when nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
+}
+
+/// What a partner was told of the revenue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SharedRevenue")]
+pub struct Shared {
+    /// How the rule shared: `exact`, `70 %`, `rounded to 1`.
+    pub how: String,
+    /// The amount that was told.
+    pub amount: String,
+    /// The amount as it was booked.
+    pub of: String,
+    /// ISO 4217; absent for amounts that came without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+}
+
+/// A change of a conversion's status, and who was told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StatusChange {
+    /// The event that the change is, `evt_…`: what `{event_id}` prints where it is told.
+    pub event: String,
+    /// When.
+    pub at: String,
+    /// What it was: `approved`, `pending` or `rejected`.
+    pub from: String,
+    /// What it is since.
+    pub to: String,
+    /// Who changed it: an actor of the API, or `postback`.
+    pub by: String,
+    /// Why, in the words of who changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// In words.
+    pub sentence: String,
+    /// Every rule that was considered for it.
+    pub rules: Vec<Rule>,
+    /// What is told of it.
+    pub deliveries: Vec<Delivery>,
 }
 
 /// Something that is told to a partner.

@@ -4,6 +4,8 @@ use roundtrip_domain::attribution::{Credit, NOTES};
 use roundtrip_domain::event::Environment;
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::money;
+use roundtrip_domain::postback::Detail;
+use roundtrip_domain::status::Status;
 use roundtrip_domain::time::{Timestamp, human};
 use roundtrip_store::ledger::{self, StoryRevision};
 use serde_json::Value;
@@ -11,7 +13,7 @@ use serde_json::Value;
 use super::mask::Mask;
 use super::shape::{
     Candidate, Coded, Dead, Decision, Delivery, Device, Earlier, Event, Handover, Money, Param, Postback,
-    Rule, Step, Story,
+    Rule, Shared, StatusChange, Step, Story, Unmet,
 };
 use super::touch::{click, named};
 use super::{Telling, evidence, touch, words};
@@ -28,6 +30,7 @@ pub fn tell(story: &ledger::Story, telling: Telling) -> Story {
         earlier: earlier.iter().map(|revision| teller.earlier(revision)).collect(),
         rules: story.rules.iter().map(|rule| teller.rule(rule)).collect(),
         deliveries: story.deliveries.iter().map(|delivery| teller.delivery(delivery)).collect(),
+        changes: story.changes.iter().map(|change| teller.change(change)).collect(),
         next: teller.next(),
     }
 }
@@ -59,6 +62,11 @@ impl Teller<'_> {
     /// What it is: "purchase (`sale`) of 12.50 EUR in shop".
     fn what(&self, revision: Option<&StoryRevision>) -> String {
         let event = &self.story.event;
+        if let Some(change) = &event.change {
+            let (from, to) = (change.from.name(), change.to.name());
+            let of = change.of.conversion();
+            return format!("change of {of} from {from} to {to} in {}", self.label(event.app));
+        }
         let mut text = match revision.and_then(|r| r.kind.as_ref()).map(|kind| kind.name()) {
             Some(kind) if kind == event.name || kind == "event" => event.name.clone(),
             Some(kind) => format!("{kind} ({})", event.name),
@@ -88,21 +96,30 @@ impl Teller<'_> {
             Some(Credit::Organic) => "organic: no partner won it".to_owned(),
             Some(Credit::InstallUnknown) => "its installation has not been seen yet".to_owned(),
         };
+        let counts = match latest.map(|revision| revision.status) {
+            Some(Status::Pending) if self.story.event.change.is_none() => "; it waits for approval",
+            Some(Status::Rejected) if self.story.event.change.is_none() => "; it was rejected",
+            _ => "",
+        };
         let told = self.told();
-        format!("{what}: {credit}; {told}.")
+        format!("{what}: {credit}{counts}; {told}.")
     }
 
     /// How the postbacks stand: "1 postback delivered, 1 waits".
     fn told(&self) -> String {
         let count = |state: &str| self.story.deliveries.iter().filter(|d| d.state == state).count();
         let (delivered, waiting, dead) = (count("delivered"), count("scheduled"), count("dead"));
-        let other = self.story.deliveries.len() - delivered - waiting - dead;
+        let cancelled = count("cancelled");
+        let other = self.story.deliveries.len() - delivered - waiting - dead - cancelled;
+        let states = [
+            (delivered, "delivered"),
+            (waiting, "waiting"),
+            (dead, "given up"),
+            (cancelled, "cancelled"),
+            (other, "in another state"),
+        ];
         let parts: Vec<String> =
-            [(delivered, "delivered"), (waiting, "waiting"), (dead, "given up"), (other, "in another state")]
-                .into_iter()
-                .filter(|(n, _)| *n > 0)
-                .map(|(n, word)| format!("{n} {word}"))
-                .collect();
+            states.into_iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
         match (parts.is_empty(), self.story.rules.len()) {
             (false, _) => format!("postbacks: {}", parts.join(", ")),
             (true, 0) => "no rule tells anybody of it".to_owned(),
@@ -119,6 +136,7 @@ impl Teller<'_> {
         let source = match event.source.name() {
             "client" => "The app or page reported it",
             "server" => "The owner's server reported it",
+            "owner" => "The owner changed it",
             _ => "It came as an inbound postback",
         };
         let late = event.received_at.since(event.occurred_at);
@@ -151,8 +169,8 @@ impl Teller<'_> {
                 Environment::Production => "production".to_owned(),
                 Environment::Sandbox => "sandbox".to_owned(),
             },
-            status: if event.postback.as_ref().is_some_and(|p| p.pending) { "pending" } else { "approved" }
-                .to_owned(),
+            status: latest.map_or(Status::first_of(event), |revision| revision.status).name().to_owned(),
+            relates_to: event.change.as_ref().map(|change| change.of.to_string()),
             received_at: event.received_at.to_string(),
             occurred_at: event.occurred_at.to_string(),
             sentence: format!("{source} {}{delay}.", words::from_now(event.received_at, self.now)),
@@ -217,6 +235,15 @@ impl Teller<'_> {
     fn why(&self, revision: &StoryRevision) -> String {
         let because = &revision.because;
         let considered = because.candidates.len() + because.rest as usize;
+        if let (Some(_), Some(of)) = (&self.story.event.change, because.follows) {
+            let who = match &revision.credit {
+                Credit::Touch(winner) => format!("{} has", self.label(winner.touch.click.partner)),
+                Credit::Organic | Credit::InstallUnknown => "Nobody has".to_owned(),
+            };
+            return format!(
+                "{who} the credit, because a change shares the credit of the conversion that it changes; that is {of}."
+            );
+        }
         match (&revision.credit, because.follows) {
             (Credit::Touch(winner), Some(install)) => {
                 let click = &winner.touch.click;
@@ -274,6 +301,7 @@ impl Teller<'_> {
             settings_version: revision.settings_version,
             kind: revision.kind.as_ref().map(|kind| kind.name().to_owned()),
             credit: revision.credit.name().to_owned(),
+            status: revision.status.name().to_owned(),
             match_type: winner.map(|winner| winner.match_type.name().to_owned()),
             winner: winner.map(|winner| click(&winner.touch, names, &self.mask, self.now)),
             handover: winner.map(|winner| self.handover(winner.match_type)),
@@ -336,12 +364,68 @@ impl Teller<'_> {
             revision: revision.revision,
             at: revision.at.to_string(),
             credit: revision.credit.name().to_owned(),
+            status: revision.status.name().to_owned(),
             partner: revision.credit.winner().map(|w| named(w.touch.click.partner, &self.story.names)),
-            sentence: self.why(revision),
+            sentence: format!("{}{}", self.why(revision), self.counted(revision)),
+        }
+    }
+
+    /// Whether the conversion counted by an earlier revision, where that is not how it counts now.
+    fn counted(&self, revision: &StoryRevision) -> String {
+        let now = self.story.revisions.last().map(|latest| latest.status);
+        match revision.status {
+            status if Some(status) == now => String::new(),
+            Status::Pending => " The conversion waited for approval.".to_owned(),
+            status => format!(" The conversion was {}.", status.name()),
+        }
+    }
+
+    fn change(&self, change: &ledger::ChangeStory) -> StatusChange {
+        let it = &change.change;
+        let why = it.reason.as_ref().map(|reason| format!(" Reason: {reason}.")).unwrap_or_default();
+        let when = words::from_now(change.at, self.now);
+        StatusChange {
+            event: change.id.to_string(),
+            at: change.at.to_string(),
+            from: it.from.name().to_owned(),
+            to: it.to.name().to_owned(),
+            by: it.by.clone(),
+            reason: it.reason.clone(),
+            sentence: format!("{} made it {} {when}; it was {}.{why}", it.by, it.to.name(), it.from.name()),
+            rules: change.rules.iter().map(|rule| self.rule(rule)).collect(),
+            deliveries: change.deliveries.iter().map(|delivery| self.delivery(delivery)).collect(),
+        }
+    }
+
+    /// What was seen where a condition was not met, as far as it may be shown.
+    fn seen(&self, condition: &str, seen: &str) -> String {
+        match condition {
+            "site" | "not_site" => self.mask.param("site_id", seen),
+            _ => match condition.strip_prefix("param.") {
+                Some(name) => self.mask.param(name, seen),
+                None => seen.to_owned(),
+            },
         }
     }
 
     fn rule(&self, rule: &ledger::RuleStory) -> Rule {
+        let condition = match &rule.detail {
+            Some(Detail::Condition(unmet)) => Some(Unmet {
+                name: unmet.condition.clone(),
+                wanted: unmet.wanted.clone(),
+                seen: unmet.seen.as_deref().map(|seen| self.seen(&unmet.condition, seen)),
+            }),
+            _ => None,
+        };
+        let shared = match &rule.detail {
+            Some(Detail::Shared { how, micros, of_micros, currency }) => Some(Shared {
+                how: how.clone(),
+                amount: money::decimal(*micros, 2),
+                of: money::decimal(*of_micros, 2),
+                currency: currency.map(|c| c.to_string()),
+            }),
+            _ => None,
+        };
         let partner = rule.partner.map(|partner| named(partner, &self.story.names));
         let delivery = rule.delivery.map(|delivery| delivery.to_string());
         Rule {
@@ -350,9 +434,17 @@ impl Teller<'_> {
             revision: rule.revision,
             fired: rule.suppressed.is_none(),
             suppressed: rule.suppressed.map(|reason| reason.code().to_owned()),
-            sentence: words::rule(rule.suppressed, partner.as_ref().map(|p| p.label()), delivery.as_deref()),
+            sentence: words::rule(
+                rule,
+                partner.as_ref().map(|p| p.label()),
+                delivery.as_deref(),
+                condition.as_ref(),
+                shared.as_ref(),
+            ),
             partner,
             delivery,
+            condition,
+            shared,
         }
     }
 
@@ -384,7 +476,18 @@ impl Teller<'_> {
                 "It is decided again when its installation arrives; what was not told yet is told then.";
             steps.push(Step { at: None, sentence: sentence.to_owned() });
         }
-        for delivery in &self.story.deliveries {
+        if let Some(latest) = self.story.revisions.last()
+            && latest.status == Status::Pending
+            && latest.kind.is_some()
+        {
+            let id = self.story.event.id.conversion();
+            let sentence = format!(
+                "It waits for approval: `roundtrip conversion approve {id}`, or `reject` with a reason."
+            );
+            steps.push(Step { at: None, sentence });
+        }
+        let of_changes = self.story.changes.iter().flat_map(|change| &change.deliveries);
+        for delivery in self.story.deliveries.iter().chain(of_changes) {
             let partner = self.label::<kind::Partner>(delivery.partner);
             if let Some(due) = delivery.due {
                 let nth = delivery.sends + 1;

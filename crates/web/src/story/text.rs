@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::shape::{Attempt, Click, ClickStory, Delivery, Explained, Story};
+use super::shape::{Attempt, Click, ClickStory, Delivery, Explained, Rule, Story};
 
 /// How it is printed.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +72,16 @@ pub fn story(story: &Story, paper: Paper) -> String {
     out.rules(story);
     for delivery in &story.deliveries {
         out.delivery(delivery);
+    }
+    for change in &story.changes {
+        out.step("↓", &format!("status: {}", change.to), &change.event, &change.at);
+        out.line(4, "", Ink::Plain, &change.sentence);
+        for rule in &change.rules {
+            out.rule(rule);
+        }
+        for delivery in &change.deliveries {
+            out.delivery(delivery);
+        }
     }
     out.step("→", "next", "", "");
     for step in &story.next {
@@ -196,7 +206,8 @@ impl Writer {
                 postback.fields.iter().map(|p| format!("{}={}", p.name, p.value)).collect();
             self.fact("postback", Some(&fields.join(" ")));
         }
-        if event.environment == "sandbox" || event.status == "pending" {
+        self.fact("changes", event.relates_to.as_deref());
+        if event.environment == "sandbox" || event.status != "approved" {
             self.fact("counts", Some(&format!("{}, {}", event.environment, event.status)));
         }
         for finding in &event.findings {
@@ -250,10 +261,14 @@ impl Writer {
             self.line(4, "", Ink::Plain, "No rule is about conversions of this kind and app.");
         }
         for rule in &story.rules {
-            let (mark, ink) = if rule.fired { ("✓ ", Ink::Good) } else { ("✗ ", Ink::Plain) };
-            let code = rule.suppressed.as_deref().map(|code| format!(" ({code})")).unwrap_or_default();
-            self.line(4, mark, ink, &format!("{}: {}{code}", rule.rule.label(), rule.sentence));
+            self.rule(rule);
         }
+    }
+
+    fn rule(&mut self, rule: &Rule) {
+        let (mark, ink) = if rule.fired { ("✓ ", Ink::Good) } else { ("✗ ", Ink::Plain) };
+        let code = rule.suppressed.as_deref().map(|code| format!(" ({code})")).unwrap_or_default();
+        self.line(4, mark, ink, &format!("{}: {}{code}", rule.rule.label(), rule.sentence));
     }
 
     fn delivery(&mut self, delivery: &Delivery) {

@@ -2,9 +2,11 @@
 
 use roundtrip_domain::attribution::{Candidate, DeadEnd, MatchType, Verdict};
 use roundtrip_domain::click::TouchKind;
-use roundtrip_domain::postback::Suppressed;
+use roundtrip_domain::postback::{Detail, Suppressed};
 use roundtrip_domain::time::{Timestamp, human};
-use roundtrip_store::ledger::{AttemptRow, DeliveryStory};
+use roundtrip_store::ledger::{AttemptRow, DeliveryStory, RuleStory};
+
+use super::shape::{Shared, Unmet};
 
 /// "12.50 EUR", as in sentences.
 pub(super) fn money(amount: &str, currency: Option<&str>) -> String {
@@ -99,12 +101,42 @@ pub(super) const fn dead_end(why: DeadEnd) -> &'static str {
 }
 
 /// What became of a rule.
-pub(super) fn rule(suppressed: Option<Suppressed>, partner: Option<&str>, delivery: Option<&str>) -> String {
+pub(super) fn rule(
+    rule: &RuleStory,
+    partner: Option<&str>,
+    delivery: Option<&str>,
+    condition: Option<&Unmet>,
+    shared: Option<&Shared>,
+) -> String {
     let partner = partner.unwrap_or("nobody");
-    match (suppressed, delivery) {
-        (Some(reason), _) => format!("Did not fire because {}.", reason.sentence()),
-        (None, Some(delivery)) => format!("Fired: {partner} is told by {delivery}."),
-        (None, None) => format!("Fired for {partner}."),
+    let shared = shared.map(|it| {
+        let told = money(&it.amount, it.currency.as_deref());
+        match it.how.as_str() {
+            "exact" => format!(" Of the revenue it tells all: {told}."),
+            how => format!(" Of the revenue it tells {told}, which is {} shared as {how}.", it.of),
+        }
+    });
+    let shared = shared.unwrap_or_default();
+    match (rule.suppressed, delivery) {
+        (Some(Suppressed::Condition), _) if condition.is_some() => {
+            let Some(Unmet { name, wanted, seen }) = condition else { return String::new() };
+            let seen = match seen {
+                Some(seen) => format!("{seen} was seen"),
+                None => "nothing is known of that".to_owned(),
+            };
+            format!("Did not fire because its condition `{name}` asks for {wanted}, and {seen}.")
+        }
+        (Some(reason), _) => {
+            let late = match &rule.detail {
+                Some(Detail::Window { window, age_ms }) => {
+                    format!(": {} later, and it tells for {window}", human(*age_ms))
+                }
+                _ => String::new(),
+            };
+            format!("Did not fire because {}{late}.", reason.sentence())
+        }
+        (None, Some(delivery)) => format!("Fired: {partner} is told by {delivery}.{shared}"),
+        (None, None) => format!("Fired for {partner}.{shared}"),
     }
 }
 
@@ -119,7 +151,9 @@ pub(super) fn finding(code: &str) -> &'static str {
         "not_deduplicated" => "It carries nothing that tells a repeat of it apart, so a repeat counts again.",
         "deduplicated_by_click" => "Repeats of it are told apart by click and goal, for want of an order id.",
         "identity_missing" => "It names neither an installation, a person, a device nor a click.",
-        "pending" => "It came without proof of its sender and waits for approval.",
+        "pending" => "It waits for approval: its sender says so, or did not prove who it is.",
+        "status_unknown" => "Its status is a word that nobody is known to use; it was taken for none.",
+        "status_untrusted" => "It names a status and did not prove its sender, so that was not believed.",
         "click_id_malformed" => "Its click id is no UUID.",
         "click_id_not_ours" => "None of this installation's keys made its click id.",
         "click_not_stored" => "Its click was lost when it was made.",
@@ -145,6 +179,8 @@ fn why(reason: &str) -> String {
         "redirect" => "the receiver redirects, and redirects are not followed".to_owned(),
         "delivery_not_kept" => "its event or values are no longer kept".to_owned(),
         "template_not_kept" => "the rule's template of that version can no longer be read".to_owned(),
+        "conversion_rejected" => "the conversion was rejected before".to_owned(),
+        "decision_changed" => "by a later decision the rule does not tell it".to_owned(),
         "request_too_long" => "the filled template is longer than what is sent".to_owned(),
         other => outcome(other),
     }
@@ -180,6 +216,9 @@ pub(super) fn delivery(delivery: &DeliveryStory, now: Timestamp) -> String {
     let sends = times(delivery.sends);
     match (delivery.state.as_str(), delivery.due) {
         ("delivered", _) => format!("Delivered: the partner has it, after {sends}."),
+        ("scheduled", Some(due)) if delivery.sends == 0 && delivery.reason == "delayed" => {
+            format!("Held back as its rule says; it is sent at {due}, {}.", from_now(due, now))
+        }
         ("scheduled", Some(due)) if delivery.sends == 0 => {
             format!("Waits for its first send, due {}.", from_now(due, now))
         }
@@ -188,6 +227,10 @@ pub(super) fn delivery(delivery: &DeliveryStory, now: Timestamp) -> String {
             why(&delivery.reason),
             from_now(due, now)
         ),
+        ("cancelled", _) if delivery.sends == 0 => {
+            format!("Cancelled before it was sent, because {}.", why(&delivery.reason))
+        }
+        ("cancelled", _) => format!("Cancelled after {sends}, because {}.", why(&delivery.reason)),
         ("dead", _) => format!("Given up after {sends}, because {}.", why(&delivery.reason)),
         (state, _) => format!("It is {state} after {sends}: {}.", why(&delivery.reason)),
     }

@@ -196,5 +196,7 @@ fn what_we_show_can_be_applied() {
     assert!(!blocks.is_empty());
     // The blocks are one file in pieces.
     let whole = apply(&blocks.join("\n"));
-    assert!(whole.warnings.is_empty(), "{:#?}", whole.warnings);
+    let is_odd = |warning: &&roundtrip_store::settings::Warning| warning.severity != "info";
+    let odd: Vec<_> = whole.warnings.iter().filter(is_odd).collect();
+    assert!(odd.is_empty(), "{odd:#?}");
 }

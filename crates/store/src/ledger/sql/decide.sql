@@ -38,28 +38,52 @@ DELETE FROM claim WHERE workspace = ?1 AND app = ?2 AND click = ?3 AND event = ?
 -- name: todo_by_claim
 INSERT INTO todo (workspace, event) SELECT workspace, event FROM claim WHERE workspace = ?1 AND app = ?2 AND click = ?3 AND event <> ?4 AND sandbox = ?5 ON CONFLICT DO NOTHING;
 -- name: decision_latest
-SELECT revision, at, settings_version, kind, credit, match_type, click, body FROM decision WHERE workspace = ?1 AND event = ?2 ORDER BY revision DESC LIMIT 1;
+SELECT revision, at, settings_version, kind, credit, match_type, click, body, status FROM decision WHERE workspace = ?1 AND event = ?2 ORDER BY revision DESC LIMIT 1;
 -- name: decision_all
-SELECT revision, at, settings_version, kind, credit, match_type, click, body FROM decision WHERE workspace = ?1 AND event = ?2 ORDER BY revision;
+SELECT revision, at, settings_version, kind, credit, match_type, click, body, status FROM decision WHERE workspace = ?1 AND event = ?2 ORDER BY revision;
 -- name: decision_insert
-INSERT INTO decision (workspace, event, revision, at, settings_version, kind, credit, partner, campaign, link, click, match_type, body)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13);
+INSERT INTO decision (workspace, event, revision, at, settings_version, kind, credit, partner, campaign, link, click, match_type, body, status)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14);
 -- name: conversion_insert
 INSERT INTO conversion (workspace, id, app, kind, name, status, environment, received_at, occurred_at, amount_micros, currency, verified)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING;
+-- name: conversion_status
+UPDATE conversion SET status = ?3 WHERE workspace = ?1 AND id = ?2;
+-- name: status_now
+SELECT n, status FROM status_change WHERE workspace = ?1 AND event = ?2 ORDER BY n DESC LIMIT 1;
+-- name: status_put
+INSERT INTO status_change (workspace, event, n, change, status) VALUES (?1, ?2, ?3, ?4, ?5);
+-- name: status_list
+SELECT change FROM status_change WHERE workspace = ?1 AND event = ?2 ORDER BY n;
+-- name: todo_by_status
+INSERT INTO todo (workspace, event) SELECT workspace, change FROM status_change WHERE workspace = ?1 AND event = ?2 ON CONFLICT DO NOTHING;
 -- name: told_list
-SELECT rule, partner, reason, delivery, rule_version, revision FROM told WHERE workspace = ?1 AND event = ?2 ORDER BY rule, partner;
+SELECT rule, partner, reason, delivery, rule_version, revision, detail FROM told WHERE workspace = ?1 AND event = ?2 ORDER BY rule, partner;
 -- name: told_before_winning
 SELECT 1 FROM told t JOIN decision d ON d.workspace = t.workspace AND d.event = t.event AND d.revision = t.revision
 WHERE t.workspace = ?1 AND t.event = ?2 AND t.partner = ?3 AND t.reason = 0 AND (d.partner IS NULL OR d.partner <> t.partner) LIMIT 1;
 -- name: told_put
-INSERT INTO told (workspace, event, rule, partner, rule_version, revision, reason, delivery) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8);
+INSERT INTO told (workspace, event, rule, partner, rule_version, revision, reason, delivery, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9);
+-- name: told_again
+UPDATE told SET rule_version = ?5, revision = ?6, delivery = ?7, detail = ?8 WHERE workspace = ?1 AND event = ?2 AND rule = ?3 AND partner = ?4;
 -- name: told_clear
 DELETE FROM told WHERE workspace = ?1 AND event = ?2 AND reason <> 0;
 -- name: first_told_get
 SELECT 1 FROM first_told WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 AND subject = ?4 AND event <> ?5;
 -- name: first_told_put
 INSERT INTO first_told (workspace, rule, partner, subject, event) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING;
+-- name: first_told_delete
+DELETE FROM first_told WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 AND subject = ?4 AND event = ?5;
+-- name: second_put
+INSERT INTO second (workspace, rule, partner, subject, event)
+SELECT f.workspace, f.rule, f.partner, f.subject, ?5 FROM first_told f
+JOIN told t ON t.workspace = f.workspace AND t.event = f.event AND t.rule = f.rule AND t.partner = f.partner
+JOIN queue q ON q.workspace = t.workspace AND q.delivery = t.delivery
+WHERE f.workspace = ?1 AND f.rule = ?2 AND f.partner = ?3 AND f.subject = ?4 ON CONFLICT DO NOTHING;
+-- name: second_list
+SELECT event FROM second WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 AND subject = ?4 ORDER BY event;
+-- name: second_delete
+DELETE FROM second WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 AND subject = ?4;
 -- name: delivery_insert
 INSERT INTO delivery (workspace, id, event, revision, rule, rule_version, partner, kind, created_at, replay_of, "values") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11);
 -- name: queue_insert

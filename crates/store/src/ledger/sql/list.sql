@@ -3,7 +3,8 @@ SELECT c.id, c.app, c.kind, c.name, c.status, c.environment, c.received_at, c.oc
   d.revision, d.credit, d.partner, d.campaign, d.link, d.click, d.match_type
 FROM conversion c JOIN decision d ON d.workspace = c.workspace AND d.event = c.id
   AND d.revision = (SELECT max(x.revision) FROM decision x WHERE x.workspace = c.workspace AND x.event = c.id)
-WHERE c.workspace = ?1 AND c.id < ?2 AND (?3 IS NULL OR c.app = ?3) AND (?4 IS NULL OR c.kind = ?4)
+WHERE c.workspace = ?1 AND c.id < ?2 AND (?3 IS NULL OR c.app = ?3) AND ((?4 IS NULL AND c.kind NOT IN ('status_change', 'rejected')) OR c.kind = ?4)
+ 
   AND (?5 IS NULL OR d.partner = ?5)
 ORDER BY c.id DESC LIMIT ?6;
 -- name: suppressed_of_event

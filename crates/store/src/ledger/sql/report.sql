@@ -8,7 +8,7 @@ UNION ALL
 SELECT bucket, app, partner, zeroblob(16), zeroblob(16), metric, kind, status, currency, count, micros, country FROM rollup_country
 WHERE workspace = ?1 AND bucket >= ?2 AND bucket < ?3;
 -- name: events_of_click
-SELECT d.event FROM decision d WHERE d.workspace = ?1 AND d.click = ?2 GROUP BY d.event ORDER BY d.event LIMIT 100;
+SELECT d.event FROM decision d WHERE d.workspace = ?1 AND d.click = ?2 AND (d.kind IS NULL OR d.kind NOT IN ('status_change', 'rejected')) GROUP BY d.event ORDER BY d.event LIMIT 100;
 -- name: slice_put
 INSERT INTO slice (workspace, node, seq, state, body) VALUES (0, ?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
 -- name: slice_list

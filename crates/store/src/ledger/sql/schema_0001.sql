@@ -19,8 +19,10 @@
 -- | claim            | clicks that installations compete for                      | with its event           |
 -- | decision         | revisions of who earned an event, and why                  | append-only, see below   |
 -- | conversion       | what an event counts as                                    | append-only, see below   |
+-- | status_change    | changes of a conversion's status, in their order          | append-only, see below   |
 -- | told             | what became of each rule considered for a conversion       | state, with its event    |
 -- | first_told       | subjects of which a rule told already                      | with its event           |
+-- | second           | what would be the first, were another not that yet waits   | with its event           |
 -- | delivery         | intents to tell                                            | append-only, see below   |
 -- | queue            | unfinished deliveries (small, hot), by endpoint and due    | until finished           |
 -- | attempt          | every send, with its evidence                              | append-only, 90 days     |
@@ -29,7 +31,7 @@
 -- | rollup_country   | touches and conversions whose country is known, by it      | for ever                 |
 -- | slice            | manifest of the click log                                  | with the slice           |
 --
--- Below: facts (event, decision, conversion, delivery, finish) and what hangs on them are kept for ever, until a
+-- Below: facts (event, decision, conversion, status_change, delivery, finish) and what hangs on them are kept for ever, until a
 -- later release offers a bound. Only idempotency keys and attempts of finished deliveries are deleted, each after
 -- its time.
 
@@ -110,7 +112,7 @@ CREATE INDEX claim_by_event ON claim (workspace, event, reference_at);
 CREATE TABLE decision (
   workspace INTEGER NOT NULL, event BLOB NOT NULL, revision INTEGER NOT NULL, at INTEGER NOT NULL,
   settings_version INTEGER NOT NULL, kind TEXT, credit TEXT NOT NULL, partner BLOB, campaign BLOB,
-  link BLOB, click BLOB, match_type INTEGER, body TEXT NOT NULL,
+  link BLOB, click BLOB, match_type INTEGER, body TEXT NOT NULL, status INTEGER NOT NULL,
   PRIMARY KEY (workspace, event, revision)
 ) WITHOUT ROWID;
 
@@ -123,9 +125,15 @@ CREATE TABLE conversion (
   PRIMARY KEY (workspace, id)
 ) WITHOUT ROWID;
 
+-- `event` is the one that made the conversion, `change` the event that changed its status; the last one holds.
+CREATE TABLE status_change (
+  workspace INTEGER NOT NULL, event BLOB NOT NULL, n INTEGER NOT NULL, change BLOB NOT NULL, status INTEGER NOT NULL,
+  PRIMARY KEY (workspace, event, n)
+) WITHOUT ROWID;
+
 CREATE TABLE told (
   workspace INTEGER NOT NULL, event BLOB NOT NULL, rule BLOB NOT NULL, partner BLOB NOT NULL,
-  rule_version INTEGER NOT NULL, revision INTEGER NOT NULL, reason INTEGER NOT NULL, delivery BLOB,
+  rule_version INTEGER NOT NULL, revision INTEGER NOT NULL, reason INTEGER NOT NULL, delivery BLOB, detail TEXT,
   PRIMARY KEY (workspace, event, rule, partner)
 ) WITHOUT ROWID;
 
@@ -133,6 +141,12 @@ CREATE TABLE first_told (
   workspace INTEGER NOT NULL, rule BLOB NOT NULL, partner BLOB NOT NULL, subject BLOB NOT NULL,
   event BLOB NOT NULL,
   PRIMARY KEY (workspace, rule, partner, subject)
+) WITHOUT ROWID;
+
+CREATE TABLE second (
+  workspace INTEGER NOT NULL, rule BLOB NOT NULL, partner BLOB NOT NULL, subject BLOB NOT NULL,
+  event BLOB NOT NULL,
+  PRIMARY KEY (workspace, rule, partner, subject, event)
 ) WITHOUT ROWID;
 
 CREATE TABLE delivery (

@@ -193,6 +193,11 @@ fn document(rules: u16) -> Value {
             "f-shop-install",
             json!({"app": "shop", "on": "event", "url": url, "scope": "all", "partner": "acme"}),
         ),
+        ("g-install-held", json!({"app": "game", "on": "install", "url": url, "delay": "1h"})),
+        (
+            "g-purchase-held-first",
+            json!({"app": "game", "on": "purchase", "url": url, "delay": "1h", "first_only": true}),
+        ),
     ];
     let rules: serde_json::Map<_, _> = all
         .into_iter()
@@ -399,7 +404,9 @@ impl Outcome {
                 let outcome = told.suppressed.map_or(Ok(()), Err);
                 self.wins.push((format!("{rule} {partner}"), fact.clone(), winner.touch.id, outcome));
             }
-            if told.suppressed.is_some() {
+            let is_cancelled =
+                || story.deliveries.iter().any(|d| Some(d.id) == told.delivery && d.state == "cancelled");
+            if told.suppressed.is_some() || is_cancelled() {
                 continue;
             }
             let revision =

@@ -15,6 +15,8 @@ async fn key(world: &World, workspace: &str, slug: &str, settings: Value) -> Str
 #[tokio::test]
 async fn every_route_of_the_table_answers() {
     let world = World::furnished().await;
+    let group = json!({ "slug": "both", "settings": { "partners": ["acme"] } });
+    world.post("/api/v1/partner_groups", &group).await.expect(201);
     for (method, path) in roundtrip_web::api::table() {
         // The noun's own slug, so that a route that looks something up finds it.
         let slug = match path.split('/').nth(3) {
@@ -22,6 +24,7 @@ async fn every_route_of_the_table_answers() {
             Some("campaigns") => "summer",
             Some("partners") => "acme",
             Some("links") => "acme-summer",
+            Some("partner_groups") => "both",
             Some("rules") => "acme-install",
             Some("keys") => "shop-app",
             _ => "",

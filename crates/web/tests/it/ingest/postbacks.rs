@@ -114,6 +114,90 @@ async fn a_namespace_is_named_by_path_or_by_host() {
     );
 }
 
+/// Sends a postback with a status and says: what became of it, how the conversion counts, what is odd.
+async fn with_status(world: &World, order: &str, status: &str) -> (Value, Value, Vec<String>) {
+    let answer = world.postback(&format!("campaign_id=4711&coupon=c&order_id={order}&{status}")).await;
+    let warnings = answer.warnings().into_iter().map(str::to_owned).collect();
+    let body = answer.expect(200);
+    (body["status"].clone(), body["conversion_status"].clone(), warnings)
+}
+
+#[tokio::test]
+async fn another_status_changes_the_conversion_and_the_same_again_does_not() {
+    let world = World::new().await;
+    let said = async |order: &'static str, status: &'static str| with_status(&world, order, status).await;
+    let is = |status: &str, counts: &str| (json!(status), json!(counts), Vec::<String>::new());
+    assert_eq!(said("o-1", "status=pending").await, is("accepted", "pending"));
+    assert_eq!(said("o-1", "status=Hold").await, is("duplicate", "pending"));
+    // The comment is another one: the record keeps the first, and the change has it as its reason.
+    let with_comment = |(status, counts, _)| (status, counts, vec!["fields_differ".to_owned()]);
+    assert_eq!(said("o-1", "status=APPROVED&comment=paid").await, with_comment(is("changed", "approved")));
+    assert_eq!(said("o-1", "status=1").await, is("duplicate", "approved"));
+    assert_eq!(said("o-1", "status=Denied&comment=returned").await, with_comment(is("changed", "rejected")));
+    let (status, counts, warnings) = said("o-1", "status=approved").await;
+    assert_eq!((status, counts), (json!("duplicate"), json!("rejected")), "only its owner takes that back");
+    assert_eq!(warnings, ["status_final"]);
+
+    let first = world.postback("campaign_id=4711&coupon=c&order_id=o-1").await;
+    assert_eq!(first.body["status"], "duplicate");
+    let id = first.body["event_id"].as_str().expect("an id").parse().expect("an event's id");
+    let story = world.ledger.story(WorkspaceNo::DEFAULT, id).await.expect("a store").expect("it is kept");
+    assert!(story.event.postback.as_ref().is_some_and(|p| p.pending), "as it was at first");
+    let history: Vec<_> = story
+        .changes
+        .iter()
+        .map(|c| (c.change.from.name(), c.change.to.name(), c.change.by.as_str(), c.change.reason.as_deref()))
+        .collect();
+    assert_eq!(
+        history,
+        [
+            ("pending", "approved", "postback", Some("paid")),
+            ("approved", "rejected", "postback", Some("returned"))
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_first_word_can_be_any_status_and_words_that_nobody_uses_are_named() {
+    let world = World::new().await;
+    let (status, counts, _) = with_status(&world, "o-1", "status=rejected").await;
+    assert_eq!((status, counts), (json!("accepted"), json!("rejected")));
+    let (_, counts, _) = with_status(&world, "o-2", "status=sale").await;
+    assert_eq!(counts, json!("approved"));
+    let (status, counts, warnings) = with_status(&world, "o-3", "status=maybe").await;
+    assert_eq!(
+        (status, counts, warnings),
+        (json!("accepted"), Value::Null, vec!["status_unknown".to_owned()])
+    );
+    // Without an order id the click and the goal tell which conversion is meant.
+    let click = world.clicked("web-link").await;
+    world.postback(&format!("click_id={click}&goal=lead&status=pending")).await.expect(200);
+    let changed = world.postback(&format!("click_id={click}&goal=lead&status=approved")).await;
+    assert_eq!(changed.expect(200)["status"], "changed");
+}
+
+#[tokio::test]
+async fn nobody_approves_a_conversion_without_proof_of_who_it_is() {
+    let world = World::with(Options { allow_plain_http: true, ..Options::default() }).await;
+    let send = |query: &'static str| {
+        let world = &world;
+        async move {
+            world.call(Method::GET, "203.0.113.1", &format!("/postback?{query}"), &[], Body::empty()).await
+        }
+    };
+    let open = send("campaign_id=4714&coupon=c&order_id=1&status=approved").await;
+    assert_eq!(open.warnings(), ["pending", "status_untrusted"]);
+    assert!(world.event(&open).await.postback.unwrap().pending);
+    let again = send("campaign_id=4714&coupon=c&order_id=1&status=approved").await;
+    assert_eq!(
+        (&again.body["status"], &again.body["conversion_status"]),
+        (&json!("duplicate"), &Value::Null)
+    );
+    // Who has the token may.
+    let token = format!("/postback?token={TOKEN}&campaign_id=4714&coupon=c&order_id=1&status=approved");
+    assert_eq!(world.get(&token).await.expect(200)["status"], "changed");
+}
+
 #[tokio::test]
 async fn a_token_an_address_or_the_owner_s_own_hand_lets_in() {
     let world = World::with(Options { allow_plain_http: true, ..Options::default() }).await;

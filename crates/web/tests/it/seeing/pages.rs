@@ -5,7 +5,13 @@ use http::{Method, Request};
 
 use super::world::{ADMIN, Answer, READER, WRITER, World, redact};
 
-async fn visit(world: &World, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub(super) async fn visit(
+    world: &World,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
     let mut request = Request::builder().method(method).uri(path).header("host", "127.0.0.1:8081");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -13,12 +19,12 @@ async fn visit(world: &World, method: Method, path: &str, headers: &[(&str, &str
     world.send(request.body(Body::from(body.to_owned())).expect("a request")).await
 }
 
-async fn sign_in(world: &World, token: &str) -> Answer {
+pub(super) async fn sign_in(world: &World, token: &str) -> Answer {
     let origin = [("origin", "http://127.0.0.1:8081")];
     visit(world, Method::POST, "/login", &origin, &format!("token={token}&next=%2Fconversions%2Fx")).await
 }
 
-fn cookie(answer: &Answer) -> String {
+pub(super) fn cookie(answer: &Answer) -> String {
     let set = answer.headers["set-cookie"].to_str().expect("text");
     set.split(';').next().expect("a cookie").to_owned()
 }

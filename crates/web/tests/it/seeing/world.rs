@@ -167,7 +167,7 @@ impl World {
         self.settings().apps.values().next().expect("an app").id
     }
 
-    async fn click(&self, link: &str, query: &str) -> Touch {
+    pub(super) async fn click(&self, link: &str, query: &str) -> Touch {
         let settings = self.settings();
         let link = settings.links.values().find(|l| l.public_id == link).expect("the link").clone();
         let mut click = Click {
@@ -200,7 +200,7 @@ impl World {
         }
     }
 
-    fn event(&self, name: &str, seed: u64) -> Event {
+    pub(super) fn event(&self, name: &str, seed: u64) -> Event {
         let now = self.clock.now();
         Event {
             id: Entropy::seeded(seed).id(now),
@@ -224,12 +224,13 @@ impl World {
             user_agent: None,
             location: Default::default(),
             postback: None,
+            change: None,
             findings: Vec::new(),
         }
     }
 
     /// Records an event and decides it by hand-made leads.
-    async fn decide(&self, event: Event, leads: Vec<Lead>) -> Vec<Due> {
+    pub(super) async fn decide(&self, event: Event, leads: Vec<Lead>) -> Vec<Due> {
         let id = event.id;
         let recorded = self.ledger.event_record(vec![NewEvent { event, idempotency: None }]).await;
         assert!(matches!(recorded[..], [Ok(Recorded::Accepted(_))]), "{recorded:?}");
@@ -239,7 +240,20 @@ impl World {
         self.ledger.decision_commit(batch, self.clock.now()).await.expect("a decision").planned
     }
 
-    async fn settle(&self, item: Due, n: u32, status: u16, next: Settled, words: &str) {
+    /// Decides what waits, as the engine would; nothing new is looked up.
+    pub(super) async fn decide_rest(&self) {
+        for _ in 0..100 {
+            let list = self.ledger.undecided(100, self.clock.now()).await.expect("the list");
+            if list.is_empty() {
+                return;
+            }
+            let batch = list.into_iter().map(|undecided| Prepared { undecided, leads: Vec::new() }).collect();
+            self.ledger.decision_commit(batch, self.clock.now()).await.expect("decisions");
+        }
+        panic!("deciding does not end");
+    }
+
+    pub(super) async fn settle(&self, item: Due, n: u32, status: u16, next: Settled, words: &str) {
         let answered = if status == 200 {
             "OK, gaid noted: 38400000-8CF0-11BD-B23E-10B96E40000D"
         } else {

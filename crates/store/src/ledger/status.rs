@@ -1,0 +1,226 @@
+//! Changes of a conversion's status: approved, rejected.
+//!
+//! A change is an event of its own, recorded in one transaction with its place in the conversion's history, and
+//! decided like any other: it shares the credit of what it changes, and rules tell of it. The conversion itself is
+//! decided again, which appends a revision, moves its counts, tells what waited for approval and cancels what is
+//! not to be told any more. In which order the two are decided does not matter.
+
+use roundtrip_domain::attribution::{Because, Decision};
+use roundtrip_domain::device::Device;
+use roundtrip_domain::event::{ConversionKind, Event, Source};
+use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::status::{Asker, Status, StatusChange, Transition};
+use roundtrip_domain::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::decide::{Due, Step, store, take_off};
+use super::revision::previous_decision;
+use super::statements::sql;
+use super::tell::About;
+use super::{Ledger, event, rows};
+use crate::Error;
+
+/// A wish to change a conversion's status.
+#[derive(Debug, Clone)]
+pub struct StatusWish {
+    /// The conversion.
+    pub conversion: Id<kind::Conversion>,
+    /// What it shall be.
+    pub to: Status,
+    /// On whose word.
+    pub asker: Asker,
+    /// Who, as the story names them.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// What a wish came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusAnswer {
+    /// It is recorded and durable.
+    Changed {
+        /// The event of the change.
+        change: Id<kind::Event>,
+        /// What it was.
+        from: Status,
+    },
+    /// It is that already; nothing was recorded.
+    Same,
+    /// This asker may not change what it is now; nothing was recorded.
+    Refused(Status),
+    /// The event makes no conversion.
+    NoConversion,
+    /// There is no such event.
+    Unknown,
+}
+
+impl Ledger {
+    /// Changes a conversion's status. The same wish again changes nothing.
+    pub async fn status_change(
+        &self,
+        ws: WorkspaceNo,
+        wish: StatusWish,
+        at: Timestamp,
+    ) -> Result<StatusAnswer, Error> {
+        let entropy = self.inner.entropy.clone();
+        let answer = self.write(move |conn| change(conn, ws, &wish, entropy.id(at), at)).await?;
+        if matches!(answer, StatusAnswer::Changed { .. }) {
+            self.inner.handoff.undecided();
+        }
+        Ok(answer)
+    }
+}
+
+fn change(
+    conn: &Connection,
+    ws: WorkspaceNo,
+    wish: &StatusWish,
+    id: Id<kind::Event>,
+    at: Timestamp,
+) -> Result<StatusAnswer, Error> {
+    let of = wish.conversion.event();
+    let Some(original) = event::get(conn, ws.0, &of.bytes())? else { return Ok(StatusAnswer::Unknown) };
+    // A later birth of an installation was decided, and makes none.
+    let is_none = previous_decision(conn, ws.0, of)?.is_some_and(|known| known.kind.is_none());
+    if is_none || original.change.is_some() {
+        return Ok(StatusAnswer::NoConversion);
+    }
+    let (n, from) = last(conn, ws.0, of)?.unwrap_or((0, Status::first_of(&original)));
+    match Transition::of(from, wish.to, wish.asker) {
+        Transition::Same => return Ok(StatusAnswer::Same),
+        Transition::Refused => return Ok(StatusAnswer::Refused(from)),
+        Transition::Change => {}
+    }
+    let change = StatusChange { of, from, to: wish.to, by: wish.by.clone(), reason: wish.reason.clone() };
+    let name = kind_of(wish.to).name().to_owned();
+    let own = Event {
+        id,
+        workspace: ws,
+        app: original.app,
+        source: if wish.asker == Asker::Owner { Source::Owner } else { Source::Postback },
+        source_event_id: None,
+        name,
+        environment: original.environment,
+        received_at: at,
+        occurred_at: at,
+        install_id: None,
+        click_id: None,
+        referrer: None,
+        customer_id: None,
+        device: Device::default(),
+        revenue: None,
+        properties: None,
+        consent: None,
+        ip: None,
+        user_agent: None,
+        location: Default::default(),
+        postback: None,
+        change: Some(Box::new(change)),
+        findings: Vec::new(),
+    };
+    let (own_id, app) = (id.bytes(), own.app.bytes());
+    conn.prepare_cached(sql("event_insert"))?.execute((
+        ws.0,
+        own_id.as_slice(),
+        app.as_slice(),
+        &own.name,
+        at.ms(),
+        at.ms(),
+        rows::event_write(&own),
+    ))?;
+    conn.prepare_cached(sql("status_put"))?.execute((
+        ws.0,
+        of.bytes().as_slice(),
+        n + 1,
+        own_id.as_slice(),
+        wish.to as u8,
+    ))?;
+    for event in [of.bytes(), own_id] {
+        conn.prepare_cached(sql("todo_insert"))?.execute((ws.0, event.as_slice()))?;
+    }
+    Ok(StatusAnswer::Changed { change: id, from })
+}
+
+/// The last change of a conversion's status: its number and what it is since.
+fn last(conn: &Connection, ws: u32, of: Id<kind::Event>) -> Result<Option<(u32, Status)>, Error> {
+    let row: Option<(u32, u8)> = conn
+        .prepare_cached(sql("status_now"))?
+        .query_row((ws, of.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    row.map(|(n, number)| {
+        let status = Status::from_number(number).ok_or_else(|| Error::Corrupt {
+            table: "status_change",
+            column: "status",
+            row: format!("{of} {n}"),
+            what: format!("{number} is no status"),
+        })?;
+        Ok((n, status))
+    })
+    .transpose()
+}
+
+/// What rules hear of a change to that status.
+const fn kind_of(to: Status) -> ConversionKind {
+    match to {
+        Status::Rejected => ConversionKind::Rejected,
+        Status::Approved | Status::Pending => ConversionKind::StatusChange,
+    }
+}
+
+impl Step<'_> {
+    /// Whether the conversion counts, after all changes so far.
+    pub(super) fn status_now(&self, event: &Event) -> Result<Status, Error> {
+        Ok(last(self.conn, self.ws(), event.id)?.map_or(Status::first_of(event), |(_, status)| status))
+    }
+
+    /// Decides a change: it has the credit of what it changes. `None` when that stands, or is not known yet; the
+    /// decision about the conversion puts its changes back on the list.
+    pub(super) fn decide_change(&mut self, change: &StatusChange) -> Result<Option<Vec<Due>>, Error> {
+        let own = self.event().clone();
+        take_off(self.conn, &own)?;
+        let original = event::get(self.conn, self.ws(), &change.of.bytes())?;
+        let Some(original) = original else {
+            return Err(Error::Corrupt {
+                table: "status_change",
+                column: "event",
+                row: own.id.to_string(),
+                what: "a change of an event that is not kept".into(),
+            });
+        };
+        let Some(known) = previous_decision(self.conn, self.ws(), original.id)? else { return Ok(None) };
+        let decision = Decision {
+            event: own.id,
+            kind: known.kind.as_ref().map(|_| kind_of(change.to)),
+            credit: known.credit.clone(),
+            because: Because {
+                reference_at: known.because.reference_at,
+                candidates: Vec::new(),
+                rest: 0,
+                dead: Vec::new(),
+                follows: Some(original.id),
+                notes: Vec::new(),
+            },
+            settings_version: self.settings.version,
+        };
+        let previous = previous_decision(self.conn, self.ws(), own.id)?;
+        if previous.as_ref().is_some_and(|p| p.stands(&decision, change.to)) {
+            return Ok(None);
+        }
+        let revision = previous.map_or(1, |p| p.revision + 1);
+        store(self.conn, self.ws(), &decision, change.to, revision, self.at)?;
+        if revision == 1 {
+            self.convert(&own, &decision, change.to)?;
+        }
+        let (born, births) = self.origin(&original, &known.because)?;
+        let about = About {
+            row: &own,
+            event: &original,
+            births: &births,
+            born,
+            status: change.to,
+            change: Some((own.id, change)),
+        };
+        self.tell(about, &decision, revision).map(Some)
+    }
+}
