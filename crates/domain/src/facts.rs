@@ -261,7 +261,8 @@ impl Facts<'_> {
         let conversion: Id<kind::Conversion> = event.id.conversion();
         let revenue = event.revenue.as_ref();
         let shared = revenue.and_then(|r| self.rule.share.of_revenue(r));
-        let dollars = shared.filter(|_| revenue.is_some_and(|r| r.currency.is_some_and(|c| c.as_str() == "USD")));
+        let dollars =
+            shared.filter(|_| revenue.is_some_and(|r| r.currency.is_some_and(|c| c.as_str() == "USD")));
         let postback = event.postback.as_ref();
         let age = || Some(event.occurred_at.since(touch?.click.received_at).max(0) / 1000);
         let referrer = event.referrer.as_ref().or_else(|| self.others().find_map(|o| o.referrer.as_ref()));

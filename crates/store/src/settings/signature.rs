@@ -62,7 +62,10 @@ mod tests {
             "join": ":",
         }))
         .unwrap();
-        assert_eq!((name.as_str(), scheme.hash, scheme.encoding), ("sig4", Hash::HmacSha1, Encoding::Base64Url));
+        assert_eq!(
+            (name.as_str(), scheme.hash, scheme.encoding),
+            ("sig4", Hash::HmacSha1, Encoding::Base64Url)
+        );
         let parts = vec!["{idfa}".into(), "{nonce}".into()];
         assert_eq!(scheme.message, Message::Join { by: ":".into(), parts });
     }

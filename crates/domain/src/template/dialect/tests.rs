@@ -167,7 +167,7 @@ fn appsflyer() {
             ("(mapped-iae)", "sale"),
             ("(monetary)", "13.60"),
             ("(orig-monetary)", "12.50"),
-            ("(blocked-reason)", "ctit_too_short"),
+            ("(blocked-reason)", "returned"),
             ("(reject_reason_value)", "2"),
             ("{event_revenue_USD}", "13.60"),
             ("{event_time}", "2026-06-04 09:21:44"),
@@ -204,7 +204,7 @@ fn adjust() {
             ("{revenue_usd_cents}", "1360"),
             ("{callback_ttl}", "672"),
             ("{click_attribution_window}", "168"),
-            ("{rejection_reason}", "ctit_too_short"),
+            ("{rejection_reason}", "returned"),
             ("{iad_keyword}", "shoes"),
             ("{fb_install_referrer_adgroup_name}", "c"),
             // A parameter of the link, by its own name; and a word that others share.
