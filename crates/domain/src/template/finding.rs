@@ -67,6 +67,8 @@ codes! {
     MacroUnavailable = "macro_unavailable", Warning, "The value is not known yet where this template is used.";
     MacroSyntaxForeign = "macro_syntax_foreign", Warning,
         "The macro stands inside another system's brackets, which are sent as they are.";
+    DialectLikely = "dialect_likely", Info,
+        "The template looks like another system's; name its dialect and its words are understood.";
     MacroGuessed = "macro_guessed", Warning,
         "The dialect does not have the word; it is read as other systems use it, or by its parameter.";
     MacroBar = "macro_bar", Warning,
@@ -188,6 +190,11 @@ impl Findings {
         {
             *weaker = finding;
         }
+    }
+
+    /// Whether there is one of this code.
+    pub(super) fn has(&self, code: Code) -> bool {
+        self.0.iter().any(|finding| finding.code == code)
     }
 
     /// Whether more findings will mostly be dropped, so that costly advice is not worth working out.

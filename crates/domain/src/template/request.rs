@@ -2,6 +2,7 @@
 
 use super::address::{UrlTemplate, check_meanings};
 use super::body::{Body, compile_form, compile_json, note_nested};
+use super::detect::detect;
 use super::expression::{Alternative, Piece, Subject};
 use super::fill::{Context, Part, Report};
 use super::finding::Findings;
@@ -266,7 +267,36 @@ impl Template {
         };
         template.check_uses(&mut findings);
         all.append(findings);
+        template.propose_dialect(&mut all);
         (template, all.into_vec())
+    }
+
+    /// Says which system's macros these look like, where ours are not what the author wrote. It proposes and changes
+    /// nothing. Words that everybody has are proposed one by one, with each unknown word.
+    fn propose_dialect(&self, findings: &mut Findings) {
+        let is_foreign = findings.has(Code::MacroUnknown) || findings.has(Code::MacroSyntaxForeign);
+        if self.source.dialect != Dialect::Canonical || !is_foreign {
+            return;
+        }
+        let mut text = self.source.url.clone();
+        for (_, value) in &self.source.headers {
+            text.push('\n');
+            text.push_str(value);
+        }
+        text.push('\n');
+        text.push_str(self.source.body.text());
+        let best = detect(&text, None).into_iter().next();
+        if let Some(likely) =
+            best.filter(|likely| !matches!(likely.dialect, Dialect::Canonical | Dialect::Generic))
+        {
+            let name = likely.dialect.as_str();
+            let message = format!(
+                "with `dialect = \"{name}\"` other words than ours are understood: {}",
+                likely.because
+            );
+            let finding = Finding::new(Code::DialectLikely, Place::Url, 0, message);
+            findings.add(finding.about(self.source.dialect.as_str()).likely(Some(name)));
+        }
     }
 
     fn check_uses(&self, findings: &mut Findings) {

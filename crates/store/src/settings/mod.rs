@@ -45,6 +45,7 @@ pub use self::judge::Warning;
 pub use self::plan::{Before, Edit, NewKey, Plan, World, document_of, edits_of, plan};
 pub use self::rule::rule_template;
 pub use self::secret::{MASK, Secret, hash_token, is_indirect};
+pub use self::signature::scheme as signature_scheme;
 
 use std::fmt;
 

@@ -5,12 +5,12 @@ use roundtrip_domain::template::sign::{DEFAULT_NAME, Encoding, Hash, Message, Sc
 use super::document::{Signature, SignedMessage};
 use super::likely::hint;
 
-/// What is wrong with a field of a signature: its name, and the sentence.
-pub(super) type Fault = (&'static str, String);
-
 /// A signature's name and scheme. What the scheme itself can judge (a missing key, a message that is too long) is
-/// left to the template's findings; only words that it has no form for are faults here.
-pub(super) fn scheme(doc: &Signature) -> Result<(String, Scheme), Fault> {
+/// left to the template's findings.
+///
+/// # Errors
+/// The field whose word has no meaning here, and the sentence.
+pub fn scheme(doc: &Signature) -> Result<(String, Scheme), (&'static str, String)> {
     let hash = match doc.hash.as_deref() {
         None => Hash::default(),
         Some(word) => Hash::from_name(word).ok_or_else(|| {
@@ -44,7 +44,7 @@ mod tests {
 
     use super::*;
 
-    fn read(document: serde_json::Value) -> Result<(String, Scheme), Fault> {
+    fn read(document: serde_json::Value) -> Result<(String, Scheme), (&'static str, String)> {
         scheme(&serde_json::from_value(document).unwrap())
     }
 

@@ -4,10 +4,14 @@
 use std::collections::BTreeMap;
 
 use roundtrip_domain::problem::{Code, Problem};
+use roundtrip_domain::template::detect::detect;
+use roundtrip_domain::template::sign::Scheme;
 use roundtrip_domain::template::{
     Availability, Body, Dialect, Finding, Parts, Scope, Sending, Severity, Template, UrlTemplate, Use,
     Value as Filled, Values, vocabulary,
 };
+use roundtrip_store::settings::document::Signature;
+use roundtrip_store::settings::signature_scheme;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -24,8 +28,12 @@ use roundtrip_domain::settings::KeyScope;
 struct Trial {
     /// `postback` (default), `destination` or `link`: settles whose `{click_id}` it is.
     scope: Option<String>,
-    /// How macros are written; absent: `canonical`.
+    /// Whose macros it has; absent: `canonical`.
     dialect: Option<String>,
+    /// What words mean: a macro of ours without its braces, by the word.
+    macros: Option<BTreeMap<String, String>>,
+    /// Signatures, as a rule's document has them; for a postback.
+    signatures: Option<Vec<Signature>>,
     /// GET (default), POST or PUT.
     method: Option<String>,
     /// The URL template.
@@ -38,9 +46,24 @@ struct Trial {
     values: Option<BTreeMap<String, String>>,
 }
 
+/// Whose macros a template may have.
+#[derive(Serialize, JsonSchema)]
+struct Guess {
+    /// The dialect's word.
+    dialect: &'static str,
+    /// Why, for a person.
+    because: String,
+    /// From 0 to 99; orders guesses, and is no probability.
+    certainty: u8,
+}
+
 /// What became of it.
 #[derive(Serialize, JsonSchema)]
 struct Tried {
+    /// The dialect that it was read in.
+    dialect: &'static str,
+    /// Whose macros it looks like, the best guess first. Nothing is changed by it.
+    guesses: Vec<Guess>,
     /// Whether it could be saved: no finding is an error.
     ok: bool,
     /// The request, filled in.
@@ -138,6 +161,8 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
         Some(name) => Dialect::from_name(&name)
             .ok_or_else(|| Problem::new(Code::FieldType, "dialect", "there is no such dialect"))?,
     };
+    let macros: BTreeMap<String, String> = fields.texts("macros")?.into_iter().collect();
+    let signatures = signatures(&mut fields)?;
     let method = fields.text("method")?.unwrap_or_else(|| "GET".to_owned());
     let url =
         fields.text("url")?.ok_or_else(|| Problem::new(Code::FieldMissing, "url", "`url` is missing"))?;
@@ -176,13 +201,23 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
     let values = Samples { given: values, scope };
     let nonce = format!("{:016x}", call.state.entropy.u128() as u64);
     let sending = Sending { attempt: 1, at_ms: call.state.clock.now().ms(), nonce: &nonce };
+    let guesses = detect(&url, None)
+        .into_iter()
+        .map(|guess| Guess {
+            dialect: guess.dialect.as_str(),
+            because: guess.because,
+            certainty: guess.certainty,
+        })
+        .collect();
     let tried = match scope {
         Scope::Postback => {
             let (template, findings) =
-                Template::parse(Parts { dialect, method, url, headers, body, ..Parts::default() });
+                Template::parse(Parts { dialect, macros, signatures, method, url, headers, body });
             let rendered = template.render(&values, &sending);
             let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
             Tried {
+                dialect: dialect.as_str(),
+                guesses,
                 ok: is_saved(&findings),
                 macros: template.macros().map(used).collect(),
                 request: TriedRequest {
@@ -202,9 +237,11 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
             }
         }
         Scope::Destination | Scope::Link => {
-            let (template, findings) = UrlTemplate::parse(&url, scope, dialect);
+            let (template, findings) = UrlTemplate::parse_with(&url, scope, dialect, &macros);
             let rendered = template.render(&values, None);
             Tried {
+                dialect: dialect.as_str(),
+                guesses,
                 ok: is_saved(&findings),
                 macros: template.macros().map(used).collect(),
                 request: TriedRequest {
@@ -221,6 +258,22 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
         }
     };
     Ok(Answer::ok(json!(tried)))
+}
+
+/// The signatures of a trial.
+fn signatures(fields: &mut Fields) -> Result<Vec<(String, Scheme)>, Problem> {
+    let Some(value) = fields.any("signatures") else { return Ok(Vec::new()) };
+    let list: Vec<Signature> = serde_json::from_value(value).map_err(|error| {
+        Problem::new(Code::FieldType, "signatures", format!("they cannot be read: {error}"))
+    })?;
+    list.iter()
+        .enumerate()
+        .map(|(index, signed)| {
+            signature_scheme(signed).map_err(|(field, message)| {
+                Problem::new(Code::FieldType, format!("signatures[{index}].{field}"), message)
+            })
+        })
+        .collect()
 }
 
 fn is_saved(findings: &[Finding]) -> bool {

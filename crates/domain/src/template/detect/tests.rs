@@ -1,6 +1,7 @@
 //! Guesses about templates whose system is known.
 
 use super::*;
+use crate::template::{Code, Parts, Template};
 
 #[track_caller]
 fn first(text: &str, hint: Option<&str>) -> Dialect {
@@ -116,4 +117,18 @@ fn nobody_stands_out_of_nothing() {
         assert!(guesses.iter().all(|guess| (CERTAINTY_MIN..=99).contains(&guess.certainty.into())));
         assert!(guesses.is_sorted_by_key(|guess| std::cmp::Reverse(guess.certainty)));
     }
+}
+
+#[test]
+fn a_template_that_is_read_as_ours_and_is_not_says_so() {
+    let likely = |url: &str| {
+        let (_, findings) = Template::parse(Parts::get(url));
+        let finding = findings.into_iter().find(|finding| finding.code == Code::DialectLikely);
+        finding.and_then(|finding| finding.likely)
+    };
+    assert_eq!(likely("https://p.example/?c=(clickid)&e=(event-name)").as_deref(), Some("appsflyer"));
+    assert_eq!(likely("https://p.example/?c=#s2#&t=#tid#").as_deref(), Some("cake"));
+    assert_eq!(likely("https://p.example/?c={click_id}&e={event_name}"), None);
+    // Words that many have are proposed one by one.
+    assert_eq!(likely("https://p.example/?c={clickid}"), None);
 }

@@ -280,3 +280,38 @@ fn too_few_and_too_many_optimisation_events_are_advised_on() {
     web["rules"] = json!({"sale": {"app": "site", "partner": "acme", "on": "purchase", "url": "https://p.example/?c={click_id}"}});
     assert_eq!(advice(&web), []);
 }
+
+#[test]
+fn a_rule_speaks_another_dialect_with_its_authors_own_meanings_and_signatures() {
+    let mut document = rule_with("dialect", json!("appsflyer"));
+    let rule = &mut document["rules"]["any-level"];
+    rule["headers"] = json!({});
+    rule["url"] = json!("https://p.example/?c=(clickid)&d=(DID)&s={signature.install}");
+    rule["macros"] = json!({ "DID": "idfa||gaid" });
+    rule["signatures"] = json!([
+        { "name": "inner", "hash": "sha256", "message": "app:{cfg.app};" },
+        { "name": "install", "hash": "hmac-sha1", "key": "cfg.secret", "encoding": "base64url", "message": ["{signature.inner}", "{idfa}"], "join": ":" },
+    ]);
+    let template = compiled(&document).template;
+    let keys: Vec<_> = template.macros().map(|used| used.key.as_str()).collect();
+    for key in ["partner_click_id", "idfa", "gaid", "cfg.app"] {
+        assert!(keys.contains(&key), "{key} is not among {keys:?}");
+    }
+    assert!(template.uses_partner_click_id());
+}
+
+#[test]
+fn what_is_wrong_with_dialects_meanings_and_signatures_names_its_place() {
+    wrong("dialect", json!("appsflier"), Code::ConfigInvalid, "dialect");
+    wrong("macros", json!({ "DID": "idfa|nope" }), Code::TemplateInvalid, "macros.DID");
+    let code = Code::ConfigInvalid;
+    wrong("signatures", json!([{ "message": "a", "hash": "sha3" }]), code, "signatures[0].hash");
+    wrong("signatures", json!([{ "message": "a", "encoding": "hax" }]), code, "signatures[0].encoding");
+    wrong("signatures", json!([{ "message": "a", "join": ":" }]), code, "signatures[0].join");
+    // The second one is the template's own to judge: it has no key.
+    let two = json!([{ "name": "a", "hash": "md5", "message": "x" }, { "message": "a" }]);
+    wrong("signatures", two, Code::TemplateInvalid, "signatures[1]");
+    let bare = rule_with("signatures", json!([{ "hash": "md5" }]));
+    let problems = Shelf::empty().apply(&bare, false).expect_err("it has no message");
+    assert!(problems.iter().any(|p| p.field == "rules.any-level.signatures[0].message"), "{problems:?}");
+}

@@ -61,3 +61,36 @@ async fn a_bad_template_is_an_answer_and_a_bad_request_is_none() {
         world.post("/api/v1/template/test", &body).await.refuses(400, code, field);
     }
 }
+
+#[tokio::test]
+async fn another_systems_template_is_proposed_read_and_signed() {
+    let world = World::new();
+    let pasted = json!({ "url": "https://p.example/i?c=(clickid)&e=(event-name)" });
+    let tried = world.post("/api/v1/template/test", &pasted).await.expect(200);
+    assert_eq!(
+        (&tried["dialect"], &tried["guesses"][0]["dialect"]),
+        (&json!("canonical"), &json!("appsflyer"))
+    );
+    let likely =
+        tried["findings"].as_array().expect("findings").iter().find(|f| f["code"] == "dialect_likely");
+    assert_eq!(likely.expect("it is said")["likely"], "appsflyer");
+
+    let body = json!({
+        "url": "https://p.example/i?c=(clickid)&k=(DID)&sig={signature}", "dialect": "appsflyer",
+        "macros": { "DID": "idfa||gaid" },
+        "signatures": [{ "hash": "sha1", "message": "{partner_click_id};{cfg.token}" }],
+        "values": { "click_id": "a/b", "gaid": "g1", "cfg.token": "t" }
+    });
+    let tried = world.post("/api/v1/template/test", &body).await.expect(200);
+    let sha1 = "d1907b742d2b3c78d08b7b041ef9eb736bc2a283";
+    assert_eq!(tried["request"]["url"], format!("https://p.example/i?c=a%2Fb&k=g1&sig={sha1}"));
+    assert_eq!(tried["ok"], true, "{tried}");
+    for (signature, field) in [
+        (json!({ "message": "a", "hash": "sha2" }), "signatures[0].hash"),
+        (json!({ "message": "a", "nmae": "x" }), "signatures"),
+        (json!({ "hash": "sha1" }), "signatures"),
+    ] {
+        let body = json!({ "url": "https://p.example/", "signatures": [signature] });
+        world.post("/api/v1/template/test", &body).await.refuses(400, "field_type", field);
+    }
+}
