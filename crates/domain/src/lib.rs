@@ -12,6 +12,7 @@ pub mod device;
 pub mod event;
 pub mod facts;
 pub mod id;
+pub mod import;
 pub mod link_address;
 pub mod link_dialect;
 pub mod location;

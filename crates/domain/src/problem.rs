@@ -193,6 +193,19 @@ codes! {
     ConversionMissing = "conversion_missing", 409, "a status belongs to an event that makes a conversion", "use the id of the conversion; that of a change is not one";
     /// A replay that makes no sense.
     ReplayRefused = "replay_refused", 409, "a delivery is replayed when its rule still exists", "restore the rule, or ask for another delivery";
+
+    /// Nothing that could be imported.
+    ImportUrlMissing = "import_url_missing", 400, "what is imported is one whole URL on one line", "paste it from its https:// on";
+    /// A scheme that no link or postback has.
+    ImportScheme = "import_scheme", 400, "a tracking link or postback is http or https", "paste the URL of the link or postback";
+    /// A second query behind the first.
+    ImportTwoQueries = "import_two_queries", 400, "a URL has one ?; further parameters follow &, and a URL inside a parameter is percent-encoded", "write the second ? as &";
+    /// Encoded once too often.
+    ImportEncodedTwice = "import_encoded_twice", 400, "a pasted URL is as its owner uses it, with its values percent-encoded once", "decode it once";
+    /// It could be two things.
+    ImportAmbiguous = "import_ambiguous", 422, "a URL is a tracking link or a postback, and what it is can be seen or is said", "say as = link or as = postback";
+    /// A system that is none.
+    ImportSystemUnknown = "import_system_unknown", 422, "a system is named by its word in the list of dialects", "use one of those named, or leave it away";
 }
 
 impl fmt::Display for Code {

@@ -4,6 +4,7 @@ pub mod api;
 pub mod books;
 pub mod conversions;
 pub mod dashboard;
+pub mod import;
 pub mod ingest;
 pub mod problem;
 pub mod report;

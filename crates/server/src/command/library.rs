@@ -497,7 +497,7 @@ fn say(args: &Add, kind: &str, item: &Value, words: impl FnOnce() -> String) -> 
 }
 
 /// Asks a person. Where nobody can answer, nobody agreed.
-fn agreed() -> anyhow::Result<bool> {
+pub(super) fn agreed() -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Ok(false);
     }

@@ -7,6 +7,7 @@ mod bench;
 mod conversion;
 mod demo;
 mod explain;
+mod import;
 mod key;
 mod library;
 mod partner;
@@ -63,6 +64,11 @@ enum Command {
     Bench(bench::Args),
     /// Makes and replaces the admin key.
     Key(key::Args),
+    /// Makes a link or rule of another system's tracking URL or postback URL, and lists what it cannot carry.
+    ///
+    /// Prints TOML to paste into roundtrip.toml, with the list as comments, or has the server apply it (--apply). Exit
+    /// code 0 when everything came along, 3 when something did not, 1 when a URL could not be read.
+    Import(Box<import::Args>),
     /// Tries a postback template, and the library of known ones.
     Template(template::Args),
     /// What a partner needs to know, filled in.
@@ -94,6 +100,7 @@ impl Command {
             }
             Self::Bench(args) => bench::run(args),
             Self::Key(args) => key::run(args),
+            Self::Import(args) => import::run(*args),
             Self::Template(args) => template::run(args),
             Self::Partner(args) => partner::run(args),
         }

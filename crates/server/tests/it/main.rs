@@ -5,6 +5,7 @@ mod commands;
 mod crash;
 mod geography;
 mod house;
+mod import;
 mod library;
 mod process;
 mod rules;

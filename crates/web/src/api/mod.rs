@@ -6,8 +6,8 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `template`, `library`, `sheet`, `explain`, `delivery`, `status`, `report`. To add a noun, add a file with `routes()`
-//!   and one line to `routes`.
+//!   `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `status`, `report`. To add a noun, add a file with
+//!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
 //!
@@ -21,6 +21,7 @@ mod change;
 mod delivery;
 mod explain;
 mod fields;
+mod import;
 mod json;
 mod library;
 mod openapi;
@@ -77,6 +78,7 @@ fn routes() -> Vec<Route> {
     routes.extend(audit::routes());
     routes.extend(template::routes());
     routes.extend(library::routes());
+    routes.extend(import::routes());
     routes.extend(sheet::routes());
     routes.extend(explain::routes());
     routes.extend(delivery::routes());

@@ -3,6 +3,7 @@
 mod access;
 mod apply;
 mod document;
+mod import;
 mod library;
 mod resources;
 mod sheet;
