@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use roundtrip_domain::import::{Imported, LinkDraft, RuleDraft};
 use roundtrip_domain::template::{self, Dialect, Parts};
 use roundtrip_store::settings::document::{self, Body, Destinations, Document, Link, Rule};
+use roundtrip_store::settings::share::ShareRevenue;
 use roundtrip_store::settings::{Secret, is_reserved};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -97,8 +98,14 @@ pub fn answer(imported: &Imported) -> Answer {
     let mut document = Document::default();
     let partner = &imported.partner;
     let cfg = partner.cfg.iter().map(|(name, value)| (name.clone(), Secret(value.clone()))).collect();
-    let draft =
-        document::Partner { name: None, ref_id: partner.ref_id.clone(), cfg, in_link_callbacks: false };
+    let draft = document::Partner {
+        name: None,
+        ref_id: partner.ref_id.clone(),
+        cfg,
+        in_link_callbacks: false,
+        accepts_within: None,
+        needs: Vec::new(),
+    };
     document.partners.insert(partner.slug.clone(), draft);
     if let Some(campaign) = &imported.campaign {
         let draft = document::Campaign {
@@ -216,14 +223,19 @@ fn rule(draft: &RuleDraft, parts: &Parts) -> Rule {
     Rule {
         app: draft.app.clone(),
         partner: Some(draft.partner.clone()),
+        group: None,
         on: match draft.on {
             K::Install => document::On::Install,
             K::Signup => document::On::Signup,
             K::Purchase => document::On::Purchase,
             K::Event => document::On::Event,
+            K::Rejected => document::On::Rejected,
+            K::StatusChange => document::On::StatusChange,
         },
         events: draft.events.clone(),
         dialect: (parts.dialect != Dialect::Canonical).then(|| parts.dialect.as_str().to_owned()),
+        macros: parts.macros.clone(),
+        signatures: Vec::new(),
         method: (parts.method != "GET").then(|| parts.method.clone()),
         url: parts.url.clone(),
         headers: parts.headers.iter().cloned().collect(),
@@ -235,11 +247,14 @@ fn rule(draft: &RuleDraft, parts: &Parts) -> Rule {
         },
         scope: document::Scope::default(),
         first_only: false,
-        share_revenue: draft.share_revenue,
+        share_revenue: ShareRevenue(draft.share_revenue.into()),
+        when: Default::default(),
+        delay: None,
         rename: BTreeMap::new(),
         sandbox: false,
         pending: false,
         window: None,
+        needs: Vec::new(),
     }
 }
 

@@ -274,7 +274,9 @@ impl Template {
     /// Says which system's macros these look like, where ours are not what the author wrote. It proposes and changes
     /// nothing. Words that everybody has are proposed one by one, with each unknown word.
     fn propose_dialect(&self, findings: &mut Findings) {
-        let is_foreign = findings.has(Code::MacroUnknown) || findings.has(Code::MacroSyntaxForeign);
+        // One slip of the hand among words of ours is no other system's template.
+        let unknown = self.uses.iter().filter(|used| used.kind == UseKind::Unknown).count();
+        let is_foreign = findings.has(Code::MacroSyntaxForeign) || unknown > 0 && unknown * 2 >= self.uses.len();
         if self.source.dialect != Dialect::Canonical || !is_foreign {
             return;
         }
