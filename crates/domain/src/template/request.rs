@@ -276,7 +276,8 @@ impl Template {
     fn propose_dialect(&self, findings: &mut Findings) {
         // One slip of the hand among words of ours is no other system's template.
         let unknown = self.uses.iter().filter(|used| used.kind == UseKind::Unknown).count();
-        let is_foreign = findings.has(Code::MacroSyntaxForeign) || unknown > 0 && unknown * 2 >= self.uses.len();
+        let is_foreign =
+            findings.has(Code::MacroSyntaxForeign) || unknown > 0 && unknown * 2 >= self.uses.len();
         if self.source.dialect != Dialect::Canonical || !is_foreign {
             return;
         }

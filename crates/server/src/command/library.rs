@@ -327,6 +327,16 @@ impl Wish {
         if args.share_revenue {
             put("share_revenue", true.into());
         }
+        // The entry's own template has what is needed; whoever changes it later is told what it lost.
+        let needs: Vec<&str> = entry
+            .needs
+            .iter()
+            .map(String::as_str)
+            .filter(|name| roundtrip_domain::template::vocabulary::find(name).is_some())
+            .collect();
+        if !needs.is_empty() {
+            put("needs", needs.into());
+        }
         if !self.rename.is_empty() {
             let names: Map<String, Value> =
                 self.rename.iter().map(|(ours, theirs)| (ours.clone(), theirs.as_str().into())).collect();

@@ -129,9 +129,18 @@ impl Filler<'_> {
         let written = &self.document["links"][link.public_id.as_str()];
         let dialect = written["dialect"].as_str().unwrap_or("linkrunner").to_owned();
         let click = self.system.and_then(|entry| entry.click.as_ref());
-        let parameter = click.map_or("click_id", |click| click.parameter.as_str());
+        let named =
+            |canonical: &'static str| link.dialect.aliases(canonical).first().copied().unwrap_or(canonical);
+        let parameter = click.map_or_else(|| named("click_id"), |click| click.parameter.as_str());
         // Without a known system the reader puts its own macro in the place of ours.
-        let suffix = click.map_or(Some("click_id={click_id}"), |click| click.suffix.as_deref());
+        // A dialect's words can all stand in a query as they are.
+        let own = format!("{parameter}={{click_id}}");
+        let suffix = click.map_or(Some(own.as_str()), |click| click.suffix.as_deref());
+        let by_server = link
+            .dialect
+            .server_words()
+            .first()
+            .map_or_else(|| "s2s=1".to_owned(), |(name, value)| format!("{name}={value}"));
         let base = self.address(link, campaign, &dialect);
         let with = |more: &[&str]| {
             let parts: Vec<&str> = suffix.into_iter().chain(more.iter().copied()).collect();
@@ -147,15 +156,30 @@ impl Filler<'_> {
             app: named_app(app),
             click_parameter: parameter.to_owned(),
             click_url: with(&[]),
-            server_url: with(&["s2s=1", "ip={ip}", "user_agent={user_agent}"]),
+            server_url: with(&[
+                &by_server,
+                &format!("{}={{ip}}", named("ip")),
+                &format!("{}={{user_agent}}", named("user_agent")),
+            ]),
             impression_url: suffix.map_or_else(
                 || format!("{}/i/{}", self.public_url, link.public_id),
                 |suffix| format!("{}/i/{}?{suffix}", self.public_url, link.public_id),
             ),
             click_window: human(self.settings.click_window(app, link.id).ms()),
             allow_destinations: link.allow_destinations.clone(),
+            also: self.elsewhere(&written["also"]),
+            also_impressions: self.elsewhere(&written["also_impressions"]),
             dialect,
         })
+    }
+
+    /// Other addresses of a link, whole.
+    fn elsewhere(&self, list: &Value) -> Vec<String> {
+        let whole = |text: &str| match text.strip_prefix('/') {
+            Some(_) => format!("{}{text}", self.public_url),
+            None => text.to_owned(),
+        };
+        list.as_array().into_iter().flatten().filter_map(Value::as_str).map(whole).collect()
     }
 
     /// The link's address in the form of its dialect.

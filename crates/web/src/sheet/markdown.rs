@@ -75,6 +75,12 @@ fn one_link(link: &LinkSheet, has_system: bool, out: &mut String) {
     let _ = writeln!(out, "- A click may earn something for {}.", link.click_window);
     let _ = writeln!(out, "- Told by your server: {}", code(&link.server_url));
     let _ = writeln!(out, "- Impressions: {}", code(&link.impression_url));
+    for url in &link.also {
+        let _ = writeln!(out, "- It is also at {}", code(url));
+    }
+    for url in &link.also_impressions {
+        let _ = writeln!(out, "- Impressions also at {}", code(url));
+    }
     let _ = writeln!(out, "- Parameters are named as in {}.", code(&link.dialect));
     if !link.allow_destinations.is_empty() {
         let places: Vec<String> = link.allow_destinations.iter().map(|place| code(place)).collect();

@@ -83,6 +83,12 @@ pub struct LinkSheet {
     pub click_window: String,
     /// Prefixes of destinations that a click may ask for.
     pub allow_destinations: Vec<String>,
+    /// Other addresses of the link, such as the one that it has in another system.
+    #[serde(default)]
+    pub also: Vec<String>,
+    /// The same for impressions.
+    #[serde(default)]
+    pub also_impressions: Vec<String>,
 }
 
 /// A postback.

@@ -97,6 +97,35 @@ async fn a_known_system_fills_the_link_in() {
 }
 
 #[tokio::test]
+async fn a_link_speaks_its_dialect_and_has_its_other_addresses() {
+    let world = World::new();
+    let mut document = document();
+    document["links"]["zen-summer"]["dialect"] = json!("appsflyer");
+    document["links"]["zen-summer"]["also"] =
+        json!(["/com.example.shop?pid=zen_int", "https://click.example/com.example.shop?pid=zen_int"]);
+    world.post("/api/v1/apply", &json!({ "document": document })).await.expect(200);
+    let sheet = sheet(&world, "/api/v1/partners/zen/sheet").await;
+    let link = &sheet.links[0];
+    assert_eq!(
+        (link.click_url.as_str(), link.server_url.as_str()),
+        (
+            "https://go.shop.example/c/zen-summer?clickid={click_id}",
+            "https://go.shop.example/c/zen-summer?clickid={click_id}&redirect=false&af_ip={ip}&af_ua={user_agent}",
+        )
+    );
+    assert_eq!(
+        link.also,
+        [
+            "https://go.shop.example/com.example.shop?pid=zen_int",
+            "https://click.example/com.example.shop?pid=zen_int"
+        ]
+    );
+    for text in [markdown::page(&sheet), html::page(&sheet).expect("a page")] {
+        assert!(text.contains("https://click.example/com.example.shop?pid"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn names_stay_in_their_place() {
     let world = world().await;
     let odd = sheet(&world, "/api/v1/partners/odd/sheet").await;
