@@ -41,7 +41,7 @@ pub struct UrlTemplate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedUrl {
     /// The URL: printable ASCII, at most [`URL_BYTES_MAX`] bytes, without user and password. Empty when a
-    /// destination's scheme is forbidden: the caller goes to its fallback.
+    /// destination's scheme is forbidden, or a setting in the host is empty: the caller goes to its fallback.
     pub url: String,
     /// User and password, decoded, as `user:password`; sent as basic authentication.
     pub userinfo: Option<Vec<u8>>,
@@ -175,6 +175,9 @@ impl UrlTemplate {
         let bytes = context.fill(&self.parts, URL_BYTES_MAX, report);
         // All writers of URL parts write ASCII; the other branch is there so that nothing rests on that.
         let mut url = String::from_utf8(bytes).unwrap_or_else(|error| error.to_string());
+        if report.no_host {
+            url.clear();
+        }
         if self.scheme_is_filled
             && self.scope == Scope::Destination
             && url.split_once(':').is_some_and(|(scheme, _)| is_forbidden(scheme))

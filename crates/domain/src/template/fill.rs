@@ -38,6 +38,8 @@ pub(super) struct Report {
     pub(super) missing: Vec<String>,
     pub(super) unexpanded: Vec<String>,
     pub(super) too_long: bool,
+    /// A setting that stands in scheme or host came to nothing that could be one.
+    pub(super) no_host: bool,
 }
 
 impl Report {
@@ -144,7 +146,11 @@ impl<'a> Context<'a> {
         for part in parts {
             match part {
                 Part::Fixed(bytes) => out.fixed(bytes),
-                Part::Fill { expression, spot } => self.expand(expression, *spot, &mut out, report),
+                Part::Fill { expression, spot } => {
+                    let before = out.len();
+                    self.expand(expression, *spot, &mut out, report);
+                    report.no_host |= !spot.is_host_in(out.from(before));
+                }
             }
             if out.is_cut() {
                 report.too_long = true;

@@ -73,6 +73,23 @@ pub(super) enum Spot {
 }
 
 impl Spot {
+    /// Whether what was written here leaves the URL its own host. Readers of URLs skip slashes before a host, so behind
+    /// an empty one the next segment of the path, which a click may have filled, would be the host.
+    pub(super) fn is_host_in(self, written: &[u8]) -> bool {
+        match self {
+            Self::Host => !written.is_empty(),
+            Self::Origin => {
+                let text = String::from_utf8_lossy(written);
+                text.split_once("://").is_some_and(|(scheme, host)| {
+                    !scheme.is_empty()
+                        && !host.is_empty()
+                        && !host.starts_with(['/', '\\', '?', '#', '@', ':'])
+                })
+            }
+            _ => true,
+        }
+    }
+
     /// Whether the one who is told decodes percent escapes there, so that a received value can be given back in
     /// the form in which it came.
     pub(super) const fn is_decoded_by_the_reader(self) -> bool {
@@ -128,6 +145,15 @@ pub(super) struct Out {
 impl Out {
     pub(super) fn new(max: usize, capacity: usize) -> Self {
         Self { bytes: Vec::with_capacity(capacity.min(max)), max, cut: false }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What was written from an offset on.
+    pub(super) fn from(&self, offset: usize) -> &[u8] {
+        self.bytes.get(offset..).unwrap_or_default()
     }
 
     pub(super) fn is_cut(&self) -> bool {

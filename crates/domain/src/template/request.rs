@@ -172,7 +172,8 @@ pub struct Template {
 pub struct Rendered {
     /// The method.
     pub method: Method,
-    /// The URL: printable ASCII, at most [`super::URL_BYTES_MAX`] bytes, without user and password.
+    /// The URL: printable ASCII, at most [`super::URL_BYTES_MAX`] bytes, without user and password. Empty when a setting
+    /// in its host is: then there is nobody to send to.
     pub url: String,
     /// Headers in the template's order, then `content-type` and `authorization` where the body and the URL call
     /// for them and the template names none. Values have no control bytes but tabs the author wrote.

@@ -501,3 +501,28 @@ fn the_vocabulary_is_sound() {
     codes.dedup();
     assert_eq!(codes.len(), Code::ALL.len());
 }
+
+#[test]
+fn an_empty_host_takes_none_from_the_path() {
+    let url = |template: &str, values: &[(&str, &str)]| {
+        let values: std::collections::BTreeMap<_, _> =
+            values.iter().map(|(name, value)| ((*name).to_owned(), Value::text(*value))).collect();
+        Template::parse(Parts::get(template)).0.render(&values, &SENDING).url
+    };
+    for empty in [
+        "https://{cfg.host}/{sub1}/x?c={click_id}",
+        "http://{cfg.host}{cfg.more}/{cfg.key}/x",
+        "{cfg.host}/{sub1}/x",
+        "{cfg.scheme}://p.example/",
+    ] {
+        assert_eq!(url(empty, &[("sub1", "evil.example"), ("cfg.key", "s3cr3t")]), "", "{empty}");
+    }
+    for odd in ["https:", "https://", "https:///", "//p.example", "p.example", "https://?x"] {
+        assert_eq!(url("{cfg.base}/{sub1}/x", &[("cfg.base", odd), ("sub1", "evil.example")]), "", "{odd}");
+    }
+    assert_eq!(
+        url("{cfg.base}/x", &[("cfg.base", "https://p.example:8443/v1")]),
+        "https://p.example:8443/v1/x"
+    );
+    assert_eq!(url("https://{cfg.host}/x", &[("cfg.host", "p.example")]), "https://p.example/x");
+}

@@ -131,6 +131,8 @@ async fn one(
     Stats::add(&stats.sends, 1);
     let (outcome, mut evidence) = if rendered.too_long {
         (Outcome::Refused("request_too_long"), sender::Evidence::default())
+    } else if rendered.url.is_empty() {
+        (Outcome::Refused("host_missing"), sender::Evidence::default())
     } else {
         let mut headers: Vec<(String, String)> = rendered
             .headers

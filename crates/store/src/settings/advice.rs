@@ -31,6 +31,11 @@ pub const ADVICE: &[(&str, &str)] = &[
         "A partner or rule says that it needs a parameter, and the template of the rule does not send it.",
     ),
     (
+        "setting_missing",
+        "A template has a setting (`cfg.…`) that a partner whom the rule can tell has not: it is empty, and where it \
+         stands in the host nothing is sent.",
+    ),
+    (
         "window_beyond_acceptance",
         "A link's click window is longer than the time in which the partner accepts conversions: some that it \
          earns would be refused when they are told.",
@@ -49,6 +54,7 @@ impl Judge<'_> {
         let world = Look::of(set);
         self.acceptance(&world);
         self.needs(&world);
+        self.settings(&world);
         self.events(&world);
     }
 
@@ -108,6 +114,28 @@ impl Judge<'_> {
                     }
                     _ => self.warn(entry, code, Severity::Warning, "url", message),
                 }
+            }
+        }
+    }
+
+    fn settings(&mut self, world: &Look<'_>) {
+        for (entry, rule) in &world.rules {
+            let names = world.sent.get(entry.slug.as_str()).into_iter().flatten();
+            for name in names.filter_map(|key| key.strip_prefix("cfg.")) {
+                let without = world.told_by(rule).into_iter().filter_map(|slug| {
+                    let (partner, doc) = world.partners.get(slug)?;
+                    (!doc.cfg.contains_key(name)).then_some(*partner)
+                });
+                let without: Vec<&Entry> = without.collect();
+                if without.is_empty() || !(entry.is_edited || without.iter().any(|e| e.is_edited)) {
+                    continue;
+                }
+                let message = format!(
+                    "the template of `{}` has {{cfg.{name}}}, and {} has no such setting: set partners.SLUG.cfg.{name}",
+                    entry.slug,
+                    listed(without.iter().map(|e| e.slug.as_str()))
+                );
+                self.warn(entry, "setting_missing", Severity::Warning, "url", message);
             }
         }
     }

@@ -181,6 +181,7 @@ fn why(reason: &str) -> String {
         "template_not_kept" => "the rule's template of that version can no longer be read".to_owned(),
         "conversion_rejected" => "the conversion was rejected before".to_owned(),
         "decision_changed" => "by a later decision the rule does not tell it".to_owned(),
+        "host_missing" => "a setting of the partner that stands in the URL's host is empty".to_owned(),
         "request_too_long" => "the filled template is longer than what is sent".to_owned(),
         other => outcome(other),
     }
