@@ -359,7 +359,9 @@ impl Facts<'_> {
             "gp_install_begin_time" => {
                 referrer?.install_begin_server_at.or(referrer?.install_begin_at)?.seconds().to_string()
             }
-            _ => return self.advertiser_field(name.strip_prefix("adv")?),
+            // A field of the advertiser's own can hold the very amount, as properties can.
+            _ if self.rule.share.is_exact() => return self.advertiser_field(name.strip_prefix("adv")?),
+            _ => return None,
         })
     }
 

@@ -393,8 +393,8 @@ pub struct Catalog {
     workspaces: Vec<Arc<Settings>>,
     links: HashMap<String, (usize, Id<kind::Link>)>,
     addresses: Addresses<(usize, Id<kind::Link>)>,
-    /// Addresses in their fixed form, with the workspace that has them.
-    address_owners: HashMap<String, usize>,
+    /// Paths of addresses, with the hosts that they name and the workspaces that have them.
+    path_owners: HashMap<String, Vec<(Option<String>, usize)>>,
     keys: HashMap<[u8; 32], (usize, Arc<Key>)>,
 }
 
@@ -407,7 +407,8 @@ impl Catalog {
                 this.links.insert(link.public_id.clone(), (at, link.id));
                 for address in &link.addresses {
                     this.addresses.add(address, (at, link.id));
-                    this.address_owners.insert(address.to_string(), at);
+                    let owner = (address.host().map(str::to_owned), at);
+                    this.path_owners.entry(address.path().to_owned()).or_default().push(owner);
                 }
             }
             for key in settings.keys.values() {
@@ -454,12 +455,22 @@ impl Catalog {
 
     /// Whether a workspace other than this one has a link of that public id, or of that address (in the
     /// form in which an [`Address`] is printed, which begins with a slash).
+    ///
+    /// A path belongs to one workspace, on a host or on all: of two addresses that share it the one that says more
+    /// would take the other's clicks.
     pub fn is_taken_elsewhere(&self, name: &str, workspace: WorkspaceNo) -> bool {
-        let at = match name.starts_with('/') {
-            true => self.address_owners.get(name).copied(),
-            false => self.links.get(name).map(|(at, _)| *at),
-        };
-        at.is_some_and(|at| self.workspaces[at].workspace != workspace)
+        let is_other = |at: usize| self.workspaces[at].workspace != workspace;
+        if !name.starts_with('/') {
+            return self.links.get(name).is_some_and(|(at, _)| is_other(*at));
+        }
+        let (host, path) = host_and_path(name);
+        self.path_owners.get(&path).into_iter().flatten().any(|(theirs, at)| {
+            let overlaps = match (theirs.as_deref(), host) {
+                (Some(theirs), Some(ours)) => theirs.eq_ignore_ascii_case(ours),
+                _ => true,
+            };
+            overlaps && is_other(*at)
+        })
     }
 
     /// How many public ids of links there are; fewer than links if two workspaces share one.
@@ -473,4 +484,15 @@ impl Catalog {
         let (at, key) = self.keys.get(hash)?;
         Some((&self.workspaces[*at], key))
     }
+}
+
+/// Host and decoded path of an address as it is printed.
+fn host_and_path(printed: &str) -> (Option<&str>, String) {
+    let (host, rest) =
+        match printed.strip_prefix("//").and_then(|rest| rest.find('/').map(|at| rest.split_at(at))) {
+            Some((host, rest)) => (Some(host), rest),
+            None => (None, printed),
+        };
+    let path = rest.split_once('?').map_or(rest, |(path, _)| path);
+    (host, percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned())
 }

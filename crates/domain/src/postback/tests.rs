@@ -522,6 +522,9 @@ fn what_an_inbound_postback_and_the_touch_say_is_told() {
     for absent in ["adv3", "adv10", "install_referrer"] {
         assert!(!values.contains_key(absent), "{absent}");
     }
+    let part = told.with(|c| c.rule.share = Share::Percent(10_000_000)).values();
+    assert_eq!(part["revenue_usd"], "1.25");
+    assert!(!part.contains_key("adv1"), "a field of the advertiser's can hold the very amount");
     let plain = case().with(everything).with(|c| c.rule.share = Share::Exact).values();
     assert_eq!(
         (plain["status"].as_str(), plain.get("revenue_usd")),

@@ -60,7 +60,8 @@ impl Progress {
             let waited = now.saturating_duration_since(began);
             let until = match (is_busy, bounds.head) {
                 (true, _) if waited >= bounds.request => return Some(waited),
-                (true, _) => began + bounds.request,
+                // An answer a moment later begins an idle time, whose bound is looked at in its turn.
+                (true, head) => (began + bounds.request).min(now + head.unwrap_or(bounds.request)),
                 (false, Some(head)) if waited >= head => return None,
                 (false, Some(head)) => began + head,
                 // A request that begins from here on is not overdue before that.

@@ -214,7 +214,12 @@ pub(super) struct Waiting(pub(super) Arc<Slot>);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let others = std::mem::take(&mut lock(&self.0.state).others);
+        let others = {
+            let mut seat = lock(&self.0.state);
+            // Whoever does not wait any more is asked to wake nobody: its task is gone, and a wake for it wakes nobody.
+            seat.waker = None;
+            std::mem::take(&mut seat.others)
+        };
         for waker in others {
             waker.wake();
         }
@@ -399,4 +404,77 @@ impl Queue {
 /// Locks a mutex whose data stays meaningful when a holder panicked.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use roundtrip_domain::click::{Click, Flags, LinkDialect, TouchKind};
+    use roundtrip_domain::id::{Id, WorkspaceNo};
+    use roundtrip_domain::time::Timestamp;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Rung(AtomicUsize);
+
+    impl Wake for Rung {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn slot() -> Arc<Slot> {
+        let click = Click {
+            workspace: WorkspaceNo::DEFAULT,
+            app: Id::from_bits(1),
+            campaign: Id::from_bits(2),
+            partner: Id::from_bits(3),
+            link: Id::from_bits(4),
+            kind: TouchKind::Click,
+            dialect: LinkDialect::Linkrunner,
+            flags: Flags::default(),
+            received_at: Timestamp::from_ms(0),
+            query: Vec::new(),
+            ip: None,
+            location: Default::default(),
+            user_agent: None,
+            referer: None,
+            language: None,
+        };
+        Slot::new(Vec::new(), Noted::of(&click, &click.params()), 0)
+    }
+
+    #[test]
+    fn whoever_leaves_while_its_commit_runs_takes_nobodys_wake_along() {
+        // Whoever would have been the one to wake the others is gone, in each place of a commit's first two groups.
+        for gone in 0..2 * WAKES_MAX {
+            let callers: Vec<_> = (0..2 * WAKES_MAX + 3).map(|_| (slot(), Arc::<Rung>::default())).collect();
+            let mut waiting: Vec<_> = callers.iter().map(|(slot, _)| Some(Waiting(slot.clone()))).collect();
+            for (slot, rung) in &callers {
+                let waker = Waker::from(rung.clone());
+                assert_eq!(slot.poll(&mut Context::from_waker(&waker)), Poll::Pending);
+                slot.mint(|| ClickId::from_bits(1));
+            }
+            waiting[gone] = None;
+            let mut wakes = Wakes::default();
+            for (slot, _) in &callers {
+                slot.answer(Append::Stored(ClickId::from_bits(1)), &mut wakes);
+            }
+            wakes.wake();
+            // Who was woken polls, is answered and goes, and wakes others in its turn.
+            for _ in 0..callers.len() {
+                for (at, (_, rung)) in callers.iter().enumerate() {
+                    if rung.0.load(SeqCst) > 0 {
+                        waiting[at] = None;
+                    }
+                }
+            }
+            for (at, (_, rung)) in callers.iter().enumerate().filter(|(at, _)| *at != gone) {
+                assert!(rung.0.load(SeqCst) > 0, "{at} is not woken when {gone} is gone");
+            }
+        }
+    }
 }

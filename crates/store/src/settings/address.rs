@@ -75,7 +75,12 @@ impl<'a> Judge<'a> {
             }
         }
         if (self.taken_links)(&printed) {
-            self.wrong(entry, Code::NameTaken, field, format!("a link of another workspace has `{printed}`"));
+            self.wrong(
+                entry,
+                Code::NameTaken,
+                field,
+                format!("a link of another workspace has the path of `{printed}`; give it a host of its own"),
+            );
             return false;
         }
         let here = join(&entry.path(), field);

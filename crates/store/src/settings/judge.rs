@@ -161,7 +161,10 @@ impl<'a> Judge<'a> {
             );
         } else if (self.taken_links)(&entry.slug) {
             self.wrong(entry, Code::NameTaken, "", "another workspace has a link of that id");
-        } else if (self.taken_links)(&format!("/{}", entry.slug)) {
+        } else if ["", "/c", "/i", "/impression"]
+            .iter()
+            .any(|form| (self.taken_links)(&format!("{form}/{}", entry.slug)))
+        {
             self.wrong(entry, Code::NameTaken, "", "a link of another workspace has that address");
         }
     }

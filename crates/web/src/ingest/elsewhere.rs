@@ -14,7 +14,7 @@ use roundtrip_domain::settings::Catalog;
 
 use super::Ingest;
 use super::link::{follow, query};
-use super::origin::host;
+use super::origin::{host, namespace_of_host};
 
 /// Whatever no route has.
 pub(super) async fn any(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
@@ -30,7 +30,13 @@ pub(super) async fn any(State(ingest): State<Arc<Ingest>>, request: Request) -> 
 
 /// Records and answers the touch, if a link has this address.
 pub(super) async fn at(ingest: &Ingest, parts: &Parts, catalog: &Catalog) -> Option<Response> {
-    let (settings, link, is_view) = catalog.link_at(host(parts), parts.uri.path(), query(parts))?;
+    let host = host(parts);
+    let (settings, link, is_view) = catalog.link_at(host, parts.uri.path(), query(parts))?;
+    // A namespace's own host speaks for nobody else.
+    let namespace = host.and_then(|host| namespace_of_host(host, &ingest.state.options));
+    if namespace.is_some_and(|slug| !slug.eq_ignore_ascii_case(&settings.slug)) {
+        return None;
+    }
     let kind = if is_view { TouchKind::Impression } else { TouchKind::Click };
     Some(follow(ingest, parts, settings, link, link.dialect, kind).await)
 }

@@ -410,16 +410,31 @@ async fn what_no_link_has_is_unknown() {
 #[tokio::test]
 async fn another_workspace_cannot_take_an_address_and_its_own_forms_go_on() {
     let world = world().await;
-    let document = json!({
-        "workspace": "acme",
-        "links": { "acme-tune": { "campaign": "main", "partner": "net", "also": ["/aff_c?aff_id=7&offer_id=12"] } },
-    });
-    let body = json!({ "document": document }).to_string();
-    let mut request = http::Request::post("/api/v1/apply").body(Body::from(body)).unwrap();
-    let token = format!("Bearer {}", super::ADMIN).parse().unwrap();
-    request.headers_mut().insert("authorization", token);
-    let response = tower::ServiceExt::oneshot(world.admin.clone(), request).await.unwrap();
-    assert_eq!(response.status().as_u16(), 422);
+    let apply = async |link: &str, also: &[&str]| {
+        let document = json!({
+            "workspace": "acme",
+            "links": { link: { "campaign": "main", "partner": "net", "also": also } },
+        });
+        let body = json!({ "document": document }).to_string();
+        let mut request = http::Request::post("/api/v1/apply").body(Body::from(body)).unwrap();
+        let token = format!("Bearer {}", super::ADMIN).parse().unwrap();
+        request.headers_mut().insert("authorization", token);
+        tower::ServiceExt::oneshot(world.admin.clone(), request).await.unwrap().status().as_u16()
+    };
+    // The same, one that says less or more, and one that names a host: each would take clicks of the other's path.
+    for taken in [
+        "/aff_c?aff_id=7&offer_id=12",
+        "/aff_c?aff_id=7",
+        "/aff_c?aff_id=7&offer_id=12&aff_sub2=x",
+        "https://click.example.com/aff_c?aff_id=7&offer_id=12",
+    ] {
+        assert_eq!(apply("acme-tune", &[taken]).await, 422, "{taken}");
+    }
+    // A link's own id is looked at before addresses, so it would hide them.
+    for id in ["x1Y2z3", "5ab3f0"] {
+        assert_eq!(apply(id, &[]).await, 422, "{id}");
+    }
+    assert_eq!(apply("acme-own", &["https://click.acme.example/own_path?x=1"]).await, 200);
     // Tracknow's form is looked at before addresses, in its namespace and without one.
     for (uri, landing) in [
         ("/click?campaign_id=4711&ref_id=p-1&pub_id=7", "https://shop.example/landing"),
