@@ -232,8 +232,11 @@ impl Reader<'_> {
         if word.is_empty() {
             return None;
         }
-        let message = format!("`{name}` is no word of this dialect; it is read as `{{{text}}}`");
-        findings.add(Finding::new(Code::MacroGuessed, self.place, at, message).about(name));
+        // A word of ours that the system does not have can only be ours; no guess is needed.
+        if text != name {
+            let message = format!("`{name}` is no word of this dialect; it is read as `{{{text}}}`");
+            findings.add(Finding::new(Code::MacroGuessed, self.place, at, message).about(name));
+        }
         self.note_availability(name, at, &word, findings);
         Some(word)
     }
