@@ -19,6 +19,7 @@ mod sample;
 mod shape;
 
 pub use self::fill::fill;
+pub(crate) use self::fill::is_told;
 pub use self::shape::{Example, Field, LinkSheet, Macro, Owner, PostbackSheet, Sheet, System};
 
 use roundtrip_domain::problem::Problem;

@@ -131,7 +131,7 @@ fn row(item: &Conversion, now: Timestamp) -> HomeRow {
         kind: item.kind.clone(),
         name: Some(item.name.clone()).filter(|name| *name != item.kind),
         app: item.app.label().to_owned(),
-        partner: item.partner.as_ref().map(|partner| partner.label().to_owned()),
+        partner: item.partner.clone(),
         credit: match item.credit.as_str() {
             "attributed" => "attributed",
             "organic" => "organic",

@@ -11,9 +11,14 @@ pub(super) fn render(explained: Explained, id: &str, telling: Telling) -> Result
     let (id, full) = (id.trim().to_owned(), telling.full);
     match explained {
         Explained::Click(click) => pages::click(&ClickPage { id, full, click: *click }),
-        Explained::Event(story) => {
-            pages::story(&StoryPage { id, full, credit: credit(&story), told: told(&story), story: *story })
-        }
+        Explained::Event(story) => pages::story(&StoryPage {
+            id,
+            full,
+            credit: credit(&story),
+            status: status(&story),
+            told: told(&story),
+            story: *story,
+        }),
     }
 }
 
@@ -26,6 +31,15 @@ fn credit(story: &Story) -> Badge {
         (Some(_), None) => Badge { tone: "wait", text: "install unknown".to_owned() },
         (None, None) => Badge { tone: "wait", text: "undecided".to_owned() },
     }
+}
+
+fn status(story: &Story) -> Option<Badge> {
+    let tone = match story.event.status.as_str() {
+        "approved" => return None,
+        "rejected" => "bad",
+        _ => "wait",
+    };
+    Some(Badge { tone, text: story.event.status.clone() })
 }
 
 fn told(story: &Story) -> Vec<Badge> {

@@ -57,21 +57,22 @@ pub fn fill(
         }),
         links: links.into_iter().filter_map(|link| filler.link(link)).collect(),
         postbacks: rules
-            .filter(|(_, rule)| match rule.partner {
-                Some(told) => told == partner.id,
-                None => is_of_group(settings, rule, partner),
-            })
+            .filter(|(_, rule)| is_told(settings, rule, partner))
             .map(|(app, rule)| filler.postback(app, rule))
             .collect(),
         notes: notes(),
     })
 }
 
-/// Whether a rule that names no partner is for this one: it names no group either, or one that the partner is in.
-fn is_of_group(settings: &Settings, rule: &Rule, partner: &Partner) -> bool {
-    rule.group.is_none_or(|group| {
-        settings.groups.get(&group).is_some_and(|group| group.partners.contains(&partner.id))
-    })
+/// Whether a rule can tell a partner something: it names that one, or a group that it is in, or nobody.
+pub(crate) fn is_told(settings: &Settings, rule: &Rule, partner: &Partner) -> bool {
+    match (rule.partner, rule.group) {
+        (Some(told), _) => told == partner.id,
+        (None, Some(group)) => {
+            settings.groups.get(&group).is_some_and(|group| group.partners.contains(&partner.id))
+        }
+        (None, None) => true,
+    }
 }
 
 /// What holds for every postback; the guide for partners says it at length.
