@@ -121,9 +121,7 @@ fn row(item: &Conversion, now: Timestamp) -> HomeRow {
     if item.environment != "production" {
         marks.push(mark(&item.environment));
     }
-    if item.status != "approved" {
-        marks.push(mark(&item.status));
-    }
+    marks.extend(status_badge(&item.status));
     HomeRow {
         id: item.id.clone(),
         age: if age < 1_000 { "now".to_owned() } else { format!("{} ago", human(age)) },
@@ -155,6 +153,16 @@ fn postbacks(item: &Conversion) -> Vec<Badge> {
         badges.push(Badge { tone: "quiet", text: text.to_owned() });
     }
     badges
+}
+
+/// How a conversion's status is shown; `None` for the usual one, approved.
+pub(super) fn status_badge(status: &str) -> Option<Badge> {
+    let tone = match status {
+        "approved" => return None,
+        "rejected" => "bad",
+        _ => "wait",
+    };
+    Some(Badge { tone, text: status.to_owned() })
 }
 
 /// How deliveries in one state are shown.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::home::state_badge;
+use super::home::{state_badge, status_badge};
 use super::pages::{self, Badge, ClickPage, StoryPage};
 use crate::story::{Explained, Story, Telling};
 
@@ -15,7 +15,7 @@ pub(super) fn render(explained: Explained, id: &str, telling: Telling) -> Result
             id,
             full,
             credit: credit(&story),
-            status: status(&story),
+            status: status_badge(&story.event.status),
             told: told(&story),
             story: *story,
         }),
@@ -31,15 +31,6 @@ fn credit(story: &Story) -> Badge {
         (Some(_), None) => Badge { tone: "wait", text: "install unknown".to_owned() },
         (None, None) => Badge { tone: "wait", text: "undecided".to_owned() },
     }
-}
-
-fn status(story: &Story) -> Option<Badge> {
-    let tone = match story.event.status.as_str() {
-        "approved" => return None,
-        "rejected" => "bad",
-        _ => "wait",
-    };
-    Some(Badge { tone, text: story.event.status.clone() })
 }
 
 fn told(story: &Story) -> Vec<Badge> {
