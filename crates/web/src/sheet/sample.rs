@@ -45,15 +45,21 @@ impl Samples<'_> {
     /// The event by our name, and by the partner's.
     fn names(&self) -> (&str, &str) {
         let rule = self.rule;
+        let renamed = || rule.rename.keys().next().map(String::as_str);
         let own = match &rule.on {
+            ConversionKind::Install => "install",
             ConversionKind::Event => {
-                rule.events.first().or(rule.rename.keys().next()).map_or("level_up", String::as_str)
+                rule.events.first().map(String::as_str).or_else(renamed).unwrap_or("level_up")
             }
-            // A change is told by the name of what changed.
-            ConversionKind::Rejected | ConversionKind::StatusChange => {
-                rule.rename.keys().next().map_or("purchase", String::as_str)
+            kind => {
+                // A change is told by the name of what changed.
+                let kind = if kind.is_change() { &ConversionKind::Purchase } else { kind };
+                let is_told = |name: &&str| rule.rename.is_empty() || rule.rename.contains_key(*name);
+                let of_app =
+                    self.app.events.iter().filter(|(_, its)| *its == kind).map(|(name, _)| name.as_str());
+                let mut names = of_app.chain([kind.name()]);
+                names.find(is_told).or_else(renamed).unwrap_or_else(|| kind.name())
             }
-            on => on.name(),
         };
         (own, rule.rename.get(own).map_or(own, String::as_str))
     }

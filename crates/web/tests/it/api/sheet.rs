@@ -138,6 +138,11 @@ async fn a_rule_is_told_in_sentences() {
         "macros": { "DID": "gaid|lower|sha1" },
         "signatures": [{ "hash": "hmac-sha1", "encoding": "base64", "key": "cfg.token", "message": ["{partner_click_id}", "{timestamp}"], "join": ":" }],
     });
+    document["apps"]["site"]["events"] = json!({ "registered": "signup" });
+    document["rules"]["lead"] = json!({
+        "app": "site", "partner": "acme", "on": "signup", "rename": { "registered": "lead" },
+        "url": "https://{cfg.host}/l?c={click_id}&e={event_name}&m={mapped_event_name}",
+    });
     document["rules"]["taken-back"] = json!({
         "app": "site", "partner": "acme", "on": "rejected",
         "url": "https://{cfg.host}/r?c={click_id}&e={event_name}&o={old_status}&w={reject_reason}&t={relates_to}",
@@ -176,6 +181,8 @@ async fn a_rule_is_told_in_sentences() {
         "{:?}",
         rejected.example
     );
+    let lead = &postback("lead").example.line;
+    assert!(lead.ends_with("e=registered&m=lead"), "{lead}");
     assert!(postback("changed").fires.contains("whose status changes to approved or pending"));
     let zen = sheet(&world, "/api/v1/partners/zen/sheet").await;
     assert!(zen.postbacks.iter().all(|postback| postback.rule != "grouped"), "zen is not in the group");
