@@ -167,8 +167,8 @@ fn fires(out: &mut String) {
          - **Pending.** A conversion that waits for approval is told only by a rule that asks for it; `{{status}}` says so.\n\n\
          ### Rejections and other changes of status\n\n\
          A conversion can be rejected, or approved later, by the owner or by a postback of the shop. That is a fact of its \
-         own, and is told by rules of its own: `on = \"rejected\"` and `on = \"status_change\"`. Without such a rule for you \
-         you are not told of it.\n\n\
+         own, and is told by rules of its own: `on = \"rejected\"` and `on = \"status_change\"`. Without such a \
+         rule you are not told of it.\n\n\
          | macro | in such a postback |\n| --- | --- |\n\
          | `{{event_id}}` | new: the change's own id |\n\
          | `{{relates_to}}` | the `{{event_id}}` of the conversion that changed |\n\
