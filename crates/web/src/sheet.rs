@@ -3,7 +3,8 @@
 //!
 //! The cast:
 //! - `shape` is the one tree of structs; the API answers it as JSON.
-//! - `fill` makes it from the settings as they are now.
+//! - `fill` makes it from the settings as they are now; `rule` has the words for what a rule says, `sample` the
+//!   values that stand for real ones.
 //! - `markdown` and `html` write it for people; neither adds a fact of its own.
 //!
 //! Not relied on: a sheet decides nothing and is not a contract, it is true for the settings version that it names. A
@@ -13,9 +14,12 @@
 mod fill;
 pub mod html;
 pub mod markdown;
+mod rule;
+mod sample;
 mod shape;
 
 pub use self::fill::fill;
+pub(crate) use self::fill::is_told;
 pub use self::shape::{Example, Field, LinkSheet, Macro, Owner, PostbackSheet, Sheet, System};
 
 use roundtrip_domain::problem::Problem;

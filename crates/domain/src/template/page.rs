@@ -74,6 +74,8 @@ order, of the values of that very request, and a later one can cover an earlier 
 empty is left out |\n\
 | key | for `hmac-…`: the partner's setting that holds it, as `cfg.secret` |\n\
 | encoding | {encodings}; `base64url` is without padding |\n\n\
+A signature covers decoded values: `a%2Fb` in the URL is `a/b` in the message, and `+` is a space. `{{x|raw}}` puts in the \
+very bytes that were received, and `{{x|urlencode}}` encodes the value.\n\n\
 A key cannot stand in the request. Without one the signature is empty and reported as missing. A signature that covers \
 `{{body}}` cannot stand in the body.\n\n"
     )

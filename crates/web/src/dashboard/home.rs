@@ -121,9 +121,7 @@ fn row(item: &Conversion, now: Timestamp) -> HomeRow {
     if item.environment != "production" {
         marks.push(mark(&item.environment));
     }
-    if item.status != "approved" {
-        marks.push(mark(&item.status));
-    }
+    marks.extend(status_badge(&item.status));
     HomeRow {
         id: item.id.clone(),
         age: if age < 1_000 { "now".to_owned() } else { format!("{} ago", human(age)) },
@@ -131,7 +129,7 @@ fn row(item: &Conversion, now: Timestamp) -> HomeRow {
         kind: item.kind.clone(),
         name: Some(item.name.clone()).filter(|name| *name != item.kind),
         app: item.app.label().to_owned(),
-        partner: item.partner.as_ref().map(|partner| partner.label().to_owned()),
+        partner: item.partner.clone(),
         credit: match item.credit.as_str() {
             "attributed" => "attributed",
             "organic" => "organic",
@@ -155,6 +153,16 @@ fn postbacks(item: &Conversion) -> Vec<Badge> {
         badges.push(Badge { tone: "quiet", text: text.to_owned() });
     }
     badges
+}
+
+/// How a conversion's status is shown; `None` for the usual one, approved.
+pub(super) fn status_badge(status: &str) -> Option<Badge> {
+    let tone = match status {
+        "approved" => return None,
+        "rejected" => "bad",
+        _ => "wait",
+    };
+    Some(Badge { tone, text: status.to_owned() })
 }
 
 /// How deliveries in one state are shown.

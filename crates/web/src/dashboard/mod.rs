@@ -34,6 +34,7 @@ use roundtrip_store::click_log::ClickLog;
 use roundtrip_store::ledger::Ledger;
 use tokio::sync::Mutex;
 
+use self::pages::PartnerRow;
 use self::session::Sessions;
 use crate::api::{AdminToken, may_read};
 use crate::books::Books;
@@ -77,12 +78,13 @@ struct Inner {
 
 type Shared = State<Arc<Inner>>;
 
-/// The router of the pages: `/`, `/conversions/{id}`, `/partners/{slug}`, `/explain`, `/login`, `/logout`, `/assets/style.css`.
+/// The router of the pages: `/`, `/conversions/{id}`, `/partners`, `/partners/{slug}`, `/explain`, `/login`, `/logout`, `/assets/style.css`.
 pub fn router(state: DashboardState) -> Router {
     let inner = Inner { state, sessions: Sessions::default(), books: Mutex::new(None) };
     Router::new()
         .route("/", get(home))
         .route("/conversions/{id}", get(conversion))
+        .route("/partners", get(partners))
         .route("/partners/{slug}", get(partner))
         .route("/explain", get(explain))
         .route("/login", get(login_form).post(login))
@@ -183,6 +185,31 @@ async fn conversion(State(inner): Shared, Path(id): Path<String>, request: Reque
         Ok(page(StatusCode::OK, story::render(explained, &id, telling)))
     };
     finish(outcome.await, &parts)
+}
+
+/// All partners, by slug.
+async fn partners(State(inner): Shared, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = inner.admit(&parts.headers).map(|settings| {
+        let mut rows: Vec<PartnerRow> = settings
+            .partners
+            .values()
+            .map(|partner| PartnerRow {
+                slug: partner.slug.clone(),
+                name: partner.name.clone(),
+                links: settings.links.values().filter(|link| link.partner == partner.id).count(),
+                rules: settings
+                    .rules
+                    .values()
+                    .flatten()
+                    .filter(|rule| sheet::is_told(&settings, rule, partner))
+                    .count(),
+            })
+            .collect();
+        rows.sort_by(|a, b| a.slug.cmp(&b.slug));
+        page(StatusCode::OK, pages::partners(&rows))
+    });
+    finish(outcome, &parts)
 }
 
 /// A partner's sheet.

@@ -8,13 +8,14 @@ use minijinja::{Environment, Error, UndefinedBehavior};
 use roundtrip_domain::problem::Problem;
 use serde::Serialize;
 
-use crate::story::{ClickStory, Story};
+use crate::story::{ClickStory, Named, Story};
 
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 7] = [
     ("layout.html", include_str!("../../templates/layout.html")),
     ("parts.html", include_str!("../../templates/parts.html")),
     ("login.html", include_str!("../../templates/login.html")),
     ("home.html", include_str!("../../templates/home.html")),
+    ("partners.html", include_str!("../../templates/partners.html")),
     ("story.html", include_str!("../../templates/story.html")),
     ("click.html", include_str!("../../templates/click.html")),
 ];
@@ -66,7 +67,7 @@ pub(super) struct HomeRow {
     pub(super) name: Option<String>,
     pub(super) app: String,
     /// Who has the credit; absent: nobody.
-    pub(super) partner: Option<String>,
+    pub(super) partner: Option<Named>,
     pub(super) credit: &'static str,
     pub(super) match_type: Option<String>,
     pub(super) amount: Option<String>,
@@ -100,6 +101,26 @@ pub(super) fn home(context: &Home) -> Result<String, Error> {
     render("home.html", context)
 }
 
+/// A partner in the list of all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct PartnerRow {
+    pub(super) slug: String,
+    pub(super) name: String,
+    /// Its links.
+    pub(super) links: usize,
+    /// Rules that can tell it something.
+    pub(super) rules: usize,
+}
+
+#[derive(Serialize)]
+struct Partners<'a> {
+    rows: &'a [PartnerRow],
+}
+
+pub(super) fn partners(rows: &[PartnerRow]) -> Result<String, Error> {
+    render("partners.html", &Partners { rows })
+}
+
 /// The story of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct StoryPage {
@@ -107,6 +128,8 @@ pub(super) struct StoryPage {
     pub(super) id: String,
     pub(super) full: bool,
     pub(super) credit: Badge,
+    /// Only where it is not the usual one, approved.
+    pub(super) status: Option<Badge>,
     pub(super) told: Vec<Badge>,
     pub(super) story: Story,
 }
@@ -227,7 +250,7 @@ mod tests {
             kind: "event".to_owned(),
             name: Some("<script>".to_owned()),
             app: "shop".to_owned(),
-            partner: None,
+            partner: Some(Named { id: "ptn_1".to_owned(), slug: Some("<i>".to_owned()) }),
             credit: "organic",
             match_type: None,
             amount: None,
@@ -254,10 +277,18 @@ mod tests {
             home(&full),
             home(&empty),
             home(&past_the_end),
+            partners(&[]),
+            partners(&[PartnerRow { slug: "<i>".to_owned(), name: "<b>".to_owned(), links: 1, rules: 2 }]),
         ];
         for (story, full) in stories().into_iter().zip([false, true]) {
-            let page =
-                StoryPage { id: "evt_1".to_owned(), full, credit: badge(), told: vec![badge()], story };
+            let page = StoryPage {
+                id: "evt_1".to_owned(),
+                full,
+                credit: badge(),
+                status: Some(badge()),
+                told: vec![badge()],
+                story,
+            };
             pages.push(super::story(&page));
         }
         let earned = json!([{ "event": "evt_1", "name": "<script>", "received_at": "then", "holds": false, "sentence": "So." }]);
@@ -278,6 +309,7 @@ mod tests {
             id: "evt_1".to_owned(),
             full: true,
             credit: badge(),
+            status: None,
             told: vec![],
             story: stories()[1].clone(),
         });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::home::state_badge;
+use super::home::{state_badge, status_badge};
 use super::pages::{self, Badge, ClickPage, StoryPage};
 use crate::story::{Explained, Story, Telling};
 
@@ -11,9 +11,14 @@ pub(super) fn render(explained: Explained, id: &str, telling: Telling) -> Result
     let (id, full) = (id.trim().to_owned(), telling.full);
     match explained {
         Explained::Click(click) => pages::click(&ClickPage { id, full, click: *click }),
-        Explained::Event(story) => {
-            pages::story(&StoryPage { id, full, credit: credit(&story), told: told(&story), story: *story })
-        }
+        Explained::Event(story) => pages::story(&StoryPage {
+            id,
+            full,
+            credit: credit(&story),
+            status: status_badge(&story.event.status),
+            told: told(&story),
+            story: *story,
+        }),
     }
 }
 

@@ -1,45 +1,22 @@
 //! From the settings to a sheet.
 //!
 //! What the program runs on (templates, windows) comes from [`Settings`]; what people wrote comes from the masked
-//! document. A field of a rule that this file has no words for is shown as it is written, so that a sheet says less
-//! nicely, but never less, than the rule.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! document. `rule` has the words for what a rule says, `sample` the values that stand for real ones.
 
 use roundtrip_domain::params::VALUE_BYTES_MAX;
 use roundtrip_domain::retry::POSTBACK_WAITS_MS;
-use roundtrip_domain::settings::{App, Campaign, Link, Partner, Rule, Scope, Settings};
-use roundtrip_domain::template::{Audience, Availability, Sending, VOCABULARY, Value as Sample, vocabulary};
+use roundtrip_domain::settings::{App, Campaign, Link, Partner, Rule, Settings};
 use roundtrip_domain::time::human;
 use roundtrip_library::Entry;
 use roundtrip_store::settings::MASK;
 use serde_json::Value;
 
+use super::rule;
+use super::sample::Samples;
 use super::shape::{Example, Field, LinkSheet, Macro, Owner, PostbackSheet, Sheet, System};
 
 /// Settings shorter than this, in bytes, are not looked for in templates: they would blot out half of them.
 const SECRET_BYTES_MIN: usize = 4;
-/// The fields of a rule's document that the sheet has words for.
-const KNOWN: [&str; 16] = [
-    "app",
-    "partner",
-    "on",
-    "events",
-    "dialect",
-    "method",
-    "url",
-    "headers",
-    "body",
-    "scope",
-    "first_only",
-    "share_revenue",
-    "rename",
-    "sandbox",
-    "pending",
-    "window",
-];
-/// The moment of the sample request, unix milliseconds: the sample event's, and a second.
-const SAMPLE_MS: i64 = 1_780_564_905_250;
 
 /// The sheet of the partner of that slug; `None` if there is none. `document` is the workspace's settings as people
 /// may see them, `system` the library's entry of what the partner runs.
@@ -80,21 +57,22 @@ pub fn fill(
         }),
         links: links.into_iter().filter_map(|link| filler.link(link)).collect(),
         postbacks: rules
-            .filter(|(_, rule)| match rule.partner {
-                Some(told) => told == partner.id,
-                None => is_of_group(document, &rule.slug, slug),
-            })
+            .filter(|(_, rule)| is_told(settings, rule, partner))
             .map(|(app, rule)| filler.postback(app, rule))
             .collect(),
         notes: notes(),
     })
 }
 
-/// Whether a rule that names no partner is for this one: it names no group either, or one that the partner is in.
-fn is_of_group(document: &Value, rule: &str, partner: &str) -> bool {
-    let Some(group) = document["rules"][rule]["group"].as_str() else { return true };
-    let members = document["partner_groups"][group]["partners"].as_array();
-    members.is_some_and(|members| members.iter().any(|member| member.as_str() == Some(partner)))
+/// Whether a rule can tell a partner something: it names that one, or a group that it is in, or nobody.
+pub(crate) fn is_told(settings: &Settings, rule: &Rule, partner: &Partner) -> bool {
+    match (rule.partner, rule.group) {
+        (Some(told), _) => told == partner.id,
+        (None, Some(group)) => {
+            settings.groups.get(&group).is_some_and(|group| group.partners.contains(&partner.id))
+        }
+        (None, None) => true,
+    }
 }
 
 /// What holds for every postback; the guide for partners says it at length.
@@ -196,8 +174,7 @@ impl Filler<'_> {
     fn postback(&self, app: &App, rule: &Rule) -> PostbackSheet {
         let written = &self.document["rules"][rule.slug.as_str()];
         let text = |name: &str| written[name].as_str().map(|text| self.mask(text));
-        let sharing = sharing(&written["share_revenue"]);
-        let names = Names::of(rule, written);
+        let samples = Samples { partner: self.partner, app, rule };
         let body = ["json", "form", "text"].iter().find_map(|form| written["body"][form].as_str());
         PostbackSheet {
             rule: rule.slug.clone(),
@@ -205,17 +182,14 @@ impl Filler<'_> {
             on: written["on"].as_str().unwrap_or_default().to_owned(),
             events: rule.events.clone(),
             rename: fields(rule.rename.iter()),
-            fires: fires(rule, app),
-            revenue: sharing.clone().unwrap_or_else(|| {
-                "Amounts are not told: every money macro and {event_value} is empty.".to_owned()
-            }),
+            fires: rule::fires(self.settings, rule, app),
+            conditions: rule.conditions.iter().map(|one| self.mask(&rule::condition(one))).collect(),
+            delay: rule::delay(rule),
+            revenue: rule::sharing(rule.share),
             sandbox: rule.sandbox,
             pending: rule.pending,
             window: human(rule.window.ms()),
-            also: also(written)
-                .into_iter()
-                .map(|field| Field { value: self.mask(&field.value), ..field })
-                .collect(),
+            also: rule::also(written).into_iter().map(|field| self.masked(field)).collect(),
             dialect: text("dialect").unwrap_or_else(|| "canonical".to_owned()),
             method: text("method").unwrap_or_else(|| "GET".to_owned()).to_uppercase(),
             url: text("url").unwrap_or_default(),
@@ -229,8 +203,17 @@ impl Filler<'_> {
                 })
                 .collect(),
             body: body.map(|text| self.mask(text)),
-            macros: macros(rule, &names, sharing.is_some()),
-            example: self.example(rule, &names, sharing.is_some()),
+            macros: samples
+                .macros()
+                .into_iter()
+                .map(|one| Macro {
+                    meaning: self.mask(&one.meaning),
+                    example: self.mask(&one.example),
+                    ..one
+                })
+                .collect(),
+            signatures: rule::signatures(rule).into_iter().map(|field| self.masked(field)).collect(),
+            example: self.example(&samples),
         }
     }
 
@@ -243,24 +226,12 @@ impl Filler<'_> {
         secrets.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), MASK))
     }
 
-    fn example(&self, rule: &Rule, names: &Names<'_>, revenue_shared: bool) -> Example {
-        let mut values: BTreeMap<String, Sample<'_>> = VOCABULARY
-            .iter()
-            .filter(|known| matches!(known.availability, Availability::Click | Availability::Event))
-            .map(|known| (known.name.to_owned(), Sample::text(known.example)))
-            .collect();
-        values.insert("event_name".to_owned(), Sample::text(names.own.to_owned()));
-        values.insert("mapped_event_name".to_owned(), Sample::text(names.mapped.to_owned()));
-        for used in rule.template.macros() {
-            if let Some(name) = used.key.strip_prefix("cfg.") {
-                values.insert(used.key.clone(), Sample::text(format!("your-{}", name.replace('_', "-"))));
-            } else if let Some(name) = used.key.strip_prefix("param.") {
-                values.insert(used.key.clone(), Sample::text(format!("your-{}", name.replace('_', "-"))));
-            }
-        }
-        let audience = Audience { values: &values, revenue_shared, winner: true };
-        let sending = Sending { attempt: 1, at_ms: SAMPLE_MS, nonce: "9f86d081884c7d65" };
-        let rendered = rule.template.render(&audience, &sending);
+    fn masked(&self, field: Field) -> Field {
+        Field { value: self.mask(&field.value), ..field }
+    }
+
+    fn example(&self, samples: &Samples<'_>) -> Example {
+        let rendered = samples.request();
         let lossy = |bytes: &[u8]| self.mask(&String::from_utf8_lossy(bytes));
         Example {
             line: format!("{} {}", rendered.method, self.mask(&rendered.url)),
@@ -271,22 +242,6 @@ impl Filler<'_> {
                 .collect(),
             body: rendered.body.as_deref().map(lossy),
         }
-    }
-}
-
-/// The event of the sample: by our name, and by the partner's.
-struct Names<'a> {
-    own: &'a str,
-    mapped: &'a str,
-}
-
-impl<'a> Names<'a> {
-    fn of(rule: &'a Rule, written: &'a Value) -> Self {
-        let own = match written["on"].as_str().unwrap_or("event") {
-            "event" => rule.events.first().or(rule.rename.keys().next()).map_or("level_up", String::as_str),
-            on => on,
-        };
-        Self { own, mapped: rule.rename.get(own).map_or(own, String::as_str) }
     }
 }
 
@@ -314,133 +269,4 @@ fn named_campaign(campaign: &Campaign) -> Owner {
 
 fn fields<'a>(pairs: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<Field> {
     pairs.map(|(name, value)| Field { name: name.clone(), value: value.clone() }).collect()
-}
-
-/// What is told of amounts, in a sentence; `None`: nothing. A form that this file does not know stands as it is
-/// written in the rule.
-fn sharing(written: &Value) -> Option<String> {
-    let exact = "Amounts are told as they were sent.";
-    let sentence = match written {
-        Value::Null | Value::Bool(false) => return None,
-        Value::String(word) if word == "none" => return None,
-        Value::Bool(true) => exact.to_owned(),
-        Value::String(word) if word == "exact" => exact.to_owned(),
-        Value::Object(form) => match (form.get("rounded"), form.get("percent")) {
-            (Some(step), None) => format!("Amounts are told rounded to {}.", bare(step)),
-            (None, Some(share)) => format!("{} percent of each amount is told.", bare(share)),
-            _ => format!("Amounts are told: {written}."),
-        },
-        other => format!("Amounts are told: {}.", bare(other)),
-    };
-    Some(sentence)
-}
-
-/// A value without the quotes of a text.
-fn bare(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// When a rule fires, in a sentence.
-fn fires(rule: &Rule, app: &App) -> String {
-    use roundtrip_domain::event::ConversionKind;
-    let what = match &rule.on {
-        ConversionKind::Install => format!("each new installation of {}", app.name),
-        ConversionKind::Signup => format!("each signup in {}", app.name),
-        ConversionKind::Purchase => format!("each purchase in {}", app.name),
-        ConversionKind::Event if rule.events.is_empty() => format!("each other event in {}", app.name),
-        _ if !rule.events.is_empty() => {
-            format!("each event named {} in {}", rule.events.join(", "), app.name)
-        }
-        other => format!("each {} in {}", other.name().replace('_', " "), app.name),
-    };
-    let what = if rule.first_only { format!("{what}, only the first of each user or click") } else { what };
-    let whose = match (rule.scope, rule.partner) {
-        (Scope::All, _) => "whoever won it; what only the winner may see is empty for others",
-        (Scope::Attributed, Some(_)) => "if it was won by this partner's click",
-        (Scope::Attributed, None) => {
-            "if it was won by this partner's click (the rule tells several partners)"
-        }
-    };
-    format!("For {what}, {whose}.")
-}
-
-/// What else a rule's document says.
-fn also(written: &Value) -> Vec<Field> {
-    let rest = written.as_object().into_iter().flatten().filter(|(name, _)| !KNOWN.contains(&name.as_str()));
-    rest.map(|(name, value)| Field { name: name.clone(), value: bare(value) }).collect()
-}
-
-fn macros(rule: &Rule, names: &Names<'_>, revenue_shared: bool) -> Vec<Macro> {
-    let mut seen = BTreeSet::new();
-    let fresh = rule.template.macros().filter(|used| seen.insert(used.key.clone()));
-    fresh
-        .map(|used| {
-            let known = vocabulary::find(&used.key);
-            let (meaning, example) = match known {
-                Some(known) if known.name == "event_name" => (known.meaning, names.own),
-                Some(known) if known.name == "mapped_event_name" => (known.meaning, names.mapped),
-                Some(known) => (known.meaning, known.example),
-                None if used.key.starts_with("cfg.") => ("your own setting of that name", ""),
-                None => ("the parameter of that name on the click's link", ""),
-            };
-            let empty = known.and_then(|known| {
-                if known.availability == Availability::Later {
-                    Some("this version never fills it")
-                } else if known.money && !revenue_shared {
-                    Some("amounts are not told")
-                } else {
-                    None
-                }
-            });
-            Macro {
-                name: used.name.clone(),
-                meaning: meaning.to_owned(),
-                example: example.to_owned(),
-                empty: empty.map(str::to_owned),
-            }
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn every_form_of_sharing_has_words() {
-        for nothing in [json!(null), json!(false), json!("none")] {
-            assert_eq!(sharing(&nothing), None, "{nothing}");
-        }
-        for (written, words) in [
-            (json!(true), "Amounts are told as they were sent."),
-            (json!("exact"), "Amounts are told as they were sent."),
-            (json!({ "rounded": "0.5" }), "Amounts are told rounded to 0.5."),
-            (json!({ "percent": 70 }), "70 percent of each amount is told."),
-            (json!("some"), "Amounts are told: some."),
-            (json!({ "new": 1 }), "Amounts are told: {\"new\":1}."),
-        ] {
-            assert_eq!(sharing(&written).as_deref(), Some(words));
-        }
-    }
-
-    #[test]
-    fn a_group_is_told_and_others_are_not() {
-        let document = json!({
-            "rules": { "all": {}, "some": { "group": "big" }, "lost": { "group": "gone" } },
-            "partner_groups": { "big": { "partners": ["acme"] } },
-        });
-        let told = |rule, partner| is_of_group(&document, rule, partner);
-        assert!(told("all", "acme") && told("all", "zen"));
-        assert!(told("some", "acme") && !told("some", "zen") && !told("lost", "acme"));
-    }
-
-    #[test]
-    fn what_has_no_words_is_shown_as_written() {
-        let written = json!({ "app": "shop", "url": "x", "delay": "2h", "when": { "country": ["DE"] } });
-        let shown: Vec<_> = also(&written).into_iter().map(|field| (field.name, field.value)).collect();
-        let wanted = [("delay", "2h"), ("when", "{\"country\":[\"DE\"]}")];
-        assert_eq!(shown, wanted.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    }
 }

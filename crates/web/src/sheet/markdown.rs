@@ -92,6 +92,12 @@ fn one_link(link: &LinkSheet, has_system: bool, out: &mut String) {
 fn one_postback(postback: &PostbackSheet, out: &mut String) {
     let _ = writeln!(out, "### {}\n", plain(&postback.rule));
     let _ = writeln!(out, "{}\n", plain(&postback.fires));
+    for condition in &postback.conditions {
+        let _ = writeln!(out, "- {}", plain(condition));
+    }
+    if let Some(delay) = &postback.delay {
+        let _ = writeln!(out, "- {}", plain(delay));
+    }
     let _ = writeln!(out, "- {}", plain(&postback.revenue));
     let _ = writeln!(out, "- Told up to {} after the install or click.", postback.window);
     let sandbox = if postback.sandbox { "Test events are told too." } else { "Test events are not told." };
@@ -112,13 +118,16 @@ fn one_postback(postback: &PostbackSheet, out: &mut String) {
     let mut example = postback.example.line.clone();
     push_rest(&mut example, &postback.example.headers, postback.example.body.as_deref());
     let _ = writeln!(out, "With sample values:\n\n{}", fence(&example));
+    for Field { name, value } in &postback.signatures {
+        let _ = writeln!(out, "{} is computed: {}\n", code(name), plain(value));
+    }
     if !postback.macros.is_empty() {
         out.push_str("| macro | is | such as |\n| --- | --- | --- |\n");
         for one in &postback.macros {
             let empty = one.empty.as_ref().map_or_else(String::new, |why| format!(" (empty: {why})"));
             let example = if one.example.is_empty() { String::new() } else { cell(&code(&one.example)) };
             let _ =
-                writeln!(out, "| {} | {}{empty} | {example} |", cell(&code(&one.name)), cell(&one.meaning));
+                writeln!(out, "| {} | {}{empty} | {example} |", cell(&code(&one.name)), plain(&one.meaning));
         }
         out.push('\n');
     }

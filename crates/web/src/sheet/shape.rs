@@ -99,7 +99,7 @@ pub struct PostbackSheet {
     pub rule: String,
     /// Whose conversions.
     pub app: Owner,
-    /// `install`, `signup`, `purchase`, `event`.
+    /// `install`, `signup`, `purchase`, `event`, `status_change`, `rejected`.
     pub on: String,
     /// For `event`: the names; empty: any.
     pub events: Vec<String>,
@@ -107,6 +107,12 @@ pub struct PostbackSheet {
     pub rename: Vec<Field>,
     /// When it fires, in a sentence.
     pub fires: String,
+    /// What else must be true, a sentence each; all of them.
+    #[serde(default)]
+    pub conditions: Vec<String>,
+    /// How long it waits before it is sent, in a sentence; absent: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<String>,
     /// What is told of amounts, in a sentence.
     pub revenue: String,
     /// Whether test events are told too.
@@ -115,7 +121,7 @@ pub struct PostbackSheet {
     pub pending: bool,
     /// How long after the install or click it is told, such as `30 d`.
     pub window: String,
-    /// What else the rule says, as it is written.
+    /// What this version has no words for, as it is written.
     pub also: Vec<Field>,
     /// How macros are written.
     pub dialect: String,
@@ -130,6 +136,9 @@ pub struct PostbackSheet {
     pub body: Option<String>,
     /// The macros that it uses, in order, each once.
     pub macros: Vec<Macro>,
+    /// The signatures that it carries, and how each is computed, in sentences.
+    #[serde(default)]
+    pub signatures: Vec<Field>,
     /// The request with sample values. Settings stand as `your-NAME`.
     pub example: Example,
 }

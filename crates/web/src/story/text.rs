@@ -58,6 +58,12 @@ pub fn explained(explained: &Explained, paper: Paper) -> String {
 pub fn story(story: &Story, paper: Paper) -> String {
     let mut out = Writer { out: String::new(), paper };
     out.line(0, "", Ink::Bold, &story.sentence);
+    match story.event.status.as_str() {
+        "approved" => {}
+        "rejected" => out.line(0, "[REJECTED] ", Ink::Bad, "It does not count."),
+        "pending" => out.line(0, "[PENDING] ", Ink::Wait, "It does not count until it is approved."),
+        other => out.line(0, "", Ink::Wait, &format!("[{}]", other.to_uppercase())),
+    }
     out.gap();
     let winner = story.decision.as_ref().and_then(|d| d.winner.as_ref());
     if let Some(click) = winner {
@@ -275,7 +281,7 @@ impl Writer {
         self.step(
             "↓",
             &format!("postback to {}", delivery.partner.label()),
-            &delivery.id,
+            &format!("{}  rule {}", delivery.id, delivery.rule.label()),
             &delivery.created_at,
         );
         self.line(4, "", Ink::of_state(&delivery.state), &delivery.sentence);

@@ -7,7 +7,7 @@ use roundtrip_domain::device::DeviceIdKind;
 use roundtrip_domain::params::{NAME_BYTES_MAX, PARAMS_MAX, QUERY_BYTES_MAX, VALUE_BYTES_MAX};
 use roundtrip_domain::postback::Suppressed;
 use roundtrip_domain::retry::{POSTBACK_WAITS_MS, RETRY_AFTER_MAX_MS};
-use roundtrip_domain::settings::{CLICK_WINDOW_MAX, POSTBACK_WINDOW, Platform};
+use roundtrip_domain::settings::{CLICK_WINDOW_MAX, DELAY_MAX, POSTBACK_WINDOW, Platform};
 use roundtrip_domain::template::{Availability, Dialect, FAMILIES, Macro, VOCABULARY, vocabulary};
 use roundtrip_domain::time::human;
 use roundtrip_engine::sender::{Failure, Limits};
@@ -95,8 +95,8 @@ fn links(out: &mut String) {
     }
     let _ = writeln!(
         out,
-        "| `campaign`, `campaign_id` | the campaign by your own name and id; back as `{{param.campaign}}`, because \
-         `{{campaign}}` is the name that it has here | `summer_uac` |\n\
+        "| `campaign`, `campaign_id` | the campaign by your own name and id; `{{campaign}}` and `{{campaign_id}}` give them \
+         back, and are ours where the link has none or your system did not fill them in | `summer_uac` |\n\
          | any other | kept, and yours to have back as a macro of its own name | `banner=blue` |\n\n\
          A value has at most {}, a name {}, a query {} and {PARAMS_MAX} parameters. What is longer is cut and flagged, \
          and the click counts all the same. A parameter that stands twice counts the first time.\n\n\
@@ -152,19 +152,39 @@ fn fires(out: &mut String) {
          | kind | is |\n| --- | --- |\n\
          | `install` | the first install or open of an installation; a reinstall is told as an event |\n\
          | `signup`, `purchase` | what the app's owner calls so |\n\
-         | `event` | anything else, by name; a rule may list the names and may rename them to yours |\n\n\
+         | `event` | anything else, by name; a rule may list the names and may rename them to yours |\n\
+         | `rejected` | a conversion was rejected |\n\
+         | `status_change` | a conversion's status became approved or pending |\n\n\
          - **Whose it is.** The latest click that can be tied to the install inside its window: {} for apps, {} for the web, \
          at most {}, unless app or link say otherwise. An event belongs to whom its install belongs to, for life.\n\
          - **How long you are told.** {} after the install (or click), unless the rule says otherwise.\n\
          - **First only.** A rule may tell only the first of a kind.\n\
          - **Revenue.** Not told unless the rule shares it; every money macro is empty then.\n\
-         - **All conversions.** A rule may tell you of what others won. What only the winner may see is empty then.\n\n\
+         - **All conversions.** A rule may tell you of what others won. What only the winner may see is empty then.\n\
+         - **Conditions.** A rule may tell only of some conversions: by country, platform, system version, event, amount or \
+         a parameter of the link. Your sheet lists them.\n\
+         - **Delay.** A rule may wait before it sends, at most {}.\n\
+         - **Pending.** A conversion that waits for approval is told only by a rule that asks for it; `{{status}}` says so.\n\n\
+         ### Rejections and other changes of status\n\n\
+         A conversion can be rejected, or approved later, by the owner or by a postback of the shop. That is a fact of its \
+         own, and is told by rules of its own: `on = \"rejected\"` and `on = \"status_change\"`. Without such a \
+         rule you are not told of it.\n\n\
+         | macro | in such a postback |\n| --- | --- |\n\
+         | `{{event_id}}` | new: the change's own id |\n\
+         | `{{relates_to}}` | the `{{event_id}}` of the conversion that changed |\n\
+         | `{{transaction_id}}` | the conversion's id, as before |\n\
+         | `{{status}}`, `{{old_status}}` | what it is now, and what it was: `approved`, `pending` or `rejected` |\n\
+         | `{{is_rejected}}` | 1 for a rejection, else 0 |\n\
+         | `{{reject_reason}}` | why it was rejected, as the owner wrote it |\n\n\
+         All other macros say of the conversion what they always say. A conversion can change more than once: the latest \
+         change counts.\n\n\
          A rule that was considered and did not fire leaves its reason, which the owner can look up:\n\n\
          | reason | nothing was sent because |\n| --- | --- |",
         days(Platform::Android.click_window().ms()),
         days(Platform::Web.click_window().ms()),
         days(CLICK_WINDOW_MAX.ms()),
         days(POSTBACK_WINDOW.ms()),
+        days(DELAY_MAX.ms()),
     );
     for reason in Suppressed::ALL {
         let _ = writeln!(out, "| `{}` | {} |", reason.code(), reason.sentence());
@@ -259,7 +279,9 @@ fn answers(out: &mut String) {
          - **Idempotency.** At least once: after a crash, or when your answer was lost, the same fact is sent again. \
          `{{event_id}}` is the same through all retries and replays: count each one once. `x-roundtrip-delivery` is new for a \
          replay, so it is nothing to count by.\n\
-         - Nothing that was sent is taken back. If a conversion turns out to be another's, you are not told again.\n",
+         - **What changes later.** A rejection or another change of status is a postback of its own, with a new `{{event_id}}` \
+         and the old one in `{{relates_to}}`, where a rule tells you of changes. If a conversion turns out to be another \
+         partner's, nothing is sent to take it back.\n",
         trouble.join(", "),
         POSTBACK_WAITS_MS.len() + 1,
         waits.join(", "),
@@ -273,7 +295,9 @@ fn proof(out: &mut String) {
     out.push_str("## That it was us\n\n");
     out.push_str(if is_signed {
         "- **Signature.** A template can carry `{signature}`; the rule says which fields it covers, and the secret is one \
-         of your settings. Compute it from the values as they arrived, decoded, and compare in constant time.\n"
+         of your settings; your sheet says how it is computed. It covers the decoded values, where `+` and `%20` are a space \
+         and `%2f` is `/`; only `{x|raw}` puts in the received bytes. Decode first, then compute, and compare in constant \
+         time.\n"
     } else {
         "- **Signature.** This version computes none: `{signature}` is empty.\n"
     });

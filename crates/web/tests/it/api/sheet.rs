@@ -126,6 +126,69 @@ async fn a_link_speaks_its_dialect_and_has_its_other_addresses() {
 }
 
 #[tokio::test]
+async fn a_rule_is_told_in_sentences() {
+    let world = World::new();
+    let mut document = document();
+    document["partner_groups"] = json!({ "nets": { "name": "Big nets", "partners": ["acme", "odd"] } });
+    document["rules"]["grouped"] = json!({
+        "app": "shop", "group": "nets", "on": "purchase", "delay": "10m", "share_revenue": { "percent": 70 },
+        "when": { "country": ["DE", "AT"], "platform": ["android"], "min_revenue": { "amount": 50, "currency": "EUR" } },
+        "url": "https://{cfg.host}/p?c={click_id}&d=[DID]&a={revenue}&m={revenue_minor}&v={event_value}&p={partner}&n={partner_name}&s={signature}",
+        "dialect": "generic",
+        "macros": { "DID": "gaid|lower|sha1" },
+        "signatures": [{ "hash": "hmac-sha1", "encoding": "base64", "key": "cfg.token", "message": ["{partner_click_id}", "{timestamp}"], "join": ":" }],
+    });
+    document["apps"]["site"]["events"] = json!({ "registered": "signup" });
+    document["rules"]["lead"] = json!({
+        "app": "site", "partner": "acme", "on": "signup", "rename": { "registered": "lead" },
+        "url": "https://{cfg.host}/l?c={click_id}&e={event_name}&m={mapped_event_name}",
+    });
+    document["rules"]["taken-back"] = json!({
+        "app": "site", "partner": "acme", "on": "rejected",
+        "url": "https://{cfg.host}/r?c={click_id}&e={event_name}&o={old_status}&w={reject_reason}&t={relates_to}",
+    });
+    document["rules"]["changed"] = json!({
+        "app": "site", "partner": "acme", "on": "status_change", "url": "https://{cfg.host}/s?c={click_id}&s={status}",
+    });
+    world.post("/api/v1/apply", &json!({ "document": document })).await.expect(200);
+    let told = sheet(&world, "/api/v1/partners/acme/sheet").await;
+    let postback = |rule: &str| told.postbacks.iter().find(|postback| postback.rule == rule).expect(rule);
+    let grouped = postback("grouped");
+    insta::assert_json_snapshot!("sheet_grouped", grouped);
+    assert_eq!(grouped.also, [], "everything has words");
+    for text in [markdown::page(&told), html::page(&told).expect("a page")] {
+        for raw in ["cfg.token", "hmac-sha1", "min_revenue", "&quot;country", "\"country"] {
+            assert!(
+                !text.contains(&format!("{raw}&quot;")) && !text.contains(&format!("{raw}\"")),
+                "{raw}: {text}"
+            );
+        }
+        for words in [
+            "Only from DE or AT.",
+            "Sent 10 min after we know of it.",
+            "keyed with the secret that you were given",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    }
+    let rejected = postback("taken-back");
+    assert_eq!(
+        rejected.fires,
+        "For each conversion in Shop's site that is rejected, if it was won by this partner's click."
+    );
+    assert!(
+        rejected.example.line.contains("e=purchase&o=approved&w=returned&t=evt_"),
+        "{:?}",
+        rejected.example
+    );
+    let lead = &postback("lead").example.line;
+    assert!(lead.ends_with("e=registered&m=lead"), "{lead}");
+    assert!(postback("changed").fires.contains("whose status changes to approved or pending"));
+    let zen = sheet(&world, "/api/v1/partners/zen/sheet").await;
+    assert!(zen.postbacks.iter().all(|postback| postback.rule != "grouped"), "zen is not in the group");
+}
+
+#[tokio::test]
 async fn names_stay_in_their_place() {
     let world = world().await;
     let odd = sheet(&world, "/api/v1/partners/odd/sheet").await;

@@ -50,6 +50,22 @@ async fn the_list_and_the_story_are_as_reviewed() {
 }
 
 #[tokio::test]
+async fn a_partner_is_a_link_to_its_page() {
+    let (world, facts) = World::furnished().await;
+    let story = format!("/conversions/{}", facts.install.conversion());
+    for path in ["/", story.as_str(), "/partners"] {
+        let page = world.get(path).await;
+        assert!(page.status == 200 && page.text.contains("href=\"/partners/acme\""), "{path}: {}", page.text);
+    }
+    assert_eq!(world.get("/partners/acme").await.status, 200);
+    let closed = visit(&world, Method::GET, "/partners", &[], "").await;
+    assert_eq!(
+        (closed.status.as_u16(), &closed.headers["location"]),
+        (303, &"/login?next=%2Fpartners".parse().expect("a value"))
+    );
+}
+
+#[tokio::test]
 async fn what_came_from_outside_is_escaped() {
     let (world, facts) = World::furnished().await;
     for path in

@@ -182,6 +182,10 @@ async fn approving_and_rejecting_is_told_with_who_when_and_why() {
     assert!(story.earlier[0].sentence.ends_with("The conversion waited for approval."));
     insta::assert_snapshot!("status_text", redact(&text::story(&story, Paper { width: 100, colour: false })));
 
+    let page = world.get(&format!("/conversions/{conversion}")).await;
+    let (head, _) = page.text.split_once("<p class=\"lead\">").expect("a header");
+    assert!(head.contains("<span class=\"badge bad\">rejected</span>"), "{head}");
+
     // The change has a story of its own, in which nothing personal of the conversion stands in plain.
     let its = world.told(&change).await;
     assert_eq!(its.event.relates_to.as_deref(), Some(story.event.id.as_str()));
