@@ -22,8 +22,9 @@ roundtrip template test --library everflow --value cfg.host=www.acmetrk.example 
 ```\n\n\
 `add` speaks to the running server as `apply` does: the partner and the app must be set up; the rule is named \
 `PARTNER-KIND` unless `--slug` says otherwise; what is like that already is not changed, so a second run changes nothing. \
-Settings that the partner has already need not be given again. A value may be `env:NAME` or `file:PATH`. Amounts are \
-told only with `--share-revenue`. With `--yes` nothing is asked; without it, and without a terminal, nothing is changed.\n\n\
+Settings that the partner has already need not be given again. A value may be `env:NAME` or `file:PATH`. What it \
+sets is not in your `roundtrip.toml`: a file that has the partner without these settings takes them away at the next \
+`apply`, so put what `--print` shows into the file if you keep one. Amounts are told only with `--share-revenue`. With `--yes` nothing is asked; without it, and without a terminal, nothing is changed.\n\n\
 The same entries are in the API: `GET /api/v1/library` and `GET /api/v1/library/{name}`.\n\n\
 ## Trying it for real\n\n\
 `roundtrip template test … --send` sends one real request, to the vendor's own way to try one where the entry has such \
