@@ -163,6 +163,15 @@ impl Reader<'_> {
                         alternative.filters.retain(|filter| !matches!(filter, Filter::Date { .. }));
                     }
                     self.filter_word(word, "date", Some(rest), at, findings);
+                } else if !rest.contains('=')
+                    && (self.scope == Scope::Link || self.dialect == Dialect::Generic)
+                {
+                    // `{keyword:shoes}` and `{ifmobile:m}` of search ads: what stands there when there is no value.
+                    self.filter_word(word, "default", Some(&escape(rest)), at, findings);
+                } else if self.dialect == Dialect::Keitaro
+                    && word.first().is_some_and(|word| matches!(word.name.as_str(), "random" | "offer_value"))
+                {
+                    // `{random:1,99}`, `{offer_value:price}`: which of several, or within which bounds, is left out.
                 } else {
                     let plain = rest.replace("%20", " ").replace('+', " ");
                     let pairs: Option<Vec<_>> =

@@ -69,6 +69,13 @@ impl<'a> Reader<'a> {
         findings: &mut Findings,
     ) -> Vec<Piece<'t>> {
         let bytes = text.as_bytes();
+        let with_bare;
+        let syntaxes = if self.dialect == Dialect::Generic && !self.macros.is_empty() {
+            with_bare = [syntaxes, &[Syntax::Bare]].concat();
+            &with_bare
+        } else {
+            syntaxes
+        };
         let opening = Opening::of(syntaxes);
         let mut position = Position::new(text, self.shape);
         let mut pieces = Vec::new();
@@ -186,8 +193,9 @@ impl<'a> Reader<'a> {
     /// Whether a known word without brackets is meant: a whole value, in capitals. In small letters only a word that
     /// the author gave a meaning is one.
     fn is_bare_macro(self, mark: Mark<'_>, position: &Position<'_>) -> bool {
+        let is_capital = || !mark.inner.bytes().any(|b| b.is_ascii_lowercase());
         position.is_whole(mark.at, mark.end)
-            && (self.macros.contains_key(mark.inner) || !mark.inner.bytes().any(|b| b.is_ascii_lowercase()))
+            && (self.macros.contains_key(mark.inner) || self.dialect != Dialect::Generic && is_capital())
     }
 
     /// Whether brackets that text can have too are meant as a macro, though nobody knows its word.

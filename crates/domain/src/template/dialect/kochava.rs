@@ -17,6 +17,7 @@ pub(super) const KOCHAVA: Vocabulary = Vocabulary {
 };
 
 const WORDS: &[Row] = &[
+    ("adid", "gaid"),
     ("click_id", "partner_click_id"),
     ("impression_id", "impression_id"),
     ("device_id", "device_id"),

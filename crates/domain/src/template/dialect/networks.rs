@@ -398,6 +398,9 @@ pub(super) const ADMITAD: Vocabulary = Vocabulary {
 };
 
 const ADMITAD_WORDS: &[Row] = &[
+    ("type", "event_name"),
+    ("action", "event_name"),
+    ("reward_ready", "status|map:approved=1,*=0"),
     ("subid", "partner_click_id"),
     ("payment_status", "status"),
     ("payment_sum", "payout"),

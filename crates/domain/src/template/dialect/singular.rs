@@ -43,6 +43,8 @@ const WORDS: &[Row] = &[
     ("OAID", "oaid"),
     ("ANDI", "android_id"),
     ("EVTNAME", "event_name"),
+    ("EVTATTR", "event_value"),
+    ("TOUCHPOINT_TIMESTAMP", "click_time"),
     ("AMOUNT", "revenue"),
     ("CURRENCY", "currency"),
     ("UTC", "event_time"),

@@ -3,6 +3,24 @@
 use super::super::table::Row;
 
 pub(super) const CLICK: &[Row] = &[
+    ("awc", "param.awc||partner_click_id"),
+    ("cjevent", "param.cjevent||partner_click_id"),
+    ("tduid", "param.tduid||partner_click_id"),
+    ("sscid", "param.sscid||partner_click_id"),
+    ("at_gd", "param.at_gd||partner_click_id"),
+    ("mtid", "partner_click_id"),
+    ("urid", "partner_click_id"),
+    ("dynamic_parameter", "partner_click_id"),
+    ("rdt_cid", "partner_click_id"),
+    ("sc_cid", "partner_click_id"),
+    ("bd_vid", "partner_click_id"),
+    ("fbc", "param.fbc"),
+    ("fbp", "param.fbp"),
+    ("epik", "param.epik"),
+    ("dclid", "param.dclid"),
+    ("flow_id", "link_id"),
+    ("flow", "link_id"),
+    ("stream", "link_id"),
     ("sub_id_short", "partner_click_id"),
     ("callback_param", "partner_click_id"),
     ("ac_lid", "partner_click_id"),
@@ -71,6 +89,24 @@ pub(super) const CLICK: &[Row] = &[
 ];
 
 pub(super) const WHAT: &[Row] = &[
+    ("consent", "ad_user_data"),
+    ("category_key", "product_category"),
+    ("event_action", "event_name"),
+    ("evt_attr", "event_value"),
+    ("event_attributes", "event_value"),
+    ("order_hash", "order_id"),
+    ("order_reference", "order_id"),
+    ("order_ref_id", "order_id"),
+    ("product_title", "product_name"),
+    ("customer_type", "is_new_customer|map:1=new,0=existing"),
+    ("verifier", "signature"),
+    ("sha1_signature", "signature"),
+    ("md5_signature", "signature"),
+    ("matched_by", "match_type"),
+    ("cancel_reason", "reject_reason"),
+    ("reason", "reject_reason"),
+    ("lead_hash", "transaction_id"),
+    ("lead", "transaction_id"),
     ("goal_status", "status"),
     ("action_status", "status"),
     ("is_new_customer", "is_new_customer"),
@@ -206,6 +242,9 @@ pub(super) const WHAT: &[Row] = &[
 ];
 
 pub(super) const MONEY: &[Row] = &[
+    ("payout_cents", "payout|cents"),
+    ("revenue_in_cents", "revenue_minor"),
+    ("payout_amt", "payout"),
     ("payout", "payout"),
     ("payout_amount", "payout"),
     ("affiliate_payout", "payout"),
@@ -327,6 +366,16 @@ pub(super) const MONEY: &[Row] = &[
 ];
 
 pub(super) const TIME: &[Row] = &[
+    ("ts_event", "event_time"),
+    ("ts_click", "click_time"),
+    ("ts_install", "install_time"),
+    ("acquired_at", "install_time"),
+    ("postback_time", "event_time"),
+    ("touchpoint_timestamp", "click_time"),
+    ("touch_timestamp", "click_time"),
+    ("order_date", "event_time|date:%Y-%m-%d"),
+    ("sale_date", "event_time|date:%Y-%m-%d"),
+    ("land_date", "click_time|date:%Y%m%d_%H%M"),
     ("iso_timestamp", "event_time_iso"),
     ("timestamp_iso", "event_time_iso"),
     ("hour", "event_time|date:%H"),
