@@ -76,9 +76,9 @@ impl Reader<'_> {
         }
         let mut name_at_byte = 0;
         let mut at = name.len();
-        if matches!(name, "url" | "p") && inner.len() > at {
+        if matches!(name, "url" | "p" | "encodeURIComponent" | "urlencode") && inner.len() > at {
             // `{url(x)}` and `{p:x}`: the value of the parameter `x`, percent-encoded as all values are.
-            let (open, close) = if name == "url" { ("(", ")") } else { (":", "") };
+            let (open, close) = if name == "p" { (":", "") } else { ("(", ")") };
             let word = name_at(inner, at + 1);
             if inner[at..].starts_with(open)
                 && !word.is_empty()

@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
         } else {
             match self.known(mark.inner, mark.inner_at, &ground, &mut told) {
                 Some(_) if mark.syntax == Syntax::Bare && !self.is_bare_macro(mark, position) => return None,
-                Some(_) if self.is_prose(mark) => return None,
+                Some(_) if self.is_prose(text, mark) => return None,
                 Some(known) => Some(known),
                 None if self.is_expected(text, mark, position) => {
                     Some(self.word(mark.inner, mark.inner_at, mark.syntax, &ground, &mut told))
@@ -183,7 +183,12 @@ impl<'a> Reader<'a> {
 
     /// Whether brackets around a known word are rather part of a sentence: `User (country)` in a header or a body of a
     /// system that nobody named.
-    fn is_prose(self, mark: Mark<'_>) -> bool {
+    fn is_prose(self, text: &str, mark: Mark<'_>) -> bool {
+        // `f(x)` calls something.
+        let is_called = mark.at.checked_sub(1).is_some_and(|at| text.as_bytes()[at].is_ascii_alphanumeric());
+        if mark.syntax == Syntax::Round && self.dialect == Dialect::Generic && is_called {
+            return true;
+        }
         self.shape == Shape::Line
             && self.dialect == Dialect::Generic
             && matches!(mark.syntax, Syntax::Round | Syntax::Angle | Syntax::Hash)

@@ -83,6 +83,7 @@ const EVENT: &[Row] = &[
     ("eventData.googleReferrer", "install_referrer"),
     ("eventData.category", "event_name"),
     ("eventData.goal.category", "event_name"),
+    ("eventData.goal.value", "revenue"),
     ("eventData.label", "product_id"),
     ("eventData.value", "revenue"),
     ("eventData.goal.semanticAttributes.inAppPurchased", "is_verified|map:1=true,0=false"),

@@ -52,6 +52,9 @@ const NOISE: &[&str] = &[
 /// Parts that speak to the author: an id behind them is the author's own at the partner, and no person's.
 const ADDRESSED: &[&str] = &["your", "my", "put", "enter", "insert", "replace"];
 
+/// Amounts of which are not what was sold: `tax_amount`, `shipping_price`.
+const NO_SALES: &[&str] = &["tax", "vat", "shipping", "fee", "discount", "virtual", "refund"];
+
 /// What a token of is no setting.
 const EVENT_TOKENS: &[&str] = &[
     "click",
@@ -261,10 +264,15 @@ fn known(word: &Word<'_>) -> Option<Cow<'static, str>> {
         // Where a click id is wanted, `{utm_term}` may be the slot that it came in; and what a network calls the cost of
         // a lead is what it pays for it.
         return Some(match expression {
+            "region" if snake == "state" && parameter.as_deref() == Some("status") => "status".into(),
             slot if at_click_id && snake.starts_with("utm_") => format!("partner_click_id||{slot}").into(),
             "cost_value" if at_payout && word.scope == Scope::Postback => "payout".into(),
             expression => expression.into(),
         });
+    }
+    // `user_id={uid}` is a person's.
+    if snake == "uid" && matches!(parameter.as_deref(), Some("userid" | "customerid")) {
+        return Some("customer_id".into());
     }
     if snake == "id"
         && word.scope == Scope::Postback
@@ -358,6 +366,9 @@ fn by_ending(parts: &Parts) -> Option<Cow<'static, str>> {
     {
         return Some(setting(&Parts(rest)));
     }
+    if rest.iter().any(|part| NO_SALES.contains(&part.as_str())) {
+        return None;
+    }
     for skipped in usize::from(!changed)..rest.len().min(PARTS_SKIPPED_MAX + 1) {
         let ending = rest[skipped..].join("_");
         // One part alone says too little, unless what stands before it is just somebody's mark: `S_SOURCE`.
@@ -371,6 +382,14 @@ fn by_ending(parts: &Parts) -> Option<Cow<'static, str>> {
         if let Some(expression) = found {
             return Some(expression.into());
         }
+    }
+    // `ml_sub1`: somebody's mark before a sub parameter.
+    if let [mark, last] = rest.as_slice()
+        && mark.len() <= 2
+        && last.starts_with("sub")
+        && let Some(expression) = numbered(&Parts(vec![last.clone()]), None)
+    {
+        return Some(expression);
     }
     let squashed = parts.squashed();
     let stems =

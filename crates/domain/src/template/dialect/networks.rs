@@ -132,6 +132,7 @@ pub(super) const EVERFLOW: Vocabulary = Vocabulary {
 };
 
 const EVERFLOW_WORDS: &[Row] = &[
+    ("oid", "offer_id"),
     ("sub1", "partner_click_id||sub1"),
     ("transaction_id", "rt_click_id"),
     ("conversion_id", "transaction_id"),

@@ -292,6 +292,10 @@ pub(super) const LINK: &[Row] = &[
 
 /// Names that are plainly the partner's own settings for this account: typed in once, the same in each request.
 pub(super) const SETTINGS: &[&str] = &[
+    "write_key",
+    "chat_id",
+    "bot_id",
+    "app_guid",
     "enterprise_id",
     "adv_id",
     "account_sid",

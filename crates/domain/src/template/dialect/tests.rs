@@ -556,16 +556,31 @@ fn words_of_networks_that_nobody_listed() {
             ("a={pkg}&b={order_reference}&c={cancel_reason}", "a=com.example.shop&b=o-1001&c=returned"),
             ("a={campaign_name_lat}", "a=%7Bcampaign_name_lat%7D"),
             ("t={click_ts_ms}", "t=1780564804000"),
+            ("a={blocked_reason_value}&status={state}&b={state}", "a=2&status=approved&b=BE"),
+            ("user_id={uid}&x={ml_sub2}&y={placement_identifier}", "user_id=u-2071&x=b&y=feed"),
+            (
+                "y={year}-{month}-{day}T{hour}&t={tax_amount}&u={p.amount}",
+                "y=2026-06-04T09&t=%7Btax_amount%7D&u=12.50",
+            ),
+            ("a=${encodeURIComponent(click_id)}&b=Size(country)", "a=a1b2c3&b=Size(country)"),
         ],
     );
     check(Dialect::Tune, &[("{my_campaign}", "summer_uac"), ("{my_site}", "site-7")]);
     check(
         Dialect::Kochava,
-        &[("{adid}", "38400000-8cf0-11bd-b23e-10b96e40000d"), ("{kochava_device_id}", "i-7f3a")],
+        &[
+            ("{adid}", "38400000-8cf0-11bd-b23e-10b96e40000d"),
+            ("{kochava_device_id}", "i-7f3a"),
+            ("{tracker_id}", "k3x9"),
+        ],
     );
     check(Dialect::Singular, &[("{TOUCHPOINT_TIMESTAMP}", "1780564804")]);
     check(Dialect::Adjust, &[("{my_param}", "sample")]);
-    check(Dialect::Airbridge, &[("{eventData.goal.category}", "purchase")]);
+    check(Dialect::Everflow, &[("{oid}", "56")]);
+    check(
+        Dialect::Airbridge,
+        &[("{eventData.goal.category}", "purchase"), ("{eventData.goal.value}", "12.50")],
+    );
     check(Dialect::Admitad, &[("[[[action]]]", "purchase"), ("[[[reward_ready]]]", "1")]);
     check(Dialect::Keitaro, &[("{random:1,99}", "324a12ed6567560f"), ("{offer_value:price}", "56")]);
 }

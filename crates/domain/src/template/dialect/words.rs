@@ -28,6 +28,7 @@ pub(super) const STRONG: &[&[Row]] = &[
 /// Words whose meaning the parameter can change: a sub parameter or an id is the partner's click id when it stands at
 /// one for click ids.
 pub(super) const WEAK: &[Row] = &[
+    ("custom", "sub1"),
     ("request_var", "sub1"),
     ("esub", "sub1"),
     ("callback", "partner_click_id"),
@@ -106,6 +107,8 @@ pub(super) const WEAK: &[Row] = &[
 
 /// Last parts that say too little behind a word that is not just somebody's mark: a `traffic_type` is no event.
 pub(super) const VAGUE_ENDINGS: &[&str] = &[
+    "guid",
+    "identifier",
     "ad",
     "age",
     "app",
@@ -210,6 +213,8 @@ pub(super) const PAYOUT_PARAMETERS: &[&str] =
 
 /// Beginnings of a number's word: sub parameters.
 pub(super) const SUB_STEMS: &[&str] = &[
+    "epi",
+    "trackingfield",
     "subacc",
     "c",
     "sub",

@@ -129,7 +129,8 @@ impl Row {
             |name: &str| fields.get(name).and_then(Value::as_str).map(str::trim).filter(|t| !t.is_empty());
         let missing = || ("template_missing", "the row has no text in `template`".to_owned());
         let url = fields.get("template").and_then(Value::as_str).filter(|url| !url.trim().is_empty());
-        let url = url.ok_or_else(missing)?.to_owned();
+        // Blanks around it were pasted along.
+        let url = url.ok_or_else(missing)?.trim().to_owned();
         let scope = match text("kind").map(str::to_ascii_lowercase).as_deref() {
             Some("click" | "impression" | "link" | "view") => Scope::Link,
             _ => Scope::Postback,
@@ -491,7 +492,7 @@ mod tests {
     #[test]
     fn capitals_are_macros_where_they_are_meant_so() {
         let rows = json!([
-            {"kind": "event", "template": "https://p.example/?click_id=CLICK_ID&cur=CURRENCY&x=USD"},
+            {"kind": "event", "template": " https://p.example/?click_id=CLICK_ID&cur=CURRENCY&x=USD\n"},
             {"kind": "event", "template": "https://p.example/?click_id={click_id}&cur=CURRENCY&p=PAYOUT"},
             {"kind": "event", "template": "https://p.example/?cur=CURRENCY&x=1"},
             {"kind": "event", "macro_style": "UPPERCASE words", "template": "https://p.example/?cur=CURRENCY&x=1"},

@@ -3,6 +3,8 @@
 use super::super::table::Row;
 
 pub(super) const AD: &[Row] = &[
+    ("offer_title", "offer_name"),
+    ("placement_identifier", "placement"),
     ("off_id", "offer_id"),
     ("promoted_link_id", "ad_id"),
     ("creative_number", "creative_id"),

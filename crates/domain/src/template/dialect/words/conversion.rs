@@ -89,6 +89,18 @@ pub(super) const CLICK: &[Row] = &[
 ];
 
 pub(super) const WHAT: &[Row] = &[
+    ("blocked_reason_value", "reject_value"),
+    ("reject_reason_value", "reject_value"),
+    ("lead_nr", "transaction_id"),
+    ("reason_code", "reject_reason"),
+    ("conv_type", "event_name"),
+    ("product_code", "product_id"),
+    ("product_codename", "product_id"),
+    ("prod", "product_id"),
+    ("is_chargeback", "is_rejected"),
+    ("chargeback_reason", "reject_reason"),
+    ("conversion_unique", "transaction_id"),
+    ("is_reattributed", "is_retargeting"),
     ("consent", "ad_user_data"),
     ("category_key", "product_category"),
     ("event_action", "event_name"),
@@ -242,6 +254,8 @@ pub(super) const WHAT: &[Row] = &[
 ];
 
 pub(super) const MONEY: &[Row] = &[
+    ("amount_affiliate", "payout"),
+    ("cpa", "payout"),
     ("payout_cents", "payout|cents"),
     ("revenue_in_cents", "revenue_minor"),
     ("payout_amt", "payout"),
@@ -366,6 +380,18 @@ pub(super) const MONEY: &[Row] = &[
 ];
 
 pub(super) const TIME: &[Row] = &[
+    ("time_of_visit", "click_time"),
+    ("purchase_date", "event_time|date:%Y-%m-%d"),
+    ("conv_date", "event_time|date:%Y-%m-%d"),
+    ("date_conversion", "event_time|date:%Y-%m-%d"),
+    ("updated_at", "event_time"),
+    ("year", "event_time|date:%Y"),
+    ("month", "event_time|date:%m"),
+    ("minute", "event_time|date:%M"),
+    ("iso8601", "event_time_iso"),
+    ("server_time", "event_time"),
+    ("callback_ts", "event_time"),
+    ("unix", "event_time"),
     ("ts_event", "event_time"),
     ("ts_click", "click_time"),
     ("ts_install", "install_time"),

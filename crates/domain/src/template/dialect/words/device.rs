@@ -3,6 +3,8 @@
 use super::super::table::Row;
 
 pub(super) const DEVICE: &[Row] = &[
+    ("goog_id", "gaid"),
+    ("amzn_aid", "fire_adid"),
     ("app_id_external", "app_id"),
     ("network_type", "connection_type"),
     ("isp_id", "isp"),
@@ -166,6 +168,11 @@ pub(super) const HASHES: &[Row] = &[
 ];
 
 pub(super) const PERSON: &[Row] = &[
+    ("distinct_id", "customer_id"),
+    ("external_identifier", "customer_id"),
+    ("anonymous_id", "install_id"),
+    ("app_instance_id", "install_id"),
+    ("country_or_region", "country"),
     ("external_user_id", "customer_id"),
     ("user_external_id", "customer_id"),
     ("snuid", "customer_id"),
