@@ -315,7 +315,9 @@ impl Seen {
             reasons.push(format!("it has {count} of the {} words", self.words.len()));
         }
         let own = self.words.iter().find(|word| {
-            !matches!(word.syntax, Syntax::Brace | Syntax::Bare) && is_written(dialect, word.syntax)
+            // Many write double braces, each for something else.
+            !matches!(word.syntax, Syntax::Brace | Syntax::DoubleBrace | Syntax::Bare)
+                && is_written(dialect, word.syntax)
         });
         if let Some(word) = own
             && dialect != Dialect::Generic

@@ -76,9 +76,9 @@ impl Reader<'_> {
         }
         let mut name_at_byte = 0;
         let mut at = name.len();
-        if matches!(name, "url" | "p") && inner.len() > at {
+        if matches!(name, "url" | "p" | "encodeURIComponent" | "urlencode") && inner.len() > at {
             // `{url(x)}` and `{p:x}`: the value of the parameter `x`, percent-encoded as all values are.
-            let (open, close) = if name == "url" { ("(", ")") } else { (":", "") };
+            let (open, close) = if name == "p" { (":", "") } else { ("(", ")") };
             let word = name_at(inner, at + 1);
             if inner[at..].starts_with(open)
                 && !word.is_empty()
@@ -163,6 +163,15 @@ impl Reader<'_> {
                         alternative.filters.retain(|filter| !matches!(filter, Filter::Date { .. }));
                     }
                     self.filter_word(word, "date", Some(rest), at, findings);
+                } else if !rest.contains('=')
+                    && (self.scope == Scope::Link || self.dialect == Dialect::Generic)
+                {
+                    // `{keyword:shoes}` and `{ifmobile:m}` of search ads: what stands there when there is no value.
+                    self.filter_word(word, "default", Some(&escape(rest)), at, findings);
+                } else if self.dialect == Dialect::Keitaro
+                    && word.first().is_some_and(|word| matches!(word.name.as_str(), "random" | "offer_value"))
+                {
+                    // `{random:1,99}`, `{offer_value:price}`: which of several, or within which bounds, is left out.
                 } else {
                     let plain = rest.replace("%20", " ").replace('+', " ");
                     let pairs: Option<Vec<_>> =

@@ -69,6 +69,13 @@ impl<'a> Reader<'a> {
         findings: &mut Findings,
     ) -> Vec<Piece<'t>> {
         let bytes = text.as_bytes();
+        let with_bare;
+        let syntaxes = if self.dialect == Dialect::Generic && !self.macros.is_empty() {
+            with_bare = [syntaxes, &[Syntax::Bare]].concat();
+            &with_bare
+        } else {
+            syntaxes
+        };
         let opening = Opening::of(syntaxes);
         let mut position = Position::new(text, self.shape);
         let mut pieces = Vec::new();
@@ -157,7 +164,7 @@ impl<'a> Reader<'a> {
         } else {
             match self.known(mark.inner, mark.inner_at, &ground, &mut told) {
                 Some(_) if mark.syntax == Syntax::Bare && !self.is_bare_macro(mark, position) => return None,
-                Some(_) if self.is_prose(mark) => return None,
+                Some(_) if self.is_prose(text, mark) => return None,
                 Some(known) => Some(known),
                 None if self.is_expected(text, mark, position) => {
                     Some(self.word(mark.inner, mark.inner_at, mark.syntax, &ground, &mut told))
@@ -176,7 +183,12 @@ impl<'a> Reader<'a> {
 
     /// Whether brackets around a known word are rather part of a sentence: `User (country)` in a header or a body of a
     /// system that nobody named.
-    fn is_prose(self, mark: Mark<'_>) -> bool {
+    fn is_prose(self, text: &str, mark: Mark<'_>) -> bool {
+        // `f(x)` calls something.
+        let is_called = mark.at.checked_sub(1).is_some_and(|at| text.as_bytes()[at].is_ascii_alphanumeric());
+        if mark.syntax == Syntax::Round && self.dialect == Dialect::Generic && is_called {
+            return true;
+        }
         self.shape == Shape::Line
             && self.dialect == Dialect::Generic
             && matches!(mark.syntax, Syntax::Round | Syntax::Angle | Syntax::Hash)
@@ -186,8 +198,9 @@ impl<'a> Reader<'a> {
     /// Whether a known word without brackets is meant: a whole value, in capitals. In small letters only a word that
     /// the author gave a meaning is one.
     fn is_bare_macro(self, mark: Mark<'_>, position: &Position<'_>) -> bool {
+        let is_capital = || !mark.inner.bytes().any(|b| b.is_ascii_lowercase());
         position.is_whole(mark.at, mark.end)
-            && (self.macros.contains_key(mark.inner) || !mark.inner.bytes().any(|b| b.is_ascii_lowercase()))
+            && (self.macros.contains_key(mark.inner) || self.dialect != Dialect::Generic && is_capital())
     }
 
     /// Whether brackets that text can have too are meant as a macro, though nobody knows its word.

@@ -5,7 +5,7 @@
 use super::detect::{self, detect};
 use super::syntax::Syntax;
 use super::vocabulary;
-use super::{Dialect, Parts, Scope, Template, UrlTemplate, Use, UseKind, Value, Values};
+use super::{Dialect, Parts, Place, Scope, Template, UrlTemplate, Use, UseKind, Value, Values};
 use std::collections::BTreeMap;
 
 /// The dialect that a template is tried in, whatever `parts` says. `hint` is what its author calls the system, and
@@ -49,12 +49,41 @@ pub fn dialect(parts: &Parts, scope: Scope, hint: Option<&str>) -> Dialect {
             dialect.syntaxes().iter().filter(|syntax| !matches!(syntax, Syntax::Brace | Syntax::Bare));
         own.any(|syntax| uses.iter().any(|used| used.text.starts_with(syntax.brackets().0)))
     };
+    // Alternatives of one macro are several uses.
+    let count = |uses: &[Use]| {
+        let mut last = None;
+        uses.iter()
+            .filter(|used| {
+                let is_next = |(place, begin, end): (Place, usize, usize)| {
+                    place != used.place || !(begin..end).contains(&used.offset)
+                };
+                let is_new = last.is_none_or(is_next);
+                if is_new {
+                    // Where in the macro the word stands is not known; its length is enough to pass over the others.
+                    last = Some((used.place, used.offset, used.offset + used.text.len()));
+                }
+                is_new
+            })
+            .count()
+    };
+    // Double braces are what was typed in where Singular writes them, and anything elsewhere.
+    let is_misread = |dialect: Dialect, uses: &[Use]| {
+        dialect == Dialect::Singular
+            && named != Some(dialect)
+            && uses.iter().any(|used| used.text.starts_with("{{"))
+    };
+    // Bare words are read by nobody else.
+    let is_bare = |uses: &[Use]| {
+        shared.is_empty() && uses.iter().all(|used| matches!(used.text.as_str(), "REPLACE" | "OPTIONAL"))
+    };
     let fits = |dialect: &Dialect| {
         let found = uses(*dialect);
-        found.len() >= shared.len().max(1)
+        count(&found) >= count(&shared).max(1)
+            && !is_misread(*dialect, &found)
             && (named == Some(*dialect)
                 || has_own_brackets(*dialect, &found)
-                || unknown(&found) < unknown(&shared))
+                || unknown(&found) < unknown(&shared)
+                || is_bare(&found))
     };
     let mut text = parts.url.clone();
     for more in parts.headers.iter().map(|(_, value)| value.as_str()).chain([parts.body.text()]) {
@@ -144,6 +173,18 @@ pub fn own_meaning(name: &str, text: &str) -> Option<String> {
     (!alternatives.is_empty()).then(|| alternatives.join("||"))
 }
 
+/// What bare words mean that are whole values of a URL's query, in capitals: `click_id=CLICK_ID&ip=IP_ADDRESS`. To be
+/// asked only where the author writes macros so, because `currency=USD` is just text.
+pub fn bare_meanings(url: &str) -> BTreeMap<String, String> {
+    let query = url.split_once('?').map_or("", |(_, query)| query.split('#').next().unwrap_or(query));
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let is_capital = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    pairs
+        .filter(|(_, word)| word.len() > 1 && word.bytes().all(is_capital))
+        .filter_map(|(_, word)| Some((word.to_owned(), plain_meaning(&word.to_ascii_lowercase())?)))
+        .collect()
+}
+
 fn plain_meaning(name: &str) -> Option<String> {
     for family in ["credential.", "credentials.", "config.", "setting.", "cfg."] {
         if let Some(setting) = name.strip_prefix(family) {
@@ -227,6 +268,32 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(own_meaning("word", text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn bare_words_have_meanings_where_they_are_whole_values() {
+        let found = bare_meanings(
+            "https://CLICK_ID.example/PAYOUT?c=CLICK_ID&cur=USD&x=CLICK_IDx&ip=IP_ADDRESS#a=REVENUE",
+        );
+        let found: Vec<_> = found.iter().map(|(word, meaning)| (word.as_str(), meaning.as_str())).collect();
+        assert_eq!(found, [("CLICK_ID", "partner_click_id"), ("IP_ADDRESS", "ip")]);
+        assert!(bare_meanings("c=CLICK_ID").is_empty());
+    }
+
+    #[test]
+    fn the_dialect_is_the_one_that_is_named_or_writes_so() {
+        for (url, hint, expected) in [
+            // Alternatives of one macro do not count as more macros.
+            ("https://p.example/?cid={sub2}&sum={sum}", Some("Affise"), Dialect::Affise),
+            // Double braces are many systems', bare words of a host's own are one's.
+            ("https://p.example/?cid={{EXTERNAL_ID}}&c={{COUNTRY}}", None, Dialect::Generic),
+            ("https://p.example/?cid={{EXTERNAL_ID}}&k={cl?Network}", Some("Singular"), Dialect::Singular),
+            ("https://a.voluumtrk.com/postback?cid=REPLACE&payout=OPTIONAL", None, Dialect::Voluum),
+            ("https://p.example/?click_id=CLICK_ID&currency=USD", None, Dialect::Canonical),
+        ] {
+            let parts = Parts::get(url);
+            assert_eq!(dialect(&parts, Scope::Postback, hint), expected, "{url}");
         }
     }
 

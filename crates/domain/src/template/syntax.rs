@@ -39,6 +39,8 @@ pub(super) enum Syntax {
     DoubleHash,
     /// `%x%`
     Percent,
+    /// `%%x%%`
+    DoublePercent,
     /// `__x__`
     Underscores,
     /// `<x>`
@@ -60,6 +62,7 @@ impl Syntax {
         Self::PercentBrace,
         Self::BraceDollar,
         Self::DoubleHash,
+        Self::DoublePercent,
         Self::Underscores,
         Self::Angle,
         Self::Brace,
@@ -86,6 +89,7 @@ impl Syntax {
             Self::Hash => ("#", "#"),
             Self::DoubleHash => ("##", "##"),
             Self::Percent => ("%", "%"),
+            Self::DoublePercent => ("%%", "%%"),
             Self::Underscores => ("__", "__"),
             Self::Angle => ("<", ">"),
             Self::Bare => ("", ""),
@@ -109,7 +113,14 @@ impl Syntax {
     /// or where their word is known: `data[sub]=`, `Mozilla (Linux)` and `%20` are none.
     pub(super) const fn is_sure(self) -> bool {
         self.has_grammar()
-            || matches!(self, Self::FreeMarker | Self::DoubleSquare | Self::TripleSquare | Self::DoubleHash)
+            || matches!(
+                self,
+                Self::FreeMarker
+                    | Self::DoubleSquare
+                    | Self::TripleSquare
+                    | Self::DoubleHash
+                    | Self::DoublePercent
+            )
     }
 
     /// The macro of this syntax that begins at an offset, judged by its text alone.
@@ -123,7 +134,14 @@ impl Syntax {
                 (length > 0 && !follows_word(text, at)).then_some(length)?
             }
             Self::FreeMarker => return None,
+            Self::DoubleBrace => {
+                if let Some(mark) = liquid(text, at) {
+                    return Some(mark);
+                }
+                grammar_length(inside)?
+            }
             _ if self.has_grammar() => grammar_length(inside)?,
+            Self::DoubleHash => called_length(inside)?,
             Self::Underscores => {
                 let length = inside.find("__").filter(|length| *length <= NAME_BYTES_MAX)?;
                 let opens = inside.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
@@ -140,7 +158,10 @@ impl Syntax {
         }
         let inner_at = at + open.len();
         let end = inner_at + length + close.len();
-        let inner = &text[inner_at..inner_at + length];
+        let mut inner = &text[inner_at..inner_at + length];
+        if self == Self::DoubleHash {
+            inner = inner.split('(').next().unwrap_or(inner);
+        }
         let is_macro = match self {
             Self::Percent => is_percent_macro(text, at, end, inner),
             // `a__b__c` is one word; `__A____B__` are two macros.
@@ -210,6 +231,51 @@ impl Syntax {
         let length = inside.find("__").filter(|length| (1..=NAME_BYTES_MAX).contains(length))?;
         (word_length(&inside[..length]) == length && !inside.starts_with('_')).then_some(length + 4)
     }
+}
+
+/// Liquid, which is read as far as it names one value: `{{ x }}`, `{{${x}}}`, `{{a.${x} | default: 'y'}}`. What is done
+/// to the value is left out.
+fn liquid(text: &str, at: usize) -> Option<Mark<'_>> {
+    let begin = at + 2;
+    let inside = text.get(begin..)?;
+    let end = inside.bytes().take(NAME_BYTES_MAX).position(|byte| byte == b'}')?;
+    let (from, to, rest) = match inside[..end].find("${") {
+        Some(dollar) => {
+            let tree = inside[..dollar].trim_start();
+            let is_tree = tree.is_empty() || tree.ends_with('.') && word_length(tree) == tree.len();
+            is_tree.then_some((dollar + 2, end, end + 1))?
+        }
+        None => {
+            let from = inside.len() - inside.trim_start_matches(' ').len();
+            let to = from + word_length(&inside[from..]);
+            // Without blanks it is no more than a word in double braces.
+            (from > 0 && to <= end).then_some((from, to, to))?
+        }
+    };
+    let inner = inside
+        .get(from..to)
+        .filter(|inner| !name_at(inner, 0).is_empty() && word_length(inner) == inner.len())?;
+    let tail = inside.get(rest..)?;
+    let length = tail.bytes().take(NAME_BYTES_MAX).position(|byte| byte == b'}')?;
+    let done = tail[..length].trim();
+    let is_plain =
+        done.is_empty() || done.starts_with('|') && !done.bytes().any(|byte| byte.is_ascii_control());
+    (is_plain && tail[length..].starts_with("}}")).then_some(Mark {
+        syntax: Syntax::DoubleBrace,
+        at,
+        end: begin + rest + length + 2,
+        inner,
+        inner_at: begin + from,
+    })
+}
+
+/// How long a word is that a word in parentheses may follow: `SUB_ID_SHORT(action)`.
+fn called_length(inside: &str) -> Option<usize> {
+    let length = word_length(inside);
+    inside.bytes().next().filter(|byte| byte.is_ascii_alphabetic() || *byte == b'_')?;
+    let Some(argument) = inside[length..].strip_prefix('(') else { return Some(length) };
+    let called = word_length(argument);
+    argument[called..].starts_with(')').then_some(length + called + 2)
 }
 
 /// How long the word is that text begins with.

@@ -82,6 +82,8 @@ const EVENT: &[Row] = &[
     ("eventData.deeplink", "param.deep_link"),
     ("eventData.googleReferrer", "install_referrer"),
     ("eventData.category", "event_name"),
+    ("eventData.goal.category", "event_name"),
+    ("eventData.goal.value", "revenue"),
     ("eventData.label", "product_id"),
     ("eventData.value", "revenue"),
     ("eventData.goal.semanticAttributes.inAppPurchased", "is_verified|map:1=true,0=false"),

@@ -7,7 +7,9 @@
 //!
 //! On a tracking link the parameter comes first, because it is what a click keeps; the word is the network's own.
 
-use super::parameters::{self, LINK, PLACEHOLDERS, POSTBACK, SETTING_ENDINGS, SETTINGS, VAGUE};
+use super::parameters::{
+    self, EMPTY_ON_LINK, LINK, PLACEHOLDERS, POSTBACK, SETTING_ENDINGS, SETTINGS, VAGUE, VAGUE_ON_LINK,
+};
 use super::table::{Row, Spelling, filtered, find, is_same};
 use super::words::{
     self, ADV_STEMS, CLICK_PARAMETERS, MONEY_WEAK, PAYOUT_PARAMETERS, STRONG, SUB_STEMS, VAGUE_ENDINGS, WEAK,
@@ -49,6 +51,24 @@ const NOISE: &[&str] = &[
 
 /// Parts that speak to the author: an id behind them is the author's own at the partner, and no person's.
 const ADDRESSED: &[&str] = &["your", "my", "put", "enter", "insert", "replace"];
+
+/// Amounts of which are not what was sold: `tax_amount`, `shipping_price`.
+const NO_SALES: &[&str] = &["tax", "vat", "shipping", "fee", "discount", "virtual", "refund"];
+
+/// What a token of is no setting.
+const EVENT_TOKENS: &[&str] = &[
+    "click",
+    "tracking",
+    "event",
+    "session",
+    "push",
+    "device",
+    "purchase",
+    "user",
+    "impression",
+    "visit",
+    "install",
+];
 
 /// The values of a flag, written in place of a word.
 const CHOICES: &[&str] = &["0|1", "1|0", "0/1", "1/0"];
@@ -124,12 +144,25 @@ pub(super) fn lookup(word: &Word<'_>) -> Option<Cow<'static, str>> {
 /// What a word on a tracking link is known to mean: the parameter's meaning, if the word is one at all.
 pub(super) fn lookup_link(word: &Word<'_>, own: &'static [&'static [Row]]) -> Option<Cow<'static, str>> {
     let by_word = lookup(word)?;
-    if let Some(expression) = of_link_parameter(word.parameter, own) {
+    if let Some(expression) = of_own_parameter(word.parameter, own) {
+        return Some(expression);
+    }
+    let is_told = find(STRONG, &Parts::of(word.name).snake(), Spelling::Folded).is_some()
+        && is_known_at_click(&by_word);
+    // Where ads stand in groups, a `unit_id` is that of the group.
+    if is_vague_on_link(word.parameter) && is_told && by_word != "placement" {
+        return Some(by_word);
+    }
+    if let Some(expression) = of_link_parameter(word) {
         return Some(expression);
     }
     // A word that could mean several things, or what no click knows, is just what the parameter's name says.
     let is_sure = find(STRONG, &Parts::of(word.name).snake(), Spelling::Folded).is_some();
-    let says = is_sure && is_known_at_click(&by_word) || by_word.starts_with("cfg.");
+    // A network's `{account_id}` is what the network fills in; a secret is what the author typed in.
+    let is_typed_in = by_word.starts_with("cfg.")
+        && (word.parameter.is_none()
+            || ["key", "token", "secret", "pass"].iter().any(|part| by_word.contains(part)));
+    let says = is_sure && is_known_at_click(&by_word) || is_typed_in;
     Some(if says { by_word } else { link_parameter(word.parameter).unwrap_or(by_word) })
 }
 
@@ -175,8 +208,11 @@ pub(super) fn guess_link(word: &Word<'_>, own: &'static [&'static [Row]]) -> Opt
     if is_origin(word.place) || !is_word(word.name) {
         return None;
     }
-    of_link_parameter(word.parameter, own)
-        .or_else(|| by_ending(&Parts::of(word.name)).filter(|expression| is_known_at_click(expression)))
+    let told = || by_ending(&Parts::of(word.name)).filter(|expression| is_known_at_click(expression));
+    of_own_parameter(word.parameter, own)
+        .or_else(|| told().filter(|_| is_vague_on_link(word.parameter)))
+        .or_else(|| of_link_parameter(word))
+        .or_else(told)
         .or_else(|| link_parameter(word.parameter))
 }
 
@@ -189,19 +225,32 @@ fn link_parameter(parameter: Option<&str>) -> Option<Cow<'static, str>> {
     is_name.then(|| format!("param.{name}").into())
 }
 
-fn of_link_parameter(parameter: Option<&str>, own: &'static [&'static [Row]]) -> Option<Cow<'static, str>> {
-    let parameter = parameter?;
-    if let Some(expression) = find(own, parameter, Spelling::AnyCase) {
-        return Some(expression.into());
+/// What a parameter of the system's own links holds.
+fn of_own_parameter(parameter: Option<&str>, own: &'static [&'static [Row]]) -> Option<Cow<'static, str>> {
+    find(own, parameter?, Spelling::AnyCase).map(Cow::Borrowed)
+}
+
+/// What a parameter that many links have holds.
+fn of_link_parameter(word: &Word<'_>) -> Option<Cow<'static, str>> {
+    let parameter = word.parameter?;
+    let parts = Parts::of(parameter);
+    if EMPTY_ON_LINK.contains(&parts.squashed().as_str()) && !is_same(parameter, word.name, Spelling::Folded)
+    {
+        // `pid=__PLAN_ID__`: two letters that each network has its own use for.
+        return None;
     }
     if let Some(expression) = find(&[LINK], parameter, Spelling::Folded) {
         return Some(expression.into());
     }
-    let parts = Parts::of(parameter);
     if parts.squashed().ends_with("clickid") {
         return Some("partner_click_id".into());
     }
     numbered(&parts, None)
+}
+
+/// Whether the word says more than the parameter: `campaign={campaign_id}`, `bid={banner_id}`.
+fn is_vague_on_link(parameter: Option<&str>) -> bool {
+    parameter.is_some_and(|parameter| VAGUE_ON_LINK.contains(&Parts::of(parameter).squashed().as_str()))
 }
 
 fn known(word: &Word<'_>) -> Option<Cow<'static, str>> {
@@ -210,18 +259,37 @@ fn known(word: &Word<'_>) -> Option<Cow<'static, str>> {
     let parameter = word.parameter.map(|parameter| Parts::of(parameter).squashed());
     let at_click_id = word.scope == Scope::Postback
         && parameter.as_deref().is_some_and(|parameter| CLICK_PARAMETERS.contains(&parameter));
+    let at_payout = parameter.as_deref().is_some_and(|parameter| PAYOUT_PARAMETERS.contains(&parameter));
     if let Some(expression) = find(STRONG, &snake, Spelling::Folded) {
+        // Where a click id is wanted, `{utm_term}` may be the slot that it came in; and what a network calls the cost of
+        // a lead is what it pays for it.
+        return Some(match expression {
+            "region" if snake == "state" && parameter.as_deref() == Some("status") => "status".into(),
+            slot if at_click_id && snake.starts_with("utm_") => format!("partner_click_id||{slot}").into(),
+            "cost_value" if at_payout && word.scope == Scope::Postback => "payout".into(),
+            expression => expression.into(),
+        });
+    }
+    // `user_id={uid}` is a person's.
+    if snake == "uid" && matches!(parameter.as_deref(), Some("userid" | "customerid")) {
+        return Some("customer_id".into());
+    }
+    if snake == "id"
+        && word.scope == Scope::Postback
+        && let Some(expression) = word
+            .parameter
+            .and_then(|parameter| find(&[POSTBACK], &Parts::of(parameter).snake(), Spelling::Folded))
+    {
         return Some(expression.into());
     }
     if let Some(expression) = find(&[WEAK], &snake, Spelling::Folded) {
         return Some(if at_click_id { "partner_click_id" } else { expression }.into());
     }
     if let Some(expression) = find(&[MONEY_WEAK], &snake, Spelling::Folded) {
-        let at_payout = parameter.as_deref().is_some_and(|parameter| PAYOUT_PARAMETERS.contains(&parameter));
         return Some(if at_payout { "payout" } else { expression }.into());
     }
     if word.scope != Scope::Link
-        && let Some(expression) = hashed(&parts)
+        && let Some(expression) = hashed(&parts).or_else(|| timed(&parts))
     {
         return Some(expression);
     }
@@ -238,14 +306,36 @@ fn known(word: &Word<'_>) -> Option<Cow<'static, str>> {
 /// A word with the name of a hash before or behind it: `idfa_sha256`, `md5_oaid`.
 fn hashed(parts: &Parts) -> Option<Cow<'static, str>> {
     const HASHES: &[&str] = &["md5", "sha1", "sha256"];
-    let (first, last) = (parts.0.first()?, parts.0.last()?);
-    let (hash, rest) = match (HASHES.contains(&last.as_str()), HASHES.contains(&first.as_str())) {
+    let (first, last) = (parts.0.first()?.as_str(), parts.0.last()?.as_str());
+    let (hash, rest) = match (HASHES.contains(&last), HASHES.contains(&first)) {
         (true, _) => (last, &parts.0[..parts.0.len() - 1]),
         (_, true) => (first, &parts.0[1..]),
+        // Who says no more than that it is hashed means SHA-256, as all do by now; better than the plain value.
+        _ if first == "hashed" => ("sha256", &parts.0[1..]),
+        _ if last == "hashed" => ("sha256", &parts.0[..parts.0.len() - 1]),
         _ => return None,
     };
     let expression = find(STRONG, &rest.join("_"), Spelling::Folded)?;
     (!expression.contains("param.")).then(|| filtered(expression, hash))
+}
+
+/// A time with its unit behind it: `conversion_time_ms`, `install_ts_unix`, `click_timestamp_iso`.
+fn timed(parts: &Parts) -> Option<Cow<'static, str>> {
+    let (unit, stem) = parts.0.split_last()?;
+    let expression = find(STRONG, &stem.join("_"), Spelling::Folded)
+        .or_else(|| find(&[WEAK], &stem.join("_"), Spelling::Folded))?;
+    let name = expression.split('|').next()?;
+    let name = name.strip_suffix("_iso").unwrap_or(name);
+    if !name.ends_with("_time") {
+        return None;
+    }
+    let written = match unit.as_str() {
+        "ms" | "msec" | "millis" | "milli" | "milliseconds" => format!("{name}_ms"),
+        "unix" | "sec" | "secs" | "seconds" | "s" | "epoch" | "utc" | "ts" | "timestamp" => name.to_owned(),
+        "iso" | "iso8601" | "rfc3339" => format!("{name}_iso"),
+        _ => return None,
+    };
+    vocabulary::find(&written).map(|known| known.name.into())
 }
 
 /// A sub parameter, or one of the advertiser's own fields.
@@ -276,6 +366,9 @@ fn by_ending(parts: &Parts) -> Option<Cow<'static, str>> {
     {
         return Some(setting(&Parts(rest)));
     }
+    if rest.iter().any(|part| NO_SALES.contains(&part.as_str())) {
+        return None;
+    }
     for skipped in usize::from(!changed)..rest.len().min(PARTS_SKIPPED_MAX + 1) {
         let ending = rest[skipped..].join("_");
         // One part alone says too little, unless what stands before it is just somebody's mark: `S_SOURCE`.
@@ -290,6 +383,14 @@ fn by_ending(parts: &Parts) -> Option<Cow<'static, str>> {
             return Some(expression.into());
         }
     }
+    // `ml_sub1`: somebody's mark before a sub parameter.
+    if let [mark, last] = rest.as_slice()
+        && mark.len() <= 2
+        && last.starts_with("sub")
+        && let Some(expression) = numbered(&Parts(vec![last.clone()]), None)
+    {
+        return Some(expression);
+    }
     let squashed = parts.squashed();
     let stems =
         ["clickid", "campaignid", "creativeid", "bannerid", "zoneid", "siteid", "offerid", "offer", "payout"];
@@ -299,6 +400,14 @@ fn by_ending(parts: &Parts) -> Option<Cow<'static, str>> {
 
 fn is_setting(parts: &Parts) -> bool {
     let snake = parts.snake();
+    // A token is the author's, unless it is of something that happens.
+    if let [before @ .., last] = parts.0.as_slice()
+        && last == "token"
+        && before.last().is_some_and(|of| !EVENT_TOKENS.iter().any(|token| of.contains(token)))
+        && !before.iter().any(|part| NOISE.contains(&part.as_str()))
+    {
+        return true;
+    }
     let spaced = format!(" {}", parts.0.join(" "));
     SETTINGS.iter().any(|name| is_same(name, &snake, Spelling::Folded))
         || SETTING_ENDINGS.iter().any(|ending| spaced.ends_with(&format!(" {ending}")))
@@ -319,6 +428,12 @@ pub(super) fn echoed(dialect: Dialect, expression: Cow<'static, str>, name: &str
     }
     let is_sure = find(STRONG, &Parts::of(name).snake(), Spelling::Folded).is_some();
     if is_sure { format!("{expression}||param.{name}").into() } else { format!("param.{name}").into() }
+}
+
+/// The link parameter that a word is by its own name, in a system that echoes all of them.
+pub(super) fn echo(dialect: Dialect, name: &str) -> Option<Cow<'static, str>> {
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    (is_name && matches!(dialect, Dialect::Adjust)).then(|| format!("param.{name}").into())
 }
 
 /// What a shared word stands for, wherever it stands.

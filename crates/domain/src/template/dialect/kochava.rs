@@ -17,6 +17,9 @@ pub(super) const KOCHAVA: Vocabulary = Vocabulary {
 };
 
 const WORDS: &[Row] = &[
+    ("tracker_id", "link_id"),
+    ("app_guid", "cfg.app_guid"),
+    ("adid", "gaid"),
     ("click_id", "partner_click_id"),
     ("impression_id", "impression_id"),
     ("device_id", "device_id"),

@@ -53,6 +53,7 @@ const BRACKETS: &[Syntax] = &[
     Syntax::PercentBrace,
     Syntax::BraceDollar,
     Syntax::DoubleHash,
+    Syntax::DoublePercent,
     Syntax::Underscores,
     Syntax::Angle,
     Syntax::Brace,
@@ -336,7 +337,8 @@ impl Dialect {
                 Beyond::Nothing => None,
                 Beyond::Shared => {
                     let shared = generic::lookup(word).or_else(|| generic::guess(word));
-                    shared.map(|shared| generic::echoed(self, shared, word.name))
+                    let shared = shared.map(|shared| generic::echoed(self, shared, word.name));
+                    shared.or_else(|| generic::echo(self, word.name))
                 }
                 Beyond::Parameter => is_name(word.name).then(|| format!("param.{}", word.name).into()),
             },

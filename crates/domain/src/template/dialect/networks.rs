@@ -132,6 +132,7 @@ pub(super) const EVERFLOW: Vocabulary = Vocabulary {
 };
 
 const EVERFLOW_WORDS: &[Row] = &[
+    ("oid", "offer_id"),
     ("sub1", "partner_click_id||sub1"),
     ("transaction_id", "rt_click_id"),
     ("conversion_id", "transaction_id"),
@@ -398,6 +399,9 @@ pub(super) const ADMITAD: Vocabulary = Vocabulary {
 };
 
 const ADMITAD_WORDS: &[Row] = &[
+    ("type", "event_name"),
+    ("action", "event_name"),
+    ("reward_ready", "status|map:approved=1,*=0"),
     ("subid", "partner_click_id"),
     ("payment_status", "status"),
     ("payment_sum", "payout"),

@@ -4,6 +4,8 @@ use super::table::Row;
 
 /// In a postback, for a word that says nothing itself.
 pub(super) const POSTBACK: &[Row] = &[
+    ("lead", "transaction_id"),
+    ("lead_id", "transaction_id"),
     ("uid", "partner_click_id"),
     ("sid", "partner_click_id"),
     ("tracking", "partner_click_id"),
@@ -137,6 +139,7 @@ pub(super) const VAGUE: &[&str] = &[
 
 /// On a tracking link, whatever the word: the name says what our click keeps.
 pub(super) const LINK: &[Row] = &[
+    ("visitor_id", "partner_click_id"),
     ("click_id", "partner_click_id"),
     ("clk_id", "partner_click_id"),
     ("clk", "partner_click_id"),
@@ -289,6 +292,20 @@ pub(super) const LINK: &[Row] = &[
 
 /// Names that are plainly the partner's own settings for this account: typed in once, the same in each request.
 pub(super) const SETTINGS: &[&str] = &[
+    "write_key",
+    "chat_id",
+    "bot_id",
+    "app_guid",
+    "enterprise_id",
+    "adv_id",
+    "account_sid",
+    "mid",
+    "akey",
+    "commission_group",
+    "tariff_code",
+    "action_code",
+    "compensation_code",
+    "program_type",
     "token",
     "key",
     "secret",
@@ -446,3 +463,37 @@ pub(super) const PLACEHOLDERS: &[&str] = &[
     "fillin",
     "enter",
 ];
+
+/// Parameters of tracking links that say less than a word does: `campaign={campaign_id}`, `utm_content={ad_id}`.
+pub(super) const VAGUE_ON_LINK: &[&str] = &[
+    "ad",
+    "adcreative",
+    "adgroup",
+    "adset",
+    "banner",
+    "bid",
+    "camp",
+    "campaign",
+    "category",
+    "channel",
+    "creative",
+    "device",
+    "label",
+    "os",
+    "pid",
+    "placement",
+    "price",
+    "publisher",
+    "site",
+    "source",
+    "term",
+    "utmcampaign",
+    "utmcontent",
+    "utmcreative",
+    "utmmedium",
+    "utmsource",
+    "utmterm",
+];
+
+/// Of those, the ones that say nothing at all about a word that nobody knows.
+pub(super) const EMPTY_ON_LINK: &[&str] = &["bid", "pid"];

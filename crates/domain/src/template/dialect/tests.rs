@@ -517,7 +517,91 @@ fn on_a_link_the_parameter_comes_first() {
         (Dialect::Generic, "whatever={agegroup}", "{agegroup}", "age"),
         (Dialect::Generic, "whatever={feature}", "{feature}", "param.whatever"),
         (Dialect::Generic, "action={action}", "{action}", "param.action"),
+        (Dialect::Generic, "campaign={campaign.id}", "{campaign.id}", "campaign_id"),
+        (Dialect::Generic, "utm_content={adid}", "{adid}", "ad_id"),
+        (Dialect::Generic, "bid={bannerid}", "{bannerid}", "creative_id"),
+        (Dialect::Generic, "bid={bid}", "{bid}", "cost_value"),
+        (Dialect::Generic, "os={os_version}", "{os_version}", "os_version"),
+        (Dialect::Generic, "pid=__PLAN_ID__", "__PLAN_ID__", "param.pid"),
+        (Dialect::Generic, "net={network}", "{network}", "param.net"),
+        (Dialect::Generic, "adset=__UNIT_ID__", "__UNIT_ID__", "ad_group"),
+        (Dialect::Generic, "visitor_id=${SUBID}", "${SUBID}", "partner_click_id"),
+        (Dialect::Generic, "cn={campaign_name_lat}", "{campaign_name_lat}", "param.cn"),
     ] {
         assert_eq!(kinds(dialect, query).get(word).map(String::as_str), Some(key), "{dialect:?} {query}");
+    }
+}
+
+#[test]
+fn words_of_networks_that_nobody_listed() {
+    check_queries(
+        Dialect::Generic,
+        Scope::Postback,
+        &[
+            // Units and forms: behind the word stands which.
+            ("t={conversion_time_ms}&u={conversion_datetime_unix}", "t=1780564904120&u=1780564904"),
+            ("t={click_timestamp_iso}", "t=2026-06-04T09:20:04.000Z"),
+            ("h={hashed_idfa}", "h=2afcf919a0c1953d177fcb412ea65138b44b4a42dda7d322225811767c0c530c"),
+            ("p={payout_cents}", "p=200"),
+            // A slot says what it wants where the word is for something else.
+            ("cid={utm_term}", "cid=a1b2c3"),
+            ("payout={cost}", "payout=2.00"),
+            ("lead={id}&cid={id}", "lead=cnv_01KAHS8Z4N2T7QX5W3R9M6B0CD&cid=a1b2c3"),
+            // What belongs to the account is no click id and no device id.
+            ("CID={ENTERPRISE_ID}&advid={mdotm_advid}", "CID=sample&advid=sample"),
+            ("uid={user.externalUserID}", "uid=u-2071"),
+            ("a={snap_token}&b={my_click_token}", "a=sample&b=a1b2c3"),
+            // Click ids of networks under their own names.
+            ("a={awc}&b={mtid}&c={dynamic_parameter}&d={callback}", "a=sample&b=a1b2c3&c=a1b2c3&d=a1b2c3"),
+            ("a={pkg}&b={order_reference}&c={cancel_reason}", "a=com.example.shop&b=o-1001&c=returned"),
+            ("a={campaign_name_lat}", "a=%7Bcampaign_name_lat%7D"),
+            ("t={click_ts_ms}", "t=1780564804000"),
+            ("a={blocked_reason_value}&status={state}&b={state}", "a=2&status=approved&b=BE"),
+            ("user_id={uid}&x={ml_sub2}&y={placement_identifier}", "user_id=u-2071&x=b&y=feed"),
+            (
+                "y={year}-{month}-{day}T{hour}&t={tax_amount}&u={p.amount}",
+                "y=2026-06-04T09&t=%7Btax_amount%7D&u=12.50",
+            ),
+            ("a=${encodeURIComponent(click_id)}&b=Size(country)", "a=a1b2c3&b=Size(country)"),
+        ],
+    );
+    check(Dialect::Tune, &[("{my_campaign}", "summer_uac"), ("{my_site}", "site-7")]);
+    check(
+        Dialect::Kochava,
+        &[
+            ("{adid}", "38400000-8cf0-11bd-b23e-10b96e40000d"),
+            ("{kochava_device_id}", "i-7f3a"),
+            ("{tracker_id}", "k3x9"),
+        ],
+    );
+    check(Dialect::Singular, &[("{TOUCHPOINT_TIMESTAMP}", "1780564804")]);
+    check(Dialect::Adjust, &[("{my_param}", "sample")]);
+    check(Dialect::Everflow, &[("{oid}", "56")]);
+    check(
+        Dialect::Airbridge,
+        &[("{eventData.goal.category}", "purchase"), ("{eventData.goal.value}", "12.50")],
+    );
+    check(Dialect::Admitad, &[("[[[action]]]", "purchase"), ("[[[reward_ready]]]", "1")]);
+    check(Dialect::Keitaro, &[("{random:1,99}", "324a12ed6567560f"), ("{offer_value:price}", "56")]);
+}
+
+#[test]
+fn brackets_that_hold_more_than_a_word() {
+    check(
+        Dialect::Generic,
+        &[
+            ("##SUB_ID_SHORT(action)##", "a1b2c3"),
+            ("%%DEVICE_ID%%", "38400000-8cf0-11bd-b23e-10b96e40000d"),
+            ("{{${user_id}}}", "u-2071"),
+            ("{{event_properties.${event_name}}}", "purchase"),
+            ("{{ custom_attribute.${click_id} | default: 'none' }}", "a1b2c3"),
+            ("{{ click_id }}", "a1b2c3"),
+            ("{{ x y }}", "%7B%7B x y %7D%7D"),
+            ("{country:US}", "DE"),
+        ],
+    );
+    let given = &[("keyword", ""), ("param.v", "")];
+    for (query, expected) in [("v={keyword:shoes}", "v=shoes"), ("v={ifmobile:m}", "v=m")] {
+        assert_eq!(fill(Dialect::Generic, Scope::Link, query, given), expected);
     }
 }

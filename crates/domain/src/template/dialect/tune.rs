@@ -117,6 +117,14 @@ const WORDS: &[Row] = &[
 ];
 
 const ATTRIBUTION: &[Row] = &[
+    ("my_campaign", "campaign"),
+    ("my_adgroup", "ad_group"),
+    ("my_ad", "ad"),
+    ("my_keyword", "keyword"),
+    ("my_placement", "placement"),
+    ("my_site", "site_id"),
+    ("my_publisher", "pub_id"),
+    ("my_partner", "partner_name"),
     ("publisher_ref_id", "partner_click_id"),
     ("publisher_id", "pub_id"),
     ("publisher_name", "partner_name"),

@@ -28,6 +28,20 @@ pub(super) const STRONG: &[&[Row]] = &[
 /// Words whose meaning the parameter can change: a sub parameter or an id is the partner's click id when it stands at
 /// one for click ids.
 pub(super) const WEAK: &[Row] = &[
+    ("custom", "sub1"),
+    ("request_var", "sub1"),
+    ("esub", "sub1"),
+    ("callback", "partner_click_id"),
+    ("pub_ref", "partner_click_id"),
+    ("publisher_ref", "partner_click_id"),
+    ("trackback", "partner_click_id"),
+    ("u1", "partner_click_id"),
+    ("rid", "partner_click_id"),
+    ("hit", "partner_click_id"),
+    ("app", "app_id"),
+    ("identifier", "device_id"),
+    ("var", "sub1"),
+    ("subacc", "sub1"),
     ("subid", "partner_click_id"),
     ("subids", "partner_click_id"),
     ("sub", "sub1"),
@@ -93,6 +107,33 @@ pub(super) const WEAK: &[Row] = &[
 
 /// Last parts that say too little behind a word that is not just somebody's mark: a `traffic_type` is no event.
 pub(super) const VAGUE_ENDINGS: &[&str] = &[
+    "guid",
+    "identifier",
+    "ad",
+    "age",
+    "app",
+    "att",
+    "cat",
+    "cid",
+    "feed",
+    "hit",
+    "key",
+    "lat",
+    "lead",
+    "make_id",
+    "net",
+    "os",
+    "pid",
+    "platform",
+    "reason",
+    "rid",
+    "sid",
+    "spot",
+    "state",
+    "tag",
+    "tid",
+    "ts",
+    "var",
     "action",
     "bundle",
     "code",
@@ -148,6 +189,7 @@ pub(super) const VAGUE_ENDINGS: &[&str] = &[
 /// Words for money that are the partner's in some systems and the advertiser's in others. At a parameter of the
 /// first list they are the payout.
 pub(super) const MONEY_WEAK: &[Row] = &[
+    ("amt", "revenue"),
     ("amount", "revenue"),
     ("sum", "revenue"),
     ("price", "revenue"),
@@ -171,6 +213,10 @@ pub(super) const PAYOUT_PARAMETERS: &[&str] =
 
 /// Beginnings of a number's word: sub parameters.
 pub(super) const SUB_STEMS: &[&str] = &[
+    "epi",
+    "trackingfield",
+    "subacc",
+    "c",
     "sub",
     "subid",
     "affsub",

@@ -129,7 +129,8 @@ impl Row {
             |name: &str| fields.get(name).and_then(Value::as_str).map(str::trim).filter(|t| !t.is_empty());
         let missing = || ("template_missing", "the row has no text in `template`".to_owned());
         let url = fields.get("template").and_then(Value::as_str).filter(|url| !url.trim().is_empty());
-        let url = url.ok_or_else(missing)?.to_owned();
+        // Blanks around it were pasted along.
+        let url = url.ok_or_else(missing)?.trim().to_owned();
         let scope = match text("kind").map(str::to_ascii_lowercase).as_deref() {
             Some("click" | "impression" | "link" | "view") => Scope::Link,
             _ => Scope::Postback,
@@ -147,6 +148,19 @@ impl Row {
         };
         let hint = sample::hint(text("mmp"), text("network"), text("macro_style"));
         parts.dialect = dialect.unwrap_or_else(|| sample::dialect(&parts, scope, hint));
+        if parts.dialect == Dialect::Generic || parts.dialect == Dialect::Canonical && dialect.is_none() {
+            let style = text("macro_style").unwrap_or_default().to_ascii_lowercase();
+            let bare = sample::bare_meanings(&parts.url);
+            // Capitals are meant as macros where the row says so, or where there are several and no brackets.
+            let is_meant = ["uppercase", "bare", "plain"].iter().any(|word| style.contains(word))
+                || bare.len() > 1 && !parts.url.contains(['{', '[', '#', '<', '(', '%']);
+            if is_meant && !bare.is_empty() {
+                parts.dialect = Dialect::Generic;
+                bare.into_iter().for_each(|(word, meaning)| {
+                    parts.macros.entry(word).or_insert(meaning);
+                });
+            }
+        }
         let given = [("event", "event_name"), ("platform", "platform")];
         let given =
             given.iter().filter_map(|(field, name)| Some(((*name).to_owned(), text(field)?.to_owned())));
@@ -473,6 +487,24 @@ mod tests {
         assert_eq!(lines[3]["request"]["url"], "https://partner.example?c=a1b2c3");
         assert_eq!(lines[4]["dialect"], "voluum");
         assert_eq!(lines[4]["request"]["url"], "https://t.example/postback?cid=a1b2c3&payout=2.00");
+    }
+
+    #[test]
+    fn capitals_are_macros_where_they_are_meant_so() {
+        let rows = json!([
+            {"kind": "event", "template": " https://p.example/?click_id=CLICK_ID&cur=CURRENCY&x=USD\n"},
+            {"kind": "event", "template": "https://p.example/?click_id={click_id}&cur=CURRENCY&p=PAYOUT"},
+            {"kind": "event", "template": "https://p.example/?cur=CURRENCY&x=1"},
+            {"kind": "event", "macro_style": "UPPERCASE words", "template": "https://p.example/?cur=CURRENCY&x=1"},
+            {"kind": "event", "template": "https://p.example/?a=their_word&b=other_word", "param_map": {"their_word": "gaid"}},
+        ]);
+        let lines = lines(&rows);
+        let url = |index: usize| lines[index]["request"]["url"].as_str().unwrap().to_owned();
+        assert_eq!(url(0), "https://p.example/?click_id=a1b2c3&cur=EUR&x=USD");
+        assert_eq!(url(1), "https://p.example/?click_id=a1b2c3&cur=CURRENCY&p=PAYOUT");
+        assert_eq!(url(2), "https://p.example/?cur=CURRENCY&x=1");
+        assert_eq!(url(3), "https://p.example/?cur=EUR&x=1");
+        assert_eq!(url(4), "https://p.example/?a=38400000-8cf0-11bd-b23e-10b96e40000d&b=other_word");
     }
 
     #[test]

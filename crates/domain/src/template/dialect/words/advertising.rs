@@ -3,6 +3,9 @@
 use super::super::table::Row;
 
 pub(super) const AD: &[Row] = &[
+    ("offer_title", "offer_name"),
+    ("placement_identifier", "placement"),
+    ("off_id", "offer_id"),
     ("promoted_link_id", "ad_id"),
     ("creative_number", "creative_id"),
     ("creative_pack", "ad"),
@@ -137,6 +140,12 @@ pub(super) const AD: &[Row] = &[
 ];
 
 pub(super) const PLACE: &[Row] = &[
+    ("path_id", "param.path_id"),
+    ("landing", "param.landing"),
+    ("landing_name", "param.landing"),
+    ("lander_name", "param.lander"),
+    ("publisher_sub_id", "sub_site_id"),
+    ("pub_sub_id", "sub_site_id"),
     ("landing_page", "landing_page"),
     ("landing_url", "landing_page"),
     ("landing_page_url", "landing_page"),

@@ -3,6 +3,8 @@
 use super::super::table::Row;
 
 pub(super) const DEVICE: &[Row] = &[
+    ("goog_id", "gaid"),
+    ("amzn_aid", "fire_adid"),
     ("app_id_external", "app_id"),
     ("network_type", "connection_type"),
     ("isp_id", "isp"),
@@ -16,7 +18,6 @@ pub(super) const DEVICE: &[Row] = &[
     ("ad_tracking_id", "device_id"),
     ("advertising_tracking_id", "device_id"),
     ("advertising_id", "advertising_id"),
-    ("adv_id", "advertising_id"),
     ("hardware_id", "device_id"),
     ("mobile_id", "device_id"),
     ("mobile_ad_id", "device_id"),
@@ -72,7 +73,8 @@ pub(super) const DEVICE: &[Row] = &[
     ("mac_address", "mac"),
     ("udid", "udid"),
     ("open_udid", "openudid"),
-    ("odin", "udid"),
+    ("odin", "mac|sha1"),
+    ("odin1", "mac|sha1"),
     ("lat", "lat"),
     ("dnt", "lat"),
     ("lmt", "lat"),
@@ -166,6 +168,16 @@ pub(super) const HASHES: &[Row] = &[
 ];
 
 pub(super) const PERSON: &[Row] = &[
+    ("distinct_id", "customer_id"),
+    ("external_identifier", "customer_id"),
+    ("anonymous_id", "install_id"),
+    ("app_instance_id", "install_id"),
+    ("country_or_region", "country"),
+    ("external_user_id", "customer_id"),
+    ("user_external_id", "customer_id"),
+    ("snuid", "customer_id"),
+    ("customer_key", "customer_id"),
+    ("msisdn", "phone"),
     ("email", "email"),
     ("user_email", "email"),
     ("customer_email", "email"),
@@ -251,6 +263,9 @@ pub(super) const PERSON: &[Row] = &[
 ];
 
 pub(super) const APP: &[Row] = &[
+    ("pkg", "app_id"),
+    ("pkg_name", "app_id"),
+    ("kochava_device_id", "install_id"),
     ("app_id", "app_id"),
     ("bundle_id", "app_id"),
     ("bundle", "app_id"),
