@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roundtrip_domain::params::VALUE_BYTES_MAX;
 use roundtrip_domain::retry::POSTBACK_WAITS_MS;
+use roundtrip_domain::secret::{self, SECRET_BYTES_MIN};
 use roundtrip_domain::settings::{App, Campaign, Link, Partner, Rule, Scope, Settings};
 use roundtrip_domain::template::{Audience, Availability, Sending, VOCABULARY, Value as Sample, vocabulary};
 use roundtrip_domain::time::human;
@@ -17,8 +18,6 @@ use serde_json::Value;
 
 use super::shape::{Example, Field, LinkSheet, Macro, Owner, PostbackSheet, Sheet, System};
 
-/// Settings shorter than this, in bytes, are not looked for in templates: they would blot out half of them.
-const SECRET_BYTES_MIN: usize = 4;
 /// The fields of a rule's document that the sheet has words for.
 const KNOWN: [&str; 16] = [
     "app",
@@ -236,11 +235,10 @@ impl Filler<'_> {
 
     /// A text without the partner's own settings.
     fn mask(&self, text: &str) -> String {
-        let mut secrets: Vec<&String> =
+        let secrets: Vec<&String> =
             self.partner.cfg.values().filter(|value| value.len() >= SECRET_BYTES_MIN).collect();
-        // The longest first, so that one that begins like another is not left half open.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), MASK))
+        secret::masked(text.as_bytes(), &secrets, MASK, false)
+            .map_or_else(|| text.to_owned(), |masked| String::from_utf8_lossy(&masked).into_owned())
     }
 
     fn example(&self, rule: &Rule, names: &Names<'_>, revenue_shared: bool) -> Example {
