@@ -22,6 +22,7 @@ pub mod postback;
 pub mod problem;
 pub mod referrer;
 pub mod retry;
+pub mod secret;
 pub mod settings;
 pub mod sharing;
 pub mod status;

@@ -10,6 +10,9 @@ use super::syntax::{bare_end, name_at};
 use super::vocabulary::{self, Availability};
 use super::{Code, Finding, Place, Scope, Severity, suggestion};
 
+/// How many escaping filters are undone when secrets are looked for. Where the value stands it is escaped once more.
+const ESCAPES_UNDONE_MAX: usize = 2;
+
 /// What an alternative asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
@@ -36,6 +39,14 @@ pub(super) struct Alternative {
     pub(super) filters: Vec<Filter>,
     /// Byte offset of the name in the text it was read from.
     pub(super) at: usize,
+}
+
+impl Alternative {
+    /// Whether it is a setting that filters make something else of, which no decoding of escapes leads back to.
+    pub(super) fn is_changed_setting(&self) -> bool {
+        self.subject == Subject::Setting
+            && (self.filters.len() > ESCAPES_UNDONE_MAX || !self.filters.iter().all(Filter::only_escapes))
+    }
 }
 
 /// One macro with everything between its braces.

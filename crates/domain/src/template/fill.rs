@@ -1,8 +1,11 @@
 //! Fills a template's parts in: text as it is, macros with their values.
 
+use crate::secret::SECRET_BYTES_MIN;
+
 use super::expression::{Expression, Subject};
 use super::filter::Flow;
 use super::place::{Out, Spot};
+use super::secret::Form;
 use super::sign::Signed;
 use super::{Sending, Values};
 
@@ -40,6 +43,8 @@ pub(super) struct Report {
     pub(super) too_long: bool,
     /// A setting that stands in scheme or host came to nothing that could be one.
     pub(super) no_host: bool,
+    /// The settings' values that filters changed.
+    pub(super) secrets: Vec<Form>,
 }
 
 impl Report {
@@ -52,10 +57,11 @@ impl Report {
     }
 
     /// Adds what was found out in another part of the same request.
-    pub(super) fn append(&mut self, other: Report) {
+    pub(super) fn append(&mut self, mut other: Report) {
         other.missing.iter().for_each(|name| self.missing(name));
         other.unexpanded.iter().for_each(|name| self.unexpanded(name));
         self.too_long |= other.too_long;
+        self.secrets.append(&mut other.secrets);
     }
 }
 
@@ -149,6 +155,7 @@ impl<'a> Context<'a> {
                 Part::Fill { expression, spot } => {
                     let before = out.len();
                     self.expand(expression, *spot, &mut out, report);
+                    self.note_secrets(expression, report);
                     report.no_host |= !spot.is_host_in(out.from(before));
                 }
             }
@@ -158,6 +165,24 @@ impl<'a> Context<'a> {
             }
         }
         out.into_bytes()
+    }
+
+    /// Keeps what filters make of settings, step by step, because the one who is told may undo the last one. A hash
+    /// hides the setting, and behind it nothing is kept.
+    fn note_secrets(self, expression: &Expression, report: &mut Report) {
+        for alternative in expression.alternatives.iter().filter(|one| one.is_changed_setting()) {
+            let Some(value) = self.values.get(&alternative.key) else { continue };
+            let mut flow = Flow::from(value);
+            for filter in &alternative.filters {
+                if flow.bytes.is_empty() || !filter.shows(&flow.bytes) {
+                    break;
+                }
+                filter.apply(&alternative.key, &mut flow);
+                if flow.bytes.len() >= SECRET_BYTES_MIN {
+                    report.secrets.push(Form { key: alternative.key.clone(), bytes: flow.bytes.to_vec() });
+                }
+            }
+        }
     }
 
     fn expand(self, expression: &Expression, spot: Spot, out: &mut Out, report: &mut Report) {

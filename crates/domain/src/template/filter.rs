@@ -230,6 +230,22 @@ impl Filter {
         }
     }
 
+    /// Whether it only writes the value with escapes.
+    pub(super) const fn only_escapes(&self) -> bool {
+        matches!(self, Self::Urlencode | Self::Json | Self::Raw)
+    }
+
+    /// Whether what it makes of a value still shows the value or a part of it: no hash, and no text of the author's.
+    pub(super) fn shows(&self, bytes: &[u8]) -> bool {
+        match self {
+            Self::If { .. } | Self::Bool | Self::Not => false,
+            Self::Map { pairs, other } => {
+                other.is_none() && !pairs.iter().any(|(from, _)| from.as_bytes() == bytes)
+            }
+            _ => self.hash_ending().is_none(),
+        }
+    }
+
     /// Applies the filter. `name` is the macro's, whose ending tells the unit of a time.
     pub(super) fn apply(&self, name: &str, flow: &mut Flow<'_>) {
         if flow.bytes.is_empty() {

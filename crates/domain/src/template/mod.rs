@@ -11,6 +11,7 @@
 //!   the loop that joins the two with the text between.
 //! - [`UrlTemplate`] knows scheme, host, path, query and fragment; [`Template`] adds method, headers and
 //!   body and is what a rule points to.
+//! - [`secrets`] says what of the settings must not be kept or shown once a request is filled in.
 //! - [`sign`] is how a request's own signatures are made; `date` how times are read and written.
 //! - [`Values`] is where values come from. It is asked for canonical names only: a word that means two
 //!   things (`click_id`) is settled by the [`Scope`] while parsing, so no caller has to remember it.
@@ -42,6 +43,7 @@ mod position;
 mod reader;
 mod request;
 pub mod sample;
+mod secret;
 pub mod sign;
 mod suggestion;
 mod syntax;
@@ -59,6 +61,7 @@ pub use self::dialect::Dialect;
 pub use self::finding::{Code, Finding, Severity};
 pub use self::place::Place;
 pub use self::request::{Method, Parts, Rendered, Template, Use, UseKind};
+pub use self::secret::{Form, secrets};
 pub use self::value::{Audience, Sending, Value, Values};
 pub use self::vocabulary::{Availability, FAMILIES, Macro, VOCABULARY};
 

@@ -9,6 +9,7 @@ use super::finding::Findings;
 use super::header::{check_name, compile_text, scan_value};
 use super::position::Shape;
 use super::reader::Reader;
+use super::secret::Form;
 use super::sign::{Scheme, Signatures};
 use super::{
     BODY_BYTES_MAX, Code, Dialect, Finding, HEADER_BYTES_MAX, HEADERS_MAX, Place, Scope, Sending, Values,
@@ -186,6 +187,8 @@ pub struct Rendered {
     pub unexpanded: Vec<String>,
     /// Something was cut at its bound; the request is better not sent.
     pub too_long: bool,
+    /// What filters made of the partner's settings, for [`super::secrets`]. Sorted, each once.
+    pub secrets: Vec<Form>,
 }
 
 impl Template {
@@ -350,7 +353,7 @@ impl Template {
     }
 
     /// The macros it uses: URL, then headers, body and signatures; alternatives each for themselves.
-    pub fn macros(&self) -> impl Iterator<Item = &Use> {
+    pub fn macros(&self) -> impl Iterator<Item = &Use> + Clone {
         self.uses.iter()
     }
 
@@ -401,9 +404,12 @@ impl Template {
         if let Some(pair) = userinfo
             && !self.names_authorization
         {
-            headers
-                .push(("authorization".to_owned(), format!("Basic {}", STANDARD.encode(pair)).into_bytes()));
+            let pair = STANDARD.encode(pair);
+            headers.push(("authorization".to_owned(), format!("Basic {pair}").into_bytes()));
+            report.secrets.push(Form { key: String::new(), bytes: pair.into_bytes() });
         }
+        report.secrets.sort_unstable();
+        report.secrets.dedup();
         Rendered {
             method: self.method,
             url,
@@ -412,6 +418,7 @@ impl Template {
             missing: report.missing,
             unexpanded: report.unexpanded,
             too_long: report.too_long,
+            secrets: report.secrets,
         }
     }
 }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use roundtrip_domain::postback::Stored;
 use roundtrip_domain::retry::{self, Jitter, Outcome, Verdict};
-use roundtrip_domain::settings::Partner;
-use roundtrip_domain::template::{Place, Sending, Template};
+use roundtrip_domain::template::{Sending, secrets};
 use roundtrip_domain::time::human;
 use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement};
 use tokio::sync::mpsc;
@@ -151,7 +150,8 @@ async fn one(
         (outcome(&exchange, now.ms()), exchange.evidence)
     };
     let host = Some(evidence.origin.clone()).filter(|origin| !origin.is_empty());
-    evidence.mask(&secrets(&template, partner.as_deref()));
+    let settings = partner.iter().flat_map(|partner| &partner.cfg);
+    evidence.mask(&secrets(template.macros(), settings, &rendered.secrets));
 
     let ended_at = config.clock.now();
     let jitter = Jitter::from_entropy(config.entropy.u32());
@@ -202,20 +202,4 @@ fn outcome(exchange: &sender::Exchange, now_ms: i64) -> Outcome {
         }
         sender::Outcome::Failed(failure) => Outcome::Refused(failure.code()),
     }
-}
-
-/// What is masked in the evidence: the partner's own settings, but for those that only say where to send.
-fn secrets<'a>(template: &Template, partner: Option<&'a Partner>) -> Vec<&'a str> {
-    let is_place = |name: &str| {
-        template.macros().any(|m| {
-            m.key.strip_prefix("cfg.") == Some(name)
-                && matches!(m.place, Place::Host | Place::Scheme | Place::Url)
-        })
-    };
-    partner
-        .into_iter()
-        .flat_map(|p| p.cfg.iter())
-        .filter(|(name, value)| value.len() >= 4 && !is_place(name))
-        .map(|(_, value)| value.as_str())
-        .collect()
 }

@@ -173,16 +173,16 @@ impl Evidence {
         retry_after(self.answer.as_ref()?.retry_after.as_deref()?, now_unix_ms)
     }
 
-    /// Replaces every occurrence of the given secrets, plain, percent-encoded or JSON-escaped, in what was
-    /// sent and in what came back (receivers like to echo). Credentials in headers and userinfo are masked
-    /// from the start and need no mention. Empty secrets are ignored.
-    pub fn mask(&mut self, secrets: &[&str]) {
-        let mut secrets: Vec<&str> = secrets.iter().copied().filter(|secret| !secret.is_empty()).collect();
-        // The longest first, so that a secret that begins like another one is not left half open.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    /// Replaces every occurrence of the given secrets, plain, percent-encoded up to three times or JSON-escaped,
+    /// in what was sent, where to, and in what came back (receivers like to echo). Credentials in headers and
+    /// userinfo are masked from the start and need no mention. Empty secrets are ignored.
+    pub fn mask(&mut self, secrets: &[impl AsRef<[u8]>]) {
+        let secrets: Vec<&[u8]> =
+            secrets.iter().map(AsRef::as_ref).filter(|secret| !secret.is_empty()).collect();
         if secrets.is_empty() {
             return;
         }
+        mask_text(&mut self.origin, &secrets, false);
         mask_text(&mut self.request.line, &secrets, false);
         for (_, value) in &mut self.request.headers {
             mask_text(value, &secrets, false);

@@ -143,6 +143,43 @@ async fn a_click_becomes_a_postback() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn evidence_holds_no_form_of_a_secret() {
+    let receiver = Receiver::polite().await;
+    let more = "&up={cfg.token|upper}&b={cfg.token|b64}&u={cfg.token|b64url}&l={cfg.token|lower}\
+        &cb=https%3A%2F%2Fi.example%3Ft%3D%7Bcfg.token%7D%26u%3Dhttps%253A%252F%252Fj.example%253Fs%253D%257Bcfg.token%257D";
+    let url = format!("{{cfg.at}}/p?click={{click_id}}{more}");
+    let mut document = with(json!({"tell": {"app": "game", "on": "install", "url": url}}));
+    let at = format!("http://{}/t0ken-of-path", receiver.address);
+    document["partners"]["acme"]["cfg"] = json!({"token": "se+cret/Tok=en", "at": at});
+    let house = House::new(&document, &[10]).await;
+    let engine = Engine::start(house.config.clone());
+    let click = house.click("game-acme", "click_id=c1").await;
+    let id = house.world.record(house.event("install").of("i1").click_text(&click)).await;
+    let story = house.until(id, "the delivery", finished).await;
+    let requests = receiver.seen.requests();
+    let body = &story.deliveries[0].attempts[0].body;
+    for form in [
+        "t0ken-of-path",
+        "SE%2BCRET%2FTOK%3DEN",
+        "se%2Bcret%2Ftok%3Den",
+        "c2UrY3JldC9Ub2s9ZW4%3D",
+        "c2UrY3JldC9Ub2s9ZW4&",
+        "se%252Bcret%252FTok%253Den",
+        "se%25252Bcret%25252FTok%25253Den",
+    ] {
+        assert!(requests[0].contains(form), "sent with {form}: {requests:?}");
+        assert!(!body.contains(form), "kept without {form}: {body}");
+    }
+    assert!(!body.to_lowercase().contains("cret") && !body.contains("c2UrY3Jl"), "{body}");
+    assert!(
+        body.contains(&format!("\"origin\":\"http://{}\"", receiver.address)),
+        "the host is shown: {body}"
+    );
+    assert!(body.contains("GET /***/p?click=c1&up=***&b=***&u=***&l=***&cb="), "{body}");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn trouble_is_tried_again_until_the_schedule_ends_and_refusals_are_not() {
     let receiver = Receiver::start(|n, mut stream, seen| async move {
         if seen.request(&mut stream).await.is_some() {

@@ -5,6 +5,7 @@
 
 use roundtrip_domain::params::VALUE_BYTES_MAX;
 use roundtrip_domain::retry::POSTBACK_WAITS_MS;
+use roundtrip_domain::secret::{self, SECRET_BYTES_MIN};
 use roundtrip_domain::settings::{App, Campaign, Link, Partner, Rule, Settings};
 use roundtrip_domain::time::human;
 use roundtrip_library::Entry;
@@ -15,8 +16,6 @@ use super::rule;
 use super::sample::Samples;
 use super::shape::{Example, Field, LinkSheet, Macro, Owner, PostbackSheet, Sheet, System};
 
-/// Settings shorter than this, in bytes, are not looked for in templates: they would blot out half of them.
-const SECRET_BYTES_MIN: usize = 4;
 
 /// The sheet of the partner of that slug; `None` if there is none. `document` is the workspace's settings as people
 /// may see them, `system` the library's entry of what the partner runs.
@@ -219,11 +218,10 @@ impl Filler<'_> {
 
     /// A text without the partner's own settings.
     fn mask(&self, text: &str) -> String {
-        let mut secrets: Vec<&String> =
+        let secrets: Vec<&String> =
             self.partner.cfg.values().filter(|value| value.len() >= SECRET_BYTES_MIN).collect();
-        // The longest first, so that one that begins like another is not left half open.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), MASK))
+        secret::masked(text.as_bytes(), &secrets, MASK, false)
+            .map_or_else(|| text.to_owned(), |masked| String::from_utf8_lossy(&masked).into_owned())
     }
 
     fn masked(&self, field: Field) -> Field {

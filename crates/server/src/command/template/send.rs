@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use bytes::Bytes;
 use roundtrip_ambient::{Clock, Entropy};
-use roundtrip_domain::template::{Parts, Place, Use, Value};
+use roundtrip_domain::template::{Parts, Value, secrets};
 use roundtrip_engine::sender::{self, Evidence, Exchange, Guard, Limits, Outcome, Request, Sender, Subnet};
 use roundtrip_library::{Entry, Success};
 use serde_json::json;
@@ -19,9 +19,6 @@ use serde_json::json;
 use super::test::{Test, Tried, try_out};
 use crate::command::library;
 use crate::terminal;
-
-/// Settings shorter than this, in bytes, are not masked: they would blot out half the request.
-const SECRET_BYTES_MIN: usize = 4;
 
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Flags {
@@ -100,7 +97,7 @@ pub(super) fn run(test: &Test) -> anyhow::Result<ExitCode> {
         terminal::line(&format!("Sending one real request to {}. {what}\n", origin(&tried)))?;
     }
     let mut exchange = exchange(&test.sending, &tried)?;
-    exchange.evidence.mask(&secrets(&tried.uses, &given));
+    exchange.evidence.mask(&hidden(&tried, &given));
     let success = entry.map_or_else(Success::default, |entry| entry.success.clone());
     let sent = Sent { exchange, success, check: check.is_some() };
     terminal::line(&if test.json { sent.json().to_string() } else { sent.text() })?;
@@ -168,19 +165,10 @@ fn exchange(flags: &Flags, tried: &Tried) -> anyhow::Result<Exchange> {
     Ok(runtime.block_on(sender.send(request, Limits::POSTBACK)))
 }
 
-/// What is masked: the settings that were given, but for those that only say where to send.
-fn secrets<'a>(uses: &[Use], given: &'a BTreeMap<String, String>) -> Vec<&'a str> {
-    let is_place = |name: &str| {
-        let at = |place: Place| matches!(place, Place::Host | Place::Scheme | Place::Url);
-        uses.iter().any(|used| used.key == *name && at(used.place))
-    };
-    given
-        .iter()
-        .filter(|(name, value)| {
-            name.starts_with("cfg.") && value.len() >= SECRET_BYTES_MIN && !is_place(name)
-        })
-        .map(|(_, value)| value.as_str())
-        .collect()
+/// What is masked: the settings that were given, but for what only says where to send.
+fn hidden(tried: &Tried, given: &BTreeMap<String, String>) -> Vec<Vec<u8>> {
+    let settings = given.iter().filter_map(|(name, value)| Some((name.strip_prefix("cfg.")?, value)));
+    secrets(&tried.uses, settings, &tried.rendered.secrets)
 }
 
 /// What was sent and what came back.
@@ -347,7 +335,22 @@ mod tests {
         let tried = try_out(&test, &Clock::System, &Entropy::seeded(1)).unwrap();
         let given = [("cfg.host", "t.example"), ("cfg.nid", "10"), ("cfg.verification_token", "abcdef")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(secrets(&tried.uses, &BTreeMap::from(given)), ["abcdef"]);
+        assert_eq!(hidden(&tried, &BTreeMap::from(given)), [b"abcdef"]);
+    }
+
+    #[test]
+    fn what_filters_make_of_a_secret_is_masked_and_so_is_what_stands_behind_a_host() {
+        let given = ["--value=cfg.at=https://t.example/path-t0ken", "--value=cfg.token=Ab/cdef", "--send"];
+        let test = parsed(&[&["{cfg.at}/p?c={click_id}&t={cfg.token|b64}"][..], &given].concat()).unwrap();
+        let tried = try_out(&test, &Clock::System, &Entropy::seeded(1)).unwrap();
+        let hidden = hidden(&tried, &super::given(&test).unwrap());
+        let mut evidence = Evidence::default();
+        evidence.origin = "https://t.example".to_owned();
+        evidence.request.line = tried.rendered.url.clone();
+        evidence.mask(&hidden);
+        assert_eq!(evidence.origin, "https://t.example");
+        assert!(evidence.request.line.starts_with("https://t.example/***/p?c="), "{}", evidence.request.line);
+        assert!(evidence.request.line.ends_with("&t=***"), "{}", evidence.request.line);
     }
 
     #[test]

@@ -82,6 +82,18 @@ async fn no_setting_is_ever_shown() {
 }
 
 #[tokio::test]
+async fn a_setting_that_is_written_out_is_not_shown_in_any_encoding() {
+    let world = World::new();
+    let mut document = document();
+    document["rules"]["acme-install"]["url"] =
+        json!("https://h.example/?c={click_id}&k=s3cr3t%2Dt0ken&u=%2Fp%3Fk%3Ds3cr3t%252Dt0ken");
+    world.post("/api/v1/apply", &json!({ "document": document })).await.expect(200);
+    let answer = world.get("/api/v1/partners/acme/sheet").await.expect(200).to_string();
+    assert!(!answer.contains("s3cr3t"), "{answer}");
+    assert!(answer.contains("&u=%2Fp%3Fk%3D••••"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_known_system_fills_the_link_in() {
     let world = world().await;
     let known = sheet(&world, "/api/v1/partners/zen/sheet?system=cake").await;
