@@ -6,10 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use roundtrip_domain::link_dialect::CallbackKind;
 use roundtrip_domain::params::VALUE_BYTES_MAX;
 use roundtrip_domain::retry::POSTBACK_WAITS_MS;
 use roundtrip_domain::settings::{App, Campaign, Link, Partner, Rule, Scope, Settings};
-use roundtrip_domain::template::{Audience, Availability, Sending, VOCABULARY, Value as Sample, vocabulary};
+use roundtrip_domain::template::{
+    Audience, Availability, Dialect, Sending, Template, VOCABULARY, Value as Sample, vocabulary,
+};
 use roundtrip_domain::time::human;
 use roundtrip_library::Entry;
 use roundtrip_store::settings::MASK;
@@ -20,7 +23,7 @@ use super::shape::{Example, Field, LinkSheet, Macro, Owner, PostbackSheet, Sheet
 /// Settings shorter than this, in bytes, are not looked for in templates: they would blot out half of them.
 const SECRET_BYTES_MIN: usize = 4;
 /// The fields of a rule's document that the sheet has words for.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
     "app",
     "partner",
     "on",
@@ -28,6 +31,7 @@ const KNOWN: [&str; 16] = [
     "dialect",
     "method",
     "url",
+    "callback",
     "headers",
     "body",
     "scope",
@@ -84,6 +88,8 @@ pub fn fill(
                 Some(told) => told == partner.id,
                 None => is_of_group(document, &rule.slug, slug),
             })
+            // What its links may not carry is not told.
+            .filter(|(_, rule)| rule.request.template().is_some() || partner.in_link_callbacks)
             .map(|(app, rule)| filler.postback(app, rule))
             .collect(),
         notes: notes(),
@@ -174,6 +180,7 @@ impl Filler<'_> {
         let text = |name: &str| written[name].as_str().map(|text| self.mask(text));
         let sharing = sharing(&written["share_revenue"]);
         let names = Names::of(rule, written);
+        let own = rule.request.template().map(|own| &**own);
         let body = ["json", "form", "text"].iter().find_map(|form| written["body"][form].as_str());
         PostbackSheet {
             rule: rule.slug.clone(),
@@ -192,7 +199,11 @@ impl Filler<'_> {
                 .into_iter()
                 .map(|field| Field { value: self.mask(&field.value), ..field })
                 .collect(),
-            dialect: text("dialect").unwrap_or_else(|| "canonical".to_owned()),
+            callbacks: callbacks(rule),
+            dialect: match own {
+                Some(_) => text("dialect").unwrap_or_else(|| "canonical".to_owned()),
+                None => Dialect::Adjust.as_str().to_owned(),
+            },
             method: text("method").unwrap_or_else(|| "GET".to_owned()).to_uppercase(),
             url: text("url").unwrap_or_default(),
             headers: written["headers"]
@@ -205,8 +216,8 @@ impl Filler<'_> {
                 })
                 .collect(),
             body: body.map(|text| self.mask(text)),
-            macros: macros(rule, &names, sharing.is_some()),
-            example: self.example(rule, &names, sharing.is_some()),
+            macros: own.map(|own| macros(own, &names, sharing.is_some())).unwrap_or_default(),
+            example: own.map(|own| self.example(own, &names, sharing.is_some())),
         }
     }
 
@@ -219,7 +230,7 @@ impl Filler<'_> {
         secrets.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), MASK))
     }
 
-    fn example(&self, rule: &Rule, names: &Names<'_>, revenue_shared: bool) -> Example {
+    fn example(&self, template: &Template, names: &Names<'_>, revenue_shared: bool) -> Example {
         let mut values: BTreeMap<String, Sample<'_>> = VOCABULARY
             .iter()
             .filter(|known| matches!(known.availability, Availability::Click | Availability::Event))
@@ -227,7 +238,7 @@ impl Filler<'_> {
             .collect();
         values.insert("event_name".to_owned(), Sample::text(names.own.to_owned()));
         values.insert("mapped_event_name".to_owned(), Sample::text(names.mapped.to_owned()));
-        for used in rule.template.macros() {
+        for used in template.macros() {
             if let Some(name) = used.key.strip_prefix("cfg.") {
                 values.insert(used.key.clone(), Sample::text(format!("your-{}", name.replace('_', "-"))));
             } else if let Some(name) = used.key.strip_prefix("param.") {
@@ -236,7 +247,7 @@ impl Filler<'_> {
         }
         let audience = Audience { values: &values, revenue_shared, winner: true };
         let sending = Sending { attempt: 1, at_ms: SAMPLE_MS, nonce: "9f86d081884c7d65" };
-        let rendered = rule.template.render(&audience, &sending);
+        let rendered = template.render(&audience, &sending);
         let lossy = |bytes: &[u8]| self.mask(&String::from_utf8_lossy(bytes));
         Example {
             line: format!("{} {}", rendered.method, self.mask(&rendered.url)),
@@ -316,6 +327,26 @@ fn bare(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// The parameters that carry the click's own URL, where the rule has none; `TOKEN` stands for any event's name.
+fn callbacks(rule: &Rule) -> Vec<String> {
+    use roundtrip_domain::event::ConversionKind as On;
+    if rule.request.template().is_some() {
+        return Vec::new();
+    }
+    let known = |kinds: &[CallbackKind]| kinds.iter().map(CallbackKind::parameter).collect();
+    let names: Vec<&str> = match &rule.on {
+        On::Install => return known(&[CallbackKind::Install, CallbackKind::Conversion]),
+        On::Rejected => return known(&[CallbackKind::RejectedInstall]),
+        On::StatusChange => return Vec::new(),
+        On::Signup | On::Purchase => vec![rule.on.name()],
+        On::Event if !rule.events.is_empty() => rule.events.iter().map(String::as_str).collect(),
+        On::Event if !rule.rename.is_empty() => rule.rename.keys().map(String::as_str).collect(),
+        On::Event => vec!["TOKEN"],
+    };
+    let token = |name: &str| rule.rename.get(name).map_or_else(|| name.to_owned(), String::clone);
+    names.into_iter().map(|name| CallbackKind::Event(token(name)).parameter()).collect()
+}
+
 /// When a rule fires, in a sentence.
 fn fires(rule: &Rule, app: &App) -> String {
     use roundtrip_domain::event::ConversionKind;
@@ -346,9 +377,9 @@ fn also(written: &Value) -> Vec<Field> {
     rest.map(|(name, value)| Field { name: name.clone(), value: bare(value) }).collect()
 }
 
-fn macros(rule: &Rule, names: &Names<'_>, revenue_shared: bool) -> Vec<Macro> {
+fn macros(template: &Template, names: &Names<'_>, revenue_shared: bool) -> Vec<Macro> {
     let mut seen = BTreeSet::new();
-    let fresh = rule.template.macros().filter(|used| seen.insert(used.key.clone()));
+    let fresh = template.macros().filter(|used| seen.insert(used.key.clone()));
     fresh
         .map(|used| {
             let known = vocabulary::find(&used.key);

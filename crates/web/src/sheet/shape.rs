@@ -115,8 +115,12 @@ pub struct PostbackSheet {
     pub dialect: String,
     /// The method.
     pub method: String,
-    /// The URL template, settings masked.
+    /// The URL template, settings masked; empty when each click brings its own.
     pub url: String,
+    /// The parameters of a click's link that carry the URL of its own, when each click brings one; the first that is
+    /// there is taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callbacks: Vec<String>,
     /// Header templates, settings masked.
     pub headers: Vec<Field>,
     /// The body template, settings masked.
@@ -124,8 +128,9 @@ pub struct PostbackSheet {
     pub body: Option<String>,
     /// The macros that it uses, in order, each once.
     pub macros: Vec<Macro>,
-    /// The request with sample values. Settings stand as `your-NAME`.
-    pub example: Example,
+    /// The request with sample values. Settings stand as `your-NAME`. Absent when each click brings its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub example: Option<Example>,
 }
 
 /// A name and a value.
