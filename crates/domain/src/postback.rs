@@ -3,11 +3,13 @@
 //! [`plan`] is pure: every rule of the app and kind is considered, and each one ends as planned or as
 //! suppressed with a reason. Nothing is planned twice for the same partner by the same rule.
 
+use self::callback::Asked;
 use crate::attribution::{Credit, Decision, Winner};
 use crate::condition::{self, Seen, Unmet, told_name};
 use crate::event::{ConversionKind, Environment, Event};
 use crate::facts::Facts;
 use crate::id::{Id, kind};
+use crate::link_dialect::CallbackFault;
 use crate::money::Currency;
 use crate::params::PartnerClickId;
 use crate::settings::{App, Rule, Scope, Settings};
@@ -16,8 +18,13 @@ use crate::status::{Status, StatusChange};
 use crate::template::{Audience, Value, Values};
 use crate::time::{Span, Timestamp};
 
+mod callback;
 #[cfg(test)]
 mod tests;
+
+/// The stored value that holds the URL of a click's own callback. No macro can have this name: what a template does
+/// not know is asked for as `param.NAME`.
+const CALLBACK: &str = "link.callback";
 
 /// Why a rule that was considered did not fire. Numbers are stored: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,11 +56,15 @@ pub enum Suppressed {
     Condition = 12,
     /// The conversion was rejected.
     Rejected = 13,
+    /// The rule tells the click's own callback, and the click has none for that.
+    NoCallback = 14,
+    /// The click's own callback may not be told; the detail says why.
+    CallbackRefused = 15,
 }
 
 impl Suppressed {
     /// All reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Unattributed,
         Self::OtherPartner,
         Self::InstallUnknown,
@@ -67,6 +78,8 @@ impl Suppressed {
         Self::NobodyToTell,
         Self::Condition,
         Self::Rejected,
+        Self::NoCallback,
+        Self::CallbackRefused,
     ];
 
     /// The reason with that number.
@@ -90,6 +103,8 @@ impl Suppressed {
             Self::NobodyToTell => "nobody_to_tell",
             Self::Condition => "condition",
             Self::Rejected => "rejected",
+            Self::NoCallback => "no_callback",
+            Self::CallbackRefused => "callback_refused",
         }
     }
 
@@ -115,6 +130,8 @@ impl Suppressed {
             Self::NobodyToTell => "the rule tells whoever won, and nobody did",
             Self::Condition => "a condition of the rule is not met",
             Self::Rejected => "the conversion was rejected",
+            Self::NoCallback => "the click's link carries no callback for it",
+            Self::CallbackRefused => "the callback that the click's link carries may not be told",
         }
     }
 }
@@ -152,6 +169,13 @@ pub enum Detail {
         of_micros: i64,
         /// The currency of both.
         currency: Option<Currency>,
+    },
+    /// Which callback of the click's link it is about.
+    Callback {
+        /// The parameter that carries it, or was looked for.
+        parameter: String,
+        /// Why it is not told; `None`: there is none.
+        fault: Option<CallbackFault>,
     },
 }
 
@@ -208,11 +232,13 @@ pub fn plan(
     let mut all = Vec::new();
     for rule in rules.iter().filter(|rule| tells_of(rule, kind)) {
         for partner in recipients(rule, settings, winner) {
-            let (outcome, detail) = match judge(event, decision, app, kind, rule, partner, context) {
-                Some((reason, detail)) => (Err(reason), detail),
-                None => {
-                    (Ok(values(event, decision, app, settings, rule, partner, context)), shared(event, rule))
-                }
+            let asked = judge(event, decision, app, settings, kind, rule, partner, context);
+            let (outcome, detail) = match asked {
+                Err((reason, detail)) => (Err(reason), detail),
+                Ok(asked) => (
+                    Ok(values(event, decision, app, settings, rule, &asked, partner, context)),
+                    shared(event, rule, &asked),
+                ),
             };
             let delay = rule.delay;
             all.push(Considered {
@@ -248,17 +274,19 @@ fn recipients(rule: &Rule, settings: &Settings, winner: Option<&Winner>) -> Vec<
     }
 }
 
-/// Why a rule does not fire; `None` when nothing speaks against it.
+/// What a rule asks to be sent, when nothing speaks against it; else why it does not fire.
+#[expect(clippy::too_many_arguments, reason = "a rule is judged by all that is known")]
 fn judge(
     event: &Event,
     decision: &Decision,
     app: &App,
+    settings: &Settings,
     kind: &ConversionKind,
     rule: &Rule,
     partner: Option<Id<kind::Partner>>,
     context: Context<'_>,
-) -> Option<(Suppressed, Option<Detail>)> {
-    let plain = |reason| Some((reason, None));
+) -> Result<Asked, (Suppressed, Option<Detail>)> {
+    let plain = |reason| Err((reason, None));
     let winner = decision.credit.winner();
     let won = winner.is_some_and(|w| Some(w.touch.click.partner) == partner);
     let name = told_name(event, context.is_install);
@@ -292,7 +320,7 @@ fn judge(
     }
     let seen = Seen { event, decision, app, is_install: context.is_install };
     if let Some(unmet) = condition::first_unmet(&rule.conditions, seen) {
-        return Some((Suppressed::Condition, Some(Detail::Condition(unmet))));
+        return Err((Suppressed::Condition, Some(Detail::Condition(unmet))));
     }
     // The birth itself is told whenever it was first heard of: the window is for what follows it. The window is
     // the one of the settings that hold while the event is decided, and a change of status goes by the time of
@@ -302,9 +330,11 @@ fn judge(
     if let Some(age_ms) = born.map(|born| event.reference_at().since(born))
         && age_ms > rule.window.ms()
     {
-        return Some((Suppressed::OutsideWindow, Some(Detail::Window { window: rule.window, age_ms })));
+        return Err((Suppressed::OutsideWindow, Some(Detail::Window { window: rule.window, age_ms })));
     }
-    if won && rule.template.needs_partner_click_id() {
+    let about = callback::About { kind, name, is_install: context.is_install };
+    let asked = Asked::by(rule, about, winner.filter(|_| won), settings)?;
+    if won && asked.template.needs_partner_click_id() {
         let params = winner.map(|w| w.touch.click.params()).unwrap_or_default();
         if PartnerClickId::judge(params.get("click_id")) != PartnerClickId::Present {
             return plain(Suppressed::NoPartnerClickId);
@@ -313,16 +343,16 @@ fn judge(
     if rule.first_only && (context.told_before)(rule, partner) {
         return plain(Suppressed::NotFirst);
     }
-    None
+    Ok(asked)
 }
 
 /// Macros that print the amount.
 const AMOUNTS: &[&str] = &["revenue", "revenue_minor"];
 
 /// What a rule tells of the revenue, where its template tells it.
-fn shared(event: &Event, rule: &Rule) -> Option<Detail> {
+fn shared(event: &Event, rule: &Rule, asked: &Asked) -> Option<Detail> {
     let revenue = event.revenue.as_ref()?;
-    let told = rule.template.macros().any(|used| AMOUNTS.contains(&used.key.as_str()));
+    let told = asked.template.macros().any(|used| AMOUNTS.contains(&used.key.as_str()));
     let micros = rule.share.of_revenue(revenue).filter(|_| told)?;
     Some(Detail::Shared {
         how: rule.share.to_string(),
@@ -332,14 +362,16 @@ fn shared(event: &Event, rule: &Rule) -> Option<Detail> {
     })
 }
 
-/// The values that a delivery stores: those its template asks for. A partner's own settings (`cfg.…`) are
-/// read at each send, so that a changed token is the one that is sent.
+/// The values that a delivery stores: those its template asks for, and the URL of a click's own callback. A
+/// partner's own settings (`cfg.…`) are read at each send, so that a changed token is the one that is sent.
+#[expect(clippy::too_many_arguments, reason = "values are of all that is known")]
 fn values(
     event: &Event,
     decision: &Decision,
     app: &App,
     settings: &Settings,
     rule: &Rule,
+    asked: &Asked,
     partner: Option<Id<kind::Partner>>,
     context: Context<'_>,
 ) -> Vec<MacroValue> {
@@ -362,8 +394,10 @@ fn values(
     };
     let audience =
         Audience { values: &facts, revenue_shared: rule.share != Share::None, winner: facts.is_winner };
-    let mut values: Vec<MacroValue> = Vec::new();
-    for used in rule.template.macros() {
+    let url = asked.callback.iter().map(|url| url.clone().into_bytes());
+    let mut values: Vec<MacroValue> =
+        url.map(|decoded| MacroValue { name: CALLBACK.to_owned(), decoded, received: None }).collect();
+    for used in asked.template.macros() {
         if used.key.starts_with("cfg.") || values.iter().any(|v| v.name == used.key) {
             continue;
         }
@@ -384,6 +418,12 @@ pub struct Stored<'a> {
     pub values: &'a [MacroValue],
     /// The partner's settings.
     pub cfg: Option<&'a std::collections::BTreeMap<String, String>>,
+}
+
+/// The URL of the click's own callback, where a delivery's stored values say that it goes there.
+pub fn stored_callback(values: &[MacroValue]) -> Option<Result<&str, CallbackFault>> {
+    let value = values.iter().find(|value| value.name == CALLBACK)?;
+    Some(std::str::from_utf8(&value.decoded).map_err(|_| CallbackFault::Malformed))
 }
 
 impl Values for Stored<'_> {

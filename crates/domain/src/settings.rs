@@ -144,7 +144,7 @@ pub struct Partner {
     pub ref_id: String,
     /// Its own settings, for `{cfg.…}` macros. May hold secrets: never printed.
     pub cfg: BTreeMap<String, String>,
-    /// Whether its links may carry their own callback URLs.
+    /// Whether its links may carry their own callback URLs, for rules whose request is [`Request::Callback`].
     pub in_link_callbacks: bool,
 }
 
@@ -216,6 +216,32 @@ pub enum Scope {
     All,
 }
 
+/// What a rule sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// The rule's own request.
+    Template(Arc<Template>),
+    /// The winning click's own callback, where its partner's links may carry them. Only with
+    /// [`Scope::Attributed`].
+    Callback,
+}
+
+impl Request {
+    /// The rule's own request; `None` where each click brings one.
+    pub fn template(&self) -> Option<&Arc<Template>> {
+        match self {
+            Self::Template(template) => Some(template),
+            Self::Callback => None,
+        }
+    }
+}
+
+impl From<Template> for Request {
+    fn from(template: Template) -> Self {
+        Self::Template(Arc::new(template))
+    }
+}
+
 /// What a partner is told, when and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
@@ -236,7 +262,7 @@ pub struct Rule {
     /// For kind `event`: the names. Empty: any name.
     pub events: Vec<String>,
     /// The request.
-    pub template: Arc<Template>,
+    pub request: Request,
     /// Attributed only, or all.
     pub scope: Scope,
     /// Only the first conversion of its kind for an installation, customer or click.

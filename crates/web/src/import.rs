@@ -237,7 +237,8 @@ fn rule(draft: &RuleDraft, parts: &Parts) -> Rule {
         macros: parts.macros.clone(),
         signatures: Vec::new(),
         method: (parts.method != "GET").then(|| parts.method.clone()),
-        url: parts.url.clone(),
+        url: Some(parts.url.clone()),
+        callback: false,
         headers: parts.headers.iter().cloned().collect(),
         body: match &parts.body {
             template::Body::None => None,

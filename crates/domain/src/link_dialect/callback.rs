@@ -2,13 +2,15 @@
 //!
 //! The text is a stranger's: whoever writes the click chooses the host that our server would call. So it is
 //! refused unless the partner is allowed it by name, and then read by strict rules; the guarded sender looks
-//! at the address again, as it does at every other. Nothing is sent from here.
+//! at the address again, as it does at every other. Nothing is sent from here, and when a callback is due is
+//! decided where postbacks are planned.
 
 use std::fmt;
 
 use url::{Host, Url};
 
 use crate::params::Params;
+use crate::template::{Dialect, Parts, Severity, Template};
 
 /// Longest callback URL, in decoded bytes.
 const CALLBACK_BYTES_MAX: usize = 2_000;
@@ -41,6 +43,21 @@ pub enum CallbackKind {
 }
 
 impl CallbackKind {
+    /// The parameter that names the kind, without the `adj_` of branded links.
+    pub fn parameter(&self) -> String {
+        match self {
+            Self::Install => "install_callback".to_owned(),
+            Self::Reattribution => "reattribution_callback".to_owned(),
+            Self::Conversion => "conversion_callback".to_owned(),
+            Self::Session => "session_callback".to_owned(),
+            Self::Event(token) => format!("event_callback_{token}"),
+            Self::RejectedInstall => "rejected_install_callback".to_owned(),
+            Self::RejectedReattribution => "rejected_reattribution_callback".to_owned(),
+            Self::Click => "click_callback".to_owned(),
+            Self::Impression => "impression_callback".to_owned(),
+        }
+    }
+
     /// The kind that a parameter names, with or without the `adj_` of branded links.
     pub fn parse(name: &str) -> Option<Self> {
         let name = name.strip_prefix("adj_").unwrap_or(name);
@@ -63,7 +80,7 @@ impl CallbackKind {
     }
 }
 
-/// Why a callback is not usable.
+/// Why a callback is not usable. The words are stored: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallbackFault {
     /// Longer than 2,000 bytes, or behind the 16th.
@@ -76,6 +93,54 @@ pub enum CallbackFault {
     Userinfo,
     /// Its host is an address, a name inside a private network, or holds a macro.
     Host,
+    /// Its macros cannot be read.
+    Macros,
+    /// The partner's links may not carry callbacks.
+    NotAllowed,
+}
+
+impl CallbackFault {
+    /// All faults.
+    pub const ALL: [Self; 7] = [
+        Self::TooLong,
+        Self::Malformed,
+        Self::NotHttps,
+        Self::Userinfo,
+        Self::Host,
+        Self::Macros,
+        Self::NotAllowed,
+    ];
+
+    /// The stable word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::Malformed => "malformed",
+            Self::NotHttps => "not_https",
+            Self::Userinfo => "userinfo",
+            Self::Host => "host",
+            Self::Macros => "macros",
+            Self::NotAllowed => "not_allowed",
+        }
+    }
+
+    /// The fault of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.word() == word)
+    }
+
+    /// What is wrong, as the end of the sentence "it is refused: …".
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::TooLong => "it is longer than 2,000 bytes, or behind the 16th of the link",
+            Self::Malformed => "it is no URL",
+            Self::NotHttps => "it is not over https, or names a port",
+            Self::Userinfo => "it holds a user or password",
+            Self::Host => "its host is no public name",
+            Self::Macros => "its macros cannot be read",
+            Self::NotAllowed => "the partner's links may not carry callbacks (`in_link_callbacks`)",
+        }
+    }
 }
 
 /// A callback that a link carries.
@@ -108,21 +173,52 @@ impl Params {
         if !self.dialect().has_callbacks() {
             return Vec::new();
         }
-        let named = self.iter().filter(|p| !p.raw.is_empty());
-        named
-            .filter_map(|param| Some((CallbackKind::parse(&param.name)?, param)))
-            .enumerate()
-            .map(|(at, (kind, param))| {
-                let bytes = param.bytes();
-                if at >= CALLBACKS_MAX || bytes.len() > CALLBACK_BYTES_MAX {
-                    return Err(CallbackFault::TooLong);
-                }
-                let url = String::from_utf8(bytes).map_err(|_| CallbackFault::Malformed)?;
-                judge(&url)?;
-                Ok(Callback { kind, url })
-            })
-            .collect()
+        self.judged_callbacks().map(|(kind, url)| Ok(Callback { kind, url: url? })).collect()
     }
+
+    /// The link's first callback of a kind, judged; `None` if it has none.
+    pub fn callback(&self, wanted: &CallbackKind) -> Option<Result<Callback, CallbackFault>> {
+        if !self.dialect().has_callbacks() {
+            return None;
+        }
+        let (kind, url) = self.judged_callbacks().find(|(kind, _)| kind == wanted)?;
+        Some(url.map(|url| Callback { kind, url }))
+    }
+
+    fn judged_callbacks(&self) -> impl Iterator<Item = (CallbackKind, Result<String, CallbackFault>)> {
+        let named = self.iter().filter(|p| !p.raw.is_empty());
+        named.filter_map(|param| Some((CallbackKind::parse(&param.name)?, param))).enumerate().map(
+            |(at, (kind, param))| {
+                let bytes = param.bytes();
+                let url = if at >= CALLBACKS_MAX || bytes.len() > CALLBACK_BYTES_MAX {
+                    Err(CallbackFault::TooLong)
+                } else {
+                    let url = String::from_utf8(bytes).map_err(|_| CallbackFault::Malformed);
+                    url.and_then(|url| judge(&url).map(|()| url))
+                };
+                (kind, url)
+            },
+        )
+    }
+}
+
+/// Reads a callback's URL as the request that it asks for: GET, in Adjust's macros. The URL is judged again, so
+/// that what was stored is believed no more than what was received. It is to be filled without the partner's own
+/// settings: they may hold secrets, and whoever writes a click could ask for them.
+///
+/// # Errors
+///
+/// When it may not be sent.
+pub fn callback_template(url: &str) -> Result<Template, CallbackFault> {
+    if url.len() > CALLBACK_BYTES_MAX {
+        return Err(CallbackFault::TooLong);
+    }
+    judge(url)?;
+    let (template, findings) = Template::parse(Parts { dialect: Dialect::Adjust, ..Parts::get(url) });
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(CallbackFault::Macros);
+    }
+    Ok(template)
 }
 
 fn judge(text: &str) -> Result<(), CallbackFault> {
@@ -135,6 +231,10 @@ fn judge(text: &str) -> Result<(), CallbackFault> {
         return Err(CallbackFault::Host);
     }
     let url = Url::parse(text).map_err(|_| CallbackFault::Malformed)?;
+    // URL readers forgive a wrong number of slashes; then the text above would be another host than theirs.
+    if authority.is_empty() {
+        return Err(CallbackFault::Malformed);
+    }
     if url.scheme() != "https" || url.port().is_some() {
         return Err(CallbackFault::NotHttps);
     }
@@ -210,6 +310,9 @@ mod tests {
             ("partner.example/x", CallbackFault::Malformed),
             ("https://partner.example/a b", CallbackFault::Malformed),
             ("https://partner.example\\@10.0.0.1/", CallbackFault::Malformed),
+            ("https:partner.example/x", CallbackFault::Malformed),
+            ("https:u:p@partner.example/x", CallbackFault::Malformed),
+            ("https:///partner.example/x", CallbackFault::Malformed),
             ("https://u:p@partner.example/", CallbackFault::Userinfo),
             ("https://@partner.example/", CallbackFault::Userinfo),
             ("https://127.0.0.1/", CallbackFault::Host),
@@ -234,5 +337,36 @@ mod tests {
         let many: String = (0..20).map(|n| format!("event_callback_{n}=https://p.example/&")).collect();
         let many = read(&many);
         assert_eq!(many.iter().filter(|callback| callback.is_ok()).count(), CALLBACKS_MAX);
+    }
+
+    #[test]
+    fn a_kind_is_found_by_itself_and_named_as_it_is_read() {
+        let params = |query: &str| Params::parse_as(query.as_bytes(), LinkDialect::Adjust);
+        let query = "install_callback=http://p.example/&adj_conversion_callback=https://p.example/a\
+                     &conversion_callback=https://p.example/b";
+        assert_eq!(params(query).callback(&CallbackKind::Install), Some(Err(CallbackFault::NotHttps)));
+        let found = params(query).callback(&CallbackKind::Conversion).unwrap().unwrap();
+        assert_eq!(found.url, "https://p.example/a", "the first");
+        assert_eq!(params(query).callback(&CallbackKind::Session), None);
+        let other = Params::parse_as(query.as_bytes(), LinkDialect::AppsFlyer);
+        assert_eq!(other.callback(&CallbackKind::Install), None);
+        for kind in [CallbackKind::Install, CallbackKind::RejectedInstall, CallbackKind::Event("a1".into())] {
+            assert_eq!(CallbackKind::parse(&kind.parameter()), Some(kind));
+        }
+        for fault in CallbackFault::ALL {
+            assert_eq!(CallbackFault::parse(fault.word()), Some(fault));
+        }
+    }
+
+    #[test]
+    fn a_callback_is_read_in_adjusts_macros() {
+        let template = callback_template("https://p.example/?d={gps_adid}&l={label}&x=%7Bi%7D").unwrap();
+        let keys: Vec<&str> = template.macros().map(|used| used.key.as_str()).collect();
+        assert_eq!(keys.first(), Some(&"gaid"), "{keys:?}");
+        for (url, fault) in
+            [("http://p.example/", CallbackFault::NotHttps), ("https://127.0.0.1/", CallbackFault::Host)]
+        {
+            assert_eq!(callback_template(url).unwrap_err(), fault, "{url}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::device::{DeviceId, DeviceIdKind};
 use crate::params::{Param, Params};
 use crate::time::Span;
 
-pub use self::callback::{Callback, CallbackFault, CallbackKind};
+pub use self::callback::{Callback, CallbackFault, CallbackKind, callback_template};
 use self::words::Words;
 
 macro_rules! dialects {

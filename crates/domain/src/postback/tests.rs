@@ -13,9 +13,12 @@ use crate::event::{PostbackFields, Revenue, Source};
 use crate::id::WorkspaceNo;
 use crate::location::{Country, Location};
 use crate::money::{Amount, Currency};
-use crate::settings::{Partner, PartnerGroup, Platform, PostbackAuth};
+use crate::settings::{Partner, PartnerGroup, Platform, PostbackAuth, Request};
 use crate::template::{Dialect, Parts, Template, VOCABULARY};
 use crate::time::Span;
+
+mod callback;
+mod group;
 
 const NOON: Timestamp = Timestamp::from_ms(1_780_574_400_000);
 const DAY: i64 = 86_400_000;
@@ -89,7 +92,7 @@ fn rule(on: ConversionKind, url: &str) -> Rule {
         group: None,
         on,
         events: Vec::new(),
-        template: Arc::new(Template::parse(Parts::get(url)).0),
+        request: Template::parse(Parts::get(url)).0.into(),
         scope: Scope::Attributed,
         first_only: false,
         share: Share::None,
@@ -114,6 +117,8 @@ struct Case {
     status: Status,
     change: Option<StatusChange>,
     members: Vec<Id<kind::Partner>>,
+    /// Whether the partners' links may carry callbacks.
+    callbacks: bool,
 }
 
 /// A purchase a day after its install, won by acme, and acme's rule for purchases.
@@ -129,6 +134,7 @@ fn case() -> Case {
         status: Status::Approved,
         change: None,
         members: vec![ACME, ZETA],
+        callbacks: true,
     }
 }
 
@@ -164,7 +170,7 @@ impl Case {
                 name: slug.into(),
                 ref_id: slug.into(),
                 cfg,
-                in_link_callbacks: false,
+                in_link_callbacks: self.callbacks,
             };
             settings.partners.insert(id, Arc::new(partner));
         }
@@ -251,6 +257,11 @@ fn each_reason_is_reached() {
     });
     because(Suppressed::Condition, &|c| c.rule.conditions = vec![Condition::Platform(vec![Platform::Ios])]);
     because(Suppressed::Rejected, &|c| c.status = Status::Rejected);
+    because(Suppressed::NoCallback, &|c| c.rule.request = Request::Callback);
+    because(Suppressed::CallbackRefused, &|c| {
+        c.rule.request = Request::Callback;
+        c.credit = callback::clicked("event_callback_purchase=https%3A%2F%2F127.0.0.1%2F");
+    });
     reached.sort();
     assert_eq!(reached, Suppressed::ALL);
     for reason in Suppressed::ALL {
@@ -281,21 +292,21 @@ fn a_rule_fires_when_nothing_speaks_against_it() {
     check(&case().with(|c| c.rule.first_only = true), Ok(ACME));
     check(&case().with(|c| c.told_before = true), Ok(ACME));
     // A template that does not echo the partner's click id does not need one.
-    let other = Arc::new(Template::parse(Parts::get("https://p.example/?r={rt_click_id}")).0);
-    check(&case().with(|c| (c.credit, c.rule.template) = (won(""), other)), Ok(ACME));
+    let other = Request::from(Template::parse(Parts::get("https://p.example/?r={rt_click_id}")).0);
+    check(&case().with(|c| (c.credit, c.rule.request) = (won(""), other)), Ok(ACME));
     // Nor does one that has another choice: the sub parameter in which some systems carry it.
     for (dialect, url) in [
         (Dialect::Affise, "https://p.example/?c={sub1}"),
         (Dialect::Canonical, "https://p.example/?c={click_id||sub1}"),
     ] {
         let parts = Parts { dialect, ..Parts::get(url) };
-        let other = Arc::new(Template::parse(parts).0);
-        let told = case().with(|c| (c.credit, c.rule.template) = (won("sub1=x"), other));
+        let other = Request::from(Template::parse(parts).0);
+        let told = case().with(|c| (c.credit, c.rule.request) = (won("sub1=x"), other));
         assert_eq!(told.values()["sub1"], "x", "{url}");
     }
-    let twice = Arc::new(Template::parse(Parts::get("https://p.example/?c={click_id}{sub1}")).0);
+    let twice = Request::from(Template::parse(Parts::get("https://p.example/?c={click_id}{sub1}")).0);
     check(
-        &case().with(|c| (c.credit, c.rule.template) = (won("sub1=x"), twice)),
+        &case().with(|c| (c.credit, c.rule.request) = (won("sub1=x"), twice)),
         Err(Suppressed::NoPartnerClickId),
     );
     // Unexpanded is as good as absent.
@@ -331,8 +342,9 @@ fn the_birth_of_an_installation_is_told_by_its_own_name_and_outside_no_window() 
         case().with(|c| {
             (c.kind, c.rule.on, c.is_install) = (ConversionKind::Install, ConversionKind::Install, true);
             c.event.name = "open".into();
-            c.rule.template =
-                Arc::new(Template::parse(Parts::get("https://p.example/{event_name}/{mapped_event_name}")).0);
+            c.rule.request = Request::from(
+                Template::parse(Parts::get("https://p.example/{event_name}/{mapped_event_name}")).0,
+            );
         })
     };
     let names =
@@ -348,7 +360,7 @@ fn the_birth_of_an_installation_is_told_by_its_own_name_and_outside_no_window() 
 fn everything(case: &mut Case) {
     let query: Vec<String> = VOCABULARY.iter().map(|m| format!("{0}={{{0}}}", m.name)).collect();
     let url = format!("https://p.example/?{}&p={{param.color}}&t={{cfg.token}}", query.join("&"));
-    case.rule.template = Arc::new(Template::parse(Parts::get(url)).0);
+    case.rule.request = Request::from(Template::parse(Parts::get(url)).0);
     case.credit =
         won("click_id=a1b2&color=blue&sub1=x&cost_currency=USD&gaid=38400000-8cf0-11bd-b23e-10b96e40000d");
 }
@@ -436,8 +448,9 @@ fn money_is_told_only_by_rules_that_share_it() {
 fn events_are_renamed_as_the_rule_says() {
     let renamed = case().with(|c| {
         c.rule.rename = [("purchase".into(), "sale".into())].into();
-        c.rule.template =
-            Arc::new(Template::parse(Parts::get("https://p.example/{event_name}/{mapped_event_name}")).0);
+        c.rule.request = Request::from(
+            Template::parse(Parts::get("https://p.example/{event_name}/{mapped_event_name}")).0,
+        );
     });
     let values = renamed.values();
     assert_eq!((values["event_name"].as_str(), values["mapped_event_name"].as_str()), ("purchase", "sale"));
@@ -456,10 +469,10 @@ fn a_partners_settings_are_read_at_the_send_and_never_stored() {
 
 #[test]
 fn a_value_is_stored_once_however_often_it_is_used() {
-    let twice = Arc::new(
+    let twice = Request::from(
         Template::parse(Parts::get("https://p.example/{event_id}?e={event_id}&f={event_id|upper}")).0,
     );
-    let values = case().with(|c| c.rule.template = twice).plan().remove(0).outcome.unwrap();
+    let values = case().with(|c| c.rule.request = twice).plan().remove(0).outcome.unwrap();
     assert_eq!(values.iter().filter(|v| v.name == "event_id").count(), 1);
 }
 
@@ -534,28 +547,6 @@ fn what_an_inbound_postback_and_the_touch_say_is_told() {
     let other =
         case().with(everything).with(|c| (c.rule.partner, c.rule.scope) = (Some(ZETA), Scope::All)).values();
     assert_eq!((other["is_attributed"].as_str(), other["partner"].as_str()), ("0", "zeta"));
-}
-
-/// A partner that was considered, and why it is not told.
-type Heard = (Option<Id<kind::Partner>>, Result<(), Suppressed>);
-
-/// Who is told or not by a rule for the group, and why.
-fn group_outcomes(case: &Case) -> Vec<Heard> {
-    case.plan().into_iter().map(|one| (one.partner, one.outcome.map(|_| ()))).collect()
-}
-
-#[test]
-fn a_group_is_told_as_its_scope_says() {
-    let of_group =
-        |scope| case().with(|c| (c.rule.partner, c.rule.group, c.rule.scope) = (None, Some(GROUP), scope));
-    assert_eq!(group_outcomes(&of_group(Scope::Attributed)), [(Some(ACME), Ok(()))]);
-    assert_eq!(group_outcomes(&of_group(Scope::All)), [(Some(ACME), Ok(())), (Some(ZETA), Ok(()))]);
-    let others = of_group(Scope::Attributed).with(|c| c.members = vec![ZETA]);
-    assert_eq!(group_outcomes(&others), [(None, Err(Suppressed::OtherPartner))]);
-    let organic = of_group(Scope::Attributed).with(|c| c.credit = Credit::Organic);
-    assert_eq!(group_outcomes(&organic), [(None, Err(Suppressed::Unattributed))]);
-    let gone = of_group(Scope::All).with(|c| c.members.clear());
-    assert_eq!(group_outcomes(&gone), [(None, Err(Suppressed::NobodyToTell))]);
 }
 
 #[test]
@@ -673,7 +664,7 @@ fn a_rejection_is_told_under_an_id_of_its_own_by_rules_for_it_and_for_changes() 
         let case = case().with(|c| {
             rejected(c);
             c.rule.on = on.clone();
-            c.rule.template = Arc::new(Template::parse(Parts::get(url)).0);
+            c.rule.request = Request::from(Template::parse(Parts::get(url)).0);
         });
         let values = case.values();
         let get = |name: &str| {

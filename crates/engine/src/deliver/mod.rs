@@ -12,6 +12,7 @@
 
 mod endpoint;
 mod evidence;
+mod places;
 mod send;
 mod settle;
 
@@ -28,14 +29,13 @@ use roundtrip_store::ledger::Due;
 use tokio::sync::mpsc;
 
 use self::endpoint::{Endpoint, Key};
+use self::places::Places;
 use self::settle::Done;
 use crate::supervise::Shared;
 use crate::{Config, Stats};
 
 /// Most sends under way, all endpoints together.
 const IN_FLIGHT_MAX: usize = 1_024;
-/// Most sends under way towards one host and port.
-const PER_HOST_MAX: usize = 128;
 /// Most ends of sends that wait for their commit. Beyond this nothing new is begun: the ledger is ill.
 const UNSETTLED_MAX: usize = 4_096;
 /// How often the queue's table is looked at.
@@ -51,9 +51,9 @@ enum Message {
     Ended {
         /// The endpoint.
         key: Key,
-        /// The host that the send was counted for when it began; empty before the endpoint's host is known.
-        counted: String,
-        /// The host that was called.
+        /// The hosts at which it has a place.
+        places: Vec<String>,
+        /// The host that was called; empty when it says nothing about the endpoint's next send.
         host: String,
         /// Whether the endpoint is in trouble.
         is_trouble: bool,
@@ -70,8 +70,8 @@ struct Coordinator {
     ready: VecDeque<Key>,
     /// When the others are to be looked at.
     timers: BTreeSet<(Timestamp, Key)>,
-    /// Sends under way by host. The empty name (not known) is counted and never full.
-    hosts: HashMap<String, usize>,
+    /// Sends under way by host.
+    places: Places,
     /// Endpoints with something due that wait for a place at their host, in their order.
     host_waiting: HashMap<String, VecDeque<Key>>,
     in_flight: usize,
@@ -96,7 +96,7 @@ pub async fn run(config: Config, mut shared: Shared) {
         endpoints: HashMap::new(),
         ready: VecDeque::new(),
         timers: BTreeSet::new(),
-        hosts: HashMap::new(),
+        places: Places::default(),
         host_waiting: HashMap::new(),
         in_flight: 0,
         unsettled: 0,
@@ -210,16 +210,7 @@ impl Coordinator {
             }
             let Some(endpoint) = self.endpoints.get_mut(&key) else { continue };
             endpoint.queued = false;
-            let is_full = !endpoint.host.is_empty()
-                && self.hosts.get(&endpoint.host).is_some_and(|n| *n >= PER_HOST_MAX);
-            if is_full && endpoint.can_take(now) {
-                // The end of a send towards that host makes it ready again.
-                if !std::mem::replace(&mut endpoint.host_full, true) {
-                    self.host_waiting.entry(endpoint.host.clone()).or_default().push_back(key);
-                }
-                continue;
-            }
-            let Some(due) = endpoint.take(key, now) else {
+            if !endpoint.can_take(now) {
                 if let Some(at) = endpoint.next_due(now) {
                     if let Some(old) = endpoint.timer.replace(at) {
                         self.timers.remove(&(old, key));
@@ -227,8 +218,18 @@ impl Coordinator {
                     self.timers.insert((at, key));
                 }
                 continue;
+            }
+            if !self.places.take(&endpoint.host) {
+                // The end of a send towards that host makes it ready again.
+                if !std::mem::replace(&mut endpoint.host_full, true) {
+                    self.host_waiting.entry(endpoint.host.clone()).or_default().push_back(key);
+                }
+                continue;
+            }
+            let Some(due) = endpoint.take(key, now) else {
+                self.places.give_back(&endpoint.host);
+                continue;
             };
-            *self.hosts.entry(endpoint.host.clone()).or_default() += 1;
             self.in_flight += 1;
             self.unsettled += 1;
             begin.push((key, due));
@@ -239,7 +240,12 @@ impl Coordinator {
         }
         self.stats.in_flight.store(self.in_flight as u64, Ordering::Relaxed);
         if !begin.is_empty() {
-            send::begin(&self.config, &self.stats, begin, &self.messages, &self.settler, &self.endpoints);
+            let ends = send::Ends {
+                messages: self.messages.clone(),
+                settler: self.settler.clone(),
+                places: self.places.clone(),
+            };
+            send::begin(&self.config, &self.stats, begin, ends, &self.endpoints);
         }
     }
 
@@ -273,10 +279,10 @@ impl Coordinator {
 
     fn hear(&mut self, message: Message) {
         match message {
-            Message::Ended { key, counted, host, is_trouble } => {
+            Message::Ended { key, places, host, is_trouble } => {
                 self.in_flight = self.in_flight.saturating_sub(1);
                 self.endpoint(key).ended(host, is_trouble);
-                self.free_host(&counted);
+                places.iter().for_each(|host| self.free_host(host));
                 self.make_ready(key);
             }
             Message::Settled(done) => {
@@ -294,12 +300,7 @@ impl Coordinator {
     }
 
     fn free_host(&mut self, host: &str) {
-        if let Some(n) = self.hosts.get_mut(host) {
-            *n = n.saturating_sub(1);
-            if *n == 0 {
-                self.hosts.remove(host);
-            }
-        }
+        self.places.give_back(host);
         // One place became free: the first that still has something due gets it.
         let now = self.config.clock.now();
         while let Some(key) = self.host_waiting.get_mut(host).and_then(VecDeque::pop_front) {
@@ -318,14 +319,16 @@ impl Coordinator {
 }
 
 /// Where an endpoint's requests go, as far as its rule and the partner's settings say now: only those may stand
-/// in a URL's host. Empty when the rule is gone; then the first send tells.
+/// in a URL's host. Empty when the rule is gone; then the first send tells. Empty too for a rule that tells the clicks'
+/// own callbacks, each of which has its own host.
 fn host_of(config: &Config, key: Key) -> String {
     let catalog = config.ledger.catalog();
     let Some(settings) = catalog.workspace(key.workspace) else { return String::new() };
     let Some(rule) = settings.rule(key.rule) else { return String::new() };
     let cfg = settings.partners.get(&key.partner).map(|p| &p.cfg);
-    let rendered = rule.template.url().render(&Stored { values: &[], cfg }, None);
-    url::Url::parse(&rendered.url).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
+    let Some(template) = rule.request.template() else { return String::new() };
+    let rendered = template.url().render(&Stored { values: &[], cfg }, None);
+    send::origin_of(&rendered.url)
 }
 
 /// What names a delivery in messages.

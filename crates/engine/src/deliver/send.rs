@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use roundtrip_domain::postback::Stored;
+use roundtrip_domain::link_dialect::callback_template;
+use roundtrip_domain::postback::{Stored, stored_callback};
 use roundtrip_domain::retry::{self, Jitter, Outcome, Verdict};
 use roundtrip_domain::template::{Sending, secrets};
 use roundtrip_domain::time::human;
@@ -12,6 +13,7 @@ use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement};
 use tokio::sync::mpsc;
 
 use super::endpoint::{Endpoint, Key};
+use super::places::Places;
 use super::settle::Ended;
 use super::{Message, evidence};
 use crate::sender::{self, Failure, Limits, Request};
@@ -27,14 +29,12 @@ pub(super) fn begin(
     config: &Config,
     stats: &Arc<Stats>,
     begin: Vec<(Key, Due)>,
-    messages: &mpsc::UnboundedSender<Message>,
-    settler: &mpsc::UnboundedSender<Ended>,
+    ends: Ends,
     endpoints: &HashMap<Key, Endpoint>,
 ) {
     let counted: Vec<String> =
         begin.iter().map(|(key, _)| endpoints.get(key).map(|e| e.host.clone()).unwrap_or_default()).collect();
     let (config, stats) = (config.clone(), stats.clone());
-    let (messages, settler) = (messages.clone(), settler.clone());
     tokio::spawn(async move {
         let items = begin.iter().map(|(_, due)| *due).collect();
         let loaded = config.ledger.delivery_load_all(items).await;
@@ -45,27 +45,44 @@ pub(super) fn begin(
         for ((key, due), host) in begin.into_iter().zip(counted).rev() {
             let outgoing = loaded.pop().unwrap_or(Ok(None));
             let (config, stats) = (config.clone(), stats.clone());
-            let (messages, settler) = (messages.clone(), settler.clone());
+            let ends = ends.clone();
             tokio::spawn(async move {
                 // Whatever happens in here, also a panic, its end is told: a lost end would hold a place for ever.
-                let guard = EndGuard { key, due, host, messages, settler, told: false };
-                let (settlement, host, is_trouble) = one(&config, &stats, due, outgoing).await;
+                let mut guard = EndGuard { key, due, host, own_place: None, ends, told: false };
+                let (settlement, host, is_trouble) = one(&config, &stats, due, outgoing, &mut guard).await;
                 guard.tell(settlement, host, is_trouble);
             });
         }
     });
 }
 
+/// To whom ends of sends are told, and the places that they free.
+#[derive(Clone)]
+pub(super) struct Ends {
+    pub(super) messages: mpsc::UnboundedSender<Message>,
+    pub(super) settler: mpsc::UnboundedSender<Ended>,
+    pub(super) places: Places,
+}
+
 struct EndGuard {
     key: Key,
     due: Due,
+    /// The endpoint's host when the send began, at which the coordinator took a place for it.
     host: String,
-    messages: mpsc::UnboundedSender<Message>,
-    settler: mpsc::UnboundedSender<Ended>,
+    /// The host of its own at which the send took a place.
+    own_place: Option<String>,
+    ends: Ends,
     told: bool,
 }
 
 impl EndGuard {
+    /// Takes a place at a host that the coordinator could not know. `false` when there is none.
+    fn take_place(&mut self, host: &str) -> bool {
+        let is_taken = self.ends.places.take(host);
+        self.own_place = is_taken.then(|| host.to_owned());
+        is_taken
+    }
+
     fn tell(mut self, settlement: Settlement, host: Option<String>, is_trouble: bool) {
         self.told = true;
         let host = host.unwrap_or_else(|| self.host.clone());
@@ -74,9 +91,9 @@ impl EndGuard {
 
     fn send(&self, settlement: Settlement, host: String, is_trouble: bool) {
         // Nobody hears it only when the engine is gone; then the next start sends it again.
-        let _ = self.settler.send(Ended { key: self.key, settlement });
-        let counted = self.host.clone();
-        let _ = self.messages.send(Message::Ended { key: self.key, counted, host, is_trouble });
+        let _ = self.ends.settler.send(Ended { key: self.key, settlement });
+        let places = [self.host.clone()].into_iter().chain(self.own_place.clone()).collect();
+        let _ = self.ends.messages.send(Message::Ended { key: self.key, places, host, is_trouble });
     }
 }
 
@@ -97,6 +114,7 @@ async fn one(
     stats: &Stats,
     item: Due,
     outgoing: Result<Option<Outgoing>, roundtrip_store::Error>,
+    guard: &mut EndGuard,
 ) -> (Settlement, Option<String>, bool) {
     let now = config.clock.now();
     let unsent = |next| (Settlement { item, attempt: None, next }, None, false);
@@ -111,21 +129,37 @@ async fn one(
             return unsent(later("store_unavailable"));
         }
     };
-    let template = match config.ledger.rule_template(item.workspace, item.rule, outgoing.rule_version).await {
-        Ok(Some(template)) => template,
-        Ok(None) => return unsent(Settled::Dead { reason: "template_not_kept".into() }),
-        Err(error) => {
-            tracing::warn!(delivery.id = %item.delivery, error = %error, "a rule's template cannot be read");
-            return unsent(later("store_unavailable"));
-        }
-    };
     let catalog = config.ledger.catalog();
     let partner = catalog.workspace(item.workspace).and_then(|s| s.partners.get(&item.partner)).cloned();
+    let callback = stored_callback(&outgoing.values);
+    let is_callback = callback.is_some();
+    let template = match callback {
+        Some(url) => {
+            // What was allowed when it was planned may have been taken back since.
+            let is_allowed = partner.as_deref().is_some_and(|p| p.in_link_callbacks);
+            match url.and_then(callback_template) {
+                Ok(template) if is_allowed => Arc::new(template),
+                Ok(_) | Err(_) => return unsent(Settled::Dead { reason: "callback_refused".into() }),
+            }
+        }
+        None => match config.ledger.rule_template(item.workspace, item.rule, outgoing.rule_version).await {
+            Ok(Some(template)) => template,
+            Ok(None) => return unsent(Settled::Dead { reason: "template_not_kept".into() }),
+            Err(error) => {
+                tracing::warn!(delivery.id = %item.delivery, error = %error, "a rule's template cannot be read");
+                return unsent(later("store_unavailable"));
+            }
+        },
+    };
     let n = item.sends + 1;
     let nonce = format!("{:032x}", config.entropy.u128());
     let sending = Sending { attempt: n, at_ms: now.ms(), nonce: &nonce };
-    let values = Stored { values: &outgoing.values, cfg: partner.as_deref().map(|p| &p.cfg) };
-    let rendered = template.render(&values, &sending);
+    // The partner's settings may hold secrets; whoever wrote a click with a callback does not get to read them.
+    let cfg = partner.as_deref().filter(|_| !is_callback).map(|p| &p.cfg);
+    let rendered = template.render(&Stored { values: &outgoing.values, cfg }, &sending);
+    if is_callback && !guard.take_place(&origin_of(&rendered.url)) {
+        return unsent(later("host_full"));
+    }
 
     Stats::add(&stats.sends, 1);
     let (outcome, mut evidence) = if rendered.too_long {
@@ -149,7 +183,9 @@ async fn one(
         let exchange = config.sender.send(request, Limits::POSTBACK).await;
         (outcome(&exchange, now.ms()), exchange.evidence)
     };
-    let host = Some(evidence.origin.clone()).filter(|origin| !origin.is_empty());
+    // Where one click's callback went says nothing about the next one's.
+    let called = if is_callback { String::new() } else { evidence.origin.clone() };
+    let host = Some(called).filter(|origin| is_callback || !origin.is_empty());
     let settings = partner.iter().flat_map(|partner| &partner.cfg);
     evidence.mask(&secrets(template.macros(), settings, &rendered.secrets));
 
@@ -189,6 +225,11 @@ async fn one(
     // A full pool is ours, not the endpoint's.
     let is_trouble = outcome.is_trouble() && outcome != Outcome::Trouble(Failure::PoolFull.code());
     (Settlement { item, attempt: Some(attempt), next }, host, is_trouble)
+}
+
+/// Scheme, host and port of a URL; empty when it has none.
+pub(super) fn origin_of(url: &str) -> String {
+    url::Url::parse(url).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
 }
 
 fn outcome(exchange: &sender::Exchange, now_ms: i64) -> Outcome {

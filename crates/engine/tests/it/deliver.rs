@@ -12,7 +12,7 @@ use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::retry::Policy;
 use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Span;
-use roundtrip_engine::sender::{self, Guard, Sender};
+use roundtrip_engine::sender::{self, Guard, Resolve, Sender};
 use roundtrip_engine::{Config, Engine};
 use roundtrip_store::click_log::{self, Append, ClickLog};
 use roundtrip_store::ledger::{DeliveryStory, StatusAnswer, StatusWish, Story};
@@ -21,6 +21,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::sender::receiver::{OK, Receiver, reset};
+
+mod callback;
 
 /// Far longer than anything here takes; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,6 +35,11 @@ struct House {
 
 impl House {
     async fn new(document: &Value, waits_ms: &[i64]) -> Self {
+        Self::with_names(document, waits_ms, Resolve::system()).await
+    }
+
+    /// With something in the place of DNS.
+    async fn with_names(document: &Value, waits_ms: &[i64], resolve: Resolve) -> Self {
         let world = World::new(document).await;
         let keys = world.ledger.identity().check_keys.clone();
         let (clicks, _) = ClickLog::open(
@@ -49,7 +56,7 @@ impl House {
         let config = Config {
             ledger: world.ledger.clone(),
             clicks,
-            sender: Sender::new(&sender::Config::default(), guard).expect("a sender"),
+            sender: Sender::new(&sender::Config { resolve, ..Default::default() }, guard).expect("a sender"),
             clock: Clock::System,
             entropy: Entropy::System,
             policy: Policy { waits_ms: waits_ms.to_vec() },
@@ -63,6 +70,10 @@ impl House {
     }
 
     async fn touch(&self, kind: TouchKind, link: &str, query: &str) -> String {
+        self.touch_as(kind, LinkDialect::Linkrunner, link, query).await
+    }
+
+    async fn touch_as(&self, kind: TouchKind, dialect: LinkDialect, link: &str, query: &str) -> String {
         let settings = self.world.settings();
         let link = settings.links.values().find(|l| l.public_id == link).expect("the link");
         let click = Click {
@@ -72,7 +83,7 @@ impl House {
             partner: link.partner,
             link: link.id,
             kind,
-            dialect: LinkDialect::Linkrunner,
+            dialect,
             flags: Flags::default(),
             received_at: Clock::System.now(),
             query: query.as_bytes().to_vec(),

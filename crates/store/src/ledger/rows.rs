@@ -15,6 +15,7 @@ use roundtrip_domain::condition::Unmet;
 use roundtrip_domain::device::{Device, DeviceId, DeviceIdKind};
 use roundtrip_domain::event::{Environment, Event, InstallReferrer, PostbackFields, Revenue, Source};
 use roundtrip_domain::id::{Id, Kind, WorkspaceNo, kind};
+use roundtrip_domain::link_dialect::CallbackFault;
 use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::money::{Amount, Currency};
 use roundtrip_domain::postback::{Detail, MacroValue};
@@ -589,7 +590,7 @@ pub(crate) fn values_read(row: &str, body: &str) -> Result<Vec<MacroValue>, Erro
         .collect())
 }
 
-/// `told.detail`: one of the three.
+/// `told.detail`: one of the four.
 #[derive(Debug, Serialize, Deserialize)]
 struct DetailV1 {
     v: u8,
@@ -599,11 +600,13 @@ struct DetailV1 {
     window: Option<(i64, i64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shared: Option<(String, i64, i64, Option<String>)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    callback: Option<(String, Option<String>)>,
 }
 
 /// Writes what else there is to say about a rule that was considered.
 pub(crate) fn detail_write(detail: &Detail) -> String {
-    let mut body = DetailV1 { v: 1, condition: None, window: None, shared: None };
+    let mut body = DetailV1 { v: 1, condition: None, window: None, shared: None, callback: None };
     match detail {
         Detail::Condition(unmet) => {
             body.condition = Some((unmet.condition.clone(), unmet.wanted.clone(), unmet.seen.clone()));
@@ -611,6 +614,9 @@ pub(crate) fn detail_write(detail: &Detail) -> String {
         Detail::Window { window, age_ms } => body.window = Some((window.ms(), *age_ms)),
         Detail::Shared { how, micros, of_micros, currency } => {
             body.shared = Some((how.clone(), *micros, *of_micros, currency.map(|c| c.to_string())));
+        }
+        Detail::Callback { parameter, fault } => {
+            body.callback = Some((parameter.clone(), fault.map(|fault| fault.word().to_owned())));
         }
     }
     json(&body)
@@ -624,16 +630,30 @@ pub(crate) fn detail_read(row: &str, body: &str) -> Result<Option<Detail>, Error
     if body.v != 1 {
         return Err(corrupt("a version that this release does not know".into()));
     }
-    Ok(match (body.condition, body.window, body.shared) {
-        (Some((condition, wanted, seen)), ..) => Some(Detail::Condition(Unmet { condition, wanted, seen })),
-        (_, Some((window, age_ms)), _) => Some(Detail::Window { window: Span::from_ms(window), age_ms }),
-        (.., Some((how, micros, of_micros, currency))) => Some(Detail::Shared {
+    Ok(match body {
+        DetailV1 { condition: Some((condition, wanted, seen)), .. } => {
+            Some(Detail::Condition(Unmet { condition, wanted, seen }))
+        }
+        DetailV1 { window: Some((window, age_ms)), .. } => {
+            Some(Detail::Window { window: Span::from_ms(window), age_ms })
+        }
+        DetailV1 { shared: Some((how, micros, of_micros, currency)), .. } => Some(Detail::Shared {
             how,
             micros,
             of_micros,
             currency: currency.as_deref().and_then(Currency::parse),
         }),
-        (None, None, None) => None,
+        DetailV1 { callback: Some((parameter, fault)), .. } => {
+            let fault = match fault {
+                None => None,
+                Some(word) => Some(
+                    CallbackFault::parse(&word)
+                        .ok_or_else(|| corrupt(format!("`{word}` is no fault of a callback")))?,
+                ),
+            };
+            Some(Detail::Callback { parameter, fault })
+        }
+        DetailV1 { .. } => None,
     })
 }
 

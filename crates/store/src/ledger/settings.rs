@@ -194,7 +194,7 @@ impl Ledger {
     }
 
     /// The template of a rule as it was at a version, for deliveries planned with it. `None` when no such
-    /// version can be read.
+    /// version can be read, or it told the clicks' own callbacks.
     pub async fn rule_template(
         &self,
         ws: WorkspaceNo,
@@ -204,7 +204,7 @@ impl Ledger {
         if let Some(current) = self.catalog().workspace(ws).and_then(|s| s.rule(rule))
             && current.version == version
         {
-            return Ok(Some(current.template.clone()));
+            return Ok(current.request.template().cloned());
         }
         let key = (ws, rule, version);
         let cache = || self.inner.templates.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -184,8 +184,8 @@ pub struct Partner {
     /// `file:PATH`. Sent back masked, a value stays as it is.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cfg: BTreeMap<String, Secret>,
-    /// Whether its links may carry their own callback URLs, as Adjust's do. They are flagged as refused without it:
-    /// whoever writes a click would choose the host that the server calls. This version sends nothing to them.
+    /// Whether its links may carry their own callback URLs, as Adjust's do, for rules with `callback = true`. They
+    /// are refused without it: whoever writes a click chooses the host that the server calls.
     #[serde(default, skip_serializing_if = "is_default")]
     pub in_link_callbacks: bool,
     /// How long after the click it accepts conversions, such as `7d`; at most 3650d. Used for advice: a longer
@@ -440,8 +440,14 @@ pub struct Rule {
     /// GET, POST or PUT; absent: GET.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// The URL template, in which `{click_id}` is the partner's.
-    pub url: String,
+    /// The URL template, in which `{click_id}` is the partner's. Must be there unless `callback` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Instead of `url`: the winning click's own callback is told, such as the `install_callback` of an Adjust link.
+    /// An event's callback is the one whose token is its name here, or what `rename` makes of that. Whoever won must
+    /// have `in_link_callbacks`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub callback: bool,
     /// Names and value templates.
     #[serde(default, skip_serializing_if = "is_default")]
     pub headers: BTreeMap<String, String>,

@@ -1,7 +1,6 @@
 //! Judges a rule and reads its template.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use roundtrip_domain::id::Id;
 use roundtrip_domain::problem::Code;
@@ -24,17 +23,22 @@ use super::stored;
 pub(super) const WINDOW_MAX: Span = Span::from_days(3_650);
 
 /// The template of a stored rule, for deliveries that were planned with an earlier version of it. `None` when
-/// the stored form cannot be read; what was judged when it was saved is not judged again.
+/// the stored form cannot be read, or has no request of its own because it tells the clicks' callbacks; what was
+/// judged when it was saved is not judged again.
 pub fn rule_template(body: &str) -> Option<Template> {
     let stored = stored::decode(Kind::Rule, body).ok()?;
     let document::Any::Rule(doc) = &stored.document else { return None };
+    doc.url.as_ref()?;
     let dialect = doc.dialect.as_deref().map_or(Some(Dialect::default()), Dialect::from_name)?;
     let body = doc.body.as_ref().and_then(|body| one_body(body).map(|(body, _)| body));
     Some(Template::parse(parts(doc, dialect, body.unwrap_or_default())).0)
 }
 
-/// The keys of the macros that a rule's template asks for; empty when it asks for none.
+/// The keys of the macros that a rule's template asks for; empty when it asks for none, or has no template.
 pub(super) fn macros_of(doc: &document::Rule) -> BTreeSet<String> {
+    if doc.url.is_none() {
+        return BTreeSet::new();
+    }
     let dialect = doc.dialect.as_deref().and_then(Dialect::from_name).unwrap_or_default();
     let body = doc.body.as_ref().and_then(|body| one_body(body).map(|(body, _)| body));
     let (template, _) = Template::parse(parts(doc, dialect, body.unwrap_or_default()));
@@ -45,7 +49,7 @@ fn parts(doc: &document::Rule, dialect: Dialect, body: Body) -> Parts {
     Parts {
         dialect,
         method: doc.method.clone().unwrap_or_else(|| "GET".to_owned()),
-        url: doc.url.clone(),
+        url: doc.url.clone().unwrap_or_default(),
         headers: doc.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         body,
         macros: doc.macros.clone(),
@@ -84,7 +88,7 @@ impl Judge<'_> {
             self.event_name(entry, &join("rename", name), name);
             self.event_name(entry, &join("rename", name), renamed);
         }
-        let template = self.template(entry, doc);
+        let request = self.request(entry, doc, partner.flatten());
         let share = self.share(entry, &doc.share_revenue);
         let conditions = self.conditions(entry, &doc.when);
         let delay = self.span(entry, "delay", doc.delay.as_ref(), DELAY_MAX);
@@ -107,7 +111,7 @@ impl Judge<'_> {
             group,
             on: doc.on.into(),
             events: doc.events.clone(),
-            template: Arc::new(template),
+            request: request?,
             scope: doc.scope.into(),
             first_only: doc.first_only,
             share,
@@ -136,6 +140,75 @@ impl Judge<'_> {
                 let message = format!("`{need}` is no macro{likely}");
                 self.wrong(entry, Code::ConfigInvalid, &format!("needs[{index}]"), message);
             }
+        }
+    }
+
+    /// The rule's own request, or that each click brings one. `None` when that was wrong.
+    fn request(
+        &mut self,
+        entry: &Entry,
+        doc: &document::Rule,
+        partner: Option<&Entry>,
+    ) -> Option<domain::Request> {
+        match (&doc.url, doc.callback) {
+            (Some(_), false) => Some(self.template(entry, doc).into()),
+            (None, true) => {
+                self.callback(entry, doc, partner);
+                Some(domain::Request::Callback)
+            }
+            (Some(_), true) => {
+                let message = "a rule has a `url`, or `callback = true` for what the click brings, not both";
+                self.wrong(entry, Code::ConfigInvalid, "callback", message);
+                None
+            }
+            (None, false) => {
+                let message = "`url` is missing; or say `callback = true` to tell the click's own callback";
+                // A value of the wrong form was reported, and is not there.
+                if !["url", "callback"].iter().any(|f| self.problems.is_broken(&join(&entry.path(), f))) {
+                    self.wrong(entry, Code::ConfigMissing, "url", message);
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether a rule that tells the click's own callback says nothing that only another can.
+    fn callback(&mut self, entry: &Entry, doc: &document::Rule, partner: Option<&Entry>) {
+        for (field, is_there) in [
+            ("dialect", doc.dialect.is_some()),
+            ("macros", !doc.macros.is_empty()),
+            ("signatures", !doc.signatures.is_empty()),
+            ("method", doc.method.is_some()),
+            ("headers", !doc.headers.is_empty()),
+            ("body", doc.body.is_some()),
+            ("needs", !doc.needs.is_empty()),
+        ] {
+            if is_there {
+                let message = format!(
+                    "a click's callback is a GET request in Adjust's macros; `{field}` belongs to a rule with a `url`"
+                );
+                self.wrong(entry, Code::ConfigInvalid, field, message);
+            }
+        }
+        if let Some(partner) = partner
+            && let document::Any::Partner(told) = &partner.stored.document
+            && !told.in_link_callbacks
+        {
+            let message = format!(
+                "the links of `{}` may not carry callbacks; set `in_link_callbacks = true` on that partner, or give \
+                 the rule a `url`",
+                partner.slug
+            );
+            self.wrong(entry, Code::ConfigInvalid, "callback", message);
+        }
+        if doc.scope == document::Scope::All {
+            let message =
+                "a click's callback is told to whoever won; leave `scope` out with `callback = true`";
+            self.wrong(entry, Code::ConfigInvalid, "scope", message);
+        }
+        if doc.on == On::StatusChange {
+            let message = "no callback tells a change of status; with `callback = true` it is `rejected`";
+            self.wrong(entry, Code::ConfigInvalid, "on", message);
         }
     }
 

@@ -178,7 +178,10 @@ fn a_document_becomes_what_the_program_runs_on() {
             && rules[1].sandbox
             && rules[1].pending
     );
-    assert_eq!(rules[1].template.source().headers, [("X-Token".to_owned(), "{cfg.token}".to_owned())]);
+    assert_eq!(
+        rules[1].request.template().expect("a request").source().headers,
+        [("X-Token".to_owned(), "{cfg.token}".to_owned())]
+    );
     let own = &settings.keys[&hash_token("0123456789abcdef0123456789abcdef")];
     assert_eq!((own.kind, own.app), (KeyKind::Postback, None));
 }
@@ -534,7 +537,7 @@ fn a_stored_rule_gives_its_template_alone() {
     let template = rule_template(&row.body).expect("it reads");
     let settings = shelf.compile();
     let rule = settings.rules.values().flatten().find(|r| r.slug == "any-level").expect("the rule");
-    assert_eq!(template, *rule.template);
+    assert_eq!(Some(&template), rule.request.template().map(|own| &**own));
     assert_eq!(rule_template("{}"), None);
 }
 

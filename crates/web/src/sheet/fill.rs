@@ -3,10 +3,12 @@
 //! What the program runs on (templates, windows) comes from [`Settings`]; what people wrote comes from the masked
 //! document. `rule` has the words for what a rule says, `sample` the values that stand for real ones.
 
+use roundtrip_domain::link_dialect::CallbackKind;
 use roundtrip_domain::params::VALUE_BYTES_MAX;
 use roundtrip_domain::retry::POSTBACK_WAITS_MS;
 use roundtrip_domain::secret::{self, SECRET_BYTES_MIN};
 use roundtrip_domain::settings::{App, Campaign, Link, Partner, Rule, Settings};
+use roundtrip_domain::template::Dialect;
 use roundtrip_domain::time::human;
 use roundtrip_library::Entry;
 use roundtrip_store::settings::MASK;
@@ -15,7 +17,6 @@ use serde_json::Value;
 use super::rule;
 use super::sample::Samples;
 use super::shape::{Example, Field, LinkSheet, Macro, Owner, PostbackSheet, Sheet, System};
-
 
 /// The sheet of the partner of that slug; `None` if there is none. `document` is the workspace's settings as people
 /// may see them, `system` the library's entry of what the partner runs.
@@ -57,6 +58,8 @@ pub fn fill(
         links: links.into_iter().filter_map(|link| filler.link(link)).collect(),
         postbacks: rules
             .filter(|(_, rule)| is_told(settings, rule, partner))
+            // What its links may not carry is not told.
+            .filter(|(_, rule)| rule.request.template().is_some() || partner.in_link_callbacks)
             .map(|(app, rule)| filler.postback(app, rule))
             .collect(),
         notes: notes(),
@@ -173,7 +176,8 @@ impl Filler<'_> {
     fn postback(&self, app: &App, rule: &Rule) -> PostbackSheet {
         let written = &self.document["rules"][rule.slug.as_str()];
         let text = |name: &str| written[name].as_str().map(|text| self.mask(text));
-        let samples = Samples { partner: self.partner, app, rule };
+        let own = rule.request.template().map(|own| &**own);
+        let samples = own.map(|template| Samples { partner: self.partner, app, rule, template });
         let body = ["json", "form", "text"].iter().find_map(|form| written["body"][form].as_str());
         PostbackSheet {
             rule: rule.slug.clone(),
@@ -189,7 +193,11 @@ impl Filler<'_> {
             pending: rule.pending,
             window: human(rule.window.ms()),
             also: rule::also(written).into_iter().map(|field| self.masked(field)).collect(),
-            dialect: text("dialect").unwrap_or_else(|| "canonical".to_owned()),
+            callbacks: callbacks(rule),
+            dialect: match own {
+                Some(_) => text("dialect").unwrap_or_else(|| "canonical".to_owned()),
+                None => Dialect::Adjust.as_str().to_owned(),
+            },
             method: text("method").unwrap_or_else(|| "GET".to_owned()).to_uppercase(),
             url: text("url").unwrap_or_default(),
             headers: written["headers"]
@@ -203,16 +211,21 @@ impl Filler<'_> {
                 .collect(),
             body: body.map(|text| self.mask(text)),
             macros: samples
-                .macros()
-                .into_iter()
+                .iter()
+                .flat_map(Samples::macros)
                 .map(|one| Macro {
                     meaning: self.mask(&one.meaning),
                     example: self.mask(&one.example),
                     ..one
                 })
                 .collect(),
-            signatures: rule::signatures(rule).into_iter().map(|field| self.masked(field)).collect(),
-            example: self.example(&samples),
+            signatures: own
+                .map(rule::signatures)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|field| self.masked(field))
+                .collect(),
+            example: samples.as_ref().map(|samples| self.example(samples)),
         }
     }
 
@@ -267,4 +280,24 @@ fn named_campaign(campaign: &Campaign) -> Owner {
 
 fn fields<'a>(pairs: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<Field> {
     pairs.map(|(name, value)| Field { name: name.clone(), value: value.clone() }).collect()
+}
+
+/// The parameters that carry the click's own URL, where the rule has none; `TOKEN` stands for any event's name.
+fn callbacks(rule: &Rule) -> Vec<String> {
+    use roundtrip_domain::event::ConversionKind as On;
+    if rule.request.template().is_some() {
+        return Vec::new();
+    }
+    let known = |kinds: &[CallbackKind]| kinds.iter().map(CallbackKind::parameter).collect();
+    let names: Vec<&str> = match &rule.on {
+        On::Install => return known(&[CallbackKind::Install, CallbackKind::Conversion]),
+        On::Rejected => return known(&[CallbackKind::RejectedInstall]),
+        On::StatusChange => return Vec::new(),
+        On::Signup | On::Purchase => vec![rule.on.name()],
+        On::Event if !rule.events.is_empty() => rule.events.iter().map(String::as_str).collect(),
+        On::Event if !rule.rename.is_empty() => rule.rename.keys().map(String::as_str).collect(),
+        On::Event => vec!["TOKEN"],
+    };
+    let token = |name: &str| rule.rename.get(name).map_or_else(|| name.to_owned(), String::clone);
+    names.into_iter().map(|name| CallbackKind::Event(token(name)).parameter()).collect()
 }

@@ -112,14 +112,24 @@ fn one_postback(postback: &PostbackSheet, out: &mut String) {
         let _ = writeln!(out, "- {}: {}", code(name), code(value));
     }
     out.push('\n');
-    let mut template = format!("{} {}", postback.method, postback.url);
-    push_rest(&mut template, &postback.headers, postback.body.as_deref());
-    let _ = writeln!(out, "{}", fence(&template));
-    let mut example = postback.example.line.clone();
-    push_rest(&mut example, &postback.example.headers, postback.example.body.as_deref());
-    let _ = writeln!(out, "With sample values:\n\n{}", fence(&example));
-    for Field { name, value } in &postback.signatures {
-        let _ = writeln!(out, "{} is computed: {}\n", code(name), plain(value));
+    if let Some(example) = &postback.example {
+        let mut template = format!("{} {}", postback.method, postback.url);
+        push_rest(&mut template, &postback.headers, postback.body.as_deref());
+        let _ = writeln!(out, "{}", fence(&template));
+        let mut filled = example.line.clone();
+        push_rest(&mut filled, &example.headers, example.body.as_deref());
+        let _ = writeln!(out, "With sample values:\n\n{}", fence(&filled));
+        for Field { name, value } in &postback.signatures {
+            let _ = writeln!(out, "{} is computed: {}\n", code(name), plain(value));
+        }
+    } else {
+        let names: Vec<String> = postback.callbacks.iter().map(|name| code(name)).collect();
+        let _ = writeln!(
+            out,
+            "The URL is the one that your click's own link brings, in {}: https, a public host, no port, with Adjust's \
+             macros.\n",
+            names.join(" or ")
+        );
     }
     if !postback.macros.is_empty() {
         out.push_str("| macro | is | such as |\n| --- | --- | --- |\n");

@@ -10,6 +10,7 @@ use roundtrip_domain::location::Country;
 use roundtrip_domain::money::{self, MICROS};
 use roundtrip_domain::settings::{App, Rule, Scope, Settings};
 use roundtrip_domain::sharing::Share;
+use roundtrip_domain::template::Template;
 use roundtrip_domain::template::sign::{DEFAULT_NAME, Encoding, Hash, Message, Scheme};
 use roundtrip_domain::time::human;
 use serde_json::Value;
@@ -133,9 +134,9 @@ pub(super) fn sharing(share: Share) -> String {
     }
 }
 
-/// The signatures of a rule's template and how each is computed.
-pub(super) fn signatures(rule: &Rule) -> Vec<Field> {
-    let all = rule.template.source().signatures.iter();
+/// The signatures of a template and how each is computed.
+pub(super) fn signatures(template: &Template) -> Vec<Field> {
+    let all = template.source().signatures.iter();
     all.map(|(name, scheme)| Field { name: signature_macro(name), value: computed(scheme) }).collect()
 }
 

@@ -29,12 +29,13 @@ pub(super) struct Samples<'a> {
     pub(super) partner: &'a Partner,
     pub(super) app: &'a App,
     pub(super) rule: &'a Rule,
+    pub(super) template: &'a Template,
 }
 
 impl Samples<'_> {
     /// The request with sample values.
     pub(super) fn request(&self) -> Rendered {
-        self.render(&self.rule.template, &self.values())
+        self.render(self.template, &self.values())
     }
 
     fn render(&self, template: &Template, values: &BTreeMap<String, Value<'_>>) -> Rendered {
@@ -114,7 +115,7 @@ impl Samples<'_> {
             // A change is a fact of its own.
             set("event_id", Some("evt_01KAHTC3Q8E5M0Y7ZB2V4J9RXW".to_owned()));
         }
-        for used in self.rule.template.macros() {
+        for used in self.template.macros() {
             if let Some(name) = ["cfg.", "param."].iter().find_map(|family| used.key.strip_prefix(family)) {
                 set(&used.key, Some(setting(name)));
             }
@@ -125,10 +126,10 @@ impl Samples<'_> {
     /// The macros of the template, each once, in order.
     pub(super) fn macros(&self) -> Vec<Macro> {
         let values = self.values();
-        let own = &self.rule.template.source().macros;
+        let own = &self.template.source().macros;
         let mut seen = BTreeSet::new();
         let mut list = Vec::new();
-        for used in self.rule.template.macros() {
+        for used in self.template.macros() {
             match own.get(&used.name) {
                 Some(meaning) if seen.insert(used.name.clone()) => {
                     list.push(self.own_word(&used.name, meaning, &values));

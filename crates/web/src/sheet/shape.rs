@@ -127,8 +127,12 @@ pub struct PostbackSheet {
     pub dialect: String,
     /// The method.
     pub method: String,
-    /// The URL template, settings masked.
+    /// The URL template, settings masked; empty when each click brings its own.
     pub url: String,
+    /// The parameters of a click's link that carry the URL of its own, when each click brings one; the first that is
+    /// there is taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callbacks: Vec<String>,
     /// Header templates, settings masked.
     pub headers: Vec<Field>,
     /// The body template, settings masked.
@@ -139,8 +143,9 @@ pub struct PostbackSheet {
     /// The signatures that it carries, and how each is computed, in sentences.
     #[serde(default)]
     pub signatures: Vec<Field>,
-    /// The request with sample values. Settings stand as `your-NAME`.
-    pub example: Example,
+    /// The request with sample values. Settings stand as `your-NAME`. Absent when each click brings its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub example: Option<Example>,
 }
 
 /// A name and a value.

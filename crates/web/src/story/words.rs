@@ -131,6 +131,10 @@ pub(super) fn rule(
                 Some(Detail::Window { window, age_ms }) => {
                     format!(": {} later, and it tells for {window}", human(*age_ms))
                 }
+                Some(Detail::Callback { parameter, fault: None }) => format!(": there is no `{parameter}`"),
+                Some(Detail::Callback { parameter, fault: Some(fault) }) => {
+                    format!(" (`{parameter}`): {}", fault.sentence())
+                }
                 _ => String::new(),
             };
             format!("Did not fire because {}{late}.", reason.sentence())
@@ -179,6 +183,10 @@ fn why(reason: &str) -> String {
         "redirect" => "the receiver redirects, and redirects are not followed".to_owned(),
         "delivery_not_kept" => "its event or values are no longer kept".to_owned(),
         "template_not_kept" => "the rule's template of that version can no longer be read".to_owned(),
+        "callback_refused" => {
+            "the partner's links may not carry callbacks any more, or this one may not be told".to_owned()
+        }
+        "host_full" => "as much is under way to its host as may be".to_owned(),
         "conversion_rejected" => "the conversion was rejected before".to_owned(),
         "decision_changed" => "by a later decision the rule does not tell it".to_owned(),
         "host_missing" => "a setting of the partner that stands in the URL's host is empty".to_owned(),

@@ -3,7 +3,7 @@
 use roundtrip_domain::condition::Condition;
 use roundtrip_domain::location::Country;
 use roundtrip_domain::money::Currency;
-use roundtrip_domain::settings::Rule;
+use roundtrip_domain::settings::{Request, Rule};
 use roundtrip_domain::sharing::Share;
 
 use super::*;
@@ -292,7 +292,7 @@ fn a_rule_speaks_another_dialect_with_its_authors_own_meanings_and_signatures() 
         { "name": "inner", "hash": "sha256", "message": "app:{cfg.app};" },
         { "name": "install", "hash": "hmac-sha1", "key": "cfg.secret", "encoding": "base64url", "message": ["{signature.inner}", "{idfa}"], "join": ":" },
     ]);
-    let template = compiled(&document).template;
+    let template = compiled(&document).request.template().cloned().expect("a request");
     let keys: Vec<_> = template.macros().map(|used| used.key.as_str()).collect();
     for key in ["partner_click_id", "idfa", "gaid", "cfg.app"] {
         assert!(keys.contains(&key), "{key} is not among {keys:?}");
@@ -314,4 +314,66 @@ fn what_is_wrong_with_dialects_meanings_and_signatures_names_its_place() {
     let bare = rule_with("signatures", json!([{ "hash": "md5" }]));
     let problems = Shelf::empty().apply(&bare, false).expect_err("it has no message");
     assert!(problems.iter().any(|p| p.field == "rules.any-level.signatures[0].message"), "{problems:?}");
+}
+
+/// The sound world whose rule tells the click's own callback.
+fn calling_back() -> Value {
+    let mut document = rule_with("callback", json!(true));
+    document["partners"]["acme"]["in_link_callbacks"] = json!(true);
+    let rule = document["rules"]["any-level"].as_object_mut().expect("a table");
+    let more = ["url", "headers", "scope", "method", "dialect", "body", "needs"];
+    rule.retain(|name, _| !more.contains(&name.as_str()));
+    rule.insert("partner".into(), json!("acme"));
+    document
+}
+
+#[test]
+fn a_rule_has_a_url_or_tells_callbacks() {
+    let document = calling_back();
+    assert_eq!(compiled(&document).request, Request::Callback);
+    // What is shown can be sent back, and what is set again changes nothing.
+    let mut shelf = Shelf::of(&document);
+    assert_eq!(shelf.apply(&document, true).expect("it is sound").changes, []);
+    let mut anyone = document.clone();
+    anyone["rules"]["any-level"].as_object_mut().expect("a table").shift_remove("partner");
+    anyone["partners"]["acme"]["in_link_callbacks"] = json!(false);
+    assert_eq!(compiled(&anyone).request, Request::Callback, "whoever won is asked when it is planned");
+
+    let (invalid, missing) = (Code::ConfigInvalid, Code::ConfigMissing);
+    let refused = |change: &dyn Fn(&mut Value)| {
+        let mut document = document.clone();
+        change(&mut document);
+        let problems = Shelf::empty().apply(&document, false).expect_err("it is refused");
+        problems.into_iter().map(|p| (p.code, p.field)).collect::<Vec<_>>()
+    };
+    let at = |code, field: &str| vec![(code, format!("rules.any-level.{field}"))];
+    let rule = |field: &'static str, value: Value| {
+        move |document: &mut Value| document["rules"]["any-level"][field] = value.clone()
+    };
+    assert_eq!(refused(&rule("callback", json!(false))), at(missing, "url"), "none of the two");
+    assert_eq!(
+        refused(&rule("url", json!("https://p.example/?c={click_id}"))),
+        at(invalid, "callback"),
+        "both"
+    );
+    assert_eq!(
+        refused(&|d| d["partners"]["acme"]["in_link_callbacks"] = json!(false)),
+        at(invalid, "callback")
+    );
+    for (field, value) in [
+        ("scope", json!("all")),
+        ("dialect", json!("adjust")),
+        ("method", json!("POST")),
+        ("headers", json!({"x-a": "b"})),
+        ("body", json!({"json": "{}"})),
+        ("macros", json!({"a": "click_id"})),
+        ("needs", json!(["click_id"])),
+    ] {
+        assert_eq!(refused(&rule(field, value)), at(invalid, field), "{field}");
+    }
+    let status = |document: &mut Value| {
+        document["rules"]["any-level"].as_object_mut().expect("a table").shift_remove("events");
+        document["rules"]["any-level"]["on"] = json!("status_change");
+    };
+    assert_eq!(refused(&status), at(invalid, "on"));
 }

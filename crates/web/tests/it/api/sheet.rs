@@ -189,11 +189,11 @@ async fn a_rule_is_told_in_sentences() {
         "For each conversion in Shop's site that is rejected, if it was won by this partner's click."
     );
     assert!(
-        rejected.example.line.contains("e=purchase&o=approved&w=returned&t=evt_"),
+        rejected.example.as_ref().expect("a sample").line.contains("e=purchase&o=approved&w=returned&t=evt_"),
         "{:?}",
         rejected.example
     );
-    let lead = &postback("lead").example.line;
+    let lead = &postback("lead").example.as_ref().expect("a sample").line;
     assert!(lead.ends_with("e=registered&m=lead"), "{lead}");
     assert!(postback("changed").fires.contains("whose status changes to approved or pending"));
     let zen = sheet(&world, "/api/v1/partners/zen/sheet").await;
@@ -209,4 +209,29 @@ async fn names_stay_in_their_place() {
     assert!(page.contains("There is no link for this partner yet."));
     let text = markdown::page(&odd);
     assert!(!text.contains("<b>") && !text.contains("\n# z") && text.contains("\\[x\\](y)"), "{text}");
+}
+
+#[tokio::test]
+async fn a_rule_that_tells_callbacks_names_the_parameters_that_carry_them() {
+    let world = World::new();
+    let mut document = document();
+    document["partners"]["zen"]["in_link_callbacks"] = json!(true);
+    document["rules"] = json!({
+        "births": { "app": "shop", "on": "install", "callback": true },
+        "levels": {
+            "app": "shop", "partner": "zen", "on": "event", "events": ["level_up"],
+            "rename": { "level_up": "f0ob4r" }, "callback": true,
+        },
+    });
+    world.post("/api/v1/apply", &json!({ "document": document })).await.expect(200);
+    let zen = sheet(&world, "/api/v1/partners/zen/sheet").await;
+    let told: Vec<_> = zen.postbacks.iter().map(|p| (p.callbacks.join(" "), p.dialect.as_str())).collect();
+    let births = "install_callback conversion_callback".to_owned();
+    assert_eq!(told, [(births, "adjust"), ("event_callback_f0ob4r".to_owned(), "adjust")]);
+    assert!(zen.postbacks.iter().all(|p| p.url.is_empty() && p.example.is_none() && p.also.is_empty()));
+    let text = markdown::page(&zen);
+    assert!(text.contains("brings, in `install_callback` or `conversion_callback`: https"), "{text}");
+    assert!(html::page(&zen).expect("a page").contains("event_callback_f0ob4r"));
+    let acme = sheet(&world, "/api/v1/partners/acme/sheet").await;
+    assert_eq!(acme.postbacks, [], "its links may not carry any");
 }

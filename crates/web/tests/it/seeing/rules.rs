@@ -296,3 +296,15 @@ async fn groups_are_made_shown_changed_and_deleted_like_everything_else() {
     world.call(Method::DELETE, "/api/v1/partner_groups/both", None).await.json(200);
     assert_eq!(world.get("/api/v1/partner_groups").await.json(200)["items"], json!([]));
 }
+
+#[tokio::test]
+async fn a_callback_that_is_not_there_is_named() {
+    let (world, _) = world().await;
+    let settings = json!({ "app": "shop", "on": "purchase", "callback": true });
+    world.call(Method::PUT, "/api/v1/rules/own", Some(&settings)).await.json(201);
+    let story = world.bought(22, false).await;
+    let rule = rule(&story, "own");
+    assert_eq!(rule.suppressed.as_deref(), Some("no_callback"));
+    let sentence = "Did not fire because the click's link carries no callback for it: there is no `event_callback_sale`.";
+    assert_eq!(rule.sentence, sentence);
+}
