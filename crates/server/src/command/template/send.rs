@@ -344,8 +344,7 @@ mod tests {
         let test = parsed(&[&["{cfg.at}/p?c={click_id}&t={cfg.token|b64}"][..], &given].concat()).unwrap();
         let tried = try_out(&test, &Clock::System, &Entropy::seeded(1)).unwrap();
         let hidden = hidden(&tried, &super::given(&test).unwrap());
-        let mut evidence = Evidence::default();
-        evidence.origin = "https://t.example".to_owned();
+        let mut evidence = Evidence { origin: "https://t.example".to_owned(), ..Evidence::default() };
         evidence.request.line = tried.rendered.url.clone();
         evidence.mask(&hidden);
         assert_eq!(evidence.origin, "https://t.example");
