@@ -49,11 +49,15 @@ pub enum Suppressed {
     Condition = 12,
     /// The conversion was rejected.
     Rejected = 13,
+    /// The rule tells that a conversion was rejected, and this partner was never told of the conversion.
+    NeverTold = 16,
+    /// The conversion's status was changed once more before this change was told.
+    Superseded = 17,
 }
 
 impl Suppressed {
     /// All reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Unattributed,
         Self::OtherPartner,
         Self::InstallUnknown,
@@ -67,6 +71,8 @@ impl Suppressed {
         Self::NobodyToTell,
         Self::Condition,
         Self::Rejected,
+        Self::NeverTold,
+        Self::Superseded,
     ];
 
     /// The reason with that number.
@@ -90,6 +96,8 @@ impl Suppressed {
             Self::NobodyToTell => "nobody_to_tell",
             Self::Condition => "condition",
             Self::Rejected => "rejected",
+            Self::NeverTold => "never_told",
+            Self::Superseded => "superseded",
         }
     }
 
@@ -115,6 +123,8 @@ impl Suppressed {
             Self::NobodyToTell => "the rule tells whoever won, and nobody did",
             Self::Condition => "a condition of the rule is not met",
             Self::Rejected => "the conversion was rejected",
+            Self::NeverTold => "the conversion was rejected, and nothing of it was ever sent to this partner",
+            Self::Superseded => "the conversion's status was changed again, and only the last change is told",
         }
     }
 }
@@ -189,6 +199,11 @@ pub struct Context<'a> {
     /// For a change of the conversion's status: the event that it is, and what changed. Then the event that is
     /// planned for is the one that made the conversion.
     pub change: Option<(Id<kind::Event>, &'a StatusChange)>,
+    /// Whether a later change of the conversion's status is known: then this one is not told any more.
+    pub is_superseded: bool,
+    /// Whether anything of the conversion was ever sent to a partner: asked for rules on rejections, which take
+    /// back what was said.
+    pub heard: &'a dyn Fn(Id<kind::Partner>) -> bool,
     /// Whether a rule told an earlier event of the same subject: asked for `first_only` rules.
     pub told_before: &'a dyn Fn(&Rule, Option<Id<kind::Partner>>) -> bool,
 }
@@ -268,6 +283,9 @@ fn judge(
     if event.environment == Environment::Sandbox && !rule.sandbox {
         return plain(Suppressed::Sandbox);
     }
+    if context.change.is_some() && context.is_superseded {
+        return plain(Suppressed::Superseded);
+    }
     if context.change.is_none() {
         if context.status == Status::Rejected {
             return plain(Suppressed::Rejected);
@@ -309,6 +327,12 @@ fn judge(
         if PartnerClickId::judge(params.get("click_id")) != PartnerClickId::Present {
             return plain(Suppressed::NoPartnerClickId);
         }
+    }
+    if rule.on == ConversionKind::Rejected
+        && context.change.is_some()
+        && partner.is_some_and(|partner| !(context.heard)(partner))
+    {
+        return plain(Suppressed::NeverTold);
     }
     if rule.first_only && (context.told_before)(rule, partner) {
         return plain(Suppressed::NotFirst);
