@@ -244,7 +244,11 @@ mod tests {
                 assert_eq!(Transition::of(from, to, asker, last), want, "{from:?} → {to:?} by {asker:?}");
             }
             let after = if asker == Sender && from != to { Transition::Refused } else { want };
-            assert_eq!(Transition::of(from, to, asker, Some(Owner)), after, "{from:?} → {to:?} after the owner");
+            assert_eq!(
+                Transition::of(from, to, asker, Some(Owner)),
+                after,
+                "{from:?} → {to:?} after the owner"
+            );
         }
         for asker in [Owner, Sender] {
             assert_eq!(Asker::from_number(asker as u8), Some(asker));

@@ -257,6 +257,14 @@ fn each_reason_is_reached() {
     });
     because(Suppressed::Condition, &|c| c.rule.conditions = vec![Condition::Platform(vec![Platform::Ios])]);
     because(Suppressed::Rejected, &|c| c.status = Status::Rejected);
+    because(Suppressed::NeverTold, &|c| {
+        rejected(c);
+        (c.rule.on, c.heard) = (ConversionKind::Rejected, false);
+    });
+    because(Suppressed::Superseded, &|c| {
+        rejected(c);
+        (c.rule.on, c.is_superseded) = (ConversionKind::Rejected, true);
+    });
     reached.sort();
     assert_eq!(reached, Suppressed::ALL);
     for reason in Suppressed::ALL {

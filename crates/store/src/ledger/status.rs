@@ -14,10 +14,10 @@ use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::decide::{Due, Step, store, take_off};
-use super::revision::previous_decision;
-use super::statements::sql;
 use super::event::{NewEvent, Recorded};
+use super::revision::previous_decision;
 use super::rollup::Rollups;
+use super::statements::sql;
 use super::tell::About;
 use super::{Ledger, delivery, event, id_from, rows};
 use crate::Error;
@@ -272,11 +272,7 @@ impl Step<'_> {
     }
 
     /// Whether a later change of the same conversion is recorded.
-    pub(super) fn is_superseded(
-        &self,
-        own: Id<kind::Event>,
-        of: Id<kind::Event>,
-    ) -> Result<bool, Error> {
+    pub(super) fn is_superseded(&self, own: Id<kind::Event>, of: Id<kind::Event>) -> Result<bool, Error> {
         Ok(last(self.conn, self.ws(), of)?.is_some_and(|last| last.change != own))
     }
 

@@ -30,8 +30,7 @@ impl Differs {
         let fields = |event: &'_ Event| event.postback.clone().unwrap_or_default();
         let (a, b) = (fields(first), fields(sent));
         let micros = |event: &Event| event.revenue.as_ref().map(|r| r.amount.micros.to_string());
-        let currency =
-            |event: &Event| event.revenue.as_ref().and_then(|r| r.currency).map(|c| c.to_string());
+        let currency = |event: &Event| event.revenue.as_ref().and_then(|r| r.currency).map(|c| c.to_string());
         let click = |event: &Event| {
             let text = event.click_id.as_deref()?;
             let canonical = ClickId::parse(text.trim().as_bytes()).map(|id| id.to_string());
