@@ -60,11 +60,15 @@ pub enum Suppressed {
     NoCallback = 14,
     /// The click's own callback may not be told; the detail says why.
     CallbackRefused = 15,
+    /// The rule tells that a conversion was rejected, and this partner was never told of the conversion.
+    NeverTold = 16,
+    /// The conversion's status was changed once more before this change was told.
+    Superseded = 17,
 }
 
 impl Suppressed {
     /// All reasons.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Unattributed,
         Self::OtherPartner,
         Self::InstallUnknown,
@@ -80,6 +84,8 @@ impl Suppressed {
         Self::Rejected,
         Self::NoCallback,
         Self::CallbackRefused,
+        Self::NeverTold,
+        Self::Superseded,
     ];
 
     /// The reason with that number.
@@ -105,6 +111,8 @@ impl Suppressed {
             Self::Rejected => "rejected",
             Self::NoCallback => "no_callback",
             Self::CallbackRefused => "callback_refused",
+            Self::NeverTold => "never_told",
+            Self::Superseded => "superseded",
         }
     }
 
@@ -132,6 +140,8 @@ impl Suppressed {
             Self::Rejected => "the conversion was rejected",
             Self::NoCallback => "the click's link carries no callback for it",
             Self::CallbackRefused => "the callback that the click's link carries may not be told",
+            Self::NeverTold => "the conversion was rejected, and nothing of it was ever sent to this partner",
+            Self::Superseded => "the conversion's status was changed again, and only the last change is told",
         }
     }
 }
@@ -213,6 +223,11 @@ pub struct Context<'a> {
     /// For a change of the conversion's status: the event that it is, and what changed. Then the event that is
     /// planned for is the one that made the conversion.
     pub change: Option<(Id<kind::Event>, &'a StatusChange)>,
+    /// Whether a later change of the conversion's status is known: then this one is not told any more.
+    pub is_superseded: bool,
+    /// Whether anything of the conversion was ever sent to a partner: asked for rules on rejections, which take
+    /// back what was said.
+    pub heard: &'a dyn Fn(Id<kind::Partner>) -> bool,
     /// Whether a rule told an earlier event of the same subject: asked for `first_only` rules.
     pub told_before: &'a dyn Fn(&Rule, Option<Id<kind::Partner>>) -> bool,
 }
@@ -296,6 +311,9 @@ fn judge(
     if event.environment == Environment::Sandbox && !rule.sandbox {
         return plain(Suppressed::Sandbox);
     }
+    if context.change.is_some() && context.is_superseded {
+        return plain(Suppressed::Superseded);
+    }
     if context.change.is_none() {
         if context.status == Status::Rejected {
             return plain(Suppressed::Rejected);
@@ -339,6 +357,12 @@ fn judge(
         if PartnerClickId::judge(params.get("click_id")) != PartnerClickId::Present {
             return plain(Suppressed::NoPartnerClickId);
         }
+    }
+    if rule.on == ConversionKind::Rejected
+        && context.change.is_some()
+        && partner.is_some_and(|partner| !(context.heard)(partner))
+    {
+        return plain(Suppressed::NeverTold);
     }
     if rule.first_only && (context.told_before)(rule, partner) {
         return plain(Suppressed::NotFirst);

@@ -191,6 +191,8 @@ codes! {
     IdUnknown = "id_unknown", 404, "the id is of an event, conversion, click or delivery that is kept", "check the id; facts are deleted after their retention";
     /// A status of something that has none.
     ConversionMissing = "conversion_missing", 409, "a status belongs to an event that makes a conversion", "use the id of the conversion; that of a change is not one";
+    /// A replay of what was rejected.
+    ConversionRejected = "conversion_rejected", 409, "of a rejected conversion only the rejection is told again", "approve the conversion first, or replay the delivery that tells of the rejection";
     /// A replay that makes no sense.
     ReplayRefused = "replay_refused", 409, "a delivery is replayed when its rule still exists", "restore the rule, or ask for another delivery";
 

@@ -48,6 +48,12 @@ impl Status {
         if event.postback.as_ref().is_some_and(|p| p.pending) { Self::Pending } else { Self::Approved }
     }
 
+    /// Whether a sender's word says of a conversion only that it came before. Of a repeat that says nothing about
+    /// the one that came first.
+    pub fn is_repeat_word(word: &str) -> bool {
+        REPEATS.contains(&word.trim().to_ascii_lowercase().as_str())
+    }
+
     /// Reads a sender's word in any case: the words of Tracknow (`Approved`, `Pending`, `Denied`, `Revision`) and
     /// those that networks commonly send. `None` for a word that nobody is known to use.
     pub fn of_word(word: &str) -> Option<Self> {
@@ -129,13 +135,28 @@ const REJECTED: &[&str] = &[
     "d",
 ];
 
-/// Who wants a status changed.
+/// Those of them that say that a conversion was sent before.
+const REPEATS: &[&str] = &["duplicate", "double"];
+
+/// Who wants a status changed. Numbers are stored: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Asker {
     /// The owner, by page, API or command: the last word, in both directions.
-    Owner,
+    Owner = 1,
     /// A sender of postbacks that proved who it is.
-    Sender,
+    Sender = 2,
+}
+
+impl Asker {
+    /// The asker with that number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Owner,
+            2 => Self::Sender,
+            _ => return None,
+        })
+    }
 }
 
 /// What a wish to change a status comes to.
@@ -150,10 +171,12 @@ pub enum Transition {
 }
 
 impl Transition {
-    /// Nobody makes a decided conversion pending again; only the owner approves what was rejected.
-    pub fn of(from: Status, to: Status, asker: Asker) -> Self {
+    /// Nobody makes a decided conversion pending again; only the owner approves what was rejected, and no sender
+    /// changes what the owner decided. `last` is who changed it last, if anybody did.
+    pub fn of(from: Status, to: Status, asker: Asker, last: Option<Asker>) -> Self {
         match (from, to, asker) {
             (from, to, _) if from == to => Self::Same,
+            (_, _, Asker::Sender) if last == Some(Asker::Owner) => Self::Refused,
             (_, Status::Pending, _) => Self::Refused,
             (Status::Rejected, Status::Approved, Asker::Sender) => Self::Refused,
             _ => Self::Change,
@@ -186,6 +209,10 @@ mod tests {
         assert_eq!(Status::of_word("APPROVED"), Some(Status::Approved));
         assert_eq!(Status::of_word("Revision"), Some(Status::Pending));
         assert_eq!(Status::of_word("perhaps"), None);
+        for word in REPEATS {
+            assert_eq!(Status::of_word(word), Some(Status::Rejected), "a first one is booked as rejected");
+        }
+        assert!(Status::is_repeat_word(" Double ") && !Status::is_repeat_word("rejected"));
         let all: Vec<&str> = [APPROVED, PENDING, REJECTED].concat();
         let mut unique = all.clone();
         unique.sort_unstable();
@@ -213,7 +240,18 @@ mod tests {
             (Approved, Approved, Owner, Transition::Same),
             (Pending, Pending, Sender, Transition::Same),
         ] {
-            assert_eq!(Transition::of(from, to, asker), want, "{from:?} → {to:?} by {asker:?}");
+            for last in [None, Some(Sender)] {
+                assert_eq!(Transition::of(from, to, asker, last), want, "{from:?} → {to:?} by {asker:?}");
+            }
+            let after = if asker == Sender && from != to { Transition::Refused } else { want };
+            assert_eq!(
+                Transition::of(from, to, asker, Some(Owner)),
+                after,
+                "{from:?} → {to:?} after the owner"
+            );
+        }
+        for asker in [Owner, Sender] {
+            assert_eq!(Asker::from_number(asker as u8), Some(asker));
         }
     }
 }

@@ -114,6 +114,8 @@ struct Case {
     is_install: bool,
     install_at: Option<Timestamp>,
     told_before: bool,
+    heard: bool,
+    is_superseded: bool,
     status: Status,
     change: Option<StatusChange>,
     members: Vec<Id<kind::Partner>>,
@@ -131,6 +133,8 @@ fn case() -> Case {
         is_install: false,
         install_at: Some(NOON.plus_ms(-DAY)),
         told_before: false,
+        heard: true,
+        is_superseded: false,
         status: Status::Approved,
         change: None,
         members: vec![ACME, ZETA],
@@ -206,6 +210,8 @@ impl Case {
             status: self.status,
             change: self.change.as_ref().map(|change| (Id::from_bits(200), change)),
             told_before: &told,
+            heard: &|_| self.heard,
+            is_superseded: self.is_superseded,
         };
         plan(&self.event, &decision, &app, &settings, context)
     }
@@ -261,6 +267,14 @@ fn each_reason_is_reached() {
     because(Suppressed::CallbackRefused, &|c| {
         c.rule.request = Request::Callback;
         c.credit = callback::clicked("event_callback_purchase=https%3A%2F%2F127.0.0.1%2F");
+    });
+    because(Suppressed::NeverTold, &|c| {
+        rejected(c);
+        (c.rule.on, c.heard) = (ConversionKind::Rejected, false);
+    });
+    because(Suppressed::Superseded, &|c| {
+        rejected(c);
+        (c.rule.on, c.is_superseded) = (ConversionKind::Rejected, true);
     });
     reached.sort();
     assert_eq!(reached, Suppressed::ALL);
@@ -688,4 +702,24 @@ fn a_rejection_is_told_under_an_id_of_its_own_by_rules_for_it_and_for_changes() 
         c.rule.on = ConversionKind::Rejected;
     });
     assert!(approved.plan().is_empty());
+}
+
+#[test]
+fn a_rejection_of_what_a_partner_never_heard_of_is_not_told_and_an_outdated_change_to_nobody() {
+    let never = |on: ConversionKind| {
+        let of = case().with(|c| {
+            rejected(c);
+            (c.rule.on, c.heard) = (on, false);
+        });
+        of.plan().remove(0).outcome.err()
+    };
+    assert_eq!(never(ConversionKind::Rejected), Some(Suppressed::NeverTold));
+    assert_eq!(never(ConversionKind::StatusChange), None, "that rule tells whatever changed");
+    for on in [ConversionKind::Rejected, ConversionKind::StatusChange] {
+        let of = case().with(|c| {
+            rejected(c);
+            (c.rule.on, c.is_superseded) = (on, true);
+        });
+        assert_eq!(of.plan().remove(0).outcome.err(), Some(Suppressed::Superseded));
+    }
 }

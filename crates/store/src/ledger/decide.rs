@@ -334,7 +334,15 @@ impl Step<'_> {
         };
         let births = self.births().to_vec();
         self.tell(
-            About { row: &event, event: &event, births: &births, born, status, change: None },
+            About {
+                row: &event,
+                event: &event,
+                births: &births,
+                born,
+                status,
+                change: None,
+                is_superseded: false,
+            },
             &decision,
             revision,
         )

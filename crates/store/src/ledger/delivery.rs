@@ -4,6 +4,7 @@
 //! sending: no claim is written, so after a crash what was in flight is sent again (at least once, said
 //! out loud). Settling is idempotent: it hangs on the queue's row, which goes away with it.
 
+use roundtrip_domain::event::ConversionKind;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::MacroValue;
 use roundtrip_domain::time::Timestamp;
@@ -12,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::decide::Due;
 use super::rollup::{Metric, Rollups, of_partner};
 use super::statements::sql;
-use super::{Ledger, id_from, rows};
+use super::{Ledger, event, id_from, rows};
 use crate::Error;
 
 /// An endpoint with work: a rule and the partner that it tells.
@@ -109,6 +110,17 @@ pub struct Settlement {
     pub attempt: Option<AttemptRow>,
     /// What follows.
     pub next: Settled,
+}
+
+/// What a wish for a replay came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// It is planned.
+    Planned(Due),
+    /// It tells of a conversion that is rejected; nothing was planned.
+    Rejected,
+    /// The delivery is not kept any more.
+    Unknown,
 }
 
 pub(super) fn enqueue(conn: &Connection, item: &Due, reason: &str) -> Result<(), Error> {
@@ -221,28 +233,39 @@ impl Ledger {
 
     /// Stores the ends of sends, all in one transaction. Applying one twice changes nothing.
     pub async fn delivery_settle(&self, batch: Vec<Settlement>, at: Timestamp) -> Result<(), Error> {
-        self.write(move |conn| {
-            let mut rollups = Rollups::default();
-            for settlement in &batch {
-                settle(conn, settlement, at, &mut rollups)?;
-            }
-            rollups.flush(conn)
-        })
-        .await
+        let is_news = self
+            .write(move |conn| {
+                let mut rollups = Rollups::default();
+                let mut is_news = false;
+                for settlement in &batch {
+                    settle(conn, settlement, at, &mut rollups)?;
+                    is_news |= heard(conn, settlement)?;
+                }
+                rollups.flush(conn)?;
+                Ok(is_news)
+            })
+            .await?;
+        if is_news {
+            self.inner.handoff.undecided();
+        }
+        Ok(())
     }
 
-    /// Plans the same fact once more: same event id, same values, new delivery id. `None` when the
-    /// delivery is not kept any more.
+    /// Plans the same fact once more: same event id, same values, new delivery id. Of a rejected conversion only
+    /// changes of its status are told again.
     pub async fn delivery_replay(
         &self,
         workspace: WorkspaceNo,
         id: Id<kind::Delivery>,
         at: Timestamp,
-    ) -> Result<Option<Due>, Error> {
+    ) -> Result<Replay, Error> {
         let entropy = self.inner.entropy.clone();
-        let due = self
+        let replay = self
             .write(move |conn| {
-                let Some(row) = row(conn, workspace.0, id)? else { return Ok(None) };
+                let Some(row) = row(conn, workspace.0, id)? else { return Ok(Replay::Unknown) };
+                if super::status::is_rejected(conn, workspace.0, row.event)? {
+                    return Ok(Replay::Rejected);
+                }
                 let delivery: Id<kind::Delivery> = entropy.id(at);
                 conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
                     workspace.0,
@@ -263,11 +286,13 @@ impl Ledger {
                 let mut rollups = Rollups::default();
                 count(conn, &item, Metric::Replayed, None, 1, &mut rollups)?;
                 rollups.flush(conn)?;
-                Ok(Some(item))
+                Ok(Replay::Planned(item))
             })
             .await?;
-        self.inner.handoff.due(due.as_slice());
-        Ok(due)
+        if let Replay::Planned(due) = &replay {
+            self.inner.handoff.due(std::slice::from_ref(due));
+        }
+        Ok(replay)
     }
 
     /// The event that a delivery tells.
@@ -327,6 +352,56 @@ pub(super) fn cancel(
     conn.prepare_cached(sql("finish_insert"))?.execute(end)?;
     count(conn, &item, Metric::Finished, Some(end.2), 1, rollups)?;
     Ok(true)
+}
+
+/// Ends everything that waits under an event's id, whatever planned it: replays too.
+pub(super) fn cancel_of_event(
+    conn: &Connection,
+    ws: u32,
+    event: Id<kind::Event>,
+    reason: &str,
+    at: Timestamp,
+    rollups: &mut Rollups,
+) -> Result<(), Error> {
+    let waiting: Vec<Vec<u8>> = conn
+        .prepare_cached(sql("queue_of_event"))?
+        .query_map((ws, event.bytes().as_slice()), |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for id in waiting {
+        cancel(conn, ws, id_from(&id, "delivery", "id")?, reason, at, rollups)?;
+    }
+    Ok(())
+}
+
+/// The values that a delivery says; `None` when it is not kept any more.
+pub(super) fn values(
+    conn: &Connection,
+    ws: u32,
+    id: Id<kind::Delivery>,
+) -> Result<Option<Vec<MacroValue>>, Error> {
+    row(conn, ws, id)?.map(|row| rows::values_read(&id.to_string(), &row.values)).transpose()
+}
+
+/// A partner heard something for the first time: changes of the conversion's status that were kept from it because
+/// it knew nothing are judged once more. Says whether there are any.
+fn heard(conn: &Connection, settlement: &Settlement) -> Result<bool, Error> {
+    if settlement.attempt.as_ref().is_none_or(|attempt| attempt.n != 1) {
+        return Ok(false);
+    }
+    let ws = settlement.item.workspace.0;
+    let Some(row) = row(conn, ws, settlement.item.delivery)? else { return Ok(false) };
+    let is_change = ConversionKind::parse(&row.kind).is_some_and(|kind| kind.is_change());
+    let of = match is_change {
+        true => event::get(conn, ws, &row.event.bytes())?.and_then(|event| event.change).map(|c| c.of),
+        false => Some(row.event),
+    };
+    let Some(of) = of else { return Ok(false) };
+    let woken = conn.prepare_cached(sql("todo_by_heard"))?.execute((
+        ws,
+        of.bytes().as_slice(),
+        row.partner.bytes().as_slice(),
+    ))?;
+    Ok(woken > 0)
 }
 
 /// Whether a delivery was cancelled; `None` when it has not ended.

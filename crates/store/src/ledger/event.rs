@@ -81,7 +81,7 @@ impl Ledger {
     }
 }
 
-fn record(conn: &Connection, new: &NewEvent) -> Result<Recorded, Error> {
+pub(super) fn record(conn: &Connection, new: &NewEvent) -> Result<Recorded, Error> {
     let event = &new.event;
     let ws = event.workspace.0;
     if let Some(key) = &new.idempotency {

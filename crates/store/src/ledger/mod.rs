@@ -45,7 +45,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tokio::sync::Semaphore;
 
 pub use self::decide::{Committed, Due, Prepared};
-pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Settled, Settlement};
+pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Replay, Settled, Settlement};
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::report::{BalanceKey, BalanceRow, Recount, ReportRow};

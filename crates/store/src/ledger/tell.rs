@@ -34,7 +34,19 @@ pub(super) struct About<'a> {
     pub(super) status: Status,
     /// The change that is told.
     pub(super) change: Option<(Id<kind::Event>, &'a StatusChange)>,
+    /// Whether a later change is recorded.
+    pub(super) is_superseded: bool,
 }
+
+impl About<'_> {
+    /// Whether it is a conversion that does not count; that it was rejected is told nevertheless.
+    fn is_rejected(&self) -> bool {
+        self.change.is_none() && self.status == Status::Rejected
+    }
+}
+
+/// Why what waits for a rejected conversion is cancelled.
+const REJECTED: &str = "conversion_rejected";
 
 /// What a rule told a partner before.
 struct Told {
@@ -101,6 +113,21 @@ impl Step<'_> {
                 true
             })
         };
+        // All that this conversion is known by, but for the change itself.
+        let heard = |partner: Id<kind::Partner>| {
+            let asked = || -> Result<bool, Error> {
+                Ok(conn.prepare_cached(sql("partner_heard"))?.exists((
+                    ws,
+                    event.id.bytes().as_slice(),
+                    row.id.bytes().as_slice(),
+                    partner.bytes().as_slice(),
+                ))?)
+            };
+            asked().unwrap_or_else(|error| {
+                *failure.borrow_mut() = Some(error);
+                false
+            })
+        };
         let install = match born {
             Some((id, _)) if id != event.id => event::get(conn, ws, &id.bytes())?,
             _ => None,
@@ -112,6 +139,8 @@ impl Step<'_> {
             is_install,
             status: about.status,
             change: about.change,
+            is_superseded: about.is_superseded,
+            heard: &heard,
             told_before: &told_before,
         };
         let considered = postback::plan(event, decision, self.app, self.settings, context);
@@ -122,6 +151,10 @@ impl Step<'_> {
         let mut seconds = Vec::new();
         for one in &told {
             seconds.extend(self.take_back(about, kind, one, &considered)?);
+        }
+        if about.is_rejected() {
+            // What was told before is not told again either: a replay stands in the queue and nowhere else.
+            delivery::cancel_of_event(conn, ws, row.id, REJECTED, self.at, self.rollups)?;
         }
         let mut planned = Vec::new();
         for mut one in considered {
@@ -183,8 +216,8 @@ impl Step<'_> {
     }
 
     /// Cancels what was planned and is not to be told any more, as far as nothing of it was sent: everything that
-    /// waits for a rejected conversion, and what its rule held back and would not plan now. Says which events would
-    /// have been the first instead.
+    /// waits for a rejected conversion or tells of an outdated status, and what its rule held back and would not
+    /// plan now, or not with these values. Says which events would have been the first instead.
     fn take_back(
         &mut self,
         about: About<'_>,
@@ -194,21 +227,32 @@ impl Step<'_> {
     ) -> Result<Vec<Id<kind::Event>>, Error> {
         let (conn, ws) = (self.conn, self.ws());
         let Some(id) = told.delivery else { return Ok(Vec::new()) };
-        let is_rejected = about.change.is_none() && about.status == Status::Rejected;
-        let reason = if is_rejected {
-            "conversion_rejected"
+        let reason = if about.is_rejected() {
+            REJECTED
+        } else if about.is_superseded {
+            "status_changed"
         } else {
             let mut of_rule = considered.iter().filter(|one| one.rule == told.rule).peekable();
             // A rule that is gone is considered no more; what it planned stays.
             let is_known = of_rule.peek().is_some();
-            let is_wanted = of_rule
-                .any(|one| one.partner.map_or(NOBODY, Id::bytes) == told.partner && one.outcome.is_ok());
-            if !is_known || is_wanted || !delivery::is_held(conn, ws, &id.bytes())? {
+            let wanted = of_rule
+                .find(|one| one.partner.map_or(NOBODY, Id::bytes) == told.partner)
+                .and_then(|one| one.outcome.as_ref().ok());
+            if !is_known || !delivery::is_held(conn, ws, &id.bytes())? {
+                return Ok(Vec::new());
+            }
+            // The credit can have moved to another click of the same partner: then what it would say is wrong.
+            if wanted.is_some() && wanted == delivery::values(conn, ws, id)?.as_ref() {
                 return Ok(Vec::new());
             }
             "decision_changed"
         };
-        if !delivery::cancel(conn, ws, id, reason, self.at, self.rollups)? {
+        let is_cancelled = delivery::cancel(conn, ws, id, reason, self.at, self.rollups)?;
+        // What an outdated change waited for was cancelled when the later one was recorded.
+        let was_cancelled = about.is_superseded
+            && !is_cancelled
+            && delivery::is_cancelled(conn, ws, &id.bytes())? == Some(true);
+        if !is_cancelled && !was_cancelled {
             return Ok(Vec::new());
         }
         // Nobody heard of it, so another may be the first: of those that it was the first of when it was planned.
@@ -266,7 +310,12 @@ impl Step<'_> {
         };
         let (born, births) = self.origin(event, because)?;
         let change = row.change.as_deref().map(|change| (id, change));
-        let about = About { row: &row, event, births: &births, born, status: known.status, change };
+        let is_superseded = match &row.change {
+            Some(change) => self.is_superseded(id, change.of)?,
+            None => false,
+        };
+        let about =
+            About { row: &row, event, births: &births, born, status: known.status, change, is_superseded };
         self.tell(about, &decision, known.revision)
     }
 

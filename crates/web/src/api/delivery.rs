@@ -3,6 +3,7 @@
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::KeyScope;
+use roundtrip_store::ledger::Replay;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -49,7 +50,7 @@ pub(super) fn routes() -> Vec<Route> {
             .in_workspace()
             .needs(Needs::Scope(KeyScope::Replay))
             .answers(201, "It is planned, under a new delivery id and the same event id.", schema::<Replayed>)
-            .codes(&[Code::IdUnknown, Code::ReplayRefused])
+            .codes(&[Code::IdUnknown, Code::ReplayRefused, Code::ConversionRejected])
             .does(replay),
     ]
 }
@@ -85,8 +86,16 @@ async fn replay(call: Call) -> Result<Answer, Failure> {
     }
     // The ledger hands what it plans to the engine itself; nobody has to be woken from here.
     let planned = call.state.ledger.delivery_replay(settings.workspace, id, now).await?;
-    let planned =
-        planned.ok_or_else(|| Problem::new(Code::IdUnknown, "id", "the delivery is no longer kept"))?;
+    let planned = match planned {
+        Replay::Planned(planned) => planned,
+        Replay::Rejected => {
+            let message = "it tells of a conversion that was rejected, so it is not told again";
+            return Err(Problem::new(Code::ConversionRejected, "id", message).into());
+        }
+        Replay::Unknown => {
+            return Err(Problem::new(Code::IdUnknown, "id", "the delivery is no longer kept").into());
+        }
+    };
     tracing::info!(delivery.id = %planned.delivery, delivery.replay_of = %id, actor = call.caller.actor(), "replayed");
     Ok(Answer::created(json!(Replayed {
         id: planned.delivery.to_string(),

@@ -122,7 +122,7 @@ async fn change(mut call: Call, to: Status) -> Result<Answer, Failure> {
     let (from, event) = match answer {
         StatusAnswer::Changed { change, from } => (from, Some(change)),
         StatusAnswer::Same => (to, None),
-        StatusAnswer::Refused(now) => {
+        StatusAnswer::Refused(now) | StatusAnswer::OwnerDecided(now) => {
             let message = format!("the conversion is {}", now.name());
             return Err(Problem::new(Code::ConversionMissing, "id", message).into());
         }

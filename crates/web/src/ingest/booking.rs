@@ -51,6 +51,8 @@ pub(super) struct Booking {
     pub(super) partner: Option<Arc<Partner>>,
     /// The conversion's status, as a sender that proved who it is says.
     pub(super) status: Option<Status>,
+    /// Whether its word for that says only that the conversion came before.
+    pub(super) says_repeat: bool,
 }
 
 /// What the click id led to.
@@ -138,6 +140,7 @@ impl Desk<'_> {
             let message = "the app takes postbacks from anyone, so this one waits for approval";
             booking.warnings.push(Warning::new("pending", "token", message));
         }
+        booking.says_repeat = read.params.text("status").is_some_and(|word| Status::is_repeat_word(&word));
         booking.status = status(&read, pending, &mut booking.warnings);
         // What is rejected at once was pending before: the rejection is a change like any other.
         let pending = pending || matches!(booking.status, Some(Status::Pending | Status::Rejected));

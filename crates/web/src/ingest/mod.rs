@@ -22,6 +22,7 @@ mod booking;
 mod counters;
 mod deep_link;
 mod destination;
+mod differs;
 mod elsewhere;
 mod event;
 mod events;

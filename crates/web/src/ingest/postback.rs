@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | recorded | 200 `accepted`, with its ids |
 //! | recorded before | 200 `duplicate`; with `fields_differ` when it says something else now |
-//! | recorded before, now with another `status` | 200 `changed` |
+//! | recorded before, now with another `status` | 200 `changed`; `duplicate` where who it is or what it earned differs |
 //! | its click is not to be found | 200 `accepted`, with the reason; nobody earns it |
 //! | cannot be right | 400; 401 without credentials; 404 for an unknown namespace |
 //! | the ledger cannot take it | 503, and nothing was recorded |
@@ -20,6 +20,8 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
+use roundtrip_domain::event::Event;
+use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::Catalog;
 use roundtrip_domain::status::{Asker, Status};
@@ -29,6 +31,7 @@ use serde::Serialize;
 use super::answer::Warning;
 use super::booking::{Booking, Desk};
 use super::counters::count;
+use super::differs::Differs;
 use super::events::refuse_plain_http;
 use super::limits::{Payer, check_head, header_text, read_body};
 use super::link::{namespace, namespace_unknown};
@@ -151,71 +154,102 @@ async fn form(parts: &Parts, body: Body) -> Result<Bytes, Problem> {
 }
 
 async fn book(ingest: &Ingest, booking: Booking) -> Result<Response, Problem> {
-    let Booking { problems, mut warnings, new, status: wanted, .. } = booking;
+    let Booking { problems, mut warnings, new, status: wanted, says_repeat, .. } = booking;
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem);
     }
     let unavailable = |why: &str| Problem::new(Code::StoreUnavailable, "", why);
     let new = new.ok_or_else(|| unavailable("the postback could not be read"))?;
-    let workspace = new.event.workspace;
-    let comment = new.event.postback.as_ref().and_then(|p| p.comment.clone());
-    let recorded = ingest.state.ledger.event_record(vec![new]).await;
-    let recorded = match recorded.into_iter().next() {
+    let sent = new.event.clone();
+    let comment = sent.postback.as_ref().and_then(|p| p.comment.clone());
+    let ledger = &ingest.state.ledger;
+    // A first postback is approved or pending by itself; that it is rejected is a change, made with it or not at all.
+    let recorded = if wanted == Some(Status::Rejected) {
+        Some(ledger.event_record_rejected(new, BY.to_owned(), comment).await)
+    } else {
+        ledger.event_record(vec![new]).await.into_iter().next()
+    };
+    let recorded = match recorded {
         Some(Ok(recorded)) => recorded,
         Some(Err(error)) => return Err(crate::problem::of_store(&error)),
         None => return Err(unavailable("the store gave no answer")),
     };
     let counters = &ingest.state.counters;
-    let is_new = matches!(recorded, Recorded::Accepted(_));
-    let (mut status, id) = match recorded {
+    let answer = |status, id: Id<kind::Event>, conversion_status: Option<Status>, warnings| {
+        let (event_id, conversion_id) = (id.to_string(), id.conversion().to_string());
+        let conversion_status = conversion_status.map(Status::name);
+        Ok(answer::json(
+            StatusCode::OK,
+            &Kept { status, event_id, conversion_id, conversion_status, warnings },
+        ))
+    };
+    let (id, is_other) = match recorded {
         Recorded::Accepted(id) => {
             count(&counters.postbacks_accepted);
-            ("accepted", id)
+            return answer("accepted", id, wanted, warnings);
         }
-        Recorded::Duplicate(id) => {
-            count(&counters.postbacks_duplicate);
-            ("duplicate", id)
-        }
-        Recorded::Conflict(id) => {
-            count(&counters.postbacks_duplicate);
-            let message = "it was recorded before with other values; those stay, and these are not recorded";
-            warnings.push(Warning::new("fields_differ", "", message));
-            ("duplicate", id)
-        }
+        Recorded::Duplicate(id) => (id, false),
+        Recorded::Conflict(id) => (id, true),
     };
-    let mut conversion_status = wanted.map(Status::name);
-    // A first postback is approved or pending by itself; what it says beyond that, and what a repeat says, is a
-    // change. Sent again after a failure in between, it is made then.
-    if let Some(to) = wanted.filter(|to| !is_new || *to == Status::Rejected) {
-        let wish = StatusWish {
-            conversion: id.conversion(),
-            to,
-            asker: Asker::Sender,
-            by: "postback".to_owned(),
-            reason: comment,
-        };
-        let changed = ingest.state.ledger.status_change(workspace, wish, ingest.state.clock.now()).await;
-        match changed.map_err(|error| crate::problem::of_store(&error))? {
-            StatusAnswer::Changed { .. } if !is_new => status = "changed",
-            StatusAnswer::Changed { .. } | StatusAnswer::Same => {}
-            StatusAnswer::Refused(now) => {
-                conversion_status = Some(now.name());
-                let message = format!(
-                    "the conversion is {}, and a postback does not make it {} again",
-                    now.name(),
-                    to.name()
-                );
-                warnings.push(Warning::new("status_final", "status", message));
-            }
-            StatusAnswer::NoConversion | StatusAnswer::Unknown => conversion_status = None,
+    count(&counters.postbacks_duplicate);
+    // That it came before is what the answer says anyway; it says nothing about the first one.
+    let wanted = wanted.filter(|_| !says_repeat);
+    if is_other {
+        let first = ledger.event_status(sent.workspace, id).await;
+        let (first, now) = first
+            .map_err(|error| crate::problem::of_store(&error))?
+            .ok_or_else(|| unavailable("the first one could not be read"))?;
+        let differs = Differs::between(&first, &sent, wanted.is_some());
+        differs.warn(wanted, &mut warnings);
+        if wanted.is_some() && differs.forbids_status {
+            return answer("duplicate", id, Some(now), warnings);
         }
     }
-    let (event_id, conversion_id) = (id.to_string(), id.conversion().to_string());
-    Ok(answer::json(StatusCode::OK, &Kept { status, event_id, conversion_id, conversion_status, warnings }))
+    let Some(to) = wanted else { return answer("duplicate", id, None, warnings) };
+    let (status, now, warning) = repeat(ingest, &sent, id, to).await?;
+    warnings.extend(warning);
+    answer(status, id, now, warnings)
+}
+
+/// Who changes a status that a postback names.
+const BY: &str = "postback";
+
+/// Applies the status that a repeat names: what became of it, how the conversion counts, what is odd.
+async fn repeat(
+    ingest: &Ingest,
+    sent: &Event,
+    id: Id<kind::Event>,
+    to: Status,
+) -> Result<(&'static str, Option<Status>, Option<Warning>), Problem> {
+    let reason = sent.postback.as_ref().and_then(|p| p.comment.clone());
+    let wish =
+        StatusWish { conversion: id.conversion(), to, asker: Asker::Sender, by: BY.to_owned(), reason };
+    let changed = ingest.state.ledger.status_change(sent.workspace, wish, ingest.state.clock.now()).await;
+    let is_final = |message: String| Some(Warning::new("status_final", "status", message));
+    Ok(match changed.map_err(|error| crate::problem::of_store(&error))? {
+        StatusAnswer::Changed { .. } => ("changed", Some(to), None),
+        StatusAnswer::Same => ("duplicate", Some(to), None),
+        StatusAnswer::Refused(now) => {
+            let message = format!(
+                "the conversion is {}, and a postback does not make it {} again",
+                now.name(),
+                to.name()
+            );
+            ("duplicate", Some(now), is_final(message))
+        }
+        StatusAnswer::OwnerDecided(now) => {
+            let message = format!(
+                "the owner decided that the conversion is {}, and a postback does not change that",
+                now.name()
+            );
+            ("duplicate", Some(now), is_final(message))
+        }
+        StatusAnswer::NoConversion | StatusAnswer::Unknown => ("duplicate", None, None),
+    })
 }
 
 fn validated(catalog: &Catalog, booking: Booking) -> Response {
-    let Booking { problems, warnings, new, campaign, partner, status: _ } = booking;
+    let Booking { problems, warnings, new, campaign, partner, status: _, says_repeat: _ } = booking;
     let would_book = new.zip(campaign).and_then(|(new, campaign)| {
         let event = new.event;
         let app = catalog.workspace(event.workspace)?.apps.get(&event.app)?;

@@ -19,7 +19,8 @@ use super::sample::setting;
 use super::shape::Field;
 
 /// The fields of a rule's document that the sheet has words for.
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 22] = [
+    "callback",
     "app",
     "partner",
     "group",

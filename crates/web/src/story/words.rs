@@ -188,7 +188,12 @@ fn why(reason: &str) -> String {
         }
         "host_full" => "as much is under way to its host as may be".to_owned(),
         "conversion_rejected" => "the conversion was rejected before".to_owned(),
-        "decision_changed" => "by a later decision the rule does not tell it".to_owned(),
+        "decision_changed" => {
+            "by a later decision the rule does not tell it, or says something else".to_owned()
+        }
+        "status_changed" => {
+            "the conversion's status was changed again, and only the last change is told".to_owned()
+        }
         "host_missing" => "a setting of the partner that stands in the URL's host is empty".to_owned(),
         "request_too_long" => "the filled template is longer than what is sent".to_owned(),
         other => outcome(other),

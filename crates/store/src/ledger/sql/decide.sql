@@ -50,13 +50,27 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHIN
 -- name: conversion_status
 UPDATE conversion SET status = ?3 WHERE workspace = ?1 AND id = ?2;
 -- name: status_now
-SELECT n, status FROM status_change WHERE workspace = ?1 AND event = ?2 ORDER BY n DESC LIMIT 1;
+SELECT n, status, change, asker FROM status_change WHERE workspace = ?1 AND event = ?2 ORDER BY n DESC LIMIT 1;
 -- name: status_put
-INSERT INTO status_change (workspace, event, n, change, status) VALUES (?1, ?2, ?3, ?4, ?5);
+INSERT INTO status_change (workspace, event, n, change, status, asker) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
 -- name: status_list
 SELECT change FROM status_change WHERE workspace = ?1 AND event = ?2 ORDER BY n;
 -- name: todo_by_status
 INSERT INTO todo (workspace, event) SELECT workspace, change FROM status_change WHERE workspace = ?1 AND event = ?2 ON CONFLICT DO NOTHING;
+-- name: todo_by_heard
+INSERT INTO todo (workspace, event) SELECT t.workspace, t.event FROM status_change s
+JOIN told t ON t.workspace = s.workspace AND t.event = s.change
+WHERE s.workspace = ?1 AND s.event = ?2 AND t.partner = ?3 AND t.reason = 16 ON CONFLICT DO NOTHING;
+-- name: partner_heard
+SELECT 1 FROM (SELECT ?2 AS event UNION ALL SELECT change FROM status_change WHERE workspace = ?1 AND event = ?2) e
+CROSS JOIN delivery d ON d.workspace = ?1 AND d.event = e.event
+WHERE e.event <> ?3 AND d.partner = ?4 AND (
+  EXISTS (SELECT 1 FROM finish f WHERE f.workspace = d.workspace AND f.delivery = d.id AND (f.sends > 0 OR f.state = 'delivered'))
+  OR EXISTS (SELECT 1 FROM queue q WHERE q.workspace = d.workspace AND q.delivery = d.id AND q.sends > 0)
+  OR EXISTS (SELECT 1 FROM attempt a WHERE a.workspace = d.workspace AND a.delivery = d.id)
+) LIMIT 1;
+-- name: told_never
+SELECT 1 FROM told WHERE workspace = ?1 AND event = ?2 AND reason = 16 LIMIT 1;
 -- name: told_list
 SELECT rule, partner, reason, delivery, rule_version, revision, detail FROM told WHERE workspace = ?1 AND event = ?2 ORDER BY rule, partner;
 -- name: told_before_winning

@@ -12,6 +12,9 @@ SELECT due, sends, reason FROM queue WHERE workspace = ?1 AND delivery = ?2;
 SELECT event, revision, rule, rule_version, partner, kind, created_at, replay_of, "values" FROM delivery WHERE workspace = ?1 AND id = ?2;
 -- name: delivery_of_event
 SELECT id FROM delivery WHERE workspace = ?1 AND event = ?2 ORDER BY id;
+-- name: queue_of_event
+SELECT d.id FROM delivery d JOIN queue q ON q.workspace = d.workspace AND q.delivery = d.id
+WHERE d.workspace = ?1 AND d.event = ?2 ORDER BY d.id;
 -- name: attempt_insert
 INSERT INTO attempt (workspace, delivery, n, at, outcome, status, total_us, next, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT DO NOTHING;

@@ -125,9 +125,11 @@ CREATE TABLE conversion (
   PRIMARY KEY (workspace, id)
 ) WITHOUT ROWID;
 
--- `event` is the one that made the conversion, `change` the event that changed its status; the last one holds.
+-- `event` is the one that made the conversion, `change` the event that changed its status on the word of `asker` (1 the
+-- owner, 2 a sender); the last one holds.
 CREATE TABLE status_change (
   workspace INTEGER NOT NULL, event BLOB NOT NULL, n INTEGER NOT NULL, change BLOB NOT NULL, status INTEGER NOT NULL,
+  asker INTEGER NOT NULL,
   PRIMARY KEY (workspace, event, n)
 ) WITHOUT ROWID;
 

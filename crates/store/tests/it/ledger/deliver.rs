@@ -1,7 +1,7 @@
 //! The queue: settled once, replayed as the same fact, and the books closed at every step.
 
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement};
+use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Replay, Settled, Settlement};
 use roundtrip_testkit::{Tell, World};
 use serde_json::json;
 
@@ -98,7 +98,8 @@ async fn a_dead_delivery_is_replayed_as_the_same_fact() {
     world.ledger.delivery_settle(vec![dead], due.due).await.unwrap();
     assert_eq!(books(&world).await, (0, 0, 1, 0));
 
-    let replay = world.ledger.delivery_replay(ws, due.delivery, minute(60)).await.unwrap().unwrap();
+    let replay = world.ledger.delivery_replay(ws, due.delivery, minute(60)).await.unwrap();
+    let Replay::Planned(replay) = replay else { panic!("it is planned: {replay:?}") };
     assert_ne!(replay.delivery, due.delivery);
     assert_eq!(books(&world).await, (1, 0, 1, 1));
     let (old, new) = (load(&world, due).await, load(&world, replay).await);
@@ -121,7 +122,7 @@ async fn a_dead_delivery_is_replayed_as_the_same_fact() {
     assert!(states.contains(&"dead") && states.contains(&"delivered"));
     assert_eq!(
         world.ledger.delivery_replay(ws, roundtrip_domain::id::Id::from_bits(1), minute(62)).await.unwrap(),
-        None
+        Replay::Unknown
     );
 }
 

@@ -11,8 +11,8 @@ use roundtrip_domain::postback::Detail;
 use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{
-    AttemptRow, ConversionFilter, Due, Metric, NewEvent, Settled, Settlement, Status as Counted,
-    StatusAnswer, StatusWish, Story,
+    AttemptRow, ConversionFilter, DeliveryStory, Due, Metric, NewEvent, Recorded, Replay, Settled,
+    Settlement, Status as Counted, StatusAnswer, StatusWish, Story,
 };
 use roundtrip_testkit::{Tell, World};
 use serde_json::{Value, json};
@@ -70,8 +70,16 @@ async fn counted(world: &World) -> Vec<(Counted, i64, i64)> {
     counts
 }
 
+/// How the deliveries stand, sorted: those of one millisecond have no order of their own.
 fn states(story: &Story) -> Vec<(&str, &str)> {
-    story.deliveries.iter().map(|d| (d.state.as_str(), d.reason.as_str())).collect()
+    let mut states: Vec<_> = story.deliveries.iter().map(|d| (d.state.as_str(), d.reason.as_str())).collect();
+    states.sort();
+    states
+}
+
+/// The one delivery in that state.
+fn in_state<'a>(story: &'a Story, state: &str) -> &'a DeliveryStory {
+    story.deliveries.iter().find(|d| d.state == state).expect("a delivery in that state")
 }
 
 async fn status_listed(world: &World, event: Id<kind::Event>) -> String {
@@ -146,7 +154,8 @@ async fn a_rejection_cancels_what_waits_and_an_approval_tells_it_again() {
     let story = world.story(id).await;
     assert_eq!(states(&story), [("cancelled", "conversion_rejected")]);
     assert_eq!(counted(&world).await, [(Counted::Rejected, 1, 10_000_000)]);
-    assert_eq!(told(&world, &world.story(rejected).await), ["changed acme", "no acme"]);
+    assert_eq!(told(&world, &world.story(rejected).await), ["changed acme"]);
+    assert_eq!(suppressed(&world, &world.story(rejected).await), ["no never_told"]);
     let loaded = world.ledger.delivery_load_all(vec![due]).await.unwrap().remove(0).expect("it is kept");
     assert!(!loaded.is_waiting, "what was cancelled is not sent");
     world.books_balance().await;
@@ -154,8 +163,8 @@ async fn a_rejection_cancels_what_waits_and_an_approval_tells_it_again() {
     owner(&world, id, Status::Approved).await;
     let story = world.story(id).await;
     assert_eq!(states(&story), [("cancelled", "conversion_rejected"), ("scheduled", "planned")]);
-    assert_eq!(story.deliveries[1].replay_of, Some(due.delivery));
-    assert_eq!(story.rules[0].delivery, Some(story.deliveries[1].id));
+    let again = in_state(&story, "scheduled");
+    assert_eq!((again.replay_of, story.rules[0].delivery), (Some(due.delivery), Some(again.id)));
     assert_eq!(counted(&world).await, [(Counted::Approved, 1, 10_000_000)]);
     world.books_balance().await;
     assert_at_rest(&world).await;
@@ -242,9 +251,13 @@ async fn only_the_owner_approves_what_was_rejected_and_nobody_makes_it_pending_a
     let story = world.story(id).await;
     let by: Vec<_> = story.changes.iter().map(|c| (c.change.from, c.change.to)).collect();
     assert_eq!(by, [(Status::Pending, Status::Rejected), (Status::Rejected, Status::Approved)]);
-    // Decided once for all three: it is told as what it is, and each change is told.
+    // Decided once for all three: it is told as what it is, and so is what it was changed to last.
     assert_eq!(told(&world, &story), ["sale acme"]);
-    assert_eq!(story.changes.iter().map(|c| c.deliveries.len()).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(
+        story.changes.iter().map(|c| c.deliveries.len()).collect::<Vec<_>>(),
+        [0, 1],
+        "only the last one"
+    );
     world.books_balance().await;
 }
 
@@ -257,6 +270,7 @@ async fn a_later_birth_has_no_status_and_an_install_has() {
     let later = world.tell(world.event("game", "open", minute(2)).of("i1")).await;
     let refused = change(&world, later.event.id, Status::Rejected, Asker::Owner, minute(3)).await;
     assert_eq!(refused, StatusAnswer::NoConversion);
+    settle(&world, &first, Settled::Delivered).await;
     let rejected = owner(&world, first.event.id, Status::Rejected).await;
     assert_eq!(told(&world, &world.story(rejected).await), ["r acme"]);
     assert_at_rest(&world).await;
@@ -266,7 +280,7 @@ async fn a_later_birth_has_no_status_and_an_install_has() {
 async fn a_change_waits_for_the_credit_of_what_it_changes() {
     let mut purchase = rule("purchase", None);
     purchase["app"] = "game".into();
-    let mut world = World::new(&with_rules(json!({"p": purchase, "r": rule("rejected", None)}))).await;
+    let mut world = World::new(&with_rules(json!({"p": purchase, "r": rule("status_change", None)}))).await;
     let click = world.click("game-acme", minute(0), "");
     // Rejected before it is decided, and before anybody knows whose it is.
     let id = world.record(world.event("game", "purchase", minute(5)).of("i1")).await;
@@ -398,6 +412,174 @@ async fn why_a_rule_did_not_fire_and_what_was_shared_is_kept() {
     world.books_balance().await;
 }
 
+/// What a delivery says as our click id.
+async fn click_said(world: &World, story: &Story, state: &str) -> String {
+    let delivery = in_state(story, state);
+    let (rule, partner, due) = (delivery.rule, delivery.partner, minute(0));
+    let item = Due { workspace: world.workspace, rule, partner, due, delivery: delivery.id, sends: 0 };
+    let loaded = world.ledger.delivery_load_all(vec![item]).await.unwrap().remove(0).expect("it is kept");
+    let value = loaded.values.iter().find(|v| v.name.ends_with("click_id")).expect("a click id");
+    String::from_utf8(value.decoded.clone()).unwrap()
+}
+
+/// The credit moves to another click of the same partner: what is held back says the one that won.
+#[tokio::test]
+async fn what_is_held_back_says_what_the_last_decision_says() {
+    let mut held = delayed("purchase", None, "10m");
+    held["first_only"] = true.into();
+    let mut world = World::new(&with_rules(json!({"held": held}))).await;
+    let one = world.click("game-acme", minute(0), "");
+    let two = world.click("game-acme", minute(1), "");
+    world.tell(world.event("game", "install", minute(5)).of("i1").click(&one)).await;
+    let bought = world.tell(world.event("game", "purchase", minute(6)).of("i1")).await;
+    assert_eq!(click_said(&world, &bought, "scheduled").await, one.id.to_string());
+    // Another purchase was not the first, and stays that: the first is planned anew and not taken back.
+    let second = world.tell(world.event("game", "purchase", minute(7)).of("i1")).await;
+    world.tell(world.event("game", "install", minute(5)).of("i1").click(&two)).await;
+    let bought = world.story(bought.event.id).await;
+    assert_eq!(states(&bought), [("cancelled", "decision_changed"), ("scheduled", "delayed")]);
+    assert_eq!(click_said(&world, &bought, "scheduled").await, two.id.to_string());
+    assert_eq!(in_state(&bought, "scheduled").replay_of, Some(in_state(&bought, "cancelled").id));
+    assert_eq!(suppressed(&world, &world.story(second.event.id).await), ["held not_first"]);
+    world.books_balance().await;
+    assert_at_rest(&world).await;
+}
+
+/// A pending sale that is held back says `pending`; approved, it says that.
+#[tokio::test]
+async fn what_is_held_back_says_the_status_that_holds() {
+    let mut held = delayed("purchase", None, "10m");
+    (held["app"], held["pending"]) = ("shop".into(), true.into());
+    held["url"] = "https://p.example/?s={status}".into();
+    let mut world = World::new(&with_rules(json!({"held": held}))).await;
+    let story = sale(&mut world, true).await;
+    owner(&world, story.event.id, Status::Approved).await;
+    let story = world.story(story.event.id).await;
+    assert_eq!(states(&story), [("cancelled", "decision_changed"), ("scheduled", "delayed")]);
+    world.books_balance().await;
+}
+
+fn deliveries_of(story: &Story, change: usize) -> Vec<(&str, &str)> {
+    story.changes[change].deliveries.iter().map(|d| (d.state.as_str(), d.reason.as_str())).collect()
+}
+
+#[tokio::test]
+async fn a_change_that_waits_is_cancelled_when_the_next_one_is_recorded() {
+    let mut document = document();
+    document["rules"]["no"]["first_only"] = true.into();
+    let mut world = World::new(&document).await;
+    let story = sale(&mut world, false).await;
+    settle(&world, &story, Settled::Delivered).await;
+    let id = story.event.id;
+    let first = owner(&world, id, Status::Rejected).await;
+    assert_eq!(told(&world, &world.story(first).await), ["changed acme", "no acme"]);
+    // One of them was tried and is to be sent again: it must not arrive after what is told now.
+    let its = world.story(first).await;
+    settle(&world, &its, Settled::Again { due: minute(50), reason: "http_503".into() }).await;
+
+    // At once, before anything is decided.
+    change(&world, id, Status::Approved, Asker::Owner, minute(31)).await;
+    let waits = [("cancelled", "status_changed"); 2];
+    assert_eq!(deliveries_of(&world.story(id).await, 0), waits);
+    world.books_balance().await;
+    world.decide().await;
+    owner(&world, id, Status::Rejected).await;
+    let story = world.story(id).await;
+    assert_eq!(deliveries_of(&story, 0), waits);
+    assert_eq!(deliveries_of(&story, 1), [("cancelled", "status_changed")]);
+    assert_eq!(deliveries_of(&story, 2), [("scheduled", "planned"); 2], "told once, and as the first");
+    world.books_balance().await;
+    assert_at_rest(&world).await;
+}
+
+#[tokio::test]
+async fn a_rejection_is_told_to_those_who_heard_of_the_conversion() {
+    let mut world = World::new(&document()).await;
+    // Nothing was sent when it was rejected, but it was under way: then the partner knows it, and is told.
+    let story = sale(&mut world, false).await;
+    let id = story.event.id;
+    let rejected = owner(&world, id, Status::Rejected).await;
+    assert_eq!(suppressed(&world, &world.story(rejected).await), ["no never_told"]);
+    settle(&world, &story, Settled::Again { due: minute(50), reason: "timeout".into() }).await;
+    world.decide().await;
+    assert_eq!(told(&world, &world.story(rejected).await), ["changed acme", "no acme"]);
+    world.books_balance().await;
+    assert_at_rest(&world).await;
+    // A pending one that was never told.
+    let pending = sale(&mut world, true).await;
+    let rejected = owner(&world, pending.event.id, Status::Rejected).await;
+    assert_eq!(suppressed(&world, &world.story(rejected).await), ["no never_told"]);
+    world.books_balance().await;
+}
+
+#[tokio::test]
+async fn a_rejection_cancels_replays_and_what_is_rejected_is_not_replayed() {
+    let mut world = World::new(&document()).await;
+    let story = sale(&mut world, false).await;
+    let (ws, id, delivery) = (world.workspace, story.event.id, story.deliveries[0].id);
+    settle(&world, &story, Settled::Dead { reason: "http_404".into() }).await;
+    let replay = world.ledger.delivery_replay(ws, delivery, minute(3)).await.unwrap();
+    assert!(matches!(replay, Replay::Planned(_)), "{replay:?}");
+    let rejected = owner(&world, id, Status::Rejected).await;
+    let story = world.story(id).await;
+    assert_eq!(states(&story), [("cancelled", "conversion_rejected"), ("dead", "http_404")]);
+    for delivery in &story.deliveries {
+        let refused = world.ledger.delivery_replay(ws, delivery.id, minute(31)).await.unwrap();
+        assert_eq!(refused, Replay::Rejected);
+    }
+    // That it was rejected may be told again.
+    let of_change = world.story(rejected).await.deliveries[0].id;
+    let replay = world.ledger.delivery_replay(ws, of_change, minute(32)).await.unwrap();
+    assert!(matches!(replay, Replay::Planned(_)), "{replay:?}");
+    // A replay of a change is outdated like the change itself.
+    owner(&world, id, Status::Approved).await;
+    let story = world.story(id).await;
+    assert!(
+        story.changes[0].deliveries.iter().all(|d| d.reason == "status_changed"),
+        "{:?}",
+        story.changes[0]
+    );
+    world.books_balance().await;
+    assert_at_rest(&world).await;
+}
+
+#[tokio::test]
+async fn what_the_owner_decided_no_sender_changes() {
+    let mut world = World::new(&document()).await;
+    let id = sale(&mut world, true).await.event.id;
+    let by = async |to, asker| change(&world, id, to, asker, minute(30)).await;
+    assert!(matches!(by(Status::Approved, Asker::Owner).await, StatusAnswer::Changed { .. }));
+    assert_eq!(by(Status::Rejected, Asker::Sender).await, StatusAnswer::OwnerDecided(Status::Approved));
+    assert_eq!(by(Status::Approved, Asker::Sender).await, StatusAnswer::Same);
+    assert!(matches!(by(Status::Rejected, Asker::Owner).await, StatusAnswer::Changed { .. }));
+}
+
+/// Nobody can see it as anything but rejected: it is one transaction.
+#[tokio::test]
+async fn what_is_rejected_at_once_was_never_told() {
+    let mut document = document();
+    document["rules"]["sale"]["pending"] = true.into();
+    let mut world = World::new(&document).await;
+    let click = world.click("shop-acme", minute(0), "");
+    let event = world.event("shop", "purchase", minute(1)).click(&click).postback(None, true);
+    let new = NewEvent { event, idempotency: None };
+    let jobs = || world.ledger.stats().jobs.load(std::sync::atomic::Ordering::Relaxed);
+    let before = jobs();
+    let recorded =
+        world.ledger.event_record_rejected(new, "postback".into(), Some("fraud".into())).await.unwrap();
+    let Recorded::Accepted(id) = recorded else { panic!("it is new: {recorded:?}") };
+    assert_eq!(jobs() - before, 1);
+    world.decide().await;
+    let story = world.story(id).await;
+    assert_eq!(suppressed(&world, &story), ["sale rejected"]);
+    assert_eq!((story.revisions.len(), story.changes.len()), (1, 1));
+    assert_eq!(story.changes[0].change.reason.as_deref(), Some("fraud"));
+    let (_, status) = world.ledger.event_status(world.workspace, id).await.unwrap().expect("it is kept");
+    assert_eq!(status, Status::Rejected);
+    world.books_balance().await;
+    assert_at_rest(&world).await;
+}
+
 /// One purchase: whether it is pending, and what becomes of it in turn (`true` approves, `false` rejects).
 #[derive(Debug, Clone)]
 struct Bought {
@@ -485,7 +667,7 @@ async fn run(case: &Case, order: Option<u64>) -> Outcome {
         let last = story.revisions.last().expect("a decision");
         assert!(matches!(last.status, Status::Rejected) == suppressed_or_cancelled(&story), "{fact}");
         decisions.insert(fact.clone(), (credit(&world, &story), last.status));
-        let mut hear = |fact: String, deliveries: &[roundtrip_store::ledger::DeliveryStory]| {
+        let mut hear = |fact: String, deliveries: &[DeliveryStory]| {
             for delivery in deliveries.iter().filter(|d| d.state != "cancelled") {
                 let (rule, partner) = (world.rule_slug(delivery.rule), world.partner_slug(delivery.partner));
                 assert!(told.insert((rule.clone(), partner, fact.clone())), "{rule} told {fact} twice");

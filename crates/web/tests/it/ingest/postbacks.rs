@@ -129,11 +129,10 @@ async fn another_status_changes_the_conversion_and_the_same_again_does_not() {
     let is = |status: &str, counts: &str| (json!(status), json!(counts), Vec::<String>::new());
     assert_eq!(said("o-1", "status=pending").await, is("accepted", "pending"));
     assert_eq!(said("o-1", "status=Hold").await, is("duplicate", "pending"));
-    // The comment is another one: the record keeps the first, and the change has it as its reason.
-    let with_comment = |(status, counts, _)| (status, counts, vec!["fields_differ".to_owned()]);
-    assert_eq!(said("o-1", "status=APPROVED&comment=paid").await, with_comment(is("changed", "approved")));
+    // The comment is the reason of the change, so another one is no difference.
+    assert_eq!(said("o-1", "status=APPROVED&comment=paid").await, is("changed", "approved"));
     assert_eq!(said("o-1", "status=1").await, is("duplicate", "approved"));
-    assert_eq!(said("o-1", "status=Denied&comment=returned").await, with_comment(is("changed", "rejected")));
+    assert_eq!(said("o-1", "status=Denied&comment=returned").await, is("changed", "rejected"));
     let (status, counts, warnings) = said("o-1", "status=approved").await;
     assert_eq!((status, counts), (json!("duplicate"), json!("rejected")), "only its owner takes that back");
     assert_eq!(warnings, ["status_final"]);
@@ -174,6 +173,76 @@ async fn a_first_word_can_be_any_status_and_words_that_nobody_uses_are_named() {
     world.postback(&format!("click_id={click}&goal=lead&status=pending")).await.expect(200);
     let changed = world.postback(&format!("click_id={click}&goal=lead&status=approved")).await;
     assert_eq!(changed.expect(200)["status"], "changed");
+}
+
+#[tokio::test]
+async fn a_word_for_a_repeat_says_nothing_about_the_first_one() {
+    let world = World::new().await;
+    with_status(&world, "o-1", "status=approved").await;
+    for word in ["duplicate", "Double"] {
+        let said = with_status(&world, "o-1", &format!("status={word}")).await;
+        assert_eq!(said, (json!("duplicate"), Value::Null, vec![]));
+    }
+    let (_, counts, _) = with_status(&world, "o-1", "status=approved").await;
+    assert_eq!(counts, json!("approved"), "the first one is what it was");
+    let (_, counts, _) = with_status(&world, "o-2", "status=duplicate").await;
+    assert_eq!(counts, json!("rejected"), "a first one is booked as that");
+}
+
+#[tokio::test]
+async fn a_status_is_applied_to_what_it_matches() {
+    let world = World::new().await;
+    let one = world.clicked("web-link").await;
+    let two = world.clicked("web-link").await;
+    let first = format!("click_id={one}&order_id=o-1&amount=10&customer_id=u&status=pending");
+    world.postback(&first).await.expect(200);
+    for other in [
+        format!("click_id={one}&order_id=o-1&amount=11&status=approved"),
+        format!("click_id={one}&order_id=o-1&amount=10&currency=USD&status=approved"),
+        format!("click_id={two}&order_id=o-1&amount=10&status=approved"),
+        format!("click_id={one}&order_id=o-1&amount=10&customer_id=v&status=rejected"),
+    ] {
+        let answer = world.postback(&other).await;
+        assert_eq!(answer.warnings(), ["fields_differ"], "{other}");
+        let body = answer.expect(200);
+        assert_eq!((&body["status"], &body["conversion_status"]), (&json!("duplicate"), &json!("pending")));
+        let message = body["warnings"][0]["message"].as_str().expect("a message");
+        assert!(message.contains("was not applied"), "{message}");
+    }
+    // What it leaves out it does not deny; what else differs is told of, and the comment is the reason.
+    let rest = format!("click_id={one}&order_id=o-1&coupon=SUN&comment=paid&status=approved");
+    let answer = world.postback(&rest).await;
+    assert_eq!(answer.warnings(), ["fields_differ"]);
+    let body = answer.expect(200);
+    assert_eq!((&body["status"], &body["conversion_status"]), (&json!("changed"), &json!("approved")));
+    let message = body["warnings"][0]["message"].as_str().expect("a message");
+    assert!(message.contains("coupon") && !message.contains("comment"), "{message}");
+
+    // Without an order id anything else can be another conversion of the same click.
+    let by_click = format!("click_id={one}&goal=lead");
+    world.postback(&format!("{by_click}&status=pending")).await.expect(200);
+    let other = world.postback(&format!("{by_click}&coupon=SUN&status=approved")).await;
+    assert_eq!(other.warnings(), ["deduplicated_by_click", "fields_differ"]);
+    let body = other.expect(200);
+    assert_eq!((&body["status"], &body["conversion_status"]), (&json!("duplicate"), &json!("pending")));
+    let same = world.postback(&format!("{by_click}&comment=paid&status=approved")).await.expect(200);
+    assert_eq!(same["status"], "changed");
+}
+
+#[tokio::test]
+async fn a_booking_without_proof_is_approved_by_nothing_but_its_like() {
+    let world = World::with(Options { allow_plain_http: true, ..Options::default() }).await;
+    let stranger = "/postback?campaign_id=4714&coupon=mine&order_id=1&amount=99";
+    world.call(Method::GET, "203.0.113.1", stranger, &[], Body::empty()).await.expect(200);
+    for other in ["coupon=c&amount=99", "coupon=mine", "coupon=mine&amount=98"] {
+        let query = format!("campaign_id=4714&order_id=1&{other}&status=approved");
+        let answer = world.postback(&query).await;
+        assert!(answer.warnings().contains(&"fields_differ"), "{other}");
+        let body = answer.expect(200);
+        assert_eq!((&body["status"], &body["conversion_status"]), (&json!("duplicate"), &json!("pending")));
+    }
+    let like = world.postback("campaign_id=4714&order_id=1&coupon=mine&amount=99&status=approved").await;
+    assert_eq!(like.expect(200)["status"], "changed");
 }
 
 #[tokio::test]

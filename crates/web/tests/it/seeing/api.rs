@@ -211,6 +211,14 @@ async fn a_replay_tells_the_same_event_under_a_new_delivery() {
     assert!(story.next.iter().all(|step| !step.sentence.contains("roundtrip replay")), "{:?}", story.next);
     assert_eq!(world.get("/api/v1/balance").await.json(200)["balanced"], true);
 
+    let conversion = format!("/api/v1/conversions/{}", facts.purchase);
+    let reason = serde_json::json!({ "reason": "returned" });
+    world.call(Method::POST, &format!("{conversion}/reject"), Some(&reason)).await.json(200);
+    let refused = world.call(Method::POST, &format!("{path}/replay"), None).await.json(409);
+    assert_eq!(refused["error"]["code"], "conversion_rejected");
+    world.call(Method::POST, &format!("{conversion}/approve"), Some(&serde_json::json!({}))).await.json(200);
+    world.call(Method::POST, &format!("{path}/replay"), None).await.json(201);
+
     world.call(Method::DELETE, "/api/v1/rules/acme-sale", None).await.json(200);
     let refused = world.call(Method::POST, &format!("{path}/replay"), None).await.json(409);
     assert_eq!(refused["error"]["code"], "replay_refused");
