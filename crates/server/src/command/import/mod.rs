@@ -76,7 +76,7 @@ pub(crate) struct Args {
     /// For a postback: its body; JSON where it begins with { or [, else a form.
     #[arg(long, value_name = "TEXT")]
     body: Option<String>,
-    /// Where your links begin, such as https://go.shop.example, for the URL to hand out.
+    /// Where your links begin, such as `https://go.shop.example`, for the URL to hand out.
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// Reads many URLs from a file, one a line; empty lines and lines with # in front are passed over. `-` is standard
