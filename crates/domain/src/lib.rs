@@ -9,6 +9,7 @@ pub mod click;
 pub mod click_id;
 pub mod condition;
 pub mod device;
+pub mod endpoint;
 pub mod event;
 pub mod facts;
 pub mod id;
