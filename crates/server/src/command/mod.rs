@@ -16,6 +16,7 @@ mod report;
 mod serve;
 mod status;
 mod template;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,8 @@ enum Command {
     Template(template::Args),
     /// What a partner needs to know, filled in.
     Partner(partner::Args),
+    /// What signs for a webhook, and a new secret for it.
+    Webhook(webhook::Args),
 }
 
 impl Command {
@@ -103,6 +106,9 @@ impl Command {
             Self::Import(args) => import::run(*args),
             Self::Template(args) => template::run(args),
             Self::Partner(args) => partner::run(args),
+            Self::Webhook(args) => {
+                with_client(&args.server(), async |client| webhook::run(args, client).await)
+            }
         }
     }
 }

@@ -256,3 +256,18 @@ fn link_of(
         addresses: Vec::new(),
     }
 }
+
+#[test]
+fn the_schema_in_docs_is_the_generated_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/webhook.schema.json");
+    let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, text).expect("the schema is written");
+        return;
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == text,
+        "docs/webhook.schema.json is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-store payload"
+    );
+}

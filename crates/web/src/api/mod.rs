@@ -6,7 +6,7 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `status`, `report`. To add a noun, add a file with
+//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `status`, `report`. To add a noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
@@ -32,6 +32,7 @@ mod settings;
 mod sheet;
 mod status;
 mod template;
+mod webhook;
 mod workspaces;
 
 use std::collections::BTreeMap;
@@ -73,6 +74,7 @@ pub struct ApiState {
 fn routes() -> Vec<Route> {
     let mut routes = Vec::new();
     routes.extend(resources::routes());
+    routes.extend(webhook::routes());
     routes.extend(workspaces::routes());
     routes.extend(settings::routes());
     routes.extend(audit::routes());
