@@ -60,6 +60,8 @@ pub struct Outgoing {
     pub values: Vec<MacroValue>,
     /// Whether it still waits; what was cancelled meanwhile is not sent.
     pub is_waiting: bool,
+    /// When its first send began, if there was one.
+    pub first_at: Option<Timestamp>,
 }
 
 /// A send, as it is kept.
@@ -95,6 +97,11 @@ pub enum Settled {
     },
     /// Given up.
     Dead {
+        /// Why.
+        reason: String,
+    },
+    /// Its receiver does not accept it any more.
+    Expired {
         /// Why.
         reason: String,
     },
@@ -267,8 +274,7 @@ impl Ledger {
 
     /// What several sends need, in the same order.
     pub async fn delivery_load_all(&self, items: Vec<Due>) -> Result<Vec<Option<Outgoing>>, Error> {
-        self.read(move |conn| items.iter().map(|item| load(conn, item.workspace.0, item.delivery)).collect())
-            .await
+        self.read(move |conn| items.iter().map(|item| load(conn, item)).collect()).await
     }
 
     /// Stores the ends of sends, all in one transaction. Applying one twice changes nothing.
@@ -292,7 +298,8 @@ impl Ledger {
     }
 
     /// Plans the same fact once more: same event id, same values, new delivery id. Of a rejected conversion only
-    /// changes of its status are told again.
+    /// changes of its status are told again. After the end of its acceptance window it has none any more: whoever
+    /// asks for it by hand wants it sent.
     pub async fn delivery_replay(
         &self,
         workspace: WorkspaceNo,
@@ -308,7 +315,9 @@ impl Ledger {
                 }
                 let delivery: Id<kind::Delivery> = entropy.id(at);
                 let endpoint = row.endpoint;
-                insert(conn, workspace.0, delivery, &Row { created_at: at, replay_of: Some(id), ..row })?;
+                let deadline = row.deadline.filter(|deadline| *deadline > at);
+                let again = Row { created_at: at, replay_of: Some(id), deadline, ..row };
+                insert(conn, workspace.0, delivery, &again)?;
                 let item = Due { workspace, endpoint, due: at, delivery, sends: 0 };
                 enqueue(conn, &item, "replayed")?;
                 let mut rollups = Rollups::default();
@@ -333,8 +342,16 @@ impl Ledger {
     }
 }
 
-fn load(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Outgoing>, Error> {
+fn load(conn: &Connection, item: &Due) -> Result<Option<Outgoing>, Error> {
+    let (ws, id) = (item.workspace.0, item.delivery);
     let Some(row) = row(conn, ws, id)? else { return Ok(None) };
+    let first_at: Option<i64> = match item.sends {
+        0 => None,
+        _ => conn
+            .prepare_cached(sql("attempt_first"))?
+            .query_row((ws, id.bytes().as_slice()), |row| row.get(0))
+            .optional()?,
+    };
     Ok(Some(Outgoing {
         fact: row.fact,
         teller_version: row.teller_version,
@@ -344,6 +361,7 @@ fn load(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Out
         replay_of: row.replay_of,
         values: rows::values_read(&id.to_string(), &row.values)?,
         is_waiting: conn.prepare_cached(sql("queue_of_delivery"))?.exists((ws, id.bytes().as_slice()))?,
+        first_at: first_at.map(Timestamp::from_ms),
     }))
 }
 
@@ -500,6 +518,7 @@ fn settle(
         }
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
+        Settled::Expired { reason } => ("expired", reason.as_str()),
         // Its row was there after all, so it is still to be sent.
         Settled::Ended => return enqueue(conn, &Due { sends, ..*item }, "planned"),
     };
