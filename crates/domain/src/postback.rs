@@ -266,9 +266,8 @@ pub fn plan(
                 outcome,
                 detail,
                 delay: rule.delay,
-                deadline: accepts.map(|window| {
-                    accepted_from(event, rule, winner, partner).plus_ms(window.ms())
-                }),
+                deadline: accepts
+                    .map(|window| accepted_from(event, rule, winner, partner).plus_ms(window.ms())),
             });
         }
     }

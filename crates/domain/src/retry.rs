@@ -349,7 +349,9 @@ fn asked(policy: &Policy, outcome: &Outcome) -> Asked {
     let (status, retry_after_ms, said, abort) = match outcome {
         Outcome::Trouble(_) => return Asked::Again { at_least_ms: 0 },
         Outcome::Refused(code) => return Asked::Dead(code),
-        Outcome::Answered { status, retry_after_ms, said, abort } => (*status, *retry_after_ms, *said, *abort),
+        Outcome::Answered { status, retry_after_ms, said, abort } => {
+            (*status, *retry_after_ms, *said, *abort)
+        }
     };
     let again = Asked::Again { at_least_ms: retry_after_ms.unwrap_or(0) };
     if let 200..=299 = status {
@@ -379,13 +381,7 @@ pub const fn is_retried(status: u16) -> bool {
 /// Whether it is news that a delivery may not arrive before its receiver stops accepting it: it is sent again at
 /// `again`, in the last quarter of its window, and its send number `n` was due at `due`, before that. So it is said
 /// once; a delivery whose first send is that late already is spoken of after it.
-pub fn is_running_out(
-    window: Span,
-    ends_at: Timestamp,
-    n: u32,
-    due: Timestamp,
-    again: Timestamp,
-) -> bool {
+pub fn is_running_out(window: Span, ends_at: Timestamp, n: u32, due: Timestamp, again: Timestamp) -> bool {
     let last_quarter = ends_at.plus_ms(-window.ms() / 4);
     again >= last_quarter && (n <= 1 || due < last_quarter)
 }

@@ -162,7 +162,11 @@ mod tests {
             let (contains, not_contains, matches) = asked;
             assert_eq!(pattern(contains, not_contains, matches).judge(body.as_bytes(), true), want, "{body}");
         }
-        assert_eq!(pattern("ok", "", "").judge(b"\xff\xfe ok \x00", true), Said::Accepted, "no text is needed");
+        assert_eq!(
+            pattern("ok", "", "").judge(b"\xff\xfe ok \x00", true),
+            Said::Accepted,
+            "no text is needed"
+        );
     }
 
     #[test]

@@ -202,7 +202,8 @@ fn what_is_late_expires_or_is_tried_once() {
     check(&policy, nth(1, 30 * HOUR), once, &answered(404), gone);
     check(&policy, nth(1, 30 * HOUR), once, &answered(200), "delivered");
     check(&policy, nth(1, 30 * HOUR), once, &Outcome::Refused("bad_url"), "dead: bad_url");
-    let short = Retry { horizon: Some(Span::from_seconds(24 * 3600 + 540)), ..Retry::default() }.policy(&policy);
+    let short =
+        Retry { horizon: Some(Span::from_seconds(24 * 3600 + 540)), ..Retry::default() }.policy(&policy);
     check(&short, nth(6, inside), once, &answered(500), gone);
 }
 
@@ -217,7 +218,13 @@ fn that_time_runs_out_is_said_once() {
 }
 
 /// A receiver that never takes it, and the sends that a policy makes of that.
-fn sends(policy: &Policy, deadline: Option<Deadline>, outcome: &Outcome, took: i64, bits: u32) -> (Vec<i64>, String) {
+fn sends(
+    policy: &Policy,
+    deadline: Option<Deadline>,
+    outcome: &Outcome,
+    took: i64,
+    bits: u32,
+) -> (Vec<i64>, String) {
     let mut begun = Vec::new();
     let mut now = at(NOW);
     loop {
@@ -227,12 +234,8 @@ fn sends(policy: &Policy, deadline: Option<Deadline>, outcome: &Outcome, took: i
             Start::Dead { reason } | Start::Expired { reason } => return (begun, reason.to_owned()),
         }
         begun.push(now.ms());
-        let sent = Sent {
-            n: begun.len() as u32,
-            first_at: at(begun[0]),
-            at: now,
-            ended_at: now.plus_ms(took),
-        };
+        let sent =
+            Sent { n: begun.len() as u32, first_at: at(begun[0]), at: now, ended_at: now.plus_ms(took) };
         match next(policy, sent, deadline, outcome, Jitter::from_entropy(bits.rotate_left(sent.n))) {
             Verdict::Again { due, .. } => {
                 assert!(due.since(sent.ended_at) >= WAIT_MIN.ms(), "no storm: {due} after {}", sent.ended_at);
@@ -256,7 +259,9 @@ fn a_policy() -> impl Strategy<Value = Policy> {
 
 fn a_deadline() -> impl Strategy<Value = Option<Deadline>> {
     let late = prop_oneof![Just(Late::Expire), Just(Late::TryOnce)];
-    prop::option::of((-100 * HOUR..=900 * HOUR, late).prop_map(|(ms, late)| Deadline { at: at(NOW + ms), late }))
+    prop::option::of(
+        (-100 * HOUR..=900 * HOUR, late).prop_map(|(ms, late)| Deadline { at: at(NOW + ms), late }),
+    )
 }
 
 proptest! {

@@ -66,7 +66,8 @@ impl Judge<'_> {
         for (entry, link) in &world.links {
             let Some((partner_entry, partner)) = world.partners.get(link.partner.as_str()) else { continue };
             let Some(accepts) = partner.accepts_within.as_deref().and_then(Span::parse) else { continue };
-            let Some((window, of_app)) = world.click_window(link).filter(|(window, _)| *window > accepts) else {
+            let Some((window, of_app)) = world.click_window(link).filter(|(window, _)| *window > accepts)
+            else {
                 continue;
             };
             let message = format!(
@@ -85,18 +86,22 @@ impl Judge<'_> {
         }
         for (entry, rule) in &world.rules {
             let from_click = rule.accepts_from == AcceptsFrom::Click;
-            let own = rule.accepts_within.as_deref().filter(|_| from_click && rule.scope == Scope::Attributed);
+            let own =
+                rule.accepts_within.as_deref().filter(|_| from_click && rule.scope == Scope::Attributed);
             let Some(accepts) = own.and_then(Span::parse) else { continue };
             let told = world.told_by(rule);
             let longer = world.links.iter().filter_map(|(link_entry, link)| {
                 let is_its = told.contains(link.partner.as_str())
                     && world.app_of(link).is_some_and(|(app, _)| app.slug == rule.app);
-                let (window, of_app) = world.click_window(link).filter(|(window, _)| is_its && *window > accepts)?;
+                let (window, of_app) =
+                    world.click_window(link).filter(|(window, _)| is_its && *window > accepts)?;
                 Some((window, *link_entry, of_app))
             });
             // One finding for the rule: the longest of its links, or of those that are saved now.
             let worst = longer
-                .filter(|(_, link, app)| entry.is_edited || link.is_edited || app.is_some_and(|app| app.is_edited))
+                .filter(|(_, link, app)| {
+                    entry.is_edited || link.is_edited || app.is_some_and(|app| app.is_edited)
+                })
                 .max_by_key(|(window, link, _)| (*window, std::cmp::Reverse(link.slug.clone())));
             let Some((window, link, app)) = worst else { continue };
             let message = format!(

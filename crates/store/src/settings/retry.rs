@@ -51,7 +51,7 @@ impl JsonSchema for RetryDoc {
                             "type": "array", "items": { "type": "string" }
                         },
                         "for": {
-                            "description": "Nothing is sent later than this after the first send; 60s to 30d.",
+                            "description": "Nothing is sent later than this after the first send; 1m to 30d.",
                             "type": "string"
                         },
                         "on": {
@@ -150,7 +150,8 @@ impl Judge<'_> {
             Value::Array(waits) => (self.waits(entry, "retry", waits), None, Vec::new()),
             Value::Object(table) => self.retry_table(entry, table, receiver),
             _ => {
-                let message = "it is a list of waits (`[\"10s\", \"5m\"]`), or a table of `waits`, `for` and `on`";
+                let message =
+                    "it is a list of waits (`[\"10s\", \"5m\"]`), or a table of `waits`, `for` and `on`";
                 self.wrong(entry, Code::ConfigInvalid, "retry", message);
                 (None, None, Vec::new())
             }
@@ -175,7 +176,8 @@ impl Judge<'_> {
                     horizon = self.span_within(entry, &field, Some(text), HORIZON_MIN, WAITS_SUM_MAX);
                 }
                 ("on", Value::Array(_)) if receiver == Receiver::Webhook => {
-                    let message = "a webhook is sent again after every status but 2xx and 410; leave `on` out";
+                    let message =
+                        "a webhook is sent again after every status but 2xx and 410; leave `on` out";
                     self.wrong(entry, Code::ConfigInvalid, &field, message);
                 }
                 ("on", Value::Array(list)) => on = self.statuses(entry, &field, list),
@@ -281,7 +283,9 @@ impl Judge<'_> {
                 let window = self.acceptance(entry, doc.accepts_within.as_ref());
                 let delay = doc.delay.as_deref().and_then(Span::parse);
                 if let Some((window, delay)) = window.zip(delay).filter(|(window, delay)| delay >= window) {
-                    let message = format!("held back for {delay}, it is first sent when it is accepted no more ({window})");
+                    let message = format!(
+                        "held back for {delay}, it is first sent when it is accepted no more ({window})"
+                    );
                     self.wrong(entry, Code::ConfigInvalid, "delay", message);
                 }
                 window.map_or_else(Default::default, domain::Accepts::Within)

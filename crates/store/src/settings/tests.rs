@@ -1,6 +1,7 @@
 //! What settings may say, and what is said when they may not.
 
 mod links;
+mod retry;
 mod rules;
 
 use roundtrip_ambient::Entropy;
