@@ -604,6 +604,7 @@ fn rows(definitions: &serde_json::Map<String, Value>, schema: &Value, path: &str
                 "string" => "text",
                 "boolean" => "true or false",
                 "object" => "table",
+                "array" => "list",
                 _ => "whole number",
             })
             .collect();
