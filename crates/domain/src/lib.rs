@@ -30,3 +30,4 @@ pub mod status;
 pub mod success;
 pub mod template;
 pub mod time;
+pub mod webhook;
