@@ -166,6 +166,8 @@ async fn one(
         (Outcome::Refused("request_too_long"), sender::Evidence::default())
     } else if rendered.url.is_empty() {
         (Outcome::Refused("host_missing"), sender::Evidence::default())
+    } else if rendered.lacks_auth {
+        (Outcome::Refused("auth_missing"), sender::Evidence::default())
     } else {
         let mut headers: Vec<(String, String)> = rendered
             .headers
@@ -180,7 +182,10 @@ async fn one(
             headers,
             body: rendered.body.map(Bytes::from).unwrap_or_default(),
         };
-        let exchange = config.sender.send(request, Limits::POSTBACK).await;
+        let exchange = match &rendered.token {
+            Some(ask) => config.sender.send_with_token(request, ask, Limits::POSTBACK).await,
+            None => config.sender.send(request, Limits::POSTBACK).await,
+        };
         (outcome(&exchange, now.ms()), exchange.evidence)
     };
     // Where one click's callback went says nothing about the next one's.
@@ -222,8 +227,9 @@ async fn one(
         next: next_words,
         body: evidence::write(&evidence, &rendered.missing),
     };
-    // A full pool is ours, not the endpoint's.
-    let is_trouble = outcome.is_trouble() && outcome != Outcome::Trouble(Failure::PoolFull.code());
+    // A full pool or an ill proxy is ours, not the endpoint's.
+    let is_ours = Failure::ALL.iter().any(|f| f.is_ours() && outcome == Outcome::Trouble(f.code()));
+    let is_trouble = outcome.is_trouble() && !is_ours;
     (Settlement { item, attempt: Some(attempt), next }, host, is_trouble)
 }
 
@@ -238,7 +244,7 @@ fn outcome(exchange: &sender::Exchange, now_ms: i64) -> Outcome {
             status: *status,
             retry_after_ms: exchange.evidence.retry_after(now_ms).map(|wait| wait.as_millis() as i64),
         },
-        sender::Outcome::Failed(failure) if failure.is_trouble() || *failure == Failure::PoolFull => {
+        sender::Outcome::Failed(failure) if failure.is_trouble() || failure.is_ours() => {
             Outcome::Trouble(failure.code())
         }
         sender::Outcome::Failed(failure) => Outcome::Refused(failure.code()),

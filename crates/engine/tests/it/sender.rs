@@ -3,9 +3,12 @@
 mod evidence;
 mod guard;
 mod hostile;
+mod injection;
+mod proxy;
 pub(crate) mod receiver;
 mod reuse;
 mod tls;
+mod token;
 
 use std::time::Duration;
 

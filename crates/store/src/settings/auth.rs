@@ -6,7 +6,7 @@ use super::document::{Auth, TokenStyle};
 
 /// What a document says, unless it says nothing or two things. What stands in its fields is left to the template's
 /// findings.
-pub fn auth(doc: &Auth) -> Option<auth::Auth> {
+pub(super) fn auth(doc: &Auth) -> Option<auth::Auth> {
     match (&doc.basic, &doc.bearer, &doc.oauth2) {
         (Some(basic), None, None) => {
             Some(auth::Auth::Basic { user: basic.user.clone(), password: basic.password.clone() })

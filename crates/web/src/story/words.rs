@@ -195,6 +195,7 @@ fn why(reason: &str) -> String {
             "the conversion's status was changed again, and only the last change is told".to_owned()
         }
         "host_missing" => "a setting of the partner that stands in the URL's host is empty".to_owned(),
+        "auth_missing" => "a setting of the partner that proves who sends the request is missing".to_owned(),
         "request_too_long" => "the filled template is longer than what is sent".to_owned(),
         other => outcome(other),
     }
@@ -214,6 +215,9 @@ fn outcome(code: &str) -> String {
         "reset" => "the connection ended before the answer",
         "protocol" => "what came back is not HTTP",
         "pool_full" => "all connections were in use",
+        "token_unavailable" => "the token that the request needs could not be fetched",
+        "proxy" => "the proxy that requests leave through could not be used",
+        "local" => "no connection could be opened from this machine",
         "refused_address" => "the address is one that is never connected to",
         "plain_http_refused" => "the URL is plain http, which the operator does not allow",
         "port_refused" => "the port is one that is never connected to",
