@@ -48,7 +48,7 @@ pub use self::decide::{Committed, Due, Prepared};
 pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Replay, Settled, Settlement};
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
-pub use self::report::{BalanceKey, BalanceRow, Recount, ReportRow};
+pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
 pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
