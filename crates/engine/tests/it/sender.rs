@@ -1,5 +1,6 @@
 //! The guarded client against real sockets on loopback, most of them hostile.
 
+mod early;
 mod evidence;
 mod guard;
 mod hostile;

@@ -86,7 +86,7 @@ fn databases_of_addresses_are_files_named_once() {
 #[test]
 fn the_way_out_is_read_and_a_password_is_never_shown() {
     let file = "[server]\noutbound_bind_v4 = '203.0.113.7'\noutbound_bind_v6 = '2001:db8::7'\n\
-                outbound_proxy = 'http://us%65r:s3cr3t@proxy.example:3128'\noutbound_ports = ['81', '587']\n\
+                outbound_proxy = 'http://us%65r:s3cr3t@proxy.example:3128'\noutbound_ports = [81, '587']\n\
                 egress_addresses = ['198.51.100.7', '2001:db8:1::/48']";
     let config = load(&[], &[], Some(file)).unwrap();
     assert_eq!(config.outbound_bind_v4.unwrap().to_string(), "203.0.113.7");
