@@ -508,7 +508,7 @@ pub struct Auth {
     pub oauth2: Option<OAuth2>,
 }
 
-/// User and password.
+/// A user and password of basic authentication (RFC 7617).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BasicAuth {
