@@ -24,6 +24,7 @@ use crate::sender::receiver::{OK, Receiver, reset};
 
 mod auth;
 mod callback;
+mod webhook;
 
 /// Far longer than anything here takes; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
