@@ -3,6 +3,7 @@
 mod breaking;
 mod commands;
 mod crash;
+mod egress;
 mod geography;
 mod house;
 mod import;
