@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
-use super::{COPIED, Error, FAILED, FORMAT, HEAD, Head, Listed, MANIFEST, MANIFEST_HASH, Manifest};
+use super::{COPIED, Error, FAILED, HEAD, Head, Listed, MANIFEST, MANIFEST_HASH, Manifest};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 18;
@@ -59,13 +59,14 @@ pub(super) fn sources(
 /// An archive that is being written.
 pub(super) struct Archive<W: Write> {
     out: W,
+    head: Head,
     listed: Vec<Listed>,
 }
 
 impl<W: Write> Archive<W> {
     /// Begins one.
     pub(super) fn begin(out: W, head: &Head) -> Result<Self, Error> {
-        let mut this = Self { out, listed: Vec::new() };
+        let mut this = Self { out, head: head.clone(), listed: Vec::new() };
         let text = json(head)?;
         this.entry(HEAD, text.as_bytes())?;
         Ok(this)
@@ -107,7 +108,7 @@ impl<W: Write> Archive<W> {
 
     /// Writes the end.
     pub(super) fn end(mut self) -> Result<W, Error> {
-        let manifest = Manifest { roundtrip_backup: FORMAT, files: std::mem::take(&mut self.listed) };
+        let manifest = Manifest { head: self.head.clone(), files: std::mem::take(&mut self.listed) };
         let text = json(&manifest)?;
         self.entry(MANIFEST, text.as_bytes())?;
         let hash = format!("{}\n", hex::encode(Sha256::digest(text.as_bytes())));

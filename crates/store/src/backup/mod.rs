@@ -188,7 +188,8 @@ pub struct Head {
 /// What an archive says of itself at its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Manifest {
-    roundtrip_backup: u32,
+    /// The beginning once more, under the hash that the end is under.
+    head: Head,
     files: Vec<Listed>,
 }
 

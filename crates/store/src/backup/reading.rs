@@ -76,7 +76,8 @@ pub(super) fn read(
     let mut from = archive.into_inner();
     let ended = ended.and_then(|end| match end {
         Some(sha256) => rest(&mut from).map(|()| sha256),
-        None => Err(Failed::Archive),
+        None if from.is_at_end => Err(Failed::Archive),
+        None => Err(Error::Damaged("it ends without the hash of its list of files".to_owned()).into()),
     });
     match ended {
         Ok(sha256) => reading.contents(sha256),
@@ -236,7 +237,10 @@ impl Reading<'_> {
         if let Some(more) = self.files.get(manifest.files.len()) {
             return Err(Error::Damaged(format!("{} was added to it", more.path)));
         }
-        if manifest.roundtrip_backup > FORMAT || !self.names.contains(LEDGER) {
+        if self.head.as_ref() != Some(&manifest.head) {
+            return Err(Error::Damaged("its beginning is not what it was".to_owned()));
+        }
+        if !self.names.contains(LEDGER) {
             return Err(Error::Damaged("there is no ledger in it".to_owned()));
         }
         Ok(sha256)
