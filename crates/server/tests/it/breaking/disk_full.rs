@@ -149,8 +149,8 @@ async fn a_full_disk_strands_nobody_and_passes() {
     assert_eq!(found(&house, &clicks).await, clicks.len(), "what was answered is found on a full disk too");
 
     let call = Call::post("/api/v1/backup", "").bearer(&house.token);
-    let refused = Line::to(house.server().address("admin")).call(&call).await.expect("it answers");
-    assert_eq!((refused.status, &refused.json()["error"]["code"]), (503, &json!("backup_no_room")));
+    let full = Line::to(house.server().address("admin")).call(&call).await.expect("it answers");
+    assert_eq!((full.status, &full.json()["error"]["code"]), (503, &json!("backup_no_room")));
     assert!(!house.data().join("backup.tmp").exists(), "a backup that cannot be made takes no room");
 
     // A crash on a full disk is no end either: what is there is opened without needing room.
