@@ -2,6 +2,7 @@
 
 mod access;
 mod apply;
+mod backup;
 mod document;
 mod import;
 mod library;
@@ -29,7 +30,7 @@ const ADMIN: &str = "rta_the-token-of-these-tests-and-of-nothing-else";
 struct World {
     router: Router,
     ledger: Ledger,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// An answer, read.
@@ -81,7 +82,7 @@ impl World {
             admin_token: AdminToken::of_hash(hash_token(ADMIN)),
             public_url: "https://go.shop.example".to_owned(),
         };
-        Self { router: router(state), ledger, _dir: dir }
+        Self { router: router(state), ledger, dir }
     }
 
     /// A world with everything that the tests need set up.
