@@ -391,7 +391,11 @@ async fn what_waited_is_sent_again_with_the_same_event_id() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_runs_is_not_copied_behind_its_back() {
     let mut house = House::new(&[]);
+    // As a process leaves it that was killed while it made a backup.
+    let leftover = house.data().join("backup.tmp/clicks");
+    std::fs::create_dir_all(&leftover).expect("it is made");
     house.start();
+    assert!(!leftover.exists(), "the copies of an earlier backup stay for ever");
     let dir = tempfile::tempdir().expect("a directory");
     let to = dir.path().join("b.tar");
     let data = format!("--data={}", house.data().display());

@@ -16,6 +16,8 @@ use rustix::io::Errno;
 use super::DASH;
 use super::telling::Telling;
 
+/// Bytes between two syncs of the file. One burst at the end would stand before the commits of a server on the same disk.
+const SYNC_EVERY: u64 = 8 << 20;
 /// Pieces that may wait to be compared.
 const PIECES_MAX: usize = 16;
 
@@ -28,7 +30,7 @@ pub(super) struct Keeper {
 
 enum Out {
     Standard,
-    File { file: File, partial: PathBuf, wanted: PathBuf },
+    File { file: File, unsynced: u64, partial: PathBuf, wanted: PathBuf },
 }
 
 impl Keeper {
@@ -42,7 +44,7 @@ impl Keeper {
             let partial = PathBuf::from(partial);
             let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
             let file = file.with_context(|| format!("make {}", partial.display()))?;
-            Out::File { file, partial, wanted: wanted.to_owned() }
+            Out::File { file, unsynced: 0, partial, wanted: wanted.to_owned() }
         };
         let (pieces, received) = mpsc::sync_channel(PIECES_MAX);
         let reading = std::thread::Builder::new().name("compare".to_owned()).spawn(move || {
@@ -60,7 +62,14 @@ impl Keeper {
     pub(super) fn take(&mut self, bytes: &Bytes) -> io::Result<()> {
         match &mut self.out {
             Out::Standard => io::stdout().lock().write_all(bytes)?,
-            Out::File { file, .. } => file.write_all(bytes)?,
+            Out::File { file, unsynced, .. } => {
+                file.write_all(bytes)?;
+                *unsynced += bytes.len() as u64;
+                if *unsynced >= SYNC_EVERY {
+                    *unsynced = 0;
+                    file.sync_data()?;
+                }
+            }
         }
         let sent = self.pieces.as_ref().map(|pieces| pieces.send(bytes.clone()));
         match sent {
@@ -88,7 +97,7 @@ impl Keeper {
         };
         match &mut self.out {
             Out::Standard => io::stdout().lock().flush()?,
-            Out::File { file, partial, wanted } => {
+            Out::File { file, partial, wanted, .. } => {
                 file.sync_all().with_context(|| format!("sync {}", partial.display()))?;
                 name(partial, wanted)?;
                 let parent = wanted.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -47,7 +47,7 @@ impl Telling {
         }
         said.at = Some(Instant::now());
         said.stage = Some(stage);
-        let percent = if of == 0 { 100 } else { done.min(of).saturating_mul(100) / of };
+        let percent = done.min(of).saturating_mul(100).checked_div(of).unwrap_or(100);
         if self.json {
             let line = json!({ "progress": { "stage": stage, "bytes": done, "bytes_total": of, "percent": percent } });
             // A reader that went away must not end the work.
