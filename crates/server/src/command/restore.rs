@@ -102,7 +102,7 @@ fn restore(archive: &Path, data: &Path, telling: &Telling) -> anyhow::Result<Sai
 
 fn fill(from: impl Read, dir: &DataDir, wanted: &Path, telling: &Telling) -> Result<Restored, backup::Error> {
     dir.clear()
-        .map_err(|source| backup::Error::Io { what: format!("clear {}", dir.path().display()), source })?;
+        .map_err(|cause| backup::Error::Io { what: format!("clear {}", dir.path().display()), cause })?;
     let restored = backup::unpack(from, dir.path(), &mut |progress| telling.progress(progress))?;
     backup::finish(dir.path(), wanted)?;
     Ok(restored)
@@ -117,7 +117,7 @@ fn open(archive: &Path) -> io::Result<Box<dyn Read>> {
 
 /// Refuses a directory that holds something, or that nothing can be renamed onto, before anything is read.
 fn refuse_used(wanted: &Path) -> Result<(), backup::Error> {
-    let looking = |source| backup::Error::Io { what: format!("look at {}", wanted.display()), source };
+    let looking = |cause| backup::Error::Io { what: format!("look at {}", wanted.display()), cause };
     let meta = match fs::symlink_metadata(wanted) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(looking)?,

@@ -76,12 +76,12 @@ pub enum Error {
     #[error("copy the stores: {0}")]
     Store(String),
     /// A file could not be read or written.
-    #[error("{what}: {source}")]
+    #[error("{what}: {cause}")]
     Io {
         /// What was being done.
         what: String,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Whoever made the archive said that it could not finish it.
     #[error("the server could not finish the backup: {0}")]
@@ -150,7 +150,7 @@ impl Error {
 
     fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
-        move |source| Self::Io { what, source }
+        move |cause| Self::Io { what, cause }
     }
 }
 

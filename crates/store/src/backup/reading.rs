@@ -83,7 +83,7 @@ pub(super) fn read(
         Ok(sha256) => reading.contents(sha256),
         Err(Failed::Ours(error)) => Err(error),
         Err(Failed::Archive) => Err(match from.failed {
-            Some(source) => Error::Io { what: "read the archive".to_owned(), source },
+            Some(cause) => Error::Io { what: "read the archive".to_owned(), cause },
             None if from.is_at_end => Error::Truncated(from.bytes),
             None if reading.head.is_none() => Error::NotOurs("it is no tar file".to_owned()),
             None => Error::Damaged(format!("a header near byte {} makes no sense", from.bytes)),

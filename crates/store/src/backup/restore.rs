@@ -92,7 +92,7 @@ pub fn finish(dir: &Path, wanted: &Path) -> Result<(), Error> {
             Error::NotEmpty(wanted.to_owned())
         }
         io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => Error::MountPoint(wanted.to_owned()),
-        _ => Error::Io { what: format!("rename {} to {}", dir.display(), wanted.display()), source },
+        _ => Error::Io { what: format!("rename {} to {}", dir.display(), wanted.display()), cause: source },
     })?;
     let parent = match wanted.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! Closing, publishing, expiring and replacing of slices wait meanwhile; taking and finding clicks does not. Closed
 //! slices never change, so the copy gets them as hard links, which take no room and outlive their expiry. The slices
-//! that are being written and the manifest are copied by `SQLite`'s online backup, each as of one commit.
+//! that are being written and the manifest are copied by SQLite's online backup, each as of one commit.
 //!
 //! Whoever holds the files before the ledger's moment is fixed and lets them go after the copy gets both stores in
 //! agreement: no click that the ledger knew then is missing, since clicks are stored before anybody can name them,

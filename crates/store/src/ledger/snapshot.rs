@@ -1,6 +1,6 @@
 //! The ledger as it is at one moment, copied while the writer goes on.
 //!
-//! The cast: a read transaction on a connection of its own holds the moment; `SQLite`'s online backup copies the pages
+//! The cast: a read transaction on a connection of its own holds the moment; SQLite's online backup copies the pages
 //! in steps, and each step is followed by a pause in which the disk belongs to the commits. Other commits do not
 //! disturb it, since the transaction keeps seeing its moment. What it costs: while it lasts the ledger's
 //! write-ahead log cannot begin anew, so the log grows by what is written meanwhile.
