@@ -6,7 +6,7 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `status`, `report`, `egress`. To add a
+//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `status`, `report`, `egress`, `backup`. To add a
 //!   noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
@@ -17,6 +17,7 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod call;
 mod change;
 mod delivery;
@@ -92,6 +93,7 @@ fn routes() -> Vec<Route> {
     routes.extend(status::routes());
     routes.extend(report::routes());
     routes.extend(egress::routes());
+    routes.extend(backup::routes());
     routes.extend(openapi::routes());
     routes
 }
