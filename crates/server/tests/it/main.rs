@@ -9,5 +9,6 @@ mod house;
 mod import;
 mod library;
 mod process;
+mod receivers;
 mod rules;
 mod serve;
