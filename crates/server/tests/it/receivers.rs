@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use roundtrip_ambient::Clock;
 use roundtrip_domain::time::Timestamp;
-use roundtrip_domain::webhook::sign::{OVERLAP_DEFAULT_MS, Secret, Signing, SigningKey, headers};
+use roundtrip_domain::webhook::sign::{
+    OVERLAP_DEFAULT_MS, PlainHeader, Secret, Signing, SigningKey, headers,
+};
 
 use crate::clients::Installed;
 use crate::process::WAIT;
@@ -260,4 +262,45 @@ fn the_receiver_in_node_does_what_its_page_says() {
 #[test]
 fn the_receiver_in_python_does_what_its_page_says() {
     drive(python);
+}
+
+#[test]
+fn the_plain_receiver_takes_one_secret_at_a_time_through_a_rotation() {
+    let dir = tempfile::tempdir().expect("there is a temporary directory");
+    let command = || {
+        let mut command = Installed::find().node();
+        command.arg(examples().join("node/plain.mjs")).env("SIGNATURE_HEADER", "x-signature");
+        command
+    };
+    let now = Clock::System.now();
+    let send = |receiver: &Receiver, signing: &Signing, body: &str| {
+        receiver.post(&attempt(signing, FIRST, 1, now), body)
+    };
+    let (old, new) = (secret(1), secret(2));
+    let plain_header = PlainHeader::parse("X-Signature").expect("it is free");
+    let before = Signing { plain_header, ..Signing::new(old.clone()) };
+    let mut overlapping = before.clone();
+    overlapping.rotate_secret(new.clone(), OVERLAP_DEFAULT_MS, now).expect("there is room");
+    let mut cut_over = overlapping.clone();
+    cut_over.cut_over(now);
+
+    let receiver = Receiver::start(command(), dir.path(), &old);
+    assert_eq!(send(&receiver, &before, BODY), 204);
+    assert_eq!(send(&receiver, &before, "{}"), 401, "a changed body");
+    assert_eq!(
+        receiver.post(&with(attempt(&before, FIRST, 1, now), "x-signature", ""), BODY),
+        401,
+        "no header"
+    );
+    assert_eq!(
+        receiver.post(&with(attempt(&before, FIRST, 1, now), "x-signature", "ab"), BODY),
+        401,
+        "a short one"
+    );
+    assert_eq!(send(&receiver, &overlapping, BODY), 204, "the new secret is there, and the old one signs on");
+    assert_eq!(send(&receiver, &cut_over, BODY), 401);
+    drop(receiver);
+    let receiver = Receiver::start(command(), dir.path(), &new);
+    assert_eq!(send(&receiver, &overlapping, BODY), 401, "not yet");
+    assert_eq!(send(&receiver, &cut_over, BODY), 204);
 }
