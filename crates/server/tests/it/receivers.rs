@@ -204,9 +204,9 @@ fn drive(command: fn() -> Command) {
     assert_eq!(receiver.send("POST /elsewhere", &good(), BODY.as_bytes()), 404);
 
     // A retry and a replay bring the same id; eight at once do too.
-    let first = (FIRST.to_owned(), BODY.to_owned());
+    let first = [(FIRST.to_owned(), BODY.to_owned())];
     assert_eq!(receiver.post(&good(), BODY), 204);
-    assert_eq!(receiver.recorded(), [first.clone()]);
+    assert_eq!(receiver.recorded(), first);
     assert_eq!(receiver.post(&attempt(&signing, FIRST, 2, now()), BODY), 204, "a retry is welcome");
     let replay =
         with(attempt(&signing, FIRST, 1, now()), "x-roundtrip-delivery", "dlv_01KAHS8Z4N2T7QX5W3R9M6B0CG");
@@ -216,7 +216,7 @@ fn drive(command: fn() -> Command) {
         204,
         "four minutes are not too old"
     );
-    assert_eq!(receiver.recorded(), [first.clone()]);
+    assert_eq!(receiver.recorded(), first);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let sends: Vec<_> = (0..8)
             .map(|n| (n, scope.spawn(|| receiver.post(&attempt(&signing, SECOND, 1, now()), BODY))))
@@ -224,6 +224,7 @@ fn drive(command: fn() -> Command) {
         sends.into_iter().map(|(_, send)| send.join().expect("it was sent")).collect()
     });
     assert_eq!(statuses, [204; 8]);
+    let [first] = first;
     let both = [first, (SECOND.to_owned(), BODY.to_owned())];
     assert_eq!(receiver.recorded(), both);
 
