@@ -399,3 +399,33 @@ fn clients_of_crates_io_open_what_we_sign() {
     }
     compare(&samples, &["crates.io standardwebhooks"], &came_out);
 }
+
+#[test]
+fn the_page_names_the_versions_that_are_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |path: &Path| std::fs::read_to_string(path).expect("it is in the repository");
+    let page = read(&root.join("docs/receivers.md"));
+    let requirements = read(&scripts().join("requirements.txt"));
+    let package: Value = serde_json::from_str(&read(&scripts().join("package.json"))).expect("it is JSON");
+    let lock = read(&root.join("Cargo.lock"));
+
+    let mut pins: Vec<(String, String)> = ["standardwebhooks", "svix", "openai"]
+        .iter()
+        .map(|name| {
+            let pinned = requirements.lines().find_map(|line| line.strip_prefix(&format!("{name}==")));
+            ((*name).to_owned(), pinned.expect("it is pinned").to_owned())
+        })
+        .collect();
+    let dependencies = package["dependencies"].as_object().expect("it has some");
+    assert_eq!(dependencies.len(), 3);
+    pins.extend(
+        dependencies
+            .iter()
+            .map(|(name, version)| (name.clone(), version.as_str().expect("it is text").to_owned())),
+    );
+    let (_, rest) = lock.split_once("name = \"standardwebhooks\"\nversion = \"").expect("it is locked");
+    pins.push(("standardwebhooks".to_owned(), rest.split('"').next().unwrap_or_default().to_owned()));
+    for (name, version) in pins {
+        assert!(page.contains(&format!("`{name}` {version}")), "docs/receivers.md: `{name}` {version}");
+    }
+}

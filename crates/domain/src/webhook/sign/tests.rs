@@ -35,8 +35,8 @@ fn expected(secrets: &[&Secret], keys: &[&SigningKey], now: Timestamp) -> Vec<St
 }
 
 /// 1: the Rust library of `standard-webhooks/standard-webhooks` (`libraries/rust/src/lib.rs`); 2: its Python and
-/// JavaScript ones (`libraries/python/tests`, `libraries/javascript/src`); 3: `svix/svix-webhooks`
-/// (`server/svix-server/src/worker.rs`, tests).
+/// JavaScript ones (`libraries/python/tests/test_webhooks.py`, `libraries/javascript/src/webhook.test.ts`); 3:
+/// `svix/svix-webhooks` (`server/svix-server/src/worker.rs`, tests).
 #[test]
 fn the_public_vectors_come_out() {
     let no_prefix = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
