@@ -2,6 +2,7 @@
 
 mod backup;
 mod breaking;
+mod clients;
 mod commands;
 mod crash;
 mod egress;
@@ -10,5 +11,6 @@ mod house;
 mod import;
 mod library;
 mod process;
+mod receivers;
 mod rules;
 mod serve;
