@@ -102,6 +102,10 @@ impl Node {
             entropy: entropy.clone(),
             policy: Policy::postback(),
             attempts_kept: ATTEMPTS_KEPT,
+            alerts: roundtrip_engine::alert::Alerts {
+                success_rate: u8::try_from(config.alert_success_rate).ok().filter(|percent| *percent > 0),
+                silence: config.alert_silence,
+            },
         });
 
         let counters = Arc::new(web::ingest::Counters::default());

@@ -21,6 +21,11 @@ use crate::telemetry;
 /// click for ten years.
 const CLICK_RETENTION_MAX: Span = Span::from_days(3_650);
 
+/// Silence is noticed to a quarter of an hour.
+const ALERT_SILENCE_MIN: Span = Span::from_seconds(1_800);
+/// Events are looked for no longer ago.
+const ALERT_SILENCE_MAX: Span = Span::from_days(30);
+
 pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused> {
     let mut r = Reader { raw, problems };
     let config = Config {
@@ -41,6 +46,8 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         click_durability: r
             .choice("click_durability", &[("strict", Durability::Strict), ("relaxed", Durability::Relaxed)]),
         click_retention: r.click_retention(),
+        alert_success_rate: r.number("alert_success_rate", 0..=100),
+        alert_silence: r.alert_silence(),
         connections_max: r.number("connections_max", 1..=1_000_000),
         client_rate: r.number("client_rate", 0..=1_000_000_000),
         client_burst: r.number("client_burst", 1..=1_000_000_000),
@@ -215,6 +222,20 @@ impl Reader<'_> {
             }
             Ok(Some(url))
         })
+    }
+
+    /// How long nothing may be reported; 0s is for ever.
+    fn alert_silence(&mut self) -> Option<Span> {
+        let span = self.parsed("alert_silence", Span::from_ms(0), |text| {
+            let span =
+                Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 6h, or 0s"))?;
+            if span == Span::from_ms(0) || (ALERT_SILENCE_MIN..=ALERT_SILENCE_MAX).contains(&span) {
+                Ok(span)
+            } else {
+                Err(format!("`{text}` is not 0s, nor between {ALERT_SILENCE_MIN} and {ALERT_SILENCE_MAX}"))
+            }
+        });
+        Some(span).filter(|span| span.ms() > 0)
     }
 
     fn click_retention(&mut self) -> Span {
