@@ -340,7 +340,7 @@ fn a_rule_proves_itself_by_its_partners_settings() {
         // A delivery that was planned before the rule changed is sent as it was planned.
         let rule = document["rules"]["any-level"].clone();
         let rule = document::Any::from_value(ResourceKind::Rule, rule).expect("a rule");
-        let row = stored::encode(&stored::Stored { document: rule, hash: None });
+        let row = stored::encode(&stored::Stored::plain(rule));
         let again = rule_template(&row).expect("a template");
         assert_eq!(again.source().auth, template.source().auth);
         // What is shown can be sent back, and what is set again changes nothing.
