@@ -443,7 +443,8 @@ pub(crate) fn page() -> String {
          | `lock` | held while a server runs, with its process id; not the lock itself, which the system forgets with the process |\n\
          | `admin.token` | the first admin key, mode 0600, made at the first start; `roundtrip key reset` replaces it, a running server notices |\n\
          | `ledger.sqlite` and its `-wal`, `-shm` | the ledger |\n\
-         | `clicks/` | the click log |\n\n\
+         | `clicks/` | the click log |\n\
+         | `backup.tmp/` | copies that a backup is made from, while it is made; see [backup.md](backup.md) |\n\n\
          ## Operating it\n\n\
          `/healthz` answers 200 on both listeners while the process runs. `/readyz`, on the admin listener, answers \
          503 with the reasons while a store cannot take anything or the server is stopping; its notes name what does not \

@@ -100,7 +100,7 @@ impl Node {
             sender: sender.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
-            policy: Policy::default(),
+            policy: Policy::postback(),
             attempts_kept: ATTEMPTS_KEPT,
         });
 

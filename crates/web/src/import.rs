@@ -256,6 +256,12 @@ fn rule(draft: &RuleDraft, parts: &Parts) -> Rule {
         sandbox: false,
         pending: false,
         window: None,
+        retry: Default::default(),
+        timeout: None,
+        success: Default::default(),
+        accepts_within: None,
+        accepts_from: Default::default(),
+        late: Default::default(),
         needs: Vec::new(),
     }
 }

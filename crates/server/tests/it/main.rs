@@ -1,6 +1,8 @@
 //! The real binary: how it starts, answers, refuses and ends.
 
+mod backup;
 mod breaking;
+mod clients;
 mod commands;
 mod crash;
 mod egress;
@@ -9,5 +11,6 @@ mod house;
 mod import;
 mod library;
 mod process;
+mod receivers;
 mod rules;
 mod serve;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use roundtrip_domain::id::Id;
 use roundtrip_domain::problem::Code;
+use roundtrip_domain::retry::Receiver;
 use roundtrip_domain::settings as domain;
 use roundtrip_domain::settings::{DELAY_MAX, POSTBACK_WINDOW};
 use roundtrip_domain::template::{self, Body, Dialect, Finding, Parts, Place, Template, VOCABULARY};
@@ -16,6 +17,7 @@ use super::document::{self, On};
 use super::form;
 use super::judge::{Entry, Judge};
 use super::likely::hint;
+use super::retry::HowSent;
 use super::shape::join;
 use super::signature;
 use super::stored;
@@ -95,6 +97,9 @@ impl Judge<'_> {
         let conditions = self.conditions(entry, &doc.when);
         let delay = self.span(entry, "delay", doc.delay.as_ref(), DELAY_MAX);
         self.needs_known(entry, &doc.needs);
+        let how = HowSent { retry: &doc.retry, timeout: doc.timeout.as_ref(), success: &doc.success };
+        let retry = self.retry(entry, how, Receiver::Postback);
+        let accepts = self.accepts(entry, doc);
         let window = self.span(entry, "window", doc.window.as_ref(), WINDOW_MAX).unwrap_or(POSTBACK_WINDOW);
         let partner = match partner {
             None => None,
@@ -123,6 +128,10 @@ impl Judge<'_> {
             sandbox: doc.sandbox,
             pending: doc.pending,
             window,
+            retry,
+            accepts,
+            accepts_from: doc.accepts_from.into(),
+            late: doc.late.into(),
         })
     }
 

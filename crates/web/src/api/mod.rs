@@ -6,7 +6,8 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `status`, `report`, `egress`. To add a noun, add a file with
+//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `status`, `report`, `egress`, `backup`. To add a
+//!   noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
@@ -16,6 +17,7 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod call;
 mod change;
 mod delivery;
@@ -33,6 +35,7 @@ mod settings;
 mod sheet;
 mod status;
 mod template;
+mod webhook;
 mod workspaces;
 
 use std::collections::BTreeMap;
@@ -77,6 +80,7 @@ pub struct ApiState {
 fn routes() -> Vec<Route> {
     let mut routes = Vec::new();
     routes.extend(resources::routes());
+    routes.extend(webhook::routes());
     routes.extend(workspaces::routes());
     routes.extend(settings::routes());
     routes.extend(audit::routes());
@@ -89,6 +93,7 @@ fn routes() -> Vec<Route> {
     routes.extend(status::routes());
     routes.extend(report::routes());
     routes.extend(egress::routes());
+    routes.extend(backup::routes());
     routes.extend(openapi::routes());
     routes
 }

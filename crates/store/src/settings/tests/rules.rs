@@ -229,7 +229,15 @@ fn a_click_window_beyond_the_acceptance_window_is_warned_of() {
     assert!(is_said(&accepts("7d"), code, "links.acme-web.click_window"));
     assert!(!is_said(&accepts("7d"), code, "links.Acme-Summer.click_window"));
     assert!(!is_said(&accepts("30d"), code, "links.acme-web.click_window"));
-    assert!(is_said(&accepts("1s"), code, "links.Acme-Summer.click_window"));
+    let mut longer = accepts("7d");
+    longer["links"]["Acme-Summer"]["click_window"] = json!("8d");
+    assert!(is_said(&longer, code, "links.Acme-Summer.click_window"));
+    check(
+        &["partners", "acme", "accepts_within"],
+        json!("59m"),
+        Code::ConfigInvalid,
+        "partners.acme.accepts_within",
+    );
     check(
         &["partners", "acme", "accepts_within"],
         json!("week"),

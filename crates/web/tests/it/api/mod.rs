@@ -2,6 +2,7 @@
 
 mod access;
 mod apply;
+mod backup;
 mod document;
 mod egress;
 mod import;
@@ -9,6 +10,7 @@ mod library;
 mod resources;
 mod sheet;
 mod template;
+mod webhook;
 
 use axum::Router;
 use axum::body::Body;
@@ -30,7 +32,7 @@ const ADMIN: &str = "rta_the-token-of-these-tests-and-of-nothing-else";
 struct World {
     router: Router,
     ledger: Ledger,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// An answer, read.
@@ -88,7 +90,7 @@ impl World {
             public_url: "https://go.shop.example".to_owned(),
             egress: std::sync::Arc::new(egress),
         };
-        Self { router: router(state), ledger, _dir: dir }
+        Self { router: router(state), ledger, dir }
     }
 
     /// A world with everything that the tests need set up.
