@@ -37,7 +37,7 @@ pub(super) struct Notice {
 /// What there is to know of such a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
-    /// It is not delivered, and only the last quarter of its window is left.
+    /// It is not delivered, and is sent again in the last quarter of its window.
     RunningOut,
     /// Its window is over.
     Expired,
@@ -66,7 +66,7 @@ fn give_notice(stats: &Stats, notices: impl Iterator<Item = Notice>) {
                     delivery.id = %delivery,
                     code = "delivery_running_out",
                     deadline = %ends_at,
-                    "a delivery is not delivered yet, and three quarters of its acceptance window are over"
+                    "a delivery is not delivered yet, and is sent again in the last quarter of its acceptance window"
                 );
             }
             What::Expired => tracing::warn!(
