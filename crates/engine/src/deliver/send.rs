@@ -208,6 +208,8 @@ async fn one(
         (Outcome::Refused("request_too_long"), sender::Evidence::default())
     } else if rendered.url.is_empty() {
         (Outcome::Refused("host_missing"), sender::Evidence::default())
+    } else if rendered.lacks_auth {
+        (Outcome::Refused("auth_missing"), sender::Evidence::default())
     } else {
         let own = rendered.headers.into_iter();
         let mut headers: Vec<(String, String)> =
@@ -219,7 +221,10 @@ async fn one(
             headers,
             body: rendered.body.map(Bytes::from).unwrap_or_default(),
         };
-        let exchange = config.sender.send(request, limits(&policy)).await;
+        let exchange = match &rendered.token {
+            Some(ask) => config.sender.send_with_token(request, ask, limits(&policy)).await,
+            None => config.sender.send(request, limits(&policy)).await,
+        };
         (outcome(&exchange, &policy, now.ms()), exchange.evidence)
     };
     // Where one click's callback went says nothing about the next one's.
@@ -322,8 +327,9 @@ impl Basis<'_> {
             next: next_words,
             body,
         };
-        // A full pool is ours, not the endpoint's.
-        let is_trouble = outcome.is_trouble() && *outcome != Outcome::Trouble(Failure::PoolFull.code());
+        // A full pool or an ill proxy is ours, not the endpoint's.
+        let is_ours = Failure::ALL.iter().any(|f| f.is_ours() && *outcome == Outcome::Trouble(f.code()));
+        let is_trouble = outcome.is_trouble() && !is_ours;
         End { settlement: Settlement { item, attempt: Some(attempt), next }, notice, host, is_trouble }
     }
 }
@@ -352,7 +358,7 @@ pub(super) fn outcome(exchange: &sender::Exchange, policy: &Policy, now_ms: i64)
                 abort: answer.is_some_and(asks_to_stop),
             }
         }
-        sender::Outcome::Failed(failure) if failure.is_trouble() || *failure == Failure::PoolFull => {
+        sender::Outcome::Failed(failure) if failure.is_trouble() || failure.is_ours() => {
             Outcome::Trouble(failure.code())
         }
         sender::Outcome::Failed(failure) => Outcome::Refused(failure.code()),

@@ -22,6 +22,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::sender::receiver::{OK, Receiver, reset};
 
+mod auth;
 mod callback;
 mod policy;
 mod webhook;

@@ -26,6 +26,7 @@ mod rollup;
 mod rows;
 mod settings;
 mod slice;
+mod snapshot;
 mod statements;
 mod status;
 mod story;
@@ -34,6 +35,7 @@ mod todo;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -55,6 +57,7 @@ pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
 pub use self::slice::FlaggedClicks;
+pub(crate) use self::snapshot::{Snapshot, Turn, waiting_of};
 pub use self::status::{StatusAnswer, StatusWish};
 pub use self::story::{ChangeStory, DeliveryStory, RuleStory, Story, StoryRevision};
 pub use self::todo::{Undecided, Waiting};
@@ -118,6 +121,8 @@ struct Inner {
     templates: Mutex<settings::TemplateCache>,
     entropy: Entropy,
     handoff: handoff::Handoff,
+    /// Whether a copy of it is being made.
+    copying: Arc<AtomicBool>,
 }
 
 struct Readers {
@@ -181,6 +186,7 @@ impl Ledger {
             templates: Mutex::default(),
             entropy,
             handoff: handoff::Handoff::default(),
+            copying: Arc::default(),
         };
         Ok((Self { inner: Arc::new(inner) }, OpenReport { created, schema_found }))
     }

@@ -455,6 +455,10 @@ pub struct Rule {
     /// Names and value templates.
     #[serde(default, skip_serializing_if = "is_default")]
     pub headers: BTreeMap<String, String>,
+    /// What proves to the receiver who sends it: one of `basic`, `bearer` and `oauth2`. Secrets are named settings of
+    /// the partner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// The body template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
@@ -511,6 +515,64 @@ pub struct Rule {
     /// Macros that its receiver needs, such as `click_id`; a template without one is warned of.
     #[serde(default, skip_serializing_if = "is_default")]
     pub needs: Vec<String>,
+}
+
+/// How a rule's requests prove who sends them; one of the three. A secret is always the name of a partner's setting.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RuleAuth")]
+pub struct Auth {
+    /// `authorization: Basic`: a user and a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<BasicAuth>,
+    /// `authorization: Bearer`: the partner's setting that is the token, such as `cfg.token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<String>,
+    /// `authorization: Bearer` with a token that is fetched by OAuth2's client credentials, kept and renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth2: Option<OAuth2>,
+}
+
+/// A user and password of basic authentication (RFC 7617).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BasicAuth {
+    /// The user: a text, or the partner's setting, such as `cfg.user`.
+    pub user: String,
+    /// The partner's setting that is the password, such as `cfg.password`.
+    pub password: String,
+}
+
+/// OAuth2's client credentials. Each but the secret is a text, or the name of a setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth2 {
+    /// Where a token is asked for.
+    pub token_url: String,
+    /// The client's id.
+    pub client_id: String,
+    /// The partner's setting that is the client's secret, such as `cfg.secret`.
+    pub client_secret: String,
+    /// The scopes to ask for, with a space between two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Whom the token is for, where the server asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// How the client proves itself: `basic` (default), or `body` with `client_id` and `client_secret` in the body.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub style: TokenStyle,
+}
+
+/// How an OAuth2 client proves itself to the token's server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenStyle {
+    /// By basic authentication.
+    #[default]
+    Basic,
+    /// In the body.
+    Body,
 }
 
 /// How one signature of a rule's request is made.

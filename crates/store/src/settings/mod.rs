@@ -22,6 +22,7 @@
 
 mod address;
 pub mod advice;
+mod auth;
 pub mod condition;
 pub mod diff;
 pub mod document;

@@ -198,6 +198,7 @@ fn why(reason: &str) -> String {
         "horizon_reached" => "the time in which it is sent again is over".to_owned(),
         "aborted_by_receiver" => "the receiver asked not to be sent it again".to_owned(),
         "host_missing" => "a setting of the partner that stands in the URL's host is empty".to_owned(),
+        "auth_missing" => "a setting of the partner that proves who sends the request is missing".to_owned(),
         "request_too_long" => "the filled template is longer than what is sent".to_owned(),
         other => outcome(other),
     }
@@ -217,6 +218,9 @@ fn outcome(code: &str) -> String {
         "reset" => "the connection ended before the answer",
         "protocol" => "what came back is not HTTP",
         "pool_full" => "all connections were in use",
+        "token_unavailable" => "the token that the request needs could not be fetched",
+        "proxy" => "the proxy that requests leave through could not be used",
+        "local" => "no connection could be opened from this machine",
         "refused_address" => "the address is one that is never connected to",
         "plain_http_refused" => "the URL is plain http, which the operator does not allow",
         "port_refused" => "the port is one that is never connected to",

@@ -308,8 +308,11 @@ fn proof(out: &mut String) {
     out.push_str(
         "- **Token.** Give us one, as a setting of yours, and have it in the URL, a header or the body (`{cfg.token}`). It is \
          masked in everything that we keep and show.\n\
-         - **Address.** Requests leave from the addresses of the operator's machine: ask the operator for them. No setting \
-         binds the sender to one of several addresses in this version.\n\n",
+         - **Authorization.** A rule can send basic authentication, a bearer token, or a token that we fetch from your OAuth2 \
+         server (client credentials) and renew before it ends. If you answer 401 to a token that we kept, we fetch another \
+         and send again at once, one time.\n\
+         - **Address.** Requests leave from the addresses of the operator's machine or proxy: ask the operator, who finds \
+         them at `GET /api/v1/egress`.\n\n",
     );
 }
 
