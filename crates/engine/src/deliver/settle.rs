@@ -40,7 +40,7 @@ pub(super) struct Notice {
 /// What there is to know of such a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
-    /// It is not delivered, and only the last quarter of its window is left.
+    /// It is not delivered, and is sent again in the last quarter of its window.
     RunningOut,
     /// Its window is over.
     Expired,
@@ -69,7 +69,7 @@ async fn give_notice(config: &Config, stats: &Stats, notice: Notice) {
                 delivery.id = %delivery,
                 code = "delivery_running_out",
                 deadline = %ends_at,
-                "a delivery is not delivered yet, and three quarters of its acceptance window are over"
+                "a delivery is not delivered yet, and is sent again in the last quarter of its acceptance window"
             );
             let notice = payload::Notice {
                 sentence: format!(
