@@ -17,6 +17,7 @@ use crate::event::ConversionKind;
 use crate::id::{Id, WorkspaceNo, kind};
 use crate::link_address::{Address, Addresses};
 use crate::money::Currency;
+use crate::rate::Rate;
 use crate::sharing::Share;
 use crate::template::{Template, UrlTemplate};
 use crate::time::Span;
@@ -146,6 +147,8 @@ pub struct Partner {
     pub cfg: BTreeMap<String, String>,
     /// Whether its links may carry their own callback URLs, for rules whose request is [`Request::Callback`].
     pub in_link_callbacks: bool,
+    /// Most sends a second, all rules together.
+    pub rate: Option<Rate>,
 }
 
 impl fmt::Debug for Partner {
@@ -281,6 +284,8 @@ pub struct Rule {
     pub pending: bool,
     /// How long after the install (or click) the partner is told.
     pub window: Span,
+    /// Most sends a second, to each partner that it tells.
+    pub rate: Option<Rate>,
 }
 
 /// What a key may be used for.

@@ -174,6 +174,31 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How long clicks are kept. Below the longest window of any link, late conversions find no click.",
     ),
     one(
+        "held_retention",
+        "held-retention",
+        "ROUNDTRIP_HELD_RETENTION",
+        "SPAN",
+        "30d",
+        "How long deliveries are held for an endpoint that is paused or disabled; then they expire.",
+    ),
+    one(
+        "workspace_sends_day",
+        "workspace-sends-day",
+        "ROUNDTRIP_WORKSPACE_SENDS_DAY",
+        "N",
+        "0",
+        "Sends of one workspace a day (UTC), counted anew at each start; what is over it waits for the next day. 0 is \
+         no limit.",
+    ),
+    one(
+        "workspace_sends_at_once",
+        "workspace-sends-at-once",
+        "ROUNDTRIP_WORKSPACE_SENDS_AT_ONCE",
+        "N",
+        "0",
+        "Sends of one workspace under way at a time; 0 is no limit but that of the server.",
+    ),
+    one(
         "connections_max",
         "connections-max",
         "ROUNDTRIP_CONNECTIONS_MAX",
@@ -283,6 +308,12 @@ pub(crate) struct Config {
     pub(crate) click_durability: Durability,
     /// How long clicks are kept.
     pub(crate) click_retention: Span,
+    /// How long deliveries are held.
+    pub(crate) held_retention: Span,
+    /// Sends of one workspace a day; 0 is no limit.
+    pub(crate) workspace_sends_day: u32,
+    /// Sends of one workspace at a time; 0 is no limit.
+    pub(crate) workspace_sends_at_once: u32,
     /// Connections that the public listener serves at once.
     pub(crate) connections_max: u32,
     /// Events per second of one client key; 0 is no limit.

@@ -102,6 +102,11 @@ impl Node {
             entropy: entropy.clone(),
             policy: Policy::default(),
             attempts_kept: ATTEMPTS_KEPT,
+            bounds: roundtrip_engine::Bounds {
+                workspace_per_day: Some(u64::from(config.workspace_sends_day)).filter(|n| *n > 0),
+                workspace_in_flight: Some(config.workspace_sends_at_once).filter(|n| *n > 0),
+                held_kept: config.held_retention,
+            },
         });
 
         let counters = Arc::new(web::ingest::Counters::default());

@@ -102,6 +102,7 @@ fn rule(on: ConversionKind, url: &str) -> Rule {
         sandbox: false,
         pending: false,
         window: Span::from_days(30),
+        rate: None,
     }
 }
 
@@ -175,6 +176,7 @@ impl Case {
                 ref_id: slug.into(),
                 cfg,
                 in_link_callbacks: self.callbacks,
+                rate: None,
             };
             settings.partners.insert(id, Arc::new(partner));
         }

@@ -12,8 +12,9 @@ use roundtrip_domain::time::human;
 use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement};
 use tokio::sync::mpsc;
 
-use super::endpoint::{Endpoint, Key};
+use super::endpoint::{End, Endpoint, Key};
 use super::places::Places;
+use super::reach::Reach;
 use super::settle::Ended;
 use super::{Message, evidence};
 use crate::sender::{self, Failure, Limits, Request};
@@ -49,8 +50,8 @@ pub(super) fn begin(
             tokio::spawn(async move {
                 // Whatever happens in here, also a panic, its end is told: a lost end would hold a place for ever.
                 let mut guard = EndGuard { key, due, host, own_place: None, ends, told: false };
-                let (settlement, host, is_trouble) = one(&config, &stats, due, outgoing, &mut guard).await;
-                guard.tell(settlement, host, is_trouble);
+                let (settlement, host, end) = one(&config, &stats, due, outgoing, &mut guard).await;
+                guard.tell(settlement, host, end);
             });
         }
     });
@@ -83,17 +84,23 @@ impl EndGuard {
         is_taken
     }
 
-    fn tell(mut self, settlement: Settlement, host: Option<String>, is_trouble: bool) {
+    fn tell(mut self, settlement: Settlement, host: Option<String>, end: End) {
         self.told = true;
         let host = host.unwrap_or_else(|| self.host.clone());
-        self.send(settlement, host, is_trouble);
+        self.send(settlement, host, end);
     }
 
-    fn send(&self, settlement: Settlement, host: String, is_trouble: bool) {
+    fn send(&self, settlement: Settlement, host: String, end: End) {
         // Nobody hears it only when the engine is gone; then the next start sends it again.
         let _ = self.ends.settler.send(Ended { key: self.key, settlement });
         let places = [self.host.clone()].into_iter().chain(self.own_place.clone()).collect();
-        let _ = self.ends.messages.send(Message::Ended { key: self.key, places, host, is_trouble });
+        let _ = self.ends.messages.send(Message::Ended {
+            key: self.key,
+            delivery: self.due.delivery,
+            places,
+            host,
+            end,
+        });
     }
 }
 
@@ -102,22 +109,21 @@ impl Drop for EndGuard {
         if !self.told {
             let next = Settled::Again { due: self.due.due.plus_ms(60_000), reason: "panicked".into() };
             let settlement = Settlement { item: self.due, attempt: None, next };
-            self.send(settlement, self.host.clone(), false);
+            self.send(settlement, self.host.clone(), End::UNSENT);
         }
     }
 }
 
-/// Sends one delivery. Returns its settlement, the host that was called, and whether the endpoint is in
-/// trouble.
+/// Sends one delivery. Returns its settlement, the host that was called, and what that says about the endpoint.
 async fn one(
     config: &Config,
     stats: &Stats,
     item: Due,
     outgoing: Result<Option<Outgoing>, roundtrip_store::Error>,
     guard: &mut EndGuard,
-) -> (Settlement, Option<String>, bool) {
+) -> (Settlement, Option<String>, End) {
     let now = config.clock.now();
-    let unsent = |next| (Settlement { item, attempt: None, next }, None, false);
+    let unsent = |next| (Settlement { item, attempt: None, next }, None, End::UNSENT);
     let later = |reason: &str| Settled::Again { due: now.plus_ms(10_000), reason: reason.into() };
     let outgoing = match outgoing {
         // It was cancelled after it was handed over.
@@ -165,6 +171,7 @@ async fn one(
     }
 
     Stats::add(&stats.sends, 1);
+    let mut end = End::UNSENT;
     let (outcome, mut evidence) = if rendered.too_long {
         (Outcome::Refused("request_too_long"), sender::Evidence::default())
     } else if rendered.url.is_empty() {
@@ -183,8 +190,16 @@ async fn one(
             headers,
             body: rendered.body.map(Bytes::from).unwrap_or_default(),
         };
+        let asked_at = config.clock.steady();
         let exchange = config.sender.send(request, Limits::POSTBACK).await;
-        (outcome(&exchange, now.ms()), exchange.evidence)
+        let outcome = outcome(&exchange, now.ms());
+        let is_delivered = matches!(outcome, Outcome::Answered { status: 200..=299, .. });
+        end = End {
+            reach: Reach::of(item.endpoint, &exchange, is_delivered),
+            took: config.clock.steady().saturating_sub(asked_at),
+            rest: exchange.evidence.retry_after(now.ms()),
+        };
+        (outcome, exchange.evidence)
     };
     // Where one click's callback went says nothing about the next one's.
     let called = if is_callback { String::new() } else { evidence.origin.clone() };
@@ -225,9 +240,7 @@ async fn one(
         next: next_words,
         body: evidence::write(&evidence, &rendered.missing),
     };
-    // A full pool is ours, not the endpoint's.
-    let is_trouble = outcome.is_trouble() && outcome != Outcome::Trouble(Failure::PoolFull.code());
-    (Settlement { item, attempt: Some(attempt), next }, host, is_trouble)
+    (Settlement { item, attempt: Some(attempt), next }, host, end)
 }
 
 /// Scheme, host and port of a URL; empty when it has none.

@@ -13,7 +13,7 @@ use roundtrip_domain::retry::Policy;
 use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Span;
 use roundtrip_engine::sender::{self, Guard, Resolve, Sender};
-use roundtrip_engine::{Config, Engine};
+use roundtrip_engine::{Bounds, Config, Engine};
 use roundtrip_store::click_log::{self, Append, ClickLog};
 use roundtrip_store::ledger::{DeliveryStory, Replay, StatusAnswer, StatusWish, Story};
 use roundtrip_testkit::{Tell, World, sample};
@@ -61,6 +61,7 @@ impl House {
             entropy: Entropy::System,
             policy: Policy { waits_ms: waits_ms.to_vec() },
             attempts_kept: Span::from_days(30),
+            bounds: Bounds::default(),
         };
         Self { world, config }
     }

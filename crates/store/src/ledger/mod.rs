@@ -14,10 +14,13 @@
 mod claim;
 mod decide;
 mod delivery;
+mod endpoint;
 mod event;
 mod handoff;
 mod install;
 mod list;
+mod live;
+mod queue;
 mod report;
 mod retention;
 mod revision;
@@ -45,9 +48,14 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tokio::sync::Semaphore;
 
 pub use self::decide::{Committed, Due, Prepared};
-pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Replay, Settled, Settlement};
+pub use self::delivery::{AttemptRow, Outgoing, Replay, Settled, Settlement};
+pub use self::endpoint::{
+    ACTOR_ENGINE, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
+};
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
+pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
+pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueWindow, WindowWish};
 pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
 pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
@@ -116,6 +124,7 @@ struct Inner {
     templates: Mutex<settings::TemplateCache>,
     entropy: Entropy,
     handoff: handoff::Handoff,
+    live: ArcSwap<LivePicture>,
 }
 
 struct Readers {
@@ -179,6 +188,7 @@ impl Ledger {
             templates: Mutex::default(),
             entropy,
             handoff: handoff::Handoff::default(),
+            live: ArcSwap::default(),
         };
         Ok((Self { inner: Arc::new(inner) }, OpenReport { created, schema_found }))
     }

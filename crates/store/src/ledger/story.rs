@@ -114,7 +114,7 @@ pub struct DeliveryStory {
     pub deadline: Option<Timestamp>,
     /// The delivery that it replays.
     pub replay_of: Option<Id<kind::Delivery>>,
-    /// `scheduled`, `delivered`, `dead`, ….
+    /// `scheduled`, `held`, `delivered`, `dead`, ….
     pub state: String,
     /// Why it is in that state.
     pub reason: String,
@@ -122,6 +122,8 @@ pub struct DeliveryStory {
     pub due: Option<Timestamp>,
     /// Sends so far.
     pub sends: u32,
+    /// How its endpoint stands, if that is stopped; whatever became of this delivery.
+    pub held: Option<super::EndpointRow>,
     /// Every send.
     pub attempts: Vec<AttemptRow>,
 }

@@ -188,6 +188,9 @@ pub struct Partner {
     /// are refused without it: whoever writes a click chooses the host that the server calls.
     #[serde(default, skip_serializing_if = "is_default")]
     pub in_link_callbacks: bool,
+    /// Most sends to it a second, by all rules together: 0.1 to 10000. Absent: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// How long after the click it accepts conversions, such as `7d`; at most 3650d. Used for advice: a longer
     /// click window is warned of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -470,6 +473,9 @@ pub struct Rule {
     /// How long after the decision it is sent; at most 7d. Absent: at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<String>,
+    /// Most sends a second to each partner that it tells: 0.1 to 10000. Absent: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// Event names as the partner knows them. When not empty, other names are not told.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rename: BTreeMap<String, String>,
