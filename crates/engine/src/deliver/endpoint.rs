@@ -25,6 +25,7 @@ use super::rate::Bucket;
 use super::reach::Reach;
 use super::share::Standing;
 use super::{DeliveryId, WINDOW};
+use crate::sender::Exchange;
 
 /// Of the window, what retries get.
 const RETRIES: usize = WINDOW / 4;
@@ -86,6 +87,18 @@ pub(super) struct End {
 impl End {
     /// Nothing was sent.
     pub(super) const UNSENT: Self = Self { reach: Reach::Unknown, took: Duration::ZERO, rest: None };
+
+    /// What an exchange says that took so long. `is_delivered`: whether the answer counts as taken.
+    pub(super) fn of(
+        endpoint: domain::Endpoint,
+        exchange: &Exchange,
+        is_delivered: bool,
+        took: Duration,
+        now: Timestamp,
+    ) -> Self {
+        let rest = exchange.evidence.retry_after(now.ms());
+        Self { reach: Reach::of(endpoint, exchange, is_delivered), took, rest }
+    }
 }
 
 /// What the end of a send changed.
@@ -243,8 +256,9 @@ impl Endpoint {
 
     /// Takes the delivery whose turn it is; only after [`Self::ready`].
     pub(super) fn take(&mut self, key: Key, now: Now) -> Option<Due> {
-        let (first, retry) = (self.firsts.due(now.wall), self.retries.due(now.wall));
         let is_probe = self.breaker.pass(now.steady) == Pass::Probe;
+        let next = |lane: &Lane| if is_probe { lane.oldest(now.wall) } else { lane.due(now.wall).copied() };
+        let (first, retry) = (next(&self.firsts), next(&self.retries));
         let takes_retry = match (first, retry) {
             (None, None) => return None,
             (Some(_), None) => false,
@@ -257,7 +271,12 @@ impl Endpoint {
             true => 0,
             false => (self.firsts_since + 1).min(FIRSTS_PER_RETRY),
         };
-        let item = if takes_retry { self.retries.pop() } else { self.firsts.pop() }?;
+        let item = if takes_retry { retry } else { first }?;
+        if takes_retry {
+            self.retries.remove(&item)
+        } else {
+            self.firsts.remove(&item)
+        }
         self.busy.insert(item.delivery, Some(now.steady));
         self.in_flight += 1;
         self.limit.began(self.in_flight);

@@ -106,8 +106,14 @@ impl Lane {
         self.first().filter(|item| item.ready <= now)
     }
 
-    pub(super) fn pop(&mut self) -> Option<Item> {
-        self.waiting.pop_first()
+    /// Of those that are due, the one that was planned first.
+    pub(super) fn oldest(&self, now: Timestamp) -> Option<Item> {
+        self.waiting.iter().take_while(|item| item.ready <= now).min_by_key(|item| item.delivery).copied()
+    }
+
+    /// Takes one out.
+    pub(super) fn remove(&mut self, item: &Item) {
+        self.waiting.remove(item);
     }
 
     fn trim(&mut self) {

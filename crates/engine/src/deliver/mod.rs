@@ -17,6 +17,7 @@
 mod breaker;
 mod endpoint;
 mod evidence;
+mod hook;
 mod keeper;
 mod lane;
 mod limit;
@@ -33,9 +34,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use roundtrip_domain::endpoint as domain;
 use roundtrip_domain::endpoint::health::Notice;
-use roundtrip_domain::endpoint::{State, Wait};
+use roundtrip_domain::endpoint::{Endpoint as Receiver, State, Wait};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::Stored;
 use roundtrip_domain::rate::Rate;
@@ -645,26 +645,33 @@ fn partner_bucket<'a>(
 }
 
 /// How often the endpoint itself is told, if its settings bound that.
-fn rate_of(settings: &Settings, endpoint: domain::Endpoint) -> Option<Rate> {
+fn rate_of(settings: &Settings, endpoint: Receiver) -> Option<Rate> {
     match endpoint {
-        domain::Endpoint::Postback { rule, .. } => settings.rule(rule)?.rate,
-        domain::Endpoint::Webhook(_) => None,
+        Receiver::Postback { rule, .. } => settings.rule(rule)?.rate,
+        Receiver::Webhook(webhook) => settings.webhook(webhook)?.rate,
     }
 }
 
 /// An endpoint in log lines: the rule or webhook, and the partner.
-fn names(endpoint: domain::Endpoint) -> (String, String) {
+fn names(endpoint: Receiver) -> (String, String) {
     match endpoint {
-        domain::Endpoint::Postback { rule, partner } => (rule.to_string(), partner.to_string()),
-        domain::Endpoint::Webhook(webhook) => (webhook.to_string(), String::new()),
+        Receiver::Postback { rule, partner } => (rule.to_string(), partner.to_string()),
+        Receiver::Webhook(webhook) => (webhook.to_string(), String::new()),
     }
 }
 
 /// Where an endpoint's requests go, as far as its rule and the partner's settings say now: only those may stand
 /// in a URL's host. Empty when the rule is gone; then the first send tells. Empty too for a rule that tells the clicks'
 /// own callbacks, each of which has its own host.
-fn host_of(settings: &Settings, endpoint: domain::Endpoint) -> String {
-    let Some((rule, partner)) = endpoint.postback() else { return String::new() };
+fn host_of(settings: &Settings, endpoint: Receiver) -> String {
+    let (rule, partner) = match endpoint {
+        Receiver::Postback { rule, partner } => (rule, partner),
+        Receiver::Webhook(webhook) => {
+            return settings
+                .webhook(webhook)
+                .map_or_else(String::new, |webhook| send::origin_of(&webhook.url));
+        }
+    };
     let Some(rule) = settings.rule(rule) else { return String::new() };
     let cfg = settings.partners.get(&partner).map(|p| &p.cfg);
     let Some(template) = rule.request.template() else { return String::new() };

@@ -23,6 +23,8 @@ use tokio::io::AsyncWriteExt as _;
 use crate::sender::receiver::{OK, Receiver, reset};
 
 mod callback;
+mod fair;
+mod webhook;
 
 /// Far longer than anything here takes; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -124,7 +126,8 @@ fn rule(address: SocketAddr, more: &str) -> Value {
 }
 
 fn finished(story: &Story) -> bool {
-    !story.deliveries.is_empty() && story.deliveries.iter().all(|d| d.state != "scheduled")
+    !story.deliveries.is_empty()
+        && story.deliveries.iter().all(|d| !matches!(d.state.as_str(), "scheduled" | "held"))
 }
 
 fn with(rules: Value) -> Value {

@@ -16,6 +16,7 @@ mod decide;
 mod delivery;
 mod endpoint;
 mod event;
+mod fact;
 mod handoff;
 mod install;
 mod list;
@@ -53,6 +54,7 @@ pub use self::endpoint::{
     ACTOR_ENGINE, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
+pub use self::fact::NoticeRow;
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
 pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueWindow, WindowWish};

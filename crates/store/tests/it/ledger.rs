@@ -3,12 +3,14 @@
 mod birth;
 mod country;
 mod deliver;
+mod endpoint;
 mod keep;
 mod order;
 mod record;
 mod status;
 mod tell;
 mod todo;
+mod webhook;
 
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::Story;

@@ -28,6 +28,8 @@
 -- | queue_count      | how many deliveries of an endpoint are unfinished         | state                    |
 -- | endpoint         | endpoints that are stopped, or failing                     | state                    |
 -- | endpoint_log     | what became of endpoints, by whom and why                  | append-only              |
+-- | payload          | bodies of webhooks, one per fact                           | a set number of days     |
+-- | notice           | what was said about how telling goes                       | with payloads            |
 -- | attempt          | every send, with its evidence                              | append-only, 90 days     |
 -- | finish           | how a delivery ended                                       | append-only, see below   |
 -- | rollup           | counts in 15-minute buckets                                | for ever                 |
@@ -198,6 +200,18 @@ CREATE TABLE endpoint_log (
   workspace INTEGER NOT NULL, teller BLOB NOT NULL, partner BLOB NOT NULL, at INTEGER NOT NULL, code TEXT NOT NULL,
   reason TEXT NOT NULL, actor TEXT NOT NULL,
   PRIMARY KEY (workspace, teller, partner, at, code)
+) WITHOUT ROWID;
+
+-- Made once per fact, when the first webhook is told of it; made again from the facts when it is gone.
+CREATE TABLE payload (
+  workspace INTEGER NOT NULL, fact BLOB NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (workspace, fact)
+) WITHOUT ROWID;
+
+CREATE TABLE notice (
+  workspace INTEGER NOT NULL, id BLOB NOT NULL, at INTEGER NOT NULL, topic TEXT NOT NULL, app BLOB,
+  body TEXT NOT NULL,
+  PRIMARY KEY (workspace, id)
 ) WITHOUT ROWID;
 
 CREATE TABLE attempt (
