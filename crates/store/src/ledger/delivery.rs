@@ -608,6 +608,7 @@ pub(super) fn story(
         due,
         sends,
         held,
+        live: None,
         attempts,
     }))
 }
