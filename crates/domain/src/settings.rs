@@ -18,6 +18,7 @@ use crate::id::{Id, WorkspaceNo, kind};
 use crate::link_address::{Address, Addresses};
 use crate::money::Currency;
 use crate::rate::Rate;
+use crate::retry::{Late, Retry};
 use crate::sharing::Share;
 use crate::template::{Template, UrlTemplate};
 use crate::time::Span;
@@ -150,6 +151,8 @@ pub struct Partner {
     pub in_link_callbacks: bool,
     /// Most sends a second, all rules together.
     pub rate: Option<Rate>,
+    /// How long after the click it accepts installs, where the rule that tells them says nothing else.
+    pub accepts_within: Option<Span>,
 }
 
 impl fmt::Debug for Partner {
@@ -246,6 +249,28 @@ impl From<Template> for Request {
     }
 }
 
+/// How long a rule's receiver accepts what it is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Accepts {
+    /// Installs as long as their partner does; anything else for ever.
+    #[default]
+    AsPartner,
+    /// For ever, whatever the partner says.
+    Always,
+    /// That long.
+    Within(Span),
+}
+
+/// From when the time counts in which a receiver accepts something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AcceptsFrom {
+    /// The partner's click; where it has none, the conversion.
+    #[default]
+    Click,
+    /// The conversion.
+    Conversion,
+}
+
 /// What a partner is told, when and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
@@ -287,6 +312,27 @@ pub struct Rule {
     pub window: Span,
     /// Most sends a second, to each partner that it tells.
     pub rate: Option<Rate>,
+    /// How often it is sent, and when that is a success.
+    pub retry: Retry,
+    /// How long its receiver accepts it.
+    pub accepts: Accepts,
+    /// From when that counts.
+    pub accepts_from: AcceptsFrom,
+    /// What becomes of what is later.
+    pub late: Late,
+}
+
+impl Rule {
+    /// How long that partner accepts what this rule tells it; `None`: for ever. A partner's own window binds its
+    /// installs only.
+    pub fn accepts_of(&self, partner: Option<&Partner>) -> Option<Span> {
+        match self.accepts {
+            Accepts::Within(window) => Some(window),
+            Accepts::Always => None,
+            Accepts::AsPartner if self.on == ConversionKind::Install => partner?.accepts_within,
+            Accepts::AsPartner => None,
+        }
+    }
 }
 
 /// What a key may be used for.

@@ -13,6 +13,7 @@ use std::fmt;
 
 use crate::id::{Id, kind};
 use crate::rate::Rate;
+use crate::retry::Retry;
 use crate::settings::Settings;
 
 use self::sign::Signing;
@@ -60,6 +61,8 @@ pub struct Webhook {
     pub pending: bool,
     /// Most sends a second.
     pub rate: Option<Rate>,
+    /// What it says about sending again.
+    pub retry: Retry,
 }
 
 /// URLs and headers can hold secrets.

@@ -25,7 +25,6 @@ use super::rate::Bucket;
 use super::reach::Reach;
 use super::share::Standing;
 use super::{DeliveryId, WINDOW};
-use crate::sender::Exchange;
 
 /// Of the window, what retries get.
 const RETRIES: usize = WINDOW / 4;
@@ -76,7 +75,7 @@ impl Blocked {
 
 /// What the end of a send says about its endpoint.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct End {
+pub(super) struct Report {
     pub(super) reach: Reach,
     /// How long the receiver took; zero when it was not asked.
     pub(super) took: Duration,
@@ -84,21 +83,9 @@ pub(super) struct End {
     pub(super) rest: Option<Duration>,
 }
 
-impl End {
+impl Report {
     /// Nothing was sent.
     pub(super) const UNSENT: Self = Self { reach: Reach::Unknown, took: Duration::ZERO, rest: None };
-
-    /// What an exchange says that took so long. `is_delivered`: whether the answer counts as taken.
-    pub(super) fn of(
-        endpoint: domain::Endpoint,
-        exchange: &Exchange,
-        is_delivered: bool,
-        took: Duration,
-        now: Timestamp,
-    ) -> Self {
-        let rest = exchange.evidence.retry_after(now.ms());
-        Self { reach: Reach::of(endpoint, exchange, is_delivered), took, rest }
-    }
 }
 
 /// What the end of a send changed.
@@ -296,7 +283,14 @@ impl Endpoint {
     }
 
     /// A send ended. `jitter` is any random number.
-    pub(super) fn ended(&mut self, key: Key, delivery: DeliveryId, end: End, now: Now, jitter: u32) -> Ended {
+    pub(super) fn ended(
+        &mut self,
+        key: Key,
+        delivery: DeliveryId,
+        report: Report,
+        now: Now,
+        jitter: u32,
+    ) -> Ended {
         self.in_flight = self.in_flight.saturating_sub(1);
         let began = self.busy.get_mut(&delivery).and_then(Option::take);
         let occupied = began.map_or(Duration::ZERO, |at| now.steady.saturating_sub(at));
@@ -304,7 +298,7 @@ impl Endpoint {
         if is_probe {
             self.probe = None;
         }
-        let reach = end.reach;
+        let reach = report.reach;
         if !reach.says_something() {
             self.bucket.give_back();
         }
@@ -315,9 +309,9 @@ impl Endpoint {
         if reach.asks_for_less() {
             self.limit.failed();
         } else if reach.says_something() && !reach.is_trouble() {
-            self.limit.succeeded(end.took);
+            self.limit.succeeded(report.took);
         }
-        if let Some(rest) = end.rest.filter(|_| reach.is_trouble()) {
+        if let Some(rest) = report.rest.filter(|_| reach.is_trouble()) {
             self.not_before = self.not_before.max(now.steady + rest);
         }
         let breaker = self.breaker.ended(reach, is_probe, now.steady, jitter);

@@ -48,7 +48,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use self::breaker::Change;
-use self::endpoint::{Blocked, End, Endpoint, Key, Now, Wake};
+use self::endpoint::{Blocked, Endpoint, Key, Now, Report, Wake};
 use self::places::Places;
 use self::quota::Quotas;
 use self::rate::Bucket;
@@ -93,7 +93,7 @@ enum Message {
         /// The host that was called; empty when it says nothing about the endpoint's next send.
         host: String,
         /// What it says about the endpoint.
-        end: End,
+        report: Report,
     },
     /// Ends of sends are durable.
     Settled(Vec<Done>),
@@ -481,9 +481,9 @@ impl Coordinator {
 
     fn hear(&mut self, message: Message) {
         match message {
-            Message::Ended { key, delivery, places, host, end } => {
+            Message::Ended { key, delivery, places, host, report } => {
                 self.in_flight = self.in_flight.saturating_sub(1);
-                self.ended(key, delivery, host, end);
+                self.ended(key, delivery, host, report);
                 places.iter().for_each(|host| self.free_host(host));
                 self.make_ready(key);
                 let waiting = self.workspace_waiting.get_mut(&key.workspace).and_then(VecDeque::pop_front);
@@ -508,15 +508,15 @@ impl Coordinator {
     }
 
     /// A send ended: what it says of its endpoint.
-    fn ended(&mut self, key: Key, delivery: DeliveryId, host: String, end: End) {
+    fn ended(&mut self, key: Key, delivery: DeliveryId, host: String, report: Report) {
         let now = Now { wall: self.config.clock.now(), steady: self.config.clock.steady() };
         let jitter = self.config.entropy.u32();
         let endpoint = self.endpoints.entry(key).or_default();
-        let ended = endpoint.ended(key, delivery, end, now, jitter);
+        let ended = endpoint.ended(key, delivery, report, now, jitter);
         endpoint.host = host;
         let (health, state) = (endpoint.health, endpoint.state);
         self.share.ended(key, &mut endpoint.standing, ended.occupied.as_millis() as u64);
-        if end.reach == Reach::Unknown
+        if report.reach == Reach::Unknown
             && let Some((_, partner)) = key.endpoint.postback()
             && let Some((_, bucket)) = self.partners.get_mut(&(key.workspace, partner))
         {
@@ -541,7 +541,7 @@ impl Coordinator {
             }
             None => {}
         }
-        let disable = match (end.reach, ended.health.notice) {
+        let disable = match (report.reach, ended.health.notice) {
             // What began before it was stopped may still end.
             _ if state.holds() => None,
             (Reach::Gone, _) => Some("gone"),

@@ -29,6 +29,7 @@ mod rollup;
 mod rows;
 mod settings;
 mod slice;
+mod snapshot;
 mod statements;
 mod status;
 mod story;
@@ -37,6 +38,7 @@ mod todo;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -63,6 +65,7 @@ pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
 pub use self::slice::FlaggedClicks;
+pub(crate) use self::snapshot::{Snapshot, Turn, waiting_of};
 pub use self::status::{StatusAnswer, StatusWish};
 pub use self::story::{ChangeStory, DeliveryStory, RuleStory, Story, StoryRevision};
 pub use self::todo::{Undecided, Waiting};
@@ -127,6 +130,8 @@ struct Inner {
     entropy: Entropy,
     handoff: handoff::Handoff,
     live: ArcSwap<LivePicture>,
+    /// Whether a copy of it is being made.
+    copying: Arc<AtomicBool>,
 }
 
 struct Readers {
@@ -191,6 +196,7 @@ impl Ledger {
             entropy,
             handoff: handoff::Handoff::default(),
             live: ArcSwap::default(),
+            copying: Arc::default(),
         };
         Ok((Self { inner: Arc::new(inner) }, OpenReport { created, schema_found }))
     }

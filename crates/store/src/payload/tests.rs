@@ -38,6 +38,7 @@ fn webhook(form: Form, without: &[&str], url: &str) -> Webhook {
         sandbox: false,
         pending: false,
         rate: None,
+        retry: Default::default(),
     }
 }
 
@@ -236,6 +237,7 @@ fn partner_of(id: Id<kind::Partner>) -> Partner {
         cfg: Default::default(),
         in_link_callbacks: false,
         rate: None,
+        accepts_within: None,
     }
 }
 
@@ -257,4 +259,19 @@ fn link_of(
         click_window: None,
         addresses: Vec::new(),
     }
+}
+
+#[test]
+fn the_schema_in_docs_is_the_generated_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/webhook.schema.json");
+    let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, text).expect("the schema is written");
+        return;
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == text,
+        "docs/webhook.schema.json is stale: run UPDATE_DOCS=1 cargo test -p roundtrip-store payload"
+    );
 }

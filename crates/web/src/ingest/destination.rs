@@ -271,6 +271,7 @@ mod tests {
                     cfg: Default::default(),
                     in_link_callbacks: false,
                     rate: None,
+                    accepts_within: None,
                 }),
             );
             let link = Link {

@@ -36,8 +36,8 @@ fn take(e: &mut Endpoint, now: Now) -> Option<u128> {
     Some(e.take(key(), now)?.delivery.bits())
 }
 
-fn end(reach: Reach) -> End {
-    End { reach, took: Duration::from_millis(1), rest: None }
+fn end(reach: Reach) -> Report {
+    Report { reach, took: Duration::from_millis(1), rest: None }
 }
 
 /// Takes all that may start and lets them end so. How many.
@@ -166,10 +166,10 @@ fn a_rest_that_the_receiver_asks_for_holds_everything_back() {
     }
     take(&mut e, at(0));
     let rest = Some(Duration::from_secs(60));
-    e.ended(key(), Id::from_bits(0), End { rest, ..end(Reach::Overloaded) }, at(0), 0);
+    e.ended(key(), Id::from_bits(0), Report { rest, ..end(Reach::Overloaded) }, at(0), 0);
     assert_eq!(reason(&e, at(59_999)), Wait::RetryAfter);
     assert_eq!(take(&mut e, at(60_000)), Some(1));
-    e.ended(key(), Id::from_bits(1), End { rest, ..end(Reach::Delivered) }, at(60_000), 0);
+    e.ended(key(), Id::from_bits(1), Report { rest, ..end(Reach::Delivered) }, at(60_000), 0);
     assert_eq!(take(&mut e, at(60_000)), Some(2), "who takes it asks for no rest");
 }
 
