@@ -126,6 +126,8 @@ pub(super) struct Endpoint {
     pub(super) settings_version: u64,
     /// Whether it waits for a place at its host.
     pub(super) host_full: bool,
+    /// Whether it waits for a place of its workspace's.
+    pub(super) workspace_full: bool,
     /// Why it could not start anything when that was tried last.
     pub(super) blocked: Option<Blocked>,
     pub(super) standing: Standing,
@@ -153,6 +155,7 @@ impl Default for Endpoint {
             host: String::new(),
             settings_version: 0,
             host_full: false,
+            workspace_full: false,
             blocked: None,
             standing: Standing::default(),
             timer: None,
@@ -215,9 +218,14 @@ impl Endpoint {
             State::Disabled => return Err(Blocked::by(Wait::Disabled)),
         }
         let next = [&self.firsts, &self.retries].into_iter().filter_map(|l| l.first()).map(|i| i.ready).min();
-        let Some(next) = next else { return Err(Blocked::by(Wait::Next)) };
-        if next > now.wall {
-            return Err(Blocked { wait: Wait::DueAt, wake: Some(Wake::Due(next)) });
+        let has_unread = self.firsts.needs_refill() || self.retries.needs_refill();
+        match next {
+            Some(next) if next > now.wall && !has_unread => {
+                return Err(Blocked { wait: Wait::DueAt, wake: Some(Wake::Due(next)) });
+            }
+            None if !has_unread => return Err(Blocked::by(Wait::Next)),
+            // What is not read yet may be due: what is in its way says when to read it.
+            Some(_) | None => {}
         }
         let is_probe = match self.breaker.pass(now.steady) {
             Pass::Free => false,
@@ -396,6 +404,7 @@ impl Endpoint {
         self.is_idle()
             && self.timer.is_none()
             && !self.host_full
+            && !self.workspace_full
             && !self.standing.is_queued()
             && self.state == State::Active
             && self.limit.is_usual()

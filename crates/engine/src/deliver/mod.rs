@@ -316,6 +316,7 @@ impl Coordinator {
             self.make_ready(key);
         }
         for key in std::mem::take(&mut self.workspace_waiting).into_values().flatten() {
+            self.endpoint(key).workspace_full = false;
             self.make_ready(key);
         }
         // An endpoint without work costs nothing but its row here.
@@ -425,7 +426,9 @@ impl Coordinator {
         if is_crowded || self.quotas.is_full(of_workspace) {
             // The end of a send of the workspace's makes it ready again.
             let wait = if is_crowded { Wait::TotalFull } else { Wait::Quota };
-            self.workspace_waiting.entry(key.workspace).or_default().push_back(key);
+            if !std::mem::replace(&mut endpoint.workspace_full, true) {
+                self.workspace_waiting.entry(key.workspace).or_default().push_back(key);
+            }
             return Err(Blocked::by(wait));
         }
         if let Some(tomorrow) = self.quotas.spent_until(key.workspace, now.wall) {
@@ -488,6 +491,7 @@ impl Coordinator {
                 self.make_ready(key);
                 let waiting = self.workspace_waiting.get_mut(&key.workspace).and_then(VecDeque::pop_front);
                 if let Some(key) = waiting {
+                    self.endpoint(key).workspace_full = false;
                     self.make_ready(key);
                 }
             }
