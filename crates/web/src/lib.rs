@@ -10,3 +10,4 @@ pub mod problem;
 pub mod report;
 pub mod sheet;
 pub mod story;
+pub mod waits;

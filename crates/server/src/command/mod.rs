@@ -7,6 +7,7 @@ mod backup;
 mod bench;
 mod conversion;
 mod demo;
+mod endpoint;
 mod explain;
 mod import;
 mod key;
@@ -61,6 +62,8 @@ enum Command {
     Status(status::Args),
     /// Approves or rejects a conversion.
     Conversion(conversion::Args),
+    /// Lists who is told and how that goes; stops an endpoint and lets it go on.
+    Endpoint(endpoint::Args),
     /// Tells a partner the same fact once more.
     Replay(replay::Args),
     /// Copies a whole installation into one file, while its server works or while it is down.
@@ -109,6 +112,9 @@ impl Command {
             }
             Self::Conversion(args) => {
                 with_client(&args.server(), async |client| conversion::run(args, client).await)
+            }
+            Self::Endpoint(args) => {
+                with_client(&args.server(), async |client| endpoint::run(args, client).await)
             }
             Self::Replay(args) => {
                 with_client(&args.server.clone(), async |client| replay::run(args, client).await)

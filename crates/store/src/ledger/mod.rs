@@ -14,11 +14,14 @@
 mod claim;
 mod decide;
 mod delivery;
+mod endpoint;
 mod event;
 mod fact;
 mod handoff;
 mod install;
 mod list;
+mod live;
+mod queue;
 mod report;
 mod retention;
 mod revision;
@@ -48,10 +51,15 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tokio::sync::Semaphore;
 
 pub use self::decide::{Committed, Due, Prepared};
-pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Replay, Settled, Settlement};
+pub use self::delivery::{AttemptRow, Outgoing, Replay, Settled, Settlement};
+pub use self::endpoint::{
+    ACTOR_ENGINE, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
+};
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::fact::NoticeRow;
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
+pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
+pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueWindow, WindowWish};
 pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
 pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
@@ -121,6 +129,7 @@ struct Inner {
     templates: Mutex<settings::TemplateCache>,
     entropy: Entropy,
     handoff: handoff::Handoff,
+    live: ArcSwap<LivePicture>,
     /// Whether a copy of it is being made.
     copying: Arc<AtomicBool>,
 }
@@ -186,6 +195,7 @@ impl Ledger {
             templates: Mutex::default(),
             entropy,
             handoff: handoff::Handoff::default(),
+            live: ArcSwap::default(),
             copying: Arc::default(),
         };
         Ok((Self { inner: Arc::new(inner) }, OpenReport { created, schema_found }))

@@ -457,6 +457,7 @@ impl Teller<'_> {
             }
             Endpoint::Webhook(webhook) => (None, None, Some(named(webhook, &self.story.names))),
         };
+        let why = delivery.why(self.now);
         Delivery {
             id: delivery.id.to_string(),
             fact: delivery.fact.to_string(),
@@ -473,6 +474,8 @@ impl Teller<'_> {
             reason: delivery.reason.clone(),
             sentence: words::delivery(delivery, self.now),
             due: delivery.due.map(|due| due.to_string()),
+            waits: why.map(|why| why.wait.code().to_owned()),
+            waits_until: why.and_then(|why| why.until).map(|at| at.to_string()),
             sends: delivery.sends,
             attempts: delivery.attempts.iter().map(|row| evidence::attempt(row, &self.mask)).collect(),
         }
