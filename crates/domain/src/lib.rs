@@ -12,6 +12,7 @@ pub mod device;
 pub mod endpoint;
 pub mod event;
 pub mod facts;
+pub mod histogram;
 pub mod id;
 pub mod import;
 pub mod link_address;

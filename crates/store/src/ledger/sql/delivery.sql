@@ -27,4 +27,4 @@ UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = ?5 WHERE wo
 -- name: finish_get
 SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_booked
-SELECT kind, booked_at, app FROM delivery WHERE workspace = ?1 AND id = ?2;
+SELECT kind, booked_at, app, created_at FROM delivery WHERE workspace = ?1 AND id = ?2;
