@@ -27,6 +27,7 @@ pub mod retry;
 pub mod secret;
 pub mod settings;
 pub mod sharing;
+pub mod statement;
 pub mod status;
 pub mod template;
 pub mod time;

@@ -105,6 +105,7 @@ pub fn answer(imported: &Imported) -> Answer {
         in_link_callbacks: false,
         accepts_within: None,
         needs: Vec::new(),
+        report: None,
     };
     document.partners.insert(partner.slug.clone(), draft);
     if let Some(campaign) = &imported.campaign {

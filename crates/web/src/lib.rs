@@ -7,6 +7,8 @@ pub mod dashboard;
 pub mod import;
 pub mod ingest;
 pub mod problem;
+pub mod reconcile;
 pub mod report;
 pub mod sheet;
+pub mod statement;
 pub mod story;

@@ -26,6 +26,7 @@ mod rollup;
 mod rows;
 mod settings;
 mod slice;
+mod statement;
 mod statements;
 mod status;
 mod story;
@@ -40,6 +41,7 @@ use arc_swap::ArcSwap;
 use roundtrip_ambient::Entropy;
 use roundtrip_domain::click_id::CheckKey;
 use roundtrip_domain::settings::Catalog;
+use roundtrip_domain::statement::StatementKey;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -55,6 +57,7 @@ pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
 pub use self::slice::FlaggedClicks;
+pub use self::statement::{Arrival, ArrivalMark};
 pub use self::status::{StatusAnswer, StatusWish};
 pub use self::story::{ChangeStory, DeliveryStory, RuleStory, Story, StoryRevision};
 pub use self::todo::{Undecided, Waiting};
@@ -102,6 +105,8 @@ pub struct Identity {
     pub check_keys: Vec<CheckKey>,
     /// The newest millisecond that a published slice holds.
     pub click_floor: Option<Timestamp>,
+    /// What signs daily statements to partners.
+    pub statement_key: StatementKey,
 }
 
 /// A handle to the ledger; clones share it.
@@ -308,9 +313,24 @@ fn identity(conn: &Connection, entropy: &Entropy) -> Result<Identity, Error> {
             what: "no key of 16 bytes".into(),
         });
     }
+    let seed = match get("statement_key")? {
+        Some(bytes) => bytes,
+        None => {
+            let mut seed = vec![0; 32];
+            entropy.fill(&mut seed);
+            conn.prepare(sql("meta_put"))?.execute(("statement_key", &seed))?;
+            seed
+        }
+    };
+    let seed: [u8; 32] = seed.try_into().map_err(|_| Error::Corrupt {
+        table: "meta",
+        column: "value",
+        row: "statement_key".into(),
+        what: "no key of 32 bytes".into(),
+    })?;
     let click_floor = get("click_floor")?
         .and_then(|bytes| Some(Timestamp::from_ms(i64::from_be_bytes(bytes.as_slice().try_into().ok()?))));
-    Ok(Identity { node, check_keys, click_floor })
+    Ok(Identity { node, check_keys, click_floor, statement_key: StatementKey::from_seed(seed) })
 }
 
 /// The 16 bytes of an id from a row, or an error that names the row.

@@ -54,6 +54,7 @@ mod tests {
         for (name, index) in [
             ("queue_of_delivery", "queue_by_delivery (workspace=? AND delivery=?)"),
             ("todo_due", "todo_by_after (workspace=? AND after<?)"),
+            ("arrivals", "finish_by_arrival (workspace=? AND at>? AND at<?)"),
             ("births_list", "tie_by_births (workspace=? AND app=? AND key=? AND births=?)"),
             ("todo_by_identity", "PRIMARY KEY (workspace=? AND app=? AND kind=? AND key=?)"),
         ] {

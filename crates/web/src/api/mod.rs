@@ -25,11 +25,13 @@ mod import;
 mod json;
 mod library;
 mod openapi;
+mod reconcile;
 mod report;
 mod resources;
 mod route;
 mod settings;
 mod sheet;
+mod statement;
 mod status;
 mod template;
 mod workspaces;
@@ -84,6 +86,8 @@ fn routes() -> Vec<Route> {
     routes.extend(delivery::routes());
     routes.extend(status::routes());
     routes.extend(report::routes());
+    routes.extend(reconcile::routes());
+    routes.extend(statement::routes());
     routes.extend(openapi::routes());
     routes
 }

@@ -23,3 +23,7 @@ SELECT d.id, d.created_at, d.replay_of, f.state, f.reason, f.at, q.reason, d."va
 LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
 LEFT JOIN queue q ON q.workspace = d.workspace AND q.delivery = d.id
 WHERE d.workspace = ?1 AND d.event = ?2 AND d.partner = ?3 ORDER BY d.id;
+-- name: arrivals
+SELECT f.at, f.delivery, d.fact, d.kind, d."values" FROM finish f JOIN delivery d ON d.workspace = f.workspace AND d.id = f.delivery
+WHERE f.workspace = ?1 AND f.state = 'delivered' AND f.at >= ?2 AND f.at < ?3 AND (f.at, f.delivery) > (?2, ?4)
+  AND d.partner = ?5 AND d.booked_at IS NOT NULL ORDER BY f.at, f.delivery LIMIT ?6;
