@@ -18,6 +18,8 @@ need() { # command, Debian package
 }
 # Everything else the tests need they make themselves, or it comes as a crate.
 need cc gcc
+# Runs examples/statements/verify.py, as a partner would; its standard library is enough.
+need python3 python3
 
 echo "== formatting"
 cargo fmt --all --check

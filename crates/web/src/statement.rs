@@ -24,6 +24,8 @@ const PAGE: u32 = 5_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "StatementEntry")]
 pub struct Line {
+    /// The delivery, `dlv_…`: evidence, and no part of the hash.
+    pub delivery: String,
     /// What the receiver dedupes on: `evt_…`.
     pub event_id: String,
     /// The conversion kind.
@@ -58,11 +60,11 @@ pub struct Statement {
     pub signature: String,
     /// The public key, base64; compare it with the one that you were given.
     pub key: String,
-    /// In the order of arrival, from `offset` on.
+    /// In the order of arrival, behind `after`.
     pub entries: Vec<Line>,
-    /// Send it as `offset` for the next entries; absent when these are the last.
+    /// Send it as `after` for the next entries; absent when these are the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<u64>,
+    pub next: Option<String>,
 }
 
 /// What statements are signed with.
@@ -79,16 +81,16 @@ pub fn public_key(key: &StatementKey) -> PublicKey {
     PublicKey { algorithm: "ed25519".to_owned(), key: STANDARD.encode(key.public()) }
 }
 
-/// Makes a statement, with its entries from an offset on.
+/// Makes a statement, with its entries behind a delivery, or from the first on.
 ///
 /// # Errors
-/// With `parameter_invalid` when the day is none, `store_unavailable` when the ledger cannot answer.
+/// With `parameter_invalid` when the day is none or the delivery is not of it, `store_unavailable` when the ledger cannot answer.
 pub async fn read(
     ledger: &Ledger,
     settings: &Settings,
     partner: Id<kind::Partner>,
     day: &str,
-    offset: u64,
+    behind: Option<Id<kind::Delivery>>,
     now: Timestamp,
 ) -> Result<Statement, Problem> {
     let from = Some(format!("{day}T00:00:00Z"))
@@ -103,7 +105,9 @@ pub async fn read(
         is_final: now >= to,
     };
     let mut digest = Digest::default();
-    let mut entries = Vec::new();
+    let mut entries: Vec<Line> = Vec::new();
+    let mut is_behind = behind.is_none();
+    let mut more = false;
     let mut after: Option<ArrivalMark> = None;
     loop {
         let page = ledger.arrivals(settings.workspace, partner, (from, to), after, PAGE).await;
@@ -114,15 +118,28 @@ pub async fn read(
             let entry = entry(arrival);
             let hash = entry.hash();
             digest.add(&entry.kind, &hash);
-            if digest.entries() > offset && (entries.len() as u64) < ENTRIES_MAX {
-                let delivered_at = entry.delivered_at.to_string();
-                entries.push(Line { event_id: entry.event_id, kind: entry.kind, delivered_at, hash });
+            if !is_behind {
+                is_behind = behind == Some(arrival.delivery);
+            } else if entries.len() as u64 == ENTRIES_MAX {
+                more = true;
+            } else {
+                let (delivery, delivered_at) = (arrival.delivery.to_string(), entry.delivered_at.to_string());
+                entries.push(Line {
+                    delivery,
+                    event_id: entry.event_id,
+                    kind: entry.kind,
+                    delivered_at,
+                    hash,
+                });
             }
         }
     }
+    if !is_behind {
+        return Err(Problem::new(Code::ParameterInvalid, "after", "no such delivery arrived on that day"));
+    }
     let signed = digest.signed_text(&heading);
     let key = &ledger.identity().statement_key;
-    let read = offset.saturating_add(entries.len() as u64);
+    let next = entries.last().filter(|_| more).map(|last| last.delivery.clone());
     Ok(Statement {
         workspace: heading.workspace,
         partner: heading.partner,
@@ -135,7 +152,7 @@ pub async fn read(
         signed,
         key: STANDARD.encode(key.public()),
         entries,
-        next: (read < digest.entries()).then_some(read),
+        next,
     })
 }
 

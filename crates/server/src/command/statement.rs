@@ -85,24 +85,24 @@ async fn whole(client: &Client, args: &Args) -> anyhow::Result<Statement> {
         encoded(&args.day),
         encoded(&args.workspace)
     );
-    let mut statement: Option<Statement> = None;
-    let mut offset = 0;
+    let mut after = String::new();
+    let mut whole: Option<Statement> = None;
     loop {
-        let answer =
-            client::accepted(client.get(&format!("{path}&offset={offset}")).await?).context("make it")?;
+        let answer = client::accepted(client.get(&format!("{path}{after}")).await?).context("make it")?;
         let page: Statement =
             serde_json::from_value(answer).context("read it: is the server another release?")?;
-        let next = page.next;
-        match &mut statement {
-            None => statement = Some(page),
-            Some(whole) if whole.total == page.total => whole.entries.extend(page.entries),
+        let next = page.next.clone();
+        let statement = match whole.take() {
+            None => Statement { next: None, ..page },
+            Some(mut statement) if statement.total == page.total => {
+                statement.entries.extend(page.entries);
+                statement
+            }
             Some(_) => bail!("make it: more arrived meanwhile; the day is not over, ask again"),
-        }
-        match (next, statement.take()) {
-            (Some(next), whole) => (offset, statement) = (next, whole),
-            (None, Some(whole)) => return Ok(Statement { next: None, ..whole }),
-            (None, None) => bail!("make it: the server answered nothing"),
-        }
+        };
+        let Some(next) = next else { return Ok(statement) };
+        after = format!("&after={}", encoded(&next));
+        whole = Some(statement);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The real binary: how it starts, answers, refuses and ends.
 
+mod books;
 mod breaking;
 mod commands;
 mod crash;

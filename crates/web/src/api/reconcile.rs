@@ -21,6 +21,8 @@ use crate::report::DAYS_MAX;
 
 /// Facts of one page that the server reads for itself.
 const PAGE: u32 = 1_000;
+/// Facts that one request may be compared with: those that share a key with a line.
+const KEPT_MAX: usize = 20_000;
 /// Findings of one answer.
 const FINDINGS_MAX: usize = 5_000;
 
@@ -217,6 +219,11 @@ async fn whole(mut call: Call) -> Result<Answer, Failure> {
     loop {
         let page = call.state.ledger.facts(settings.workspace, wanted, after, PAGE).await?;
         page.facts.into_iter().for_each(|fact| join.offer(Fact::of(fact)));
+        if join.kept() > KEPT_MAX {
+            let message =
+                "too many conversions have the keys of these lines; `roundtrip reconcile` compares them";
+            return Err(Problem::new(Code::ParameterInvalid, "rows", message).into());
+        }
         after = page.next;
         if after.is_none() {
             break;

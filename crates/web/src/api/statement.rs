@@ -1,17 +1,17 @@
 //! Daily statements to partners, and the key that signs them.
 
+use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
 use serde_json::json;
 
 use super::call::{Answer, Call, Failure};
 use super::reconcile::partner_of;
-use super::route::{Needs, Route, schema};
+use super::route::{Route, schema};
 use crate::statement::{self, PublicKey, Statement};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::get("/api/v1/statement/key", "statement_key", "Shows the public key of statements")
-            .needs(Needs::Nobody)
             .answers(200, "The key.", schema::<PublicKey>)
             .does(key),
         Route::get(
@@ -21,9 +21,9 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .in_workspace()
         .query(
-            "offset",
-            "The entry from which on they are listed, 20,000 at most; the signature is over all of them.",
-            json!({ "type": "integer", "minimum": 0, "default": 0 }),
+            "after",
+            "The delivery behind which entries are listed, 20,000 at most: `next` of the answer before.",
+            json!({ "type": "string" }),
         )
         .answers(200, "The statement.", schema::<Statement>)
         .does(read),
@@ -37,12 +37,12 @@ async fn key(call: Call) -> Result<Answer, Failure> {
 async fn read(call: Call) -> Result<Answer, Failure> {
     let settings = call.workspace()?;
     let partner = partner_of(&settings, call.path("partner"))?;
-    let offset = match call.query.text("offset") {
-        None => 0,
-        Some(text) => text
-            .parse()
-            .map_err(|_| Problem::new(Code::ParameterInvalid, "offset", "it is a number of entries"))?,
-    };
+    let refused = |_| Problem::new(Code::ParameterInvalid, "after", "a delivery's id begins with dlv_");
+    let after = call
+        .query
+        .text("after")
+        .map(|text| text.parse::<Id<kind::Delivery>>().map_err(refused))
+        .transpose()?;
     let (ledger, now) = (&call.state.ledger, call.state.clock.now());
-    Ok(Answer::ok(json!(statement::read(ledger, &settings, partner, call.path("day"), offset, now).await?)))
+    Ok(Answer::ok(json!(statement::read(ledger, &settings, partner, call.path("day"), after, now).await?)))
 }

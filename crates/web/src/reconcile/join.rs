@@ -33,13 +33,34 @@ enum Key {
     Order(String),
 }
 
+/// Facts with the same key that one line is compared with: those nearest in time.
+const SHARED_MAX: usize = 500;
+
+/// A line, with what is looked at often.
+#[derive(Debug)]
+struct Line {
+    row: Row,
+    keys: Vec<Key>,
+    /// From when to when it is, both included.
+    time: Option<(Timestamp, Timestamp)>,
+}
+
+/// A fact, with what is looked at often.
+#[derive(Debug)]
+struct Held {
+    fact: Fact,
+    keys: Vec<Key>,
+    /// From when it happened to when it had arrived.
+    span: (Timestamp, Timestamp),
+}
+
 /// A list, and the facts that could be its lines.
 #[derive(Debug)]
 pub struct Join {
-    rows: Vec<Row>,
+    lines: Vec<Line>,
     keys: HashSet<Key>,
     terms: Terms,
-    held: Vec<Fact>,
+    held: Vec<Held>,
     /// Facts that no line can be, by their place among all that were offered.
     unlisted: Vec<Fact>,
 }
@@ -59,14 +80,29 @@ enum Place {
 impl Join {
     /// A list to be compared on these terms. Lines keep their order.
     pub fn new(rows: Vec<Row>, terms: Terms) -> Self {
-        let keys = rows.iter().flat_map(|row| keys_of_row(row, terms.against)).collect();
-        Self { rows, keys, terms, held: Vec::new(), unlisted: Vec::new() }
+        let line = |row: Row| {
+            let keys = keys_of_row(&row, terms.against);
+            let time = row.time.as_deref().and_then(Timestamp::parse).map(|from| {
+                (from, row.time_to.as_deref().and_then(Timestamp::parse).map_or(from, |to| to.plus_ms(-1)))
+            });
+            Line { row, keys, time }
+        };
+        let lines: Vec<Line> = rows.into_iter().map(line).collect();
+        let keys = lines.iter().flat_map(|line| line.keys.iter().cloned()).collect();
+        Self { lines, keys, terms, held: Vec::new(), unlisted: Vec::new() }
+    }
+
+    /// How many facts are kept because they share a key with a line.
+    pub fn kept(&self) -> usize {
+        self.held.len()
     }
 
     /// Offers a fact. Offer all that were received in the period, and for [`super::AROUND_MS`] around it.
     pub fn offer(&mut self, fact: Fact) {
-        if keys_of_fact(&fact, self.terms.against).iter().any(|key| self.keys.contains(key)) {
-            self.held.push(fact);
+        let keys = keys_of_fact(&fact, self.terms.against);
+        if keys.iter().any(|key| self.keys.contains(key)) {
+            let span = span(&fact);
+            self.held.push(Held { fact, keys, span });
         } else if self.is_in_period(&fact) {
             self.unlisted.push(fact);
         }
@@ -80,28 +116,29 @@ impl Join {
     /// [`Finding::set`]. At most `findings_max` findings are listed; all are counted.
     pub fn finish(mut self, findings_max: usize) -> Reconciliation {
         let places = self.places();
-        let mut totals = Totals { rows: self.rows.len() as u64, ..Totals::default() };
+        let mut totals = Totals { rows: self.lines.len() as u64, ..Totals::default() };
         let mut findings = Vec::new();
         let mut is_listed = vec![false; self.held.len()];
         let mut offsets: BTreeMap<i64, u64> = BTreeMap::new();
         let mut compared = 0_u64;
-        for (row, place) in self.rows.iter().zip(&places) {
+        for (line, place) in self.lines.iter().zip(&places) {
+            let row = &line.row;
             let finding = match place {
                 Place::Of(at) => {
-                    let Some(fact) = self.held.get(*at) else { continue };
+                    let Some(held) = self.held.get(*at) else { continue };
                     if let Some(listed) = is_listed.get_mut(*at) {
                         *listed = true;
                     }
                     totals.facts += 1;
                     compared += 1;
-                    if let Some(offset) = zone_offset(row, fact) {
+                    if let Some(offset) = zone_offset(line, held) {
                         *offsets.entry(offset).or_default() += 1;
                     }
-                    self.compare(row, fact)
+                    self.compare(line, held)
                 }
-                Place::Repeats(at) => self.held.get(*at).map(|fact| repeated(row, fact)),
+                Place::Repeats(at) => self.held.get(*at).map(|held| repeated(row, &held.fact)),
                 Place::OtherName => Some(of_row(row, Verdict::MissingHere, Cause::OtherEvent)),
-                Place::Unknown => Some(self.unknown(row)),
+                Place::Unknown => Some(self.unknown(line)),
             };
             match &finding {
                 None => totals.matched += 1,
@@ -125,7 +162,7 @@ impl Join {
         let off_by = off_by.map(|(offset, _)| *offset);
         let mut missing: Vec<Fact> = std::mem::take(&mut self.unlisted);
         let held = std::mem::take(&mut self.held);
-        missing.extend(held.into_iter().zip(is_listed).filter(|(_, is)| !is).map(|(fact, _)| fact));
+        missing.extend(held.into_iter().zip(is_listed).filter(|(_, is)| !is).map(|(held, _)| held.fact));
         missing.sort_by(|a, b| (&a.received_at, &a.event).cmp(&(&b.received_at, &b.event)));
         for fact in missing.iter().filter(|fact| self.is_in_period(fact)) {
             totals.facts += 1;
@@ -155,77 +192,83 @@ impl Join {
 
     /// Which fact each line is.
     fn places(&self) -> Vec<Place> {
-        let mut by_key: HashMap<Key, Vec<usize>> = HashMap::new();
-        for (at, fact) in self.held.iter().enumerate() {
-            for key in keys_of_fact(fact, self.terms.against) {
-                by_key.entry(key).or_default().push(at);
+        let mut by_key: HashMap<&Key, Vec<usize>> = HashMap::new();
+        for (at, held) in self.held.iter().enumerate() {
+            for key in &held.keys {
+                let places = by_key.entry(key).or_default();
+                if places.last() != Some(&at) {
+                    places.push(at);
+                }
             }
         }
-        let candidates: Vec<Vec<usize>> = self.rows.iter().map(|row| self.candidates(row, &by_key)).collect();
+        let candidates: Vec<Vec<usize>> =
+            self.lines.iter().map(|line| self.candidates(line, &by_key)).collect();
         // Which line a fact was given to.
         let mut taken: Vec<Option<usize>> = vec![None; self.held.len()];
-        let mut places: Vec<Option<Place>> = self.rows.iter().map(|_| None).collect();
+        let mut places: Vec<Option<Place>> = self.lines.iter().map(|_| None).collect();
         for whole in [true, false] {
-            for ((line, row), fits) in self.rows.iter().enumerate().zip(&candidates) {
-                if places.get(line).is_none_or(Option::is_some) {
+            for ((number, line), fits) in self.lines.iter().enumerate().zip(&candidates) {
+                if places.get(number).is_none_or(Option::is_some) {
                     continue;
                 }
                 let free = fits.iter().copied().filter(|at| taken.get(*at).is_some_and(Option::is_none));
                 let best = free
                     .filter_map(|at| Some((at, self.held.get(at)?)))
-                    .filter(|(_, fact)| !whole || (self.is_told(fact) && self.compare(row, fact).is_none()))
-                    .min_by_key(|(at, fact)| {
-                        (
-                            !self.is_told(fact),
-                            other_amount(row, fact, self.terms.against).is_some(),
-                            apart(row, fact),
-                            *at,
-                        )
+                    .filter(|(_, held)| {
+                        !whole || (self.is_told(&held.fact) && self.compare(line, held).is_none())
+                    })
+                    .min_by_key(|(at, held)| {
+                        let is_other = other_amount(&line.row, &held.fact, self.terms.against).is_some();
+                        (!self.is_told(&held.fact), is_other, apart(line, held), *at)
                     });
-                if let (Some((at, _)), Some(place)) = (best, places.get_mut(line)) {
+                if let (Some((at, _)), Some(place)) = (best, places.get_mut(number)) {
                     *place = Some(Place::Of(at));
                     if let Some(taken) = taken.get_mut(at) {
-                        *taken = Some(line);
+                        *taken = Some(number);
                     }
                 }
             }
         }
-        let left = |(row, fits): (&Row, &Vec<usize>)| {
+        let left = |(line, fits): (&Line, &Vec<usize>)| {
             let Some(at) = fits.first().copied() else { return Place::Unknown };
-            let taker = taken.get(at).copied().flatten().and_then(|line| self.rows.get(line));
+            let taker = taken.get(at).copied().flatten().and_then(|number| self.lines.get(number));
             // A line of another name than the one that took the only fact of the click is no repeat of it.
             let is_other = taker.is_some_and(|taker| {
-                taker.event.is_some() && row.event.is_some() && !same_word(&taker.event, &row.event)
+                let (a, b) = (&taker.row.event, &line.row.event);
+                a.is_some() && b.is_some() && !same_word(a, b)
             });
             if is_other { Place::OtherName } else { Place::Repeats(at) }
         };
-        let rows = self.rows.iter().zip(&candidates);
-        places.into_iter().zip(rows).map(|(place, rest)| place.unwrap_or_else(|| left(rest))).collect()
+        let lines = self.lines.iter().zip(&candidates);
+        places.into_iter().zip(lines).map(|(place, rest)| place.unwrap_or_else(|| left(rest))).collect()
     }
 
     /// The facts that a line can be, by its most trusted key that finds any, narrowed by its others.
-    fn candidates(&self, row: &Row, by_key: &HashMap<Key, Vec<usize>>) -> Vec<usize> {
-        let found = keys_of_row(row, self.terms.against).into_iter().find_map(|key| by_key.get(&key));
-        let mut fits = found.cloned().unwrap_or_default();
-        fits.dedup();
-        let mut narrow = |test: &dyn Fn(&Fact) -> bool| {
+    fn candidates(&self, line: &Line, by_key: &HashMap<&Key, Vec<usize>>) -> Vec<usize> {
+        let mut fits = line.keys.iter().find_map(|key| by_key.get(key)).cloned().unwrap_or_default();
+        if fits.len() > SHARED_MAX {
+            fits.sort_by_cached_key(|at| (self.held.get(*at).map(|held| apart(line, held)), *at));
+            fits.truncate(SHARED_MAX);
+        }
+        let mut narrow = |test: &dyn Fn(&Held) -> bool| {
             if fits.len() > 1 && fits.iter().any(|at| self.held.get(*at).is_some_and(test)) {
                 fits.retain(|at| self.held.get(*at).is_some_and(test));
             }
         };
-        for key in keys_of_row(row, self.terms.against) {
-            narrow(&|fact| keys_of_fact(fact, self.terms.against).contains(&key));
+        for key in &line.keys {
+            narrow(&|held| held.keys.contains(key));
         }
-        if let Some(event) = &row.event {
+        if let Some(event) = &line.row.event {
             let is_named = |name: &String| name.eq_ignore_ascii_case(event.trim());
-            narrow(&|fact| fact.told_as.iter().chain([&fact.name]).any(is_named));
-            narrow(&|fact| fact.told_as.iter().chain([&fact.name, &fact.kind]).any(is_named));
+            narrow(&|held| held.fact.told_as.iter().chain([&held.fact.name]).any(is_named));
+            narrow(&|held| held.fact.told_as.iter().chain([&held.fact.name, &held.fact.kind]).any(is_named));
         }
         fits
     }
 
     /// What differs between a line and its fact; `None`: nothing.
-    fn compare(&self, row: &Row, fact: &Fact) -> Option<Finding> {
+    fn compare(&self, line: &Line, held: &Held) -> Option<Finding> {
+        let (row, fact) = (&line.row, &held.fact);
         if let Some((cause, detail)) = self.untold(fact) {
             let mut finding = of_both(row, fact, Verdict::MissingHere, cause);
             finding.set(cause, detail);
@@ -238,12 +281,12 @@ impl Join {
             finding.there = Some(there.join(" "));
             return Some(finding);
         }
-        let apart = apart(row, fact);
+        let apart = apart(line, held);
         if apart <= self.terms.tolerance_ms {
             return None;
         }
         let mut finding = of_both(row, fact, Verdict::OtherTime, Cause::TimeDiffers);
-        match zone_offset(row, fact) {
+        match zone_offset(line, held) {
             Some(offset) => finding.set(Cause::TimeZone, Some(signed(offset))),
             None if row.time_to.is_some() && apart <= ZONE_MAX_MS => finding.set(Cause::DayBoundary, None),
             None => finding.set(Cause::TimeDiffers, Some(human(apart))),
@@ -288,14 +331,14 @@ impl Join {
         Some((Cause::NeverSent, Some(fact.suppressed.join(", "))))
     }
 
-    fn unknown(&self, row: &Row) -> Finding {
-        let at = row.time.as_deref().and_then(Timestamp::parse);
+    fn unknown(&self, line: &Line) -> Finding {
+        let row = &line.row;
         let around =
             self.terms.from.plus_ms(-self.terms.tolerance_ms)..self.terms.to.plus_ms(self.terms.tolerance_ms);
-        if at.is_some_and(|at| !around.contains(&at)) {
+        if line.time.is_some_and(|(from, to)| !around.contains(&from) && !around.contains(&to)) {
             return of_row(row, Verdict::Outside, Cause::OutsidePeriod);
         }
-        let cause = if keys_of_row(row, self.terms.against).is_empty() {
+        let cause = if line.keys.is_empty() {
             Cause::NoKey
         } else if self.terms.against == Against::Orders
             || (row.click_id.is_none() && row.rt_click_id.is_none())
@@ -461,23 +504,18 @@ fn span(fact: &Fact) -> (Timestamp, Timestamp) {
 }
 
 /// By how much a line's time is off from all times of a fact, in milliseconds; zero for a line without one.
-fn apart(row: &Row, fact: &Fact) -> i64 {
-    let Some(from) = row.time.as_deref().and_then(Timestamp::parse) else { return 0 };
-    let to = row.time_to.as_deref().and_then(Timestamp::parse).map_or(from, |to| to.plus_ms(-1));
-    let (first, last) = span(fact);
+fn apart(line: &Line, held: &Held) -> i64 {
+    let Some((from, to)) = line.time else { return 0 };
+    let (first, last) = held.span;
     first.since(to).max(from.since(last)).max(0)
 }
 
 /// The offset between two time zones that would explain how far a line's time is from when it happened or arrived.
-fn zone_offset(row: &Row, fact: &Fact) -> Option<i64> {
-    if row.time_to.is_some() {
+fn zone_offset(line: &Line, held: &Held) -> Option<i64> {
+    if line.row.time_to.is_some() || apart(line, held) <= ZONE_TOLERANCE_MS {
         return None;
     }
-    let there = row.time.as_deref().and_then(Timestamp::parse)?;
-    let (first, last) = span(fact);
-    if apart(row, fact) <= ZONE_TOLERANCE_MS {
-        return None;
-    }
+    let (there, _) = line.time?;
     let offset = |from: Timestamp| {
         let off = there.since(from);
         let steps = (off + off.signum() * ZONE_STEP_MS / 2) / ZONE_STEP_MS;
@@ -487,7 +525,7 @@ fn zone_offset(row: &Row, fact: &Fact) -> Option<i64> {
         let is_exact = zone % 3_600_000 == 0 || (off - zone).abs() <= 1_000;
         (is_zone && is_exact).then_some(zone)
     };
-    offset(first).or_else(|| offset(last))
+    offset(held.span.0).or_else(|| offset(held.span.1))
 }
 
 /// `+02:00`.

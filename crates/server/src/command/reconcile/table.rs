@@ -106,9 +106,16 @@ fn delimited(text: &str) -> anyhow::Result<Table> {
         bail!("it has more than {COLUMNS_MAX} columns");
     }
     let mut lines = Vec::new();
+    // The reader says where it began to look for a record, which can be before empty lines or a line's own break.
+    let (mut looked, mut number) = (0, 1);
     for record in reader.records() {
         let record = record.context("read a line")?;
-        let number = record.position().map_or(0, csv::Position::line);
+        let begin = record.position().map_or(0, |at| at.byte() as usize);
+        let blank = |bytes: &[u8]| bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let begin = begin + text.as_bytes().get(begin..).map_or(0, blank);
+        let passed = text.as_bytes().get(looked..begin).unwrap_or_default();
+        number += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        looked = begin.max(looked);
         let cells: Vec<String> = record.iter().map(str::to_owned).collect();
         if cells.iter().any(|cell| !cell.is_empty()) {
             lines.push(Line { number, cells });
