@@ -29,6 +29,7 @@ pub mod settings;
 pub mod sharing;
 pub mod statement;
 pub mod status;
+pub mod success;
 pub mod template;
 pub mod time;
 pub mod webhook;

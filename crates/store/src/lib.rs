@@ -4,9 +4,11 @@
 //! deliveries and settings are few, precious and transactional ([`ledger`]). The rest of the program does not
 //! know which form of either it runs on. A store is told the time, it never asks.
 
+pub mod backup;
 pub mod click_log;
 mod error;
 pub mod ledger;
+pub mod payload;
 pub mod settings;
 
 pub use self::error::Error;

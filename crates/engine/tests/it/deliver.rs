@@ -22,7 +22,10 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::sender::receiver::{OK, Receiver, reset};
 
+mod auth;
 mod callback;
+mod policy;
+mod webhook;
 
 /// Far longer than anything here takes; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,7 +62,10 @@ impl House {
             sender: Sender::new(&sender::Config { resolve, ..Default::default() }, guard).expect("a sender"),
             clock: Clock::System,
             entropy: Entropy::System,
-            policy: Policy { waits_ms: waits_ms.to_vec() },
+            policy: Policy {
+                waits: waits_ms.iter().copied().map(Span::from_ms).collect(),
+                ..Policy::postback()
+            },
             attempts_kept: Span::from_days(30),
         };
         Self { world, config }

@@ -3,6 +3,7 @@
 //! A new command is a file, a line in [`Command`] and a line in [`Command::run`].
 
 mod apply;
+mod backup;
 mod bench;
 mod conversion;
 mod demo;
@@ -14,10 +15,12 @@ mod partner;
 mod reconcile;
 mod replay;
 mod report;
+mod restore;
 mod serve;
 mod statement;
 mod status;
 mod template;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -66,6 +69,16 @@ enum Command {
     Conversion(conversion::Args),
     /// Tells a partner the same fact once more.
     Replay(replay::Args),
+    /// Copies a whole installation into one file, while its server works or while it is down.
+    ///
+    /// The file holds everything that the server knows, secrets included, and is readable by its owner alone. It shows
+    /// one moment: what was answered before the command began is in it. docs/backup.md says what is not.
+    Backup(backup::Args),
+    /// Makes a data directory of a backup, or only checks one.
+    ///
+    /// Every byte is compared with its hash before the directory gets its name. Deliveries that waited when the backup
+    /// was made are sent once the server is started, with the same event ids.
+    Restore(restore::Args),
     /// Measures this machine and disk: redirects beside nginx, events, postbacks.
     Bench(bench::Args),
     /// Makes and replaces the admin key.
@@ -79,6 +92,8 @@ enum Command {
     Template(template::Args),
     /// What a partner needs to know, filled in.
     Partner(partner::Args),
+    /// What signs for a webhook, and a new secret for it.
+    Webhook(webhook::Args),
 }
 
 impl Command {
@@ -110,11 +125,16 @@ impl Command {
             Self::Replay(args) => {
                 with_client(&args.server.clone(), async |client| replay::run(args, client).await)
             }
+            Self::Backup(args) => backup::run(&args),
+            Self::Restore(args) => restore::run(&args),
             Self::Bench(args) => bench::run(args),
             Self::Key(args) => key::run(args),
             Self::Import(args) => import::run(*args),
             Self::Template(args) => template::run(args),
             Self::Partner(args) => partner::run(args),
+            Self::Webhook(args) => {
+                with_client(&args.server(), async |client| webhook::run(args, client).await)
+            }
         }
     }
 }

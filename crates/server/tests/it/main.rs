@@ -1,13 +1,20 @@
 //! The real binary: how it starts, answers, refuses and ends.
 
+<<<<<<< HEAD
 mod books;
+=======
+mod backup;
+>>>>>>> main
 mod breaking;
+mod clients;
 mod commands;
 mod crash;
+mod egress;
 mod geography;
 mod house;
 mod import;
 mod library;
 mod process;
+mod receivers;
 mod rules;
 mod serve;

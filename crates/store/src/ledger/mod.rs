@@ -15,7 +15,11 @@ mod claim;
 mod decide;
 mod delivery;
 mod event;
+<<<<<<< HEAD
 mod facts;
+=======
+mod fact;
+>>>>>>> main
 mod handoff;
 mod install;
 mod list;
@@ -26,7 +30,11 @@ mod rollup;
 mod rows;
 mod settings;
 mod slice;
+<<<<<<< HEAD
 mod statement;
+=======
+mod snapshot;
+>>>>>>> main
 mod statements;
 mod status;
 mod story;
@@ -35,6 +43,7 @@ mod todo;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -50,14 +59,22 @@ use tokio::sync::Semaphore;
 pub use self::decide::{Committed, Due, Prepared};
 pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Replay, Settled, Settlement};
 pub use self::event::{Idempotency, NewEvent, Recorded};
+<<<<<<< HEAD
 pub use self::facts::{Fact, FactDelivery, FactPage, FactsWanted};
+=======
+pub use self::fact::NoticeRow;
+>>>>>>> main
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
 pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
 pub use self::slice::FlaggedClicks;
+<<<<<<< HEAD
 pub use self::statement::{Arrival, ArrivalMark};
+=======
+pub(crate) use self::snapshot::{Snapshot, Turn, waiting_of};
+>>>>>>> main
 pub use self::status::{StatusAnswer, StatusWish};
 pub use self::story::{ChangeStory, DeliveryStory, RuleStory, Story, StoryRevision};
 pub use self::todo::{Undecided, Waiting};
@@ -123,6 +140,8 @@ struct Inner {
     templates: Mutex<settings::TemplateCache>,
     entropy: Entropy,
     handoff: handoff::Handoff,
+    /// Whether a copy of it is being made.
+    copying: Arc<AtomicBool>,
 }
 
 struct Readers {
@@ -186,6 +205,7 @@ impl Ledger {
             templates: Mutex::default(),
             entropy,
             handoff: handoff::Handoff::default(),
+            copying: Arc::default(),
         };
         Ok((Self { inner: Arc::new(inner) }, OpenReport { created, schema_found }))
     }

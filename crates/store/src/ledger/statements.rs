@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     include_str!("sql/delivery.sql"),
     include_str!("sql/report.sql"),
     include_str!("sql/list.sql"),
+    include_str!("sql/backup.sql"),
 ];
 
 fn all() -> &'static HashMap<&'static str, &'static str> {

@@ -16,10 +16,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::When;
+use super::retry::{AcceptsFrom, IfLate, RetryDoc, Success};
 use super::share::ShareRevenue;
 use super::{ResourceKind, Secret};
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -49,6 +50,9 @@ pub struct Document {
     /// What partners are told, when and how.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rules: BTreeMap<String, Rule>,
+    /// What the owner is told, where and how.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub webhooks: BTreeMap<String, Webhook>,
     /// Credentials.
     #[serde(default, skip_serializing_if = "is_default")]
     pub keys: BTreeMap<String, Key>,
@@ -188,8 +192,8 @@ pub struct Partner {
     /// are refused without it: whoever writes a click chooses the host that the server calls.
     #[serde(default, skip_serializing_if = "is_default")]
     pub in_link_callbacks: bool,
-    /// How long after the click it accepts conversions, such as `7d`; at most 3650d. Used for advice: a longer
-    /// click window is warned of.
+    /// How long after the click it accepts installs, such as `7d`; 1h to 3650d. It binds the rules that tell it of
+    /// installs and do not say otherwise; a longer click window is warned of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepts_within: Option<String>,
     /// Macros that it needs in every postback, such as `click_id`; a template without one is warned of.
@@ -492,6 +496,10 @@ pub struct Rule {
     /// Names and value templates.
     #[serde(default, skip_serializing_if = "is_default")]
     pub headers: BTreeMap<String, String>,
+    /// What proves to the receiver who sends it: one of `basic`, `bearer` and `oauth2`. Secrets are named settings of
+    /// the partner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// The body template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
@@ -524,9 +532,88 @@ pub struct Rule {
     /// holds when the event is decided counts, not the one at the install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<String>,
+    /// When it is sent again: a list of waits (`["10s", "5m", "2h"]`), or a table such as `{waits = ["1m"], for =
+    /// "12h", on = [404]}`. At most 50 waits of at least 1s, together at most 30d. Absent: 10 sends over 23 h 42 m.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry: RetryDoc,
+    /// How long a send may take, 1s to 30s; absent: 10s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// What an answer of 2xx must say to be a success; absent: nothing.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub success: Success,
+    /// How long its receiver accepts it, 1h to 3650d; `none` for ever. The last send is pulled inside. Absent: for
+    /// installs as the partner says, for anything else for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepts_within: Option<String>,
+    /// From when that counts: the partner's `click` (default; where it has none, the conversion) or the
+    /// `conversion`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub accepts_from: AcceptsFrom,
+    /// What becomes of what is later: `expire` (default), or `try_once`, which sends it one more time.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub late: IfLate,
     /// Macros that its receiver needs, such as `click_id`; a template without one is warned of.
     #[serde(default, skip_serializing_if = "is_default")]
     pub needs: Vec<String>,
+}
+
+/// How a rule's requests prove who sends them; one of the three. A secret is always the name of a partner's setting.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RuleAuth")]
+pub struct Auth {
+    /// `authorization: Basic`: a user and a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<BasicAuth>,
+    /// `authorization: Bearer`: the partner's setting that is the token, such as `cfg.token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<String>,
+    /// `authorization: Bearer` with a token that is fetched by OAuth2's client credentials, kept and renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth2: Option<OAuth2>,
+}
+
+/// A user and password of basic authentication (RFC 7617).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BasicAuth {
+    /// The user: a text, or the partner's setting, such as `cfg.user`.
+    pub user: String,
+    /// The partner's setting that is the password, such as `cfg.password`.
+    pub password: String,
+}
+
+/// OAuth2's client credentials. Each but the secret is a text, or the name of a setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth2 {
+    /// Where a token is asked for.
+    pub token_url: String,
+    /// The client's id.
+    pub client_id: String,
+    /// The partner's setting that is the client's secret, such as `cfg.secret`.
+    pub client_secret: String,
+    /// The scopes to ask for, with a space between two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Whom the token is for, where the server asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// How the client proves itself: `basic` (default), or `body` with `client_id` and `client_secret` in the body.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub style: TokenStyle,
+}
+
+/// How an OAuth2 client proves itself to the token's server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenStyle {
+    /// By basic authentication.
+    #[default]
+    Basic,
+    /// In the body.
+    Body,
 }
 
 /// How one signature of a rule's request is made.
@@ -561,6 +648,77 @@ pub enum SignedMessage {
     Text(String),
     /// Parts that are joined.
     Parts(Vec<String>),
+}
+
+/// How much of a fact a webhook's body says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookForm {
+    /// All that is known.
+    #[default]
+    Full,
+    /// Which fact it is, of which app, and when. The rest is read from the API.
+    Thin,
+}
+
+/// What the owner is told, where and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// The app whose facts it is told, by slug; absent: of all apps, and what is of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// Where it is. Below Slack's `hooks.slack.com` it gets messages for a channel instead of facts.
+    pub url: String,
+    /// What it is told of: `install`, `organic_install`, `signup`, `purchase`, `event`, `event:NAME`, `approved`,
+    /// `rejected`, `attribution_updated`, `postback_delivered`, `postback_failed`, `postback_expiring`,
+    /// `endpoint_failing`, `endpoint_disabled`, `endpoint_recovered`, `success_rate_low`, `silence`,
+    /// `books_unbalanced`. Absent or empty: the first eight, but for names.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub events: Vec<String>,
+    /// What signs, `whsec_` and the base64 of 24 to 64 bytes; never shown again. In the file it is `env:NAME` or
+    /// `file:PATH`. Absent: a new webhook gets one, shown once in the answer; an old one keeps its own. Another one
+    /// rotates: both sign until the overlap ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// How long a secret or key pair that was replaced signs on; 0s to 30d. Absent: 24h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<String>,
+    /// From when on the newest secret signs the plain header, a time such as `2026-06-04T12:00:00Z`; absent: from
+    /// when the overlap ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_over: Option<String>,
+    /// Also signs with a key pair (`v1a`, Ed25519), which is made if none is given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ed25519: bool,
+    /// The private key of that pair, `whsk_…`; never shown again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ed25519_key: Option<Secret>,
+    /// The name of the header with the plain hex signature; absent: `x-roundtrip-signature`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_header: Option<String>,
+    /// `full` (default) or `thin`, which leaves out all that is about people and money.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub form: WebhookForm,
+    /// What is left out of the body, by path: `user.customer_id`, `device`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub without: Vec<String>,
+    /// Headers of its own, by name; values are secrets.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub headers: BTreeMap<String, Secret>,
+    /// Also told of sandbox events.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sandbox: bool,
+    /// Also told of conversions that wait for approval; they are told when they are approved otherwise.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pending: bool,
+    /// When it is sent again: the waits between sends, such as `["10s", "5m"]`, or `{waits, for}`. Absent: twelve
+    /// sends over 71 h 42 m. All but a 2xx is sent again; 410 disables the webhook.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry: RetryDoc,
+    /// How long a send may take; 1s to 30s. Absent: 15s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
 }
 
 /// What a key may be used for.
@@ -643,6 +801,8 @@ pub enum Any {
     PartnerGroup(PartnerGroup),
     /// A rule.
     Rule(Box<Rule>),
+    /// A webhook.
+    Webhook(Box<Webhook>),
     /// A key.
     Key(Key),
 }
@@ -661,6 +821,7 @@ impl Any {
             ResourceKind::Link => Self::Link(serde_json::from_value(value)?),
             ResourceKind::PartnerGroup => Self::PartnerGroup(serde_json::from_value(value)?),
             ResourceKind::Rule => Self::Rule(serde_json::from_value(value)?),
+            ResourceKind::Webhook => Self::Webhook(serde_json::from_value(value)?),
             ResourceKind::Key => Self::Key(serde_json::from_value(value)?),
         })
     }
@@ -674,6 +835,7 @@ impl Any {
             Self::Link(doc) => serde_json::to_value(doc),
             Self::PartnerGroup(doc) => serde_json::to_value(doc),
             Self::Rule(doc) => serde_json::to_value(doc),
+            Self::Webhook(doc) => serde_json::to_value(doc),
             Self::Key(doc) => serde_json::to_value(doc),
         };
         // These structs hold texts, booleans and maps with text keys, which always serialize.
@@ -690,6 +852,7 @@ pub fn schema_of(kind: ResourceKind, generator: &mut schemars::SchemaGenerator) 
         ResourceKind::Link => generator.subschema_for::<Link>(),
         ResourceKind::PartnerGroup => generator.subschema_for::<PartnerGroup>(),
         ResourceKind::Rule => generator.subschema_for::<Rule>(),
+        ResourceKind::Webhook => generator.subschema_for::<Webhook>(),
         ResourceKind::Key => generator.subschema_for::<Key>(),
     }
 }

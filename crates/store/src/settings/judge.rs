@@ -22,7 +22,6 @@ use super::document::{self, Any, PostbackAuthMode};
 use super::form;
 use super::likely::hint;
 use super::problems::Problems;
-use super::rule::WINDOW_MAX;
 use super::secret::{MASK, Secret, is_indirect};
 use super::shape::join;
 use super::stored::Stored;
@@ -97,6 +96,7 @@ impl Set<'_> {
         for rules in settings.rules.values_mut() {
             rules.sort_by(|a, b| a.slug.cmp(&b.slug));
         }
+        settings.webhooks.sort_by(|a, b| a.slug.cmp(&b.slug));
         judge.advise(self);
         (settings, judge.warnings)
     }
@@ -311,6 +311,11 @@ impl<'a> Judge<'a> {
                     settings.rules.entry(rule.app).or_default().push(Arc::new(rule));
                 }
             }
+            Any::Webhook(doc) => {
+                if let Some(webhook) = self.webhook(entry, doc) {
+                    settings.webhooks.push(Arc::new(webhook));
+                }
+            }
             Any::Key(doc) => {
                 if let Some(key) = self.key(entry, doc) {
                     settings.keys.insert(key.hash, Arc::new(key));
@@ -424,8 +429,7 @@ impl<'a> Judge<'a> {
                 self.wrong(entry, Code::ConfigInvalid, &field, message);
             }
         }
-        // Only advice asks for it; what it says must be right nevertheless.
-        let _ = self.span(entry, "accepts_within", doc.accepts_within.as_ref(), WINDOW_MAX);
+        let accepts_within = self.acceptance(entry, doc.accepts_within.as_ref());
         self.needs_known(entry, &doc.needs);
         if let Some(report) = &doc.report {
             self.report(entry, report);
@@ -437,6 +441,7 @@ impl<'a> Judge<'a> {
             ref_id: doc.ref_id.clone().unwrap_or_else(|| entry.slug.clone()),
             cfg: doc.cfg.iter().map(|(name, Secret(value))| (name.clone(), value.clone())).collect(),
             in_link_callbacks: doc.in_link_callbacks,
+            accepts_within,
         }
     }
 

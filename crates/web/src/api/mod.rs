@@ -6,7 +6,8 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `status`, `report`. To add a noun, add a file with
+//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `status`, `report`, `egress`, `backup`. To add a
+//!   noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
@@ -16,9 +17,11 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod call;
 mod change;
 mod delivery;
+mod egress;
 mod explain;
 mod fields;
 mod import;
@@ -34,6 +37,7 @@ mod sheet;
 mod statement;
 mod status;
 mod template;
+mod webhook;
 mod workspaces;
 
 use std::collections::BTreeMap;
@@ -50,6 +54,7 @@ use crate::problem;
 
 pub use self::auth::AdminToken;
 pub(crate) use self::auth::may_read;
+pub use self::egress::Egress;
 
 /// Longest request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -69,12 +74,15 @@ pub struct ApiState {
     pub admin_token: AdminToken,
     /// How the world reaches the public listener; for the links that a partner's sheet shows.
     pub public_url: String,
+    /// How requests leave.
+    pub egress: Arc<Egress>,
 }
 
 /// Every route, noun by noun.
 fn routes() -> Vec<Route> {
     let mut routes = Vec::new();
     routes.extend(resources::routes());
+    routes.extend(webhook::routes());
     routes.extend(workspaces::routes());
     routes.extend(settings::routes());
     routes.extend(audit::routes());
@@ -86,8 +94,13 @@ fn routes() -> Vec<Route> {
     routes.extend(delivery::routes());
     routes.extend(status::routes());
     routes.extend(report::routes());
+<<<<<<< HEAD
     routes.extend(reconcile::routes());
     routes.extend(statement::routes());
+=======
+    routes.extend(egress::routes());
+    routes.extend(backup::routes());
+>>>>>>> main
     routes.extend(openapi::routes());
     routes
 }

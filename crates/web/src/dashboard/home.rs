@@ -114,7 +114,9 @@ fn figures(total: &Counts) -> Vec<Figure> {
     }
     let postbacks = total.postbacks.clone().unwrap_or_default();
     let mut trouble = Vec::new();
-    for (n, word) in [(postbacks.waiting, "waiting"), (postbacks.dead, "given up")] {
+    let counted =
+        [(postbacks.waiting, "waiting"), (postbacks.dead, "given up"), (postbacks.expired, "expired")];
+    for (n, word) in counted {
         if n > 0 {
             trouble.push(format!("{} {word}", thousands(n)));
         }
@@ -186,6 +188,7 @@ pub(super) fn state_badge(state: &str, n: i64) -> Badge {
         "delivered" => ("good", "delivered"),
         "scheduled" => ("wait", "waiting"),
         "dead" => ("bad", "given up"),
+        "expired" => ("bad", "expired"),
         other => ("bad", other),
     };
     let text = if n == 1 { word.to_owned() } else { format!("{n} {word}") };

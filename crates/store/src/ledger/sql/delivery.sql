@@ -18,6 +18,8 @@ WHERE d.workspace = ?1 AND d.event = ?2 AND d.partner <> zeroblob(16) ORDER BY d
 -- name: attempt_insert
 INSERT INTO attempt (workspace, delivery, n, at, outcome, status, total_us, next, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT DO NOTHING;
+-- name: attempt_first
+SELECT at FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n LIMIT 1;
 -- name: attempt_list
 SELECT n, at, outcome, status, total_us, next, body FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n;
 -- name: finish_insert
@@ -27,4 +29,20 @@ UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = ?5 WHERE wo
 -- name: finish_get
 SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_booked
+<<<<<<< HEAD
 SELECT kind, booked_at, app, created_at FROM delivery WHERE workspace = ?1 AND id = ?2;
+=======
+SELECT kind, booked_at, app FROM delivery WHERE workspace = ?1 AND id = ?2;
+-- name: payload_put
+INSERT INTO payload (workspace, fact, at, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
+-- name: payload_get
+SELECT body FROM payload WHERE workspace = ?1 AND fact = ?2;
+-- name: notice_put
+INSERT INTO notice (workspace, id, at, topic, app, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+-- name: notice_get
+SELECT body FROM notice WHERE workspace = ?1 AND id = ?2;
+-- name: notice_list
+SELECT id, at, topic, body FROM notice WHERE workspace = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3;
+-- name: webhook_told
+SELECT 1 FROM delivery WHERE workspace = ?1 AND event = ?2 AND teller = ?3 AND fact = ?4 LIMIT 1;
+>>>>>>> main
