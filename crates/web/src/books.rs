@@ -309,38 +309,17 @@ fn sentence(total: &Figures, balanced: bool) -> String {
             total.difference_rules, total.difference_deliveries
         );
     }
-<<<<<<< HEAD
-=======
-    let other: i64 = total
-        .ended
-        .iter()
-        .filter(|(state, _)| !["delivered", "dead", "expired"].contains(&state.as_str()))
-        .map(|(_, n)| n)
-        .sum();
->>>>>>> main
     let replayed = match total.replayed {
         0 => String::new(),
         n => format!(" + {n} replayed"),
     };
-<<<<<<< HEAD
     let held = match total.held {
-=======
-    let expired = match total.ended_as("expired") {
-        0 => String::new(),
-        n => format!(" + {n} expired"),
-    };
-    let others = match other {
->>>>>>> main
         0 => String::new(),
         n => format!(" + {n} held"),
     };
     let others: String = total.ended_otherwise().map(|(state, n)| format!(" + {n} {state}")).collect();
     format!(
-<<<<<<< HEAD
         "The books balance: {} considered = {} planned + {} suppressed; {} planned{replayed} = {} delivered + {} waiting{held} + {} given up{others}.",
-=======
-        "The books balance: {} considered = {} planned + {} suppressed; {} planned{replayed} = {} delivered + {} waiting + {} given up{expired}{others}.",
->>>>>>> main
         total.considered,
         total.planned,
         total.suppressed_all(),

@@ -1,10 +1,7 @@
 //! The real binary: how it starts, answers, refuses and ends.
 
-<<<<<<< HEAD
-mod books;
-=======
 mod backup;
->>>>>>> main
+mod books;
 mod breaking;
 mod clients;
 mod commands;

@@ -592,14 +592,10 @@ fn settle(
         at.ms(),
         sends,
     ))?;
-<<<<<<< HEAD
     match &settlement.next {
         Settled::Delivered => booked.delivered(at, rollups),
         _ => booked.count(Metric::Finished, Some(state), 1, rollups),
     }
-    Ok(())
-=======
-    count(conn, item, Metric::Finished, Some(state), 1, rollups)?;
     Ok(Some(Ended { state, reason: reason.to_owned(), sends }))
 }
 
@@ -608,7 +604,6 @@ pub(super) struct Ended {
     pub(super) state: &'static str,
     pub(super) reason: String,
     pub(super) sends: u32,
->>>>>>> main
 }
 
 /// Counts something of a delivery, by conversion kind and state, in the bucket where it is booked.
@@ -620,18 +615,7 @@ pub(super) fn count(
     n: i64,
     rollups: &mut Rollups,
 ) -> Result<(), Error> {
-<<<<<<< HEAD
     Booked::read(conn, item)?.count(metric, state, n, rollups);
-=======
-    let ws = item.workspace.0;
-    let counted: Option<(String, Option<i64>, [u8; 16])> = conn
-        .prepare_cached(sql("delivery_booked"))?
-        .query_row((ws, item.delivery.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    let Some((kind, Some(booked_at), app)) = counted else { return Ok(()) };
-    let kind = state.map_or_else(|| kind.clone(), |state| format!("{kind}:{state}"));
-    book(ws, item.endpoint, metric, &kind, Timestamp::from_ms(booked_at), app, n, rollups);
->>>>>>> main
     Ok(())
 }
 
@@ -694,11 +678,7 @@ impl Booked {
 
 impl BookedIn {
     fn change(&self, at: Timestamp, metric: Metric, kind: &str, n: i64, rollups: &mut Rollups) {
-        let (who, metric) = match self.endpoint {
-            Endpoint::Postback { partner, .. } => (partner.bytes(), metric),
-            Endpoint::Webhook(webhook) => (webhook.bytes(), metric.of_webhook()),
-        };
-        rollups.change(of_partner(self.workspace, at, self.app, who, metric, kind), n, 0);
+        book(self.workspace, self.endpoint, metric, kind, at, self.app, n, rollups);
     }
 }
 

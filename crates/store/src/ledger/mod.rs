@@ -15,14 +15,11 @@ mod claim;
 mod decide;
 mod delivery;
 mod event;
-<<<<<<< HEAD
-mod facts;
-=======
 mod fact;
->>>>>>> main
 mod handoff;
 mod install;
 mod list;
+mod reconcile;
 mod report;
 mod retention;
 mod revision;
@@ -30,11 +27,8 @@ mod rollup;
 mod rows;
 mod settings;
 mod slice;
-<<<<<<< HEAD
-mod statement;
-=======
 mod snapshot;
->>>>>>> main
+mod statement;
 mod statements;
 mod status;
 mod story;
@@ -59,22 +53,16 @@ use tokio::sync::Semaphore;
 pub use self::decide::{Committed, Due, Prepared};
 pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Replay, Settled, Settlement};
 pub use self::event::{Idempotency, NewEvent, Recorded};
-<<<<<<< HEAD
-pub use self::facts::{Fact, FactDelivery, FactPage, FactsWanted};
-=======
 pub use self::fact::NoticeRow;
->>>>>>> main
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
+pub use self::reconcile::{Fact, FactDelivery, FactPage, FactsWanted};
 pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
 pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
 pub use self::slice::FlaggedClicks;
-<<<<<<< HEAD
-pub use self::statement::{Arrival, ArrivalMark};
-=======
 pub(crate) use self::snapshot::{Snapshot, Turn, waiting_of};
->>>>>>> main
+pub use self::statement::{Arrival, ArrivalMark};
 pub use self::status::{StatusAnswer, StatusWish};
 pub use self::story::{ChangeStory, DeliveryStory, RuleStory, Story, StoryRevision};
 pub use self::todo::{Undecided, Waiting};

@@ -94,13 +94,10 @@ fn routes() -> Vec<Route> {
     routes.extend(delivery::routes());
     routes.extend(status::routes());
     routes.extend(report::routes());
-<<<<<<< HEAD
     routes.extend(reconcile::routes());
     routes.extend(statement::routes());
-=======
     routes.extend(egress::routes());
     routes.extend(backup::routes());
->>>>>>> main
     routes.extend(openapi::routes());
     routes
 }

@@ -29,10 +29,7 @@ UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = ?5 WHERE wo
 -- name: finish_get
 SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_booked
-<<<<<<< HEAD
 SELECT kind, booked_at, app, created_at FROM delivery WHERE workspace = ?1 AND id = ?2;
-=======
-SELECT kind, booked_at, app FROM delivery WHERE workspace = ?1 AND id = ?2;
 -- name: payload_put
 INSERT INTO payload (workspace, fact, at, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
 -- name: payload_get
@@ -45,4 +42,3 @@ SELECT body FROM notice WHERE workspace = ?1 AND id = ?2;
 SELECT id, at, topic, body FROM notice WHERE workspace = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3;
 -- name: webhook_told
 SELECT 1 FROM delivery WHERE workspace = ?1 AND event = ?2 AND teller = ?3 AND fact = ?4 LIMIT 1;
->>>>>>> main
