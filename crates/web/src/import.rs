@@ -106,6 +106,7 @@ pub fn answer(imported: &Imported) -> Answer {
         rate: None,
         accepts_within: None,
         needs: Vec::new(),
+        report: None,
     };
     document.partners.insert(partner.slug.clone(), draft);
     if let Some(campaign) = &imported.campaign {

@@ -13,10 +13,12 @@ mod import;
 mod key;
 mod library;
 mod partner;
+mod reconcile;
 mod replay;
 mod report;
 mod restore;
 mod serve;
+mod statement;
 mod status;
 mod template;
 mod webhook;
@@ -60,6 +62,10 @@ enum Command {
     Report(report::Args),
     /// Shows whether the books balance, and what waits.
     Status(status::Args),
+    /// Compares a partner's own list, or the owner's orders, with what was told; names every cause, and repairs.
+    Reconcile(Box<reconcile::Args>),
+    /// States what arrived at a partner on a day, signed; checks such a statement.
+    Statement(statement::Args),
     /// Approves or rejects a conversion.
     Conversion(conversion::Args),
     /// Lists who is told and how that goes; stops an endpoint and lets it go on.
@@ -109,6 +115,12 @@ impl Command {
             }
             Self::Status(args) => {
                 with_client(&args.server.clone(), async |client| status::run(args, client).await)
+            }
+            Self::Reconcile(args) => {
+                with_client(&args.server.clone(), async |client| reconcile::run(*args, client).await)
+            }
+            Self::Statement(args) => {
+                with_client(&args.server.clone(), async |client| statement::run(args, client).await)
             }
             Self::Conversion(args) => {
                 with_client(&args.server(), async |client| conversion::run(args, client).await)

@@ -6,6 +6,7 @@
 
 use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::ConversionKind;
+use roundtrip_domain::histogram;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::MacroValue;
 use roundtrip_domain::settings::Catalog;
@@ -13,7 +14,7 @@ use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::decide::Due;
-use super::rollup::{Metric, Rollups, of_partner};
+use super::rollup::{DAY_MS, Metric, Rollups, of_partner};
 use super::statements::sql;
 use super::{Ledger, event, fact, id_from, rows};
 use crate::Error;
@@ -474,8 +475,9 @@ fn settle(
         delivery.as_slice(),
         item.sends,
     ))?;
+    let booked = Booked::read(conn, item)?;
     if let Some(attempt) = &settlement.attempt {
-        conn.prepare_cached(sql("attempt_insert"))?.execute(rusqlite::params![
+        let added = conn.prepare_cached(sql("attempt_insert"))?.execute(rusqlite::params![
             ws,
             delivery.as_slice(),
             attempt.n,
@@ -486,6 +488,9 @@ fn settle(
             attempt.next,
             attempt.body,
         ])?;
+        if added > 0 {
+            booked.sent(attempt, rollups);
+        }
     }
     if removed == 0 {
         // Settled before, or cancelled: the row in the queue is what says that it is unfinished. What arrived
@@ -494,8 +499,8 @@ fn settle(
         if settlement.next == Settled::Delivered {
             let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
             if conn.prepare_cached(sql("finish_mend"))?.execute(mended)? > 0 {
-                count(conn, item, Metric::Finished, Some("cancelled"), -1, rollups)?;
-                count(conn, item, Metric::Finished, Some("delivered"), 1, rollups)?;
+                booked.count(Metric::Finished, Some("cancelled"), -1, rollups);
+                booked.delivered(at, rollups);
             }
         }
         return Ok(None);
@@ -523,7 +528,10 @@ fn settle(
         at.ms(),
         sends,
     ))?;
-    count(conn, item, Metric::Finished, Some(state), 1, rollups)?;
+    match &settlement.next {
+        Settled::Delivered => booked.delivered(at, rollups),
+        _ => booked.count(Metric::Finished, Some(state), 1, rollups),
+    }
     Ok(Some(Ended { state, reason: reason.to_owned(), sends }))
 }
 
@@ -543,15 +551,71 @@ pub(super) fn count(
     n: i64,
     rollups: &mut Rollups,
 ) -> Result<(), Error> {
-    let ws = item.workspace.0;
-    let counted: Option<(String, Option<i64>, [u8; 16])> = conn
-        .prepare_cached(sql("delivery_booked"))?
-        .query_row((ws, item.delivery.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    let Some((kind, Some(booked_at), app)) = counted else { return Ok(()) };
-    let kind = state.map_or_else(|| kind.clone(), |state| format!("{kind}:{state}"));
-    book(ws, item.endpoint, metric, &kind, Timestamp::from_ms(booked_at), app, n, rollups);
+    Booked::read(conn, item)?.count(metric, state, n, rollups);
     Ok(())
+}
+
+/// Where a delivery counts; `None`: nowhere.
+struct Booked(Option<BookedIn>);
+
+struct BookedIn {
+    workspace: u32,
+    kind: String,
+    booked_at: Timestamp,
+    app: [u8; 16],
+    created_at: Timestamp,
+    endpoint: Endpoint,
+}
+
+impl Booked {
+    fn read(conn: &Connection, item: &Due) -> Result<Self, Error> {
+        let found: Option<(String, Option<i64>, [u8; 16], i64)> = conn
+            .prepare_cached(sql("delivery_booked"))?
+            .query_row((item.workspace.0, item.delivery.bytes().as_slice()), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
+            .optional()?;
+        Ok(Self(found.and_then(|(kind, booked_at, app, created_at)| {
+            Some(BookedIn {
+                workspace: item.workspace.0,
+                kind,
+                booked_at: Timestamp::from_ms(booked_at?),
+                app,
+                created_at: Timestamp::from_ms(created_at),
+                endpoint: item.endpoint,
+            })
+        })))
+    }
+
+    fn count(&self, metric: Metric, state: Option<&str>, n: i64, rollups: &mut Rollups) {
+        let Some(booked) = &self.0 else { return };
+        let kind = match state {
+            None => booked.kind.clone(),
+            Some(state) => format!("{}:{state}", booked.kind),
+        };
+        booked.change(booked.booked_at, metric, &kind, n, rollups);
+    }
+
+    /// Counts a send, by what it came to and how long it took.
+    fn sent(&self, attempt: &AttemptRow, rollups: &mut Rollups) {
+        let Some(booked) = &self.0 else { return };
+        let kind = format!("{}:{}:{}", booked.kind, attempt.outcome, histogram::bucket(attempt.total_us));
+        booked.change(booked.booked_at.floor_to(DAY_MS), Metric::Sent, &kind, 1, rollups);
+    }
+
+    /// Counts that it arrived, and how long that took.
+    fn delivered(&self, at: Timestamp, rollups: &mut Rollups) {
+        self.count(Metric::Finished, Some("delivered"), 1, rollups);
+        let Some(booked) = &self.0 else { return };
+        let kind = format!("{}:{}", booked.kind, histogram::bucket(at.since(booked.created_at)));
+        booked.change(booked.booked_at.floor_to(DAY_MS), Metric::Latency, &kind, 1, rollups);
+    }
+}
+
+impl BookedIn {
+    fn change(&self, at: Timestamp, metric: Metric, kind: &str, n: i64, rollups: &mut Rollups) {
+        book(self.workspace, self.endpoint, metric, kind, at, self.app, n, rollups);
+    }
 }
 
 /// How a delivery stands: its state, the reason, when it is due if it waits, and its sends. What waits for an endpoint

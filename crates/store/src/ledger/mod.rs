@@ -22,6 +22,7 @@ mod install;
 mod list;
 mod live;
 mod queue;
+mod reconcile;
 mod report;
 mod retention;
 mod revision;
@@ -30,6 +31,7 @@ mod rows;
 mod settings;
 mod slice;
 mod snapshot;
+mod statement;
 mod statements;
 mod status;
 mod story;
@@ -45,6 +47,7 @@ use arc_swap::ArcSwap;
 use roundtrip_ambient::Entropy;
 use roundtrip_domain::click_id::CheckKey;
 use roundtrip_domain::settings::Catalog;
+use roundtrip_domain::statement::StatementKey;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -60,12 +63,14 @@ pub use self::fact::NoticeRow;
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
 pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueWindow, WindowWish};
+pub use self::reconcile::{Fact, FactDelivery, FactPage, FactsWanted};
 pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
 pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
 pub use self::slice::FlaggedClicks;
 pub(crate) use self::snapshot::{Snapshot, Turn, waiting_of};
+pub use self::statement::{Arrival, ArrivalMark};
 pub use self::status::{StatusAnswer, StatusWish};
 pub use self::story::{ChangeStory, DeliveryStory, RuleStory, Story, StoryRevision};
 pub use self::todo::{Undecided, Waiting};
@@ -113,6 +118,8 @@ pub struct Identity {
     pub check_keys: Vec<CheckKey>,
     /// The newest millisecond that a published slice holds.
     pub click_floor: Option<Timestamp>,
+    /// What signs daily statements to partners.
+    pub statement_key: StatementKey,
 }
 
 /// A handle to the ledger; clones share it.
@@ -324,9 +331,24 @@ fn identity(conn: &Connection, entropy: &Entropy) -> Result<Identity, Error> {
             what: "no key of 16 bytes".into(),
         });
     }
+    let seed = match get("statement_key")? {
+        Some(bytes) => bytes,
+        None => {
+            let mut seed = vec![0; 32];
+            entropy.fill(&mut seed);
+            conn.prepare(sql("meta_put"))?.execute(("statement_key", &seed))?;
+            seed
+        }
+    };
+    let seed: [u8; 32] = seed.try_into().map_err(|_| Error::Corrupt {
+        table: "meta",
+        column: "value",
+        row: "statement_key".into(),
+        what: "no key of 32 bytes".into(),
+    })?;
     let click_floor = get("click_floor")?
         .and_then(|bytes| Some(Timestamp::from_ms(i64::from_be_bytes(bytes.as_slice().try_into().ok()?))));
-    Ok(Identity { node, check_keys, click_floor })
+    Ok(Identity { node, check_keys, click_floor, statement_key: StatementKey::from_seed(seed) })
 }
 
 /// The 16 bytes of an id from a row, or an error that names the row.

@@ -58,6 +58,7 @@ mod tests {
             ("queue_window", "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=?)"),
             ("held_too_long", "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=? AND due<?)"),
             ("todo_due", "todo_by_after (workspace=? AND after<?)"),
+            ("arrivals", "finish_by_arrival (workspace=? AND at>? AND at<?)"),
             ("births_list", "tie_by_births (workspace=? AND app=? AND key=? AND births=?)"),
             ("todo_by_identity", "PRIMARY KEY (workspace=? AND app=? AND kind=? AND key=?)"),
         ] {

@@ -202,6 +202,47 @@ pub struct Partner {
     /// Macros that it needs in every postback, such as `click_id`; a template without one is warned of.
     #[serde(default, skip_serializing_if = "is_default")]
     pub needs: Vec<String>,
+    /// How its own list of conversions is read by `roundtrip reconcile`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<PartnerReport>,
+}
+
+/// How a partner's own list of conversions is read, CSV or JSON. `roundtrip reconcile --save-mapping` writes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartnerReport {
+    /// What stands in which column: `click_id` (the partner's), `rt_click_id` (Roundtrip's), `event_id`, `order_id`,
+    /// `event`, `amount`, `currency`, `time`; each with the column's name in the list.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub columns: BTreeMap<String, String>,
+    /// Whose times they are, where a time says no offset: an IANA name such as `Europe/Berlin`; absent: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// ISO 4217: the currency of amounts, where no column says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// How times are written, such as `%d.%m.%Y %H:%M`; absent: RFC 3339, `2026-06-04 09:21:44`, days, unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date_format: Option<String>,
+    /// The decimal sign of amounts; absent: whichever the list's amounts end with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<DecimalSign>,
+}
+
+/// What stands before the decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DecimalSign {
+    /// `12.50`
+    Point,
+    /// `12,50`
+    Comma,
+}
+
+impl PartnerReport {
+    /// What columns can hold.
+    pub const COLUMNS: [&str; 8] =
+        ["click_id", "rt_click_id", "event_id", "order_id", "event", "amount", "currency", "time"];
 }
 
 /// Partners that rules tell together.

@@ -36,7 +36,7 @@ UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = ?5 WHERE wo
 -- name: finish_get
 SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_booked
-SELECT kind, booked_at, app FROM delivery WHERE workspace = ?1 AND id = ?2;
+SELECT kind, booked_at, app, created_at FROM delivery WHERE workspace = ?1 AND id = ?2;
 -- name: payload_put
 INSERT INTO payload (workspace, fact, at, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
 -- name: payload_get
