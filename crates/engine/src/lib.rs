@@ -2,12 +2,13 @@
 //!
 //! The cast: [`attribute`] turns recorded events into decisions and planned deliveries; [`deliver`] sends
 //! what is due through the guarded [`sender`] and settles it; [`upkeep`] publishes closed slices of the click
-//! log and deletes what is too old. Each is a thin shell over steps that a test can drive. [`Engine`] starts
+//! log and deletes what is too old; [`alert`] tells the owner how it goes. Each is a thin shell over steps that a test can drive. [`Engine`] starts
 //! them, restarts one that panics, and gives up loudly when panics repeat.
 //!
 //! Not here: what to decide and when to try again (pure, in `domain`), and HTTP towards us (`web`). The two
 //! never meet: a test send is a queued delivery.
 
+pub mod alert;
 pub mod attribute;
 pub mod deliver;
 pub mod sender;
@@ -44,6 +45,8 @@ pub struct Config {
     pub policy: Policy,
     /// How long attempts of finished deliveries are kept. Default 30 d.
     pub attempts_kept: Span,
+    /// When the owner is told how telling goes.
+    pub alerts: alert::Alerts,
     /// What deliveries are bounded by.
     pub bounds: Bounds,
 }
@@ -84,6 +87,8 @@ pub struct Stats {
     pub expired: AtomicU64,
     /// Deliveries of which it was said that their acceptance window is running out.
     pub running_out: AtomicU64,
+    /// Ends of sends in the last hour.
+    pub rates: alert::Rates,
     /// Sends under way.
     pub in_flight: AtomicU64,
     /// Due deliveries that a sweep of the table found and nobody had handed over. Should stay zero
@@ -129,6 +134,10 @@ impl Engine {
             supervise::run("deliver", shared.clone(), {
                 let config = config.clone();
                 move |shared| deliver::run(config.clone(), shared)
+            }),
+            supervise::run("alert", shared.clone(), {
+                let config = config.clone();
+                move |shared| alert::run(config.clone(), shared)
             }),
             supervise::run("upkeep", shared, move |shared| upkeep::run(config.clone(), shared)),
         ];

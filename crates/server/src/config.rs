@@ -215,6 +215,23 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How long clicks are kept. Below the longest window of any link, late conversions find no click.",
     ),
     one(
+        "alert_success_rate",
+        "alert-success-rate",
+        "ROUNDTRIP_ALERT_SUCCESS_RATE",
+        "PERCENT",
+        "80",
+        "Below how many percent of successful sends in an hour, of at least 20, webhooks that ask for success_rate_low are told; 0 is never.",
+    ),
+    one(
+        "alert_silence",
+        "alert-silence",
+        "ROUNDTRIP_ALERT_SILENCE",
+        "SPAN",
+        "0s",
+        "After how long without a conversion of an app that had some, webhooks that ask for silence are told, 30m to \
+         30d; 0s is never.",
+    ),
+    one(
         "held_retention",
         "held-retention",
         "ROUNDTRIP_HELD_RETENTION",
@@ -359,6 +376,10 @@ pub(crate) struct Config {
     pub(crate) click_durability: Durability,
     /// How long clicks are kept.
     pub(crate) click_retention: Span,
+    /// Below how many percent of sends in an hour a notice is given; 0 is never.
+    pub(crate) alert_success_rate: u32,
+    /// After how long without a conversion of an app a notice is given.
+    pub(crate) alert_silence: Option<Span>,
     /// How long deliveries are held.
     pub(crate) held_retention: Span,
     /// Sends of one workspace a day; 0 is no limit.

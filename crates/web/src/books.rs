@@ -263,4 +263,15 @@ mod tests {
         assert_eq!(total.difference_rules, 2);
         assert!(sentence(&total, total.is_balanced()).contains("do not add up"));
     }
+
+    #[test]
+    fn what_expired_has_a_word_of_its_own() {
+        let finished = [("delivered".to_owned(), 2), ("expired".to_owned(), 3)].into();
+        let row = BalanceRow { considered: 5, planned: 5, finished, ..BalanceRow::default() };
+        let mut total = Figures::default();
+        total.add(&Figures::of(row));
+        assert!(total.is_balanced(), "{total:?}");
+        let said = sentence(&total, true);
+        assert!(said.ends_with("5 planned = 2 delivered + 0 waiting + 0 given up + 3 expired."), "{said}");
+    }
 }

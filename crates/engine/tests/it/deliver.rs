@@ -32,13 +32,13 @@ mod webhook;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A world with its clicks in a real log, and the engine's configuration.
-struct House {
-    world: World,
-    config: Config,
+pub(crate) struct House {
+    pub(crate) world: World,
+    pub(crate) config: Config,
 }
 
 impl House {
-    async fn new(document: &Value, waits_ms: &[i64]) -> Self {
+    pub(crate) async fn new(document: &Value, waits_ms: &[i64]) -> Self {
         Self::with_names(document, waits_ms, Resolve::system()).await
     }
 
@@ -68,6 +68,7 @@ impl House {
                 ..Policy::postback()
             },
             attempts_kept: Span::from_days(30),
+            alerts: Default::default(),
             bounds: Bounds::default(),
         };
         Self { world, config }

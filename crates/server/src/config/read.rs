@@ -23,6 +23,11 @@ const CLICK_RETENTION_MAX: Span = Span::from_days(3_650);
 /// The longest that deliveries may be held: what is told a year late is told to nobody.
 const HELD_RETENTION_MAX: Span = Span::from_days(365);
 
+/// Silence is noticed to a quarter of an hour.
+const ALERT_SILENCE_MIN: Span = Span::from_seconds(1_800);
+/// Events are looked for no longer ago.
+const ALERT_SILENCE_MAX: Span = Span::from_days(30);
+
 pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused> {
     let mut r = Reader { raw, problems };
     let config = Config {
@@ -42,6 +47,8 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         extra_roots: r.one("extra_roots").map(PathBuf::from),
         click_durability: r
             .choice("click_durability", &[("strict", Durability::Strict), ("relaxed", Durability::Relaxed)]),
+        alert_success_rate: r.number("alert_success_rate", 0..=100),
+        alert_silence: r.alert_silence(),
         click_retention: r.retention("click_retention", CLICK_RETENTION_MAX),
         held_retention: r.retention("held_retention", HELD_RETENTION_MAX),
         workspace_sends_day: r.number("workspace_sends_day", 0..=1_000_000_000),
@@ -220,6 +227,20 @@ impl Reader<'_> {
             }
             Ok(Some(url))
         })
+    }
+
+    /// How long nothing may be reported; 0s is for ever.
+    fn alert_silence(&mut self) -> Option<Span> {
+        let span = self.parsed("alert_silence", Span::from_ms(0), |text| {
+            let span =
+                Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 6h, or 0s"))?;
+            if span == Span::from_ms(0) || (ALERT_SILENCE_MIN..=ALERT_SILENCE_MAX).contains(&span) {
+                Ok(span)
+            } else {
+                Err(format!("`{text}` is not 0s, nor between {ALERT_SILENCE_MIN} and {ALERT_SILENCE_MAX}"))
+            }
+        });
+        Some(span).filter(|span| span.ms() > 0)
     }
 
     fn retention(&mut self, key: &str, most: Span) -> Span {

@@ -115,6 +115,23 @@ fn some_id<K>(bytes: [u8; 16]) -> Option<Id<K>> {
 }
 
 impl Ledger {
+    /// The bucket of an app's last conversion since `from`, to a quarter of an hour.
+    pub async fn last_conversion(
+        &self,
+        ws: WorkspaceNo,
+        app: Id<kind::App>,
+        from: Timestamp,
+    ) -> Result<Option<Timestamp>, Error> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(sql("rollup_last"))?;
+            let last: Option<i64> = statement
+                .query_row((ws.0, from.ms(), app.bytes(), Metric::Conversion as u8), |row| row.get(0))?;
+            // The end of the bucket: nobody is called silent who may have spoken in it.
+            Ok(last.map(|bucket| Timestamp::from_ms(bucket + super::rollup::BUCKET_MS)))
+        })
+        .await
+    }
+
     /// The counts of whole buckets in `from..to`.
     pub async fn report(
         &self,

@@ -32,3 +32,5 @@ DELETE FROM event_key WHERE (workspace, scope, key) IN (SELECT workspace, scope,
 DELETE FROM attempt WHERE (workspace, delivery, n) IN (SELECT a.workspace, a.delivery, a.n FROM attempt a JOIN finish f ON f.workspace = a.workspace AND f.delivery = a.delivery WHERE a.workspace = ?1 AND a.delivery < ?2 LIMIT ?3);
 -- name: todo_has
 SELECT 1 FROM todo WHERE workspace = ?1 AND event = ?2;
+-- name: rollup_last
+SELECT max(bucket) FROM rollup WHERE workspace = ?1 AND bucket >= ?2 AND app = ?3 AND metric = ?4;
