@@ -64,7 +64,7 @@ pub const CLICK_WINDOW_MAX: Span = Span::from_days(90);
 /// How long a partner is told of a user's events, unless the rule says otherwise.
 pub const POSTBACK_WINDOW: Span = Span::from_days(30);
 
-/// The longest that a rule may hold a delivery back: what is told later than a week is not told in time.
+/// The longest that a rule may delay a delivery: what is told later than a week is not told in time.
 pub const DELAY_MAX: Span = Span::from_days(7);
 
 /// How inbound postbacks of an app prove who sent them.

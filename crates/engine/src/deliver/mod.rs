@@ -385,18 +385,23 @@ impl Coordinator {
                     }
                 }
             }
+            // What was chosen does not wait for the windows of others.
+            self.begin(std::mem::take(&mut begin));
             if wishes.is_empty() || !self.fill(std::mem::take(&mut wishes), now).await {
                 break;
             }
         }
+    }
+
+    fn begin(&self, chosen: Vec<(Key, Due)>) {
         self.stats.in_flight.store(self.in_flight as u64, Ordering::Relaxed);
-        if !begin.is_empty() {
+        if !chosen.is_empty() {
             let ends = send::Ends {
                 messages: self.messages.clone(),
                 settler: self.settler.clone(),
                 places: self.places.clone(),
             };
-            send::begin(&self.config, &self.stats, begin, ends, &self.endpoints);
+            send::begin(&self.config, &self.stats, chosen, ends, &self.endpoints);
         }
     }
 

@@ -187,6 +187,7 @@ pub(super) fn state_badge(state: &str, n: i64) -> Badge {
     let (tone, word) = match state {
         "delivered" => ("good", "delivered"),
         "scheduled" => ("wait", "waiting"),
+        "held" => ("wait", "held"),
         "dead" => ("bad", "given up"),
         "expired" => ("bad", "expired"),
         other => ("bad", other),

@@ -110,11 +110,12 @@ impl Teller<'_> {
     fn told(&self) -> String {
         let count = |state: &str| self.story.deliveries.iter().filter(|d| d.state == state).count();
         let (delivered, waiting, dead) = (count("delivered"), count("scheduled"), count("dead"));
-        let (expired, cancelled) = (count("expired"), count("cancelled"));
-        let other = self.story.deliveries.len() - delivered - waiting - dead - expired - cancelled;
+        let (held, expired, cancelled) = (count("held"), count("expired"), count("cancelled"));
+        let other = self.story.deliveries.len() - delivered - waiting - held - dead - expired - cancelled;
         let states = [
             (delivered, "delivered"),
             (waiting, "waiting"),
+            (held, "held"),
             (dead, "given up"),
             (expired, "expired"),
             (cancelled, "cancelled"),
