@@ -18,12 +18,29 @@ pub enum Clock {
     System,
     /// Moved by hand; clones share the hand.
     Manual(Arc<AtomicI64>),
+    /// Asked of somebody who keeps the time of a simulated world.
+    Told(Teller),
+}
+
+/// Tells the time of a simulated world.
+#[derive(Clone)]
+pub struct Teller(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Teller")
+    }
 }
 
 impl Clock {
     /// A clock that stands at `at` until moved.
     pub fn manual(at: Timestamp) -> Self {
         Self::Manual(Arc::new(AtomicI64::new(at.ms())))
+    }
+
+    /// A clock that asks `teller` at each look.
+    pub fn told(teller: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self::Told(Teller(Arc::new(teller)))
     }
 
     /// The time now.
@@ -35,10 +52,11 @@ impl Clock {
                 Timestamp::from_ms(since.map_or(0, |d| d.as_millis() as i64))
             }
             Self::Manual(ms) => Timestamp::from_ms(ms.load(Ordering::SeqCst)),
+            Self::Told(Teller(teller)) => teller(),
         }
     }
 
-    /// Moves a manual clock by this many milliseconds, back too. Does nothing to the machine's.
+    /// Moves a manual clock by this many milliseconds, back too. Does nothing to the others.
     pub fn advance(&self, by_ms: i64) {
         if let Self::Manual(ms) = self {
             ms.fetch_add(by_ms, Ordering::SeqCst);

@@ -44,9 +44,11 @@ impl Shared {
 
     /// Waits, unless stopping.
     pub(super) async fn pause(&mut self, for_ms: u64) {
+        // In this order, so that the same world goes the same way twice.
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(for_ms)) => {}
+            biased;
             () = self.stopped() => {}
+            () = tokio::time::sleep(Duration::from_millis(for_ms)) => {}
         }
     }
 }

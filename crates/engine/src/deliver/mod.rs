@@ -110,18 +110,21 @@ pub async fn run(config: Config, mut shared: Shared) {
         this.take_handed_over();
         this.start_sends().await;
         let wait = this.until_next();
+        // In this order, so that the same world goes the same way twice. What comes seldom comes first: messages
+        // under load are always there, and the sweep is what finds the rest.
         tokio::select! {
+            biased;
+            () = shared.stopped() => {}
+            _ = sweep.tick() => {
+                this.sweep(first).await;
+                first = false;
+            }
             message = inbox.recv() => {
                 if let Some(message) = message { this.hear(message); }
                 while let Ok(message) = inbox.try_recv() { this.hear(message); }
             }
             () = this.config.ledger.due_signal() => {}
             () = tokio::time::sleep(wait) => {}
-            _ = sweep.tick() => {
-                this.sweep(first).await;
-                first = false;
-            }
-            () = shared.stopped() => {}
         }
     }
     let deadline = tokio::time::Instant::now() + DRAIN;

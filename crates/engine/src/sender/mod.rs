@@ -32,6 +32,8 @@ mod outcome;
 mod pool;
 mod request;
 mod resolve;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod tap;
 mod tls;
 
@@ -56,6 +58,8 @@ pub use guard::{Guard, Refusal, Subnet, SubnetError};
 pub use outcome::{Failure, Outcome};
 pub use request::Request;
 pub use resolve::{Lookups, Resolve};
+#[cfg(feature = "simulation")]
+pub use simulated::{Receivers, Reply};
 
 /// How the sender is set up, once per process.
 #[derive(Clone, Debug)]
@@ -157,7 +161,12 @@ pub struct Exchange {
 
 /// The client. Cheap to clone; clones share the pool.
 #[derive(Clone)]
-pub struct Sender(Arc<Inner>);
+pub struct Sender(
+    Arc<Inner>,
+    /// Who answers in the place of the network.
+    #[cfg(feature = "simulation")]
+    Option<Arc<dyn Receivers>>,
+);
 
 struct Inner {
     connector: Connector,
@@ -197,7 +206,11 @@ impl Sender {
             age_max: Duration::from_millis(config.age_max_ms),
         });
         let user_agent = HeaderValue::from_str(&user_agent).map_err(|_| ConfigError::DocsUrl)?;
-        Ok(Self(Arc::new(Inner { connector, pool, user_agent })))
+        Ok(Self(
+            Arc::new(Inner { connector, pool, user_agent }),
+            #[cfg(feature = "simulation")]
+            None,
+        ))
     }
 
     /// Sends one request and reads its answer. Every way this can end is an [`Outcome`]. Dropping the
@@ -259,6 +272,11 @@ impl Sender {
         evidence.request = prepared.shown();
         let target = &prepared.target;
         connector.guard.check_scheme_and_port(target.key.https, target.key.port)?;
+        #[cfg(feature = "simulation")]
+        if let Some(receivers) = &self.1 {
+            let status = simulated::exchange(receivers.as_ref(), &prepared, deadline, evidence).await?;
+            return Ok((status, None));
+        }
         let kept = |connection, keep: bool| keep.then(|| (target.key.clone(), connection));
 
         if let Some(mut connection) = pool.checkout(&target.key) {

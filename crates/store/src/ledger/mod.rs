@@ -16,6 +16,8 @@ mod decide;
 mod delivery;
 mod event;
 mod handoff;
+#[cfg(feature = "simulation")]
+mod inline;
 mod install;
 mod list;
 mod report;
@@ -47,6 +49,8 @@ use tokio::sync::Semaphore;
 pub use self::decide::{Committed, Due, Prepared};
 pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Replay, Settled, Settlement};
 pub use self::event::{Idempotency, NewEvent, Recorded};
+#[cfg(feature = "simulation")]
+pub use self::inline::{Call, Database, Fate, Hook, Standing};
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::report::{BalanceKey, BalanceRow, Recount, ReportRow};
 pub use self::retention::Expired;
@@ -109,8 +113,7 @@ pub struct Ledger {
 }
 
 struct Inner {
-    writer: Writer,
-    readers: Readers,
+    way: Way,
     catalog: ArcSwap<Catalog>,
     identity: Identity,
     templates: Mutex<settings::TemplateCache>,
@@ -118,10 +121,19 @@ struct Inner {
     handoff: handoff::Handoff,
 }
 
+/// The way to the tables.
+enum Way {
+    /// One thread writes, a few read.
+    Threads { writer: Writer, readers: Readers },
+    /// The calling task does it: only in simulations.
+    #[cfg(feature = "simulation")]
+    Inline(inline::Inline),
+}
+
 struct Readers {
-    idle: Mutex<Vec<Connection>>,
+    idle: Arc<Mutex<Vec<Connection>>>,
     permits: Semaphore,
-    path: PathBuf,
+    path: Arc<Path>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -166,14 +178,13 @@ impl Ledger {
         let identity = identity(&conn, &entropy)?;
         let catalog = settings::load_catalog(&conn)?;
         let readers = Readers {
-            idle: Mutex::new(Vec::new()),
+            idle: Arc::default(),
             permits: Semaphore::new(config.readers.max(1)),
-            path: config.path.clone(),
+            path: config.path.as_path().into(),
         };
         let writer = Writer::start(conn).map_err(|e| Error::Unavailable(e.to_string()))?;
         let inner = Inner {
-            writer,
-            readers,
+            way: Way::Threads { writer, readers },
             catalog: ArcSwap::from_pointee(catalog),
             identity,
             templates: Mutex::default(),
@@ -195,12 +206,20 @@ impl Ledger {
 
     /// Whether durability was lost: the process must end.
     pub fn is_fatal(&self) -> bool {
-        self.inner.writer.is_fatal()
+        match &self.inner.way {
+            Way::Threads { writer, .. } => writer.is_fatal(),
+            #[cfg(feature = "simulation")]
+            Way::Inline(_) => false,
+        }
     }
 
     /// Counters of the writer.
     pub fn stats(&self) -> &WriterStats {
-        self.inner.writer.stats()
+        match &self.inner.way {
+            Way::Threads { writer, .. } => writer.stats(),
+            #[cfg(feature = "simulation")]
+            Way::Inline(inline) => &inline.stats,
+        }
     }
 
     /// Whether a write can be made durable now: writes a row and waits for the commit.
@@ -214,10 +233,16 @@ impl Ledger {
 
     /// Ends the writer after what is queued. Later writes answer `Unavailable`.
     pub async fn close(&self) {
-        self.inner.writer.close().await;
-        let writer = self.inner.writer.clone();
-        // The thread has answered; joining it waits for its last checkpoint only.
-        let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        match &self.inner.way {
+            Way::Threads { writer, .. } => {
+                writer.close().await;
+                let writer = writer.clone();
+                // The thread has answered; joining it waits for its last checkpoint only.
+                let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+            }
+            #[cfg(feature = "simulation")]
+            Way::Inline(_) => {}
+        }
     }
 
     async fn write<T, F>(&self, job: F) -> Result<T, Error>
@@ -225,7 +250,11 @@ impl Ledger {
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, Error> + Send + 'static,
     {
-        self.inner.writer.write(job).await
+        match &self.inner.way {
+            Way::Threads { writer, .. } => writer.write(job).await,
+            #[cfg(feature = "simulation")]
+            Way::Inline(inline) => inline.write(job).await,
+        }
     }
 
     async fn read<T, F>(&self, job: F) -> Result<T, Error>
@@ -233,18 +262,30 @@ impl Ledger {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
-        let inner = self.inner.clone();
-        let permit =
-            self.inner.readers.permits.acquire().await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        match &self.inner.way {
+            Way::Threads { readers, .. } => readers.read(job).await,
+            #[cfg(feature = "simulation")]
+            Way::Inline(inline) => inline.read(job).await,
+        }
+    }
+}
+
+impl Readers {
+    async fn read<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let (idle, path) = (self.idle.clone(), self.path.clone());
+        let permit = self.permits.acquire().await.map_err(|e| Error::Unavailable(e.to_string()))?;
         let result = tokio::task::spawn_blocking(move || {
-            let readers = &inner.readers;
-            let idle = readers.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-            let conn = match idle {
+            let conn = idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+            let conn = match conn {
                 Some(conn) => conn,
-                None => open_connection(&readers.path, true)?,
+                None => open_connection(&path, true)?,
             };
             let result = job(&conn);
-            readers.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(conn);
+            idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(conn);
             result
         })
         .await;

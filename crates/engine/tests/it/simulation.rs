@@ -1,0 +1,162 @@
+//! The engine in simulated worlds: whatever happens, nothing is lost, nothing is sent that has ended, and the books
+//! close. `SIM_SEEDS=20000` lives through as many worlds; `SIM_SEED=7` lives through that one and prints it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_domain::click_id::CheckKey;
+use roundtrip_domain::retry::Policy;
+use roundtrip_domain::time::Span;
+use roundtrip_engine::sender::{self, Failure, Guard, Receivers, Reply, Sender};
+use roundtrip_engine::{Config, Engine};
+use roundtrip_store::click_log::{self, ClickLog};
+use roundtrip_testkit::simulation::{Answer, Bounds, Line, Outgoing, Report, Seat, Workers, simulate};
+
+/// How many worlds there are when nobody says how many.
+const SEEDS: u64 = 2_000;
+/// Into how many tests they are divided, so that they run beside each other.
+const PARTS: u64 = 4;
+
+/// The real engine, whose way out leads into the world.
+struct Engines {
+    sender: Sender,
+    /// Delivery does not ask it; the configuration has one.
+    clicks: ClickLog,
+    _dir: tempfile::TempDir,
+}
+
+impl Engines {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let config = click_log::Config::new(dir.path().join("clicks"), 1, vec![CheckKey([9; 16])]);
+        let (clicks, _) =
+            ClickLog::open(config, Clock::System, Entropy::System).expect("a new click log opens");
+        let sender = Sender::new(&sender::Config::default(), Guard::default()).expect("a sender");
+        Self { sender, clicks, _dir: dir }
+    }
+}
+
+impl Workers for Engines {
+    type Worker = Engine;
+
+    const BOUNDS: Bounds = Bounds { endpoint_at_first: 4, endpoint: 64, host: 128, total: 1_024 };
+
+    fn start(&self, seat: Seat) -> Engine {
+        Engine::start_delivery(Config {
+            ledger: seat.ledger,
+            clicks: self.clicks.clone(),
+            sender: self.sender.simulated(Arc::new(Network(seat.line))),
+            clock: seat.clock,
+            entropy: seat.entropy,
+            policy: Policy { waits_ms: seat.waits_ms },
+            attempts_kept: Span::from_days(30),
+        })
+    }
+
+    async fn stop(worker: Engine) {
+        worker.stop().await;
+    }
+
+    fn panics(worker: &Engine) -> u64 {
+        worker.stats().panics.load(Ordering::Relaxed)
+    }
+}
+
+/// Carries requests into the world and answers out of it.
+struct Network(Line);
+
+impl Receivers for Network {
+    fn call<'a>(
+        &'a self,
+        origin: &'a str,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send + 'a>> {
+        let header = |name: &str| {
+            request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        };
+        let outgoing = Outgoing {
+            origin: origin.to_owned(),
+            path: request.uri().to_string(),
+            delivery: header("x-roundtrip-delivery"),
+            attempt: header("x-roundtrip-attempt").parse().unwrap_or(0),
+        };
+        Box::pin(async move {
+            let (status, retry_after) = match self.0.call(outgoing).await {
+                Answer::Status(status, retry_after) => (status, retry_after),
+                Answer::Refused => return Err(Failure::Connect),
+                Answer::Reset => return Err(Failure::Reset),
+            };
+            let mut headers = HeaderMap::new();
+            if let Some(seconds) = retry_after {
+                headers.insert(http::header::RETRY_AFTER, seconds.into());
+            }
+            Ok(Reply { status, headers, body: Bytes::new() })
+        })
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[expect(clippy::print_stderr, reason = "whoever asks for one world wants to read it")]
+fn live_through(part: u64) {
+    let engines = Engines::new();
+    if let Some(seed) = number("SIM_SEED") {
+        if seed % PARTS == part {
+            let report = simulate(seed, &engines);
+            eprintln!("{report}");
+            assert!(report.wrongs.is_empty(), "seed {seed}");
+        }
+        return;
+    }
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    for seed in (0..seeds).filter(|seed| seed % PARTS == part) {
+        check(&simulate(seed, &engines));
+    }
+}
+
+#[track_caller]
+fn check(report: &Report) {
+    let Report { seed, wrongs, trace, .. } = report;
+    let last = trace.iter().rev().take(12).rev().map(|line| format!("  {line}\n")).collect::<String>();
+    assert!(
+        wrongs.is_empty(),
+        "in the world of seed {seed}: {wrongs:#?}\nit ended so:\n{last}read all of it with: \
+         SIM_SEED={seed} cargo test -p roundtrip-engine --test it simulation -- --nocapture"
+    );
+}
+
+#[test]
+fn worlds_1() {
+    live_through(0);
+}
+
+#[test]
+fn worlds_2() {
+    live_through(1);
+}
+
+#[test]
+fn worlds_3() {
+    live_through(2);
+}
+
+#[test]
+fn worlds_4() {
+    live_through(3);
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    let engines = Engines::new();
+    for seed in [0, 1, 2, 3, 4, 5, 6, 7] {
+        assert_eq!(simulate(seed, &engines), simulate(seed, &engines));
+    }
+}
