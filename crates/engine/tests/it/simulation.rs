@@ -117,19 +117,19 @@ fn live_through(part: u64) {
         return;
     }
     let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let mut wrong: Vec<Report> = Vec::new();
     for seed in (0..seeds).filter(|seed| seed % PARTS == part) {
-        check(&simulate(seed, &engines));
+        let report = simulate(seed, &engines);
+        if !report.wrongs.is_empty() {
+            wrong.push(report);
+        }
     }
-}
-
-#[track_caller]
-fn check(report: &Report) {
-    let Report { seed, wrongs, trace, .. } = report;
+    let Some(Report { seed, wrongs, trace, .. }) = wrong.first() else { return };
     let last = trace.iter().rev().take(12).rev().map(|line| format!("  {line}\n")).collect::<String>();
-    assert!(
-        wrongs.is_empty(),
+    let others: Vec<_> = wrong.iter().skip(1).map(|report| (report.seed, &report.wrongs[0])).collect();
+    panic!(
         "in the world of seed {seed}: {wrongs:#?}\nit ended so:\n{last}read all of it with: \
-         SIM_SEED={seed} cargo test -p roundtrip-engine --test it simulation -- --nocapture"
+         SIM_SEED={seed} cargo test -p roundtrip-engine --test it simulation -- --nocapture\nothers: {others:#?}"
     );
 }
 
