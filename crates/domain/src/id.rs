@@ -50,6 +50,8 @@ pub mod kind {
         PartnerGroup = "grp",
         /// What a partner is told, when and how.
         Rule = "rul",
+        /// What the owner is told, where and how.
+        Webhook = "wbh",
         /// An API credential.
         Key = "key",
         /// A fact to tell; also the identity of the conversion that it makes.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use roundtrip_domain::problem::Problem;
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::{Timestamp, human};
-use roundtrip_store::ledger::{BalanceRow, Ledger};
+use roundtrip_store::ledger::{BalanceRow, Ledger, Receiver};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,9 @@ pub struct Row {
     /// Who is told, or would have been; absent: the rule tells whoever won, and nobody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner: Option<Named>,
+    /// The webhook that is told, if it is the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Named>,
     /// `install`, `signup`, `purchase` or `event`.
     pub kind: String,
     /// Its figures.
@@ -155,12 +158,17 @@ pub async fn read(
     let undecided = ledger.undecided_count().await.map_err(store)?;
     let mut total = Figures::default();
     let mut rows: Vec<Row> = Vec::with_capacity(recount.len());
-    for ((day, partner, kind), row) in recount {
+    for ((day, receiver, kind), row) in recount {
         let figures = Figures::of(row);
         total.add(&figures);
         let mut day = day.to_string();
         day.truncate(10);
-        rows.push(Row { day, partner: partner.map(|id| conversions::partner(id, settings)), kind, figures });
+        let (partner, webhook) = match receiver {
+            Receiver::Nobody => (None, None),
+            Receiver::Partner(id) => (Some(conversions::partner(id, settings)), None),
+            Receiver::Webhook(id) => (None, Some(conversions::webhook(id, settings))),
+        };
+        rows.push(Row { day, partner, webhook, kind, figures });
     }
     let balanced = rows.iter().all(|row| row.figures.is_balanced());
     let ended: i64 = total.ended.values().sum();

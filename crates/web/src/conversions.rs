@@ -132,6 +132,11 @@ pub fn partner(id: Id<kind::Partner>, settings: &Settings) -> Named {
     Named { id: id.to_string(), slug: settings.partners.get(&id).map(|partner| partner.slug.clone()) }
 }
 
+/// A webhook by the settings of now.
+pub fn webhook(id: Id<kind::Webhook>, _settings: &Settings) -> Named {
+    Named { id: id.to_string(), slug: None }
+}
+
 /// A campaign by the settings of now.
 pub fn campaign(id: Id<kind::Campaign>, settings: &Settings) -> Named {
     Named { id: id.to_string(), slug: settings.campaigns.get(&id).map(|campaign| campaign.slug.clone()) }

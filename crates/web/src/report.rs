@@ -325,7 +325,7 @@ impl Tally {
                 Some("dead") => self.postbacks.dead += n,
                 _ => self.postbacks.ended_otherwise += n,
             },
-            Metric::Sent => {}
+            Metric::Sent | Metric::WebhookPlanned | Metric::WebhookReplayed | Metric::WebhookFinished => {}
         }
     }
 
@@ -524,6 +524,8 @@ const fn is_about_rules(metric: Metric) -> bool {
         | Metric::Finished
         | Metric::Sent
         | Metric::Replayed => true,
+        // What the owner is told is in the books, not in the report on partners.
+        Metric::WebhookPlanned | Metric::WebhookReplayed | Metric::WebhookFinished => false,
         Metric::Touch | Metric::FlaggedClick | Metric::Conversion => false,
     }
 }

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::endpoint as domain;
+use roundtrip_domain::id::WorkspaceNo;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{Due, QueueItem};
 
@@ -17,12 +18,11 @@ const LIMIT_START: u32 = 4;
 /// Most sends under way towards one endpoint.
 const LIMIT_MAX: u32 = 64;
 
-/// What an endpoint is: a rule and the partner that it tells.
+/// What names an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     pub(super) workspace: WorkspaceNo,
-    pub(super) rule: Id<kind::Rule>,
-    pub(super) partner: Id<kind::Partner>,
+    pub(super) endpoint: domain::Endpoint,
 }
 
 /// An endpoint with work.
@@ -124,7 +124,7 @@ impl Endpoint {
         self.busy.insert(delivery);
         self.in_flight += 1;
         self.reached |= self.in_flight == self.limit;
-        Some(Due { workspace: key.workspace, rule: key.rule, partner: key.partner, due, delivery, sends })
+        Some(Due { workspace: key.workspace, endpoint: key.endpoint, due, delivery, sends })
     }
 
     /// When to look again; `None` when the end of a send will say so.
@@ -176,18 +176,20 @@ impl Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use roundtrip_domain::id::Id;
+
     use super::*;
 
     fn key() -> Key {
-        Key { workspace: WorkspaceNo::DEFAULT, rule: Id::from_bits(1), partner: Id::from_bits(2) }
+        let endpoint = domain::Endpoint::Postback { rule: Id::from_bits(1), partner: Id::from_bits(2) };
+        Key { workspace: WorkspaceNo::DEFAULT, endpoint }
     }
 
     fn due(at: i64, n: u128) -> Due {
         let key = key();
         Due {
             workspace: key.workspace,
-            rule: key.rule,
-            partner: key.partner,
+            endpoint: key.endpoint,
             due: Timestamp::from_ms(at),
             delivery: Id::from_bits(n),
             sends: 0,

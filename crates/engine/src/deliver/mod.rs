@@ -141,7 +141,7 @@ pub async fn run(config: Config, mut shared: Shared) {
 
 impl Coordinator {
     fn key(due: &Due) -> Key {
-        Key { workspace: due.workspace, rule: due.rule, partner: due.partner }
+        Key { workspace: due.workspace, endpoint: due.endpoint }
     }
 
     fn endpoint(&mut self, key: Key) -> &mut Endpoint {
@@ -178,7 +178,7 @@ impl Coordinator {
         let reread = std::mem::take(&mut self.reread);
         let late = self.config.clock.now().plus_ms(-(SWEEP.as_millis() as i64));
         for head in heads {
-            let key = Key { workspace: head.workspace, rule: head.rule, partner: head.partner };
+            let key = Key { workspace: head.workspace, endpoint: head.endpoint };
             let endpoint = self.endpoint(key);
             if endpoint.is_idle() || reread {
                 if !first && !reread && head.due < late {
@@ -261,7 +261,7 @@ impl Coordinator {
         // What is under way still stands in the table; the read must reach beyond it.
         let busy = self.endpoints.get(&key).map_or(0, Endpoint::busy);
         let limit = (WINDOW + busy) as u32;
-        match self.config.ledger.queue_window(key.workspace, key.rule, key.partner, limit).await {
+        match self.config.ledger.queue_window(key.workspace, key.endpoint, limit).await {
             Ok(items) => {
                 let is_all = items.len() < limit as usize;
                 self.endpoint(key).fill(&items, is_all);
@@ -327,8 +327,9 @@ impl Coordinator {
 fn host_of(config: &Config, key: Key) -> String {
     let catalog = config.ledger.catalog();
     let Some(settings) = catalog.workspace(key.workspace) else { return String::new() };
-    let Some(rule) = settings.rule(key.rule) else { return String::new() };
-    let cfg = settings.partners.get(&key.partner).map(|p| &p.cfg);
+    let Some((rule, partner)) = key.endpoint.postback() else { return String::new() };
+    let Some(rule) = settings.rule(rule) else { return String::new() };
+    let cfg = settings.partners.get(&partner).map(|p| &p.cfg);
     let Some(template) = rule.request.template() else { return String::new() };
     let rendered = template.url().render(&Stored { values: &[], cfg }, None);
     send::origin_of(&rendered.url)

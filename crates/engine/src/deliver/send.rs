@@ -130,7 +130,10 @@ async fn one(
         }
     };
     let catalog = config.ledger.catalog();
-    let partner = catalog.workspace(item.workspace).and_then(|s| s.partners.get(&item.partner)).cloned();
+    let Some((rule, partner)) = item.endpoint.postback() else {
+        return unsent(Settled::Dead { reason: "webhook_not_kept".into() });
+    };
+    let partner = catalog.workspace(item.workspace).and_then(|s| s.partners.get(&partner)).cloned();
     let callback = stored_callback(&outgoing.values);
     let is_callback = callback.is_some();
     let template = match callback {
@@ -142,7 +145,7 @@ async fn one(
                 Ok(_) | Err(_) => return unsent(Settled::Dead { reason: "callback_refused".into() }),
             }
         }
-        None => match config.ledger.rule_template(item.workspace, item.rule, outgoing.rule_version).await {
+        None => match config.ledger.rule_template(item.workspace, rule, outgoing.teller_version).await {
             Ok(Some(template)) => template,
             Ok(None) => return unsent(Settled::Dead { reason: "template_not_kept".into() }),
             Err(error) => {

@@ -224,7 +224,11 @@ async fn trouble_is_tried_again_until_the_schedule_ends_and_refusals_are_not() {
     let id = house.world.record(house.event("install").of("i1").click_text(&click)).await;
     let story = house.until(id, "every end", finished).await;
     let of = |slug: &str| -> &DeliveryStory {
-        story.deliveries.iter().find(|d| d.rule == house.world.rule(slug)).expect("the delivery")
+        story
+            .deliveries
+            .iter()
+            .find(|d| d.endpoint.postback().map(|e| e.0) == Some(house.world.rule(slug)))
+            .expect("the delivery")
     };
     assert_eq!((of("a").state.as_str(), of("a").sends), ("delivered", 2));
     assert_eq!(
@@ -302,7 +306,11 @@ async fn an_ill_endpoint_delays_nobody() {
         for slug in ["well", "huge"] {
             let rule = rule_of(slug);
             house
-                .until(*id, slug, |s| s.deliveries.iter().any(|d| d.rule == rule && d.state == "delivered"))
+                .until(*id, slug, |s| {
+                    s.deliveries
+                        .iter()
+                        .any(|d| d.endpoint.postback().map(|e| e.0) == Some(rule) && d.state == "delivered")
+                })
                 .await;
         }
     }
@@ -310,7 +318,11 @@ async fn an_ill_endpoint_delays_nobody() {
     let mut ended = 0;
     for id in &installs {
         let story = house.world.story(*id).await;
-        ended += story.deliveries.iter().filter(|d| d.rule == hang && !d.attempts.is_empty()).count();
+        ended += story
+            .deliveries
+            .iter()
+            .filter(|d| d.endpoint.postback().map(|e| e.0) == Some(hang) && !d.attempts.is_empty())
+            .count();
     }
     assert!(ended < INSTALLS, "the hanging endpoint cannot have ended all of its sends by now");
     assert_eq!(well.seen.requests().len(), INSTALLS, "each told once");
@@ -456,7 +468,8 @@ async fn what_a_rule_holds_back_is_sent_when_it_is_due_unless_it_is_rejected() {
         house.world.record(house.event("install").of(name).click_text(&click)).await
     };
     let slow = house.world.rule("slow");
-    let of_slow = |s: &Story| s.deliveries.iter().find(|d| d.rule == slow).cloned();
+    let of_slow =
+        |s: &Story| s.deliveries.iter().find(|d| d.endpoint.postback().map(|e| e.0) == Some(slow)).cloned();
     let engine = Engine::start(house.config.clone());
     let kept = install("kept").await;
     let rejected = install("rejected").await;

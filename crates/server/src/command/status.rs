@@ -92,6 +92,7 @@ mod tests {
             rows: vec![Row {
                 day: "2026-06-04".into(),
                 partner: None,
+                webhook: None,
                 kind: "install".into(),
                 figures: figures.clone(),
             }],

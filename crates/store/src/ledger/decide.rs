@@ -10,6 +10,7 @@
 
 use roundtrip_ambient::Entropy;
 use roundtrip_domain::attribution::{self, Basis, Because, Carrier, Credit, Decision, Lead, Question};
+use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::{ConversionKind, Environment, Event};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::{App, Catalog, Settings};
@@ -44,10 +45,8 @@ pub struct Prepared {
 pub struct Due {
     /// Owner.
     pub workspace: WorkspaceNo,
-    /// With the partner, the endpoint.
-    pub rule: Id<kind::Rule>,
-    /// With the rule, the endpoint.
-    pub partner: Id<kind::Partner>,
+    /// Who is told, and by what.
+    pub endpoint: Endpoint,
     /// When.
     pub due: Timestamp,
     /// What.

@@ -4,6 +4,7 @@
 //! sending: no claim is written, so after a crash what was in flight is sent again (at least once, said
 //! out loud). Settling is idempotent: it hangs on the queue's row, which goes away with it.
 
+use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::ConversionKind;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::MacroValue;
@@ -16,15 +17,13 @@ use super::statements::sql;
 use super::{Ledger, event, id_from, rows};
 use crate::Error;
 
-/// An endpoint with work: a rule and the partner that it tells.
+/// An endpoint with work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndpointHead {
     /// Owner.
     pub workspace: WorkspaceNo,
-    /// The rule.
-    pub rule: Id<kind::Rule>,
-    /// The partner.
-    pub partner: Id<kind::Partner>,
+    /// Who is told, and by what.
+    pub endpoint: Endpoint,
     /// When its earliest delivery is due.
     pub due: Timestamp,
     /// How many wait.
@@ -45,17 +44,19 @@ pub struct QueueItem {
 /// What a send needs.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// The event that is told: what `{event_id}` prints.
-    pub event: Id<kind::Event>,
-    /// The rule's version that planned it.
-    pub rule_version: u64,
+    /// What receivers dedupe on: `{event_id}`, `webhook-id`.
+    pub fact: Id<kind::Event>,
+    /// The version of the rule or webhook that planned it.
+    pub teller_version: u64,
     /// The conversion kind.
     pub kind: String,
     /// When it was planned.
     pub created_at: Timestamp,
+    /// After which it is of no use to its receiver, if there is such a time.
+    pub deadline: Option<Timestamp>,
     /// The delivery that this one replays.
     pub replay_of: Option<Id<kind::Delivery>>,
-    /// Macro values.
+    /// Macro values; empty for a webhook.
     pub values: Vec<MacroValue>,
     /// Whether it still waits; what was cancelled meanwhile is not sent.
     pub is_waiting: bool,
@@ -126,8 +127,8 @@ pub enum Replay {
 pub(super) fn enqueue(conn: &Connection, item: &Due, reason: &str) -> Result<(), Error> {
     conn.prepare_cached(sql("queue_insert"))?.execute((
         item.workspace.0,
-        item.rule.bytes().as_slice(),
-        item.partner.bytes().as_slice(),
+        item.endpoint.teller().as_slice(),
+        item.endpoint.partner().as_slice(),
         item.due.ms(),
         item.delivery.bytes().as_slice(),
         item.sends,
@@ -136,34 +137,76 @@ pub(super) fn enqueue(conn: &Connection, item: &Due, reason: &str) -> Result<(),
     Ok(())
 }
 
-/// The columns of a delivery's row that callers here need.
-struct Row {
-    event: Id<kind::Event>,
-    revision: u32,
-    rule: Id<kind::Rule>,
-    rule_version: u64,
-    partner: Id<kind::Partner>,
-    kind: String,
-    created_at: i64,
-    replay_of: Option<Vec<u8>>,
-    values: String,
+/// A delivery's row.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    /// What it is about: a conversion's event, or a change of its status.
+    pub(super) event: Id<kind::Event>,
+    /// What receivers dedupe on.
+    pub(super) fact: Id<kind::Event>,
+    /// The revision of the decision that it tells.
+    pub(super) revision: u32,
+    /// Who is told, and by what.
+    pub(super) endpoint: Endpoint,
+    /// The version of the rule or webhook.
+    pub(super) teller_version: u64,
+    /// The app.
+    pub(super) app: [u8; 16],
+    /// The conversion kind, or the kind of a webhook's fact.
+    pub(super) kind: String,
+    /// When it was planned.
+    pub(super) created_at: Timestamp,
+    /// When what it is about reached us: its bucket. `None` counts nowhere.
+    pub(super) booked_at: Option<Timestamp>,
+    /// After which it is of no use to its receiver.
+    pub(super) deadline: Option<Timestamp>,
+    /// The delivery that it replays.
+    pub(super) replay_of: Option<Id<kind::Delivery>>,
+    /// Macro values, as stored.
+    pub(super) values: String,
 }
 
-fn row(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Row>, Error> {
+/// Stores an intent to tell. Whoever does so also puts it into the queue and counts it.
+pub(super) fn insert(conn: &Connection, ws: u32, id: Id<kind::Delivery>, row: &Row) -> Result<(), Error> {
+    conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
+        ws,
+        id.bytes().as_slice(),
+        row.event.bytes().as_slice(),
+        row.fact.bytes().as_slice(),
+        row.revision,
+        row.endpoint.teller().as_slice(),
+        row.teller_version,
+        row.endpoint.partner().as_slice(),
+        row.app.as_slice(),
+        row.kind,
+        row.created_at.ms(),
+        row.booked_at.map(Timestamp::ms),
+        row.deadline.map(Timestamp::ms),
+        row.replay_of.map(|of| of.bytes().to_vec()),
+        row.values,
+    ])?;
+    Ok(())
+}
+
+pub(super) fn row(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Row>, Error> {
     let mut statement = conn.prepare_cached(sql("delivery_get"))?;
     let mut rows = statement.query((ws, id.bytes().as_slice()))?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let (event, rule, partner): (Vec<u8>, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(2)?, row.get(4)?);
+    let (event, fact): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+    let replay_of: Option<Vec<u8>> = row.get(11)?;
     Ok(Some(Row {
         event: id_from(&event, "delivery", "event")?,
-        revision: row.get(1)?,
-        rule: id_from(&rule, "delivery", "rule")?,
-        rule_version: row.get(3)?,
-        partner: id_from(&partner, "delivery", "partner")?,
-        kind: row.get(5)?,
-        created_at: row.get(6)?,
-        replay_of: row.get(7)?,
-        values: row.get(8)?,
+        fact: id_from(&fact, "delivery", "fact")?,
+        revision: row.get(2)?,
+        endpoint: Endpoint::from_bytes(row.get(3)?, row.get(5)?),
+        teller_version: row.get(4)?,
+        app: row.get(6)?,
+        kind: row.get(7)?,
+        created_at: Timestamp::from_ms(row.get(8)?),
+        booked_at: row.get::<_, Option<i64>>(9)?.map(Timestamp::from_ms),
+        deadline: row.get::<_, Option<i64>>(10)?.map(Timestamp::from_ms),
+        replay_of: replay_of.as_deref().and_then(Id::from_slice),
+        values: row.get(12)?,
     }))
 }
 
@@ -175,11 +218,9 @@ impl Ledger {
             let mut rows = statement.query([])?;
             let mut heads = Vec::new();
             while let Some(row) = rows.next()? {
-                let (rule, partner): (Vec<u8>, Vec<u8>) = (row.get(1)?, row.get(2)?);
                 heads.push(EndpointHead {
                     workspace: WorkspaceNo(row.get(0)?),
-                    rule: id_from(&rule, "queue", "rule")?,
-                    partner: id_from(&partner, "queue", "partner")?,
+                    endpoint: Endpoint::from_bytes(row.get(1)?, row.get(2)?),
                     due: Timestamp::from_ms(row.get(3)?),
                     waiting: row.get(4)?,
                 });
@@ -193,14 +234,13 @@ impl Ledger {
     pub async fn queue_window(
         &self,
         workspace: WorkspaceNo,
-        rule: Id<kind::Rule>,
-        partner: Id<kind::Partner>,
+        endpoint: Endpoint,
         limit: u32,
     ) -> Result<Vec<QueueItem>, Error> {
         self.read(move |conn| {
             let mut statement = conn.prepare_cached(sql("queue_window"))?;
-            let (rule, partner) = (rule.bytes(), partner.bytes());
-            let mut rows = statement.query((workspace.0, rule.as_slice(), partner.as_slice(), limit))?;
+            let (teller, partner) = (endpoint.teller(), endpoint.partner());
+            let mut rows = statement.query((workspace.0, teller, partner, limit))?;
             let mut window = Vec::new();
             while let Some(row) = rows.next()? {
                 let id: Vec<u8> = row.get(1)?;
@@ -267,21 +307,9 @@ impl Ledger {
                     return Ok(Replay::Rejected);
                 }
                 let delivery: Id<kind::Delivery> = entropy.id(at);
-                conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
-                    workspace.0,
-                    delivery.bytes().as_slice(),
-                    row.event.bytes().as_slice(),
-                    row.revision,
-                    row.rule.bytes().as_slice(),
-                    row.rule_version,
-                    row.partner.bytes().as_slice(),
-                    row.kind,
-                    at.ms(),
-                    id.bytes().as_slice(),
-                    row.values,
-                ])?;
-                let item =
-                    Due { workspace, rule: row.rule, partner: row.partner, due: at, delivery, sends: 0 };
+                let endpoint = row.endpoint;
+                insert(conn, workspace.0, delivery, &Row { created_at: at, replay_of: Some(id), ..row })?;
+                let item = Due { workspace, endpoint, due: at, delivery, sends: 0 };
                 enqueue(conn, &item, "replayed")?;
                 let mut rollups = Rollups::default();
                 count(conn, &item, Metric::Replayed, None, 1, &mut rollups)?;
@@ -308,11 +336,12 @@ impl Ledger {
 fn load(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Outgoing>, Error> {
     let Some(row) = row(conn, ws, id)? else { return Ok(None) };
     Ok(Some(Outgoing {
-        event: row.event,
-        rule_version: row.rule_version,
+        fact: row.fact,
+        teller_version: row.teller_version,
         kind: row.kind,
-        created_at: Timestamp::from_ms(row.created_at),
-        replay_of: row.replay_of.as_deref().and_then(Id::from_slice),
+        created_at: row.created_at,
+        deadline: row.deadline,
+        replay_of: row.replay_of,
         values: rows::values_read(&id.to_string(), &row.values)?,
         is_waiting: conn.prepare_cached(sql("queue_of_delivery"))?.exists((ws, id.bytes().as_slice()))?,
     }))
@@ -335,16 +364,15 @@ pub(super) fn cancel(
     let Some((due, sends)) = waiting else { return Ok(false) };
     let item = Due {
         workspace: WorkspaceNo(ws),
-        rule: row.rule,
-        partner: row.partner,
+        endpoint: row.endpoint,
         due: Timestamp::from_ms(due),
         delivery: id,
         sends,
     };
     conn.prepare_cached(sql("queue_delete"))?.execute((
         ws,
-        item.rule.bytes().as_slice(),
-        item.partner.bytes().as_slice(),
+        item.endpoint.teller().as_slice(),
+        item.endpoint.partner().as_slice(),
         due,
         id.bytes().as_slice(),
     ))?;
@@ -389,6 +417,7 @@ fn heard(conn: &Connection, settlement: &Settlement) -> Result<bool, Error> {
         return Ok(false);
     }
     let ws = settlement.item.workspace.0;
+    let Some((_, partner)) = settlement.item.endpoint.postback() else { return Ok(false) };
     let Some(row) = row(conn, ws, settlement.item.delivery)? else { return Ok(false) };
     let is_change = ConversionKind::parse(&row.kind).is_some_and(|kind| kind.is_change());
     let of = match is_change {
@@ -399,7 +428,7 @@ fn heard(conn: &Connection, settlement: &Settlement) -> Result<bool, Error> {
     let woken = conn.prepare_cached(sql("todo_by_heard"))?.execute((
         ws,
         of.bytes().as_slice(),
-        row.partner.bytes().as_slice(),
+        partner.bytes().as_slice(),
     ))?;
     Ok(woken > 0)
 }
@@ -433,8 +462,8 @@ fn settle(
     let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
     let removed = conn.prepare_cached(sql("queue_delete"))?.execute((
         ws,
-        item.rule.bytes().as_slice(),
-        item.partner.bytes().as_slice(),
+        item.endpoint.teller().as_slice(),
+        item.endpoint.partner().as_slice(),
         item.due.ms(),
         delivery.as_slice(),
     ))?;
@@ -485,8 +514,7 @@ fn settle(
     count(conn, item, Metric::Finished, Some(state), 1, rollups)
 }
 
-/// Counts something of a delivery, by conversion kind and state, in the bucket of its event; sandbox events
-/// count nowhere.
+/// Counts something of a delivery, by conversion kind and state, in the bucket where it is booked.
 pub(super) fn count(
     conn: &Connection,
     item: &Due,
@@ -496,19 +524,18 @@ pub(super) fn count(
     rollups: &mut Rollups,
 ) -> Result<(), Error> {
     let ws = item.workspace.0;
-    let counted: Option<(String, i64, [u8; 16], String)> = conn
-        .prepare_cached(sql("delivery_bucket"))?
-        .query_row((ws, item.delivery.bytes().as_slice()), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })
+    let counted: Option<(String, Option<i64>, [u8; 16])> = conn
+        .prepare_cached(sql("delivery_booked"))?
+        .query_row((ws, item.delivery.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some((kind, received_at, app, environment)) = counted else { return Ok(()) };
-    if environment == "sandbox" {
-        return Ok(());
-    }
+    let Some((kind, Some(booked_at), app)) = counted else { return Ok(()) };
     let kind = state.map_or_else(|| kind.clone(), |state| format!("{kind}:{state}"));
-    let received_at = Timestamp::from_ms(received_at);
-    rollups.change(of_partner(ws, received_at, app, item.partner.bytes(), metric, &kind), n, 0);
+    let booked_at = Timestamp::from_ms(booked_at);
+    let (who, metric) = match item.endpoint {
+        Endpoint::Postback { partner, .. } => (partner.bytes(), metric),
+        Endpoint::Webhook(webhook) => (webhook.bytes(), metric.of_webhook()),
+    };
+    rollups.change(of_partner(ws, booked_at, app, who, metric, &kind), n, 0);
     Ok(())
 }
 
@@ -563,12 +590,14 @@ pub(super) fn story(
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Some(super::DeliveryStory {
         id,
-        rule: row.rule,
-        rule_version: row.rule_version,
-        partner: row.partner,
+        fact: row.fact,
+        endpoint: row.endpoint,
+        teller_version: row.teller_version,
+        kind: row.kind,
         revision: row.revision,
-        created_at: Timestamp::from_ms(row.created_at),
-        replay_of: row.replay_of.as_deref().and_then(Id::from_slice),
+        created_at: row.created_at,
+        deadline: row.deadline,
+        replay_of: row.replay_of,
         state,
         reason,
         due,

@@ -52,7 +52,7 @@ pub use self::event::{Idempotency, NewEvent, Recorded};
 #[cfg(feature = "simulation")]
 pub use self::inline::{Call, Database, Fate, Hook, Standing};
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
-pub use self::report::{BalanceKey, BalanceRow, Recount, ReportRow};
+pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
 pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;

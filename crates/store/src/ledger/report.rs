@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::location::Country;
 use roundtrip_domain::postback::Suppressed;
@@ -23,7 +24,7 @@ pub struct ReportRow {
     pub bucket: Timestamp,
     /// The app.
     pub app: Id<kind::App>,
-    /// The partner with the credit; `None`: nobody.
+    /// The partner with the credit, or who is told; `None`: nobody. Of a webhook's metrics, the webhook's id.
     pub partner: Option<Id<kind::Partner>>,
     /// The campaign.
     pub campaign: Option<Id<kind::Campaign>>,
@@ -73,8 +74,34 @@ impl BalanceRow {
     }
 }
 
-/// Key of the books: start of the day (UTC), partner, conversion kind.
-pub type BalanceKey = (Timestamp, Option<Id<kind::Partner>>, String);
+/// Who is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Receiver {
+    /// A rule tells whoever won, and nobody did.
+    Nobody,
+    /// A partner.
+    Partner(Id<kind::Partner>),
+    /// A webhook of the owner's.
+    Webhook(Id<kind::Webhook>),
+}
+
+impl Receiver {
+    /// Of a partner's bytes, zeros for none.
+    fn of_partner(bytes: [u8; 16]) -> Self {
+        some_id(bytes).map_or(Self::Nobody, Self::Partner)
+    }
+
+    /// Of a delivery's teller and partner.
+    fn of_delivery(teller: [u8; 16], partner: [u8; 16]) -> Self {
+        match Endpoint::from_bytes(teller, partner) {
+            Endpoint::Postback { partner, .. } => Self::Partner(partner),
+            Endpoint::Webhook(webhook) => Self::Webhook(webhook),
+        }
+    }
+}
+
+/// Key of the books: start of the day (UTC), who is told, kind of conversion or, for webhooks, of fact.
+pub type BalanceKey = (Timestamp, Receiver, String);
 
 /// The books, counted anew from the rows.
 pub type Recount = BTreeMap<BalanceKey, BalanceRow>;
@@ -114,17 +141,30 @@ impl Ledger {
         let mut books = Recount::new();
         for row in report {
             let (kind, detail) = row.kind.split_once(':').unwrap_or((&row.kind, ""));
-            let key = (row.bucket.floor_to(DAY_MS), row.partner, kind.to_owned());
+            let receiver = match row.metric {
+                Metric::WebhookPlanned | Metric::WebhookReplayed | Metric::WebhookFinished => {
+                    row.partner.map_or(Receiver::Nobody, |id| Receiver::Webhook(Id::from_bits(id.bits())))
+                }
+                _ => row.partner.map_or(Receiver::Nobody, Receiver::Partner),
+            };
+            let key = (row.bucket.floor_to(DAY_MS), receiver, kind.to_owned());
             let entry =
                 |books: &mut Recount, f: &dyn Fn(&mut BalanceRow)| f(books.entry(key.clone()).or_default());
             match row.metric {
                 Metric::Considered => entry(&mut books, &|b| b.considered += row.count),
                 Metric::Planned => entry(&mut books, &|b| b.planned += row.count),
-                Metric::Replayed => entry(&mut books, &|b| b.replayed += row.count),
+                // Whatever a webhook asks for is planned: nothing is suppressed.
+                Metric::WebhookPlanned => entry(&mut books, &|b| {
+                    b.considered += row.count;
+                    b.planned += row.count;
+                }),
+                Metric::Replayed | Metric::WebhookReplayed => {
+                    entry(&mut books, &|b| b.replayed += row.count);
+                }
                 Metric::Suppressed => {
                     entry(&mut books, &|b| *b.suppressed.entry(detail.to_owned()).or_default() += row.count);
                 }
-                Metric::Finished => {
+                Metric::Finished | Metric::WebhookFinished => {
                     entry(&mut books, &|b| *b.finished.entry(detail.to_owned()).or_default() += row.count);
                 }
                 Metric::Touch | Metric::FlaggedClick | Metric::Conversion | Metric::Sent => {}
@@ -150,7 +190,7 @@ impl Ledger {
             let mut rows = statement.query([ws.0])?;
             while let Some(row) = rows.next()? {
                 let day = Timestamp::from_ms(row.get(2)?).floor_to(DAY_MS);
-                let entry = books.entry((day, some_id(row.get(0)?), row.get(1)?)).or_default();
+                let entry = books.entry((day, Receiver::of_partner(row.get(0)?), row.get(1)?)).or_default();
                 entry.considered += 1;
                 match Suppressed::from_number(row.get(3)?) {
                     Some(reason) => *entry.suppressed.entry(reason.code().to_owned()).or_default() += 1,
@@ -162,11 +202,17 @@ impl Ledger {
             let mut rows = statement.query([ws.0])?;
             while let Some(row) = rows.next()? {
                 let day = Timestamp::from_ms(row.get(2)?).floor_to(DAY_MS);
-                let entry = books.entry((day, some_id(row.get(0)?), row.get(1)?)).or_default();
+                let receiver = Receiver::of_delivery(row.get(5)?, row.get(0)?);
+                let entry = books.entry((day, receiver, row.get(1)?)).or_default();
                 if let Some(state) = row.get::<_, Option<String>>(3)? {
                     *entry.finished.entry(state).or_default() += 1;
                 }
-                entry.replayed += i64::from(row.get::<_, bool>(4)?);
+                let is_replay: bool = row.get(4)?;
+                entry.replayed += i64::from(is_replay);
+                if matches!(receiver, Receiver::Webhook(_)) && !is_replay {
+                    entry.considered += 1;
+                    entry.planned += 1;
+                }
             }
             for (key, n) in waiting(conn, ws)? {
                 books.entry(key).or_default().waiting = n;
@@ -218,7 +264,8 @@ fn waiting(conn: &Connection, ws: WorkspaceNo) -> Result<BTreeMap<BalanceKey, i6
     let mut rows = statement.query([ws.0])?;
     while let Some(row) = rows.next()? {
         let day = Timestamp::from_ms(row.get(2)?).floor_to(DAY_MS);
-        *counts.entry((day, some_id(row.get(0)?), row.get(1)?)).or_default() += row.get::<_, i64>(3)?;
+        let receiver = Receiver::of_delivery(row.get(4)?, row.get(0)?);
+        *counts.entry((day, receiver, row.get(1)?)).or_default() += row.get::<_, i64>(3)?;
     }
     Ok(counts)
 }

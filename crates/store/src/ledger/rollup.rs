@@ -46,6 +46,12 @@ pub enum Metric {
     Sent = 8,
     /// Deliveries made by a replay.
     Replayed = 9,
+    /// Deliveries planned for a webhook, whose id stands in the partner's place, by kind of fact.
+    WebhookPlanned = 10,
+    /// The same, made by a replay.
+    WebhookReplayed = 11,
+    /// The same that ended, by state.
+    WebhookFinished = 12,
 }
 
 impl Metric {
@@ -61,8 +67,21 @@ impl Metric {
             7 => Self::Finished,
             8 => Self::Sent,
             9 => Self::Replayed,
+            10 => Self::WebhookPlanned,
+            11 => Self::WebhookReplayed,
+            12 => Self::WebhookFinished,
             _ => return None,
         })
+    }
+
+    /// What is counted of deliveries to partners, of those to webhooks.
+    pub(super) const fn of_webhook(self) -> Self {
+        match self {
+            Self::Planned => Self::WebhookPlanned,
+            Self::Replayed => Self::WebhookReplayed,
+            Self::Finished => Self::WebhookFinished,
+            other => other,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use roundtrip_domain::attribution::{Because, Credit};
 use roundtrip_domain::click_id::ClickId;
+use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::{ConversionKind, Event};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::{Detail, Suppressed};
@@ -97,16 +98,20 @@ pub struct RuleStory {
 pub struct DeliveryStory {
     /// Its id.
     pub id: Id<kind::Delivery>,
-    /// The rule that planned it.
-    pub rule: Id<kind::Rule>,
-    /// Its version.
-    pub rule_version: u64,
-    /// Who is told.
-    pub partner: Id<kind::Partner>,
+    /// What receivers dedupe on.
+    pub fact: Id<kind::Event>,
+    /// Who is told, and by what.
+    pub endpoint: Endpoint,
+    /// The version of the rule or webhook that planned it.
+    pub teller_version: u64,
+    /// The conversion kind, or the kind of a webhook's fact.
+    pub kind: String,
     /// The revision that planned it.
     pub revision: u32,
     /// When it was planned.
     pub created_at: Timestamp,
+    /// After which it is of no use to its receiver.
+    pub deadline: Option<Timestamp>,
     /// The delivery that it replays.
     pub replay_of: Option<Id<kind::Delivery>>,
     /// `scheduled`, `delivered`, `dead`, ….
@@ -261,8 +266,13 @@ fn names(conn: &Connection, ws: WorkspaceNo, story: &Story) -> Result<BTreeMap<S
         }
     }
     for delivery in story.deliveries.iter().chain(story.changes.iter().flat_map(|c| &c.deliveries)) {
-        want(ResourceKind::Rule, delivery.rule.bytes(), delivery.rule.to_string());
-        want(ResourceKind::Partner, delivery.partner.bytes(), delivery.partner.to_string());
+        match delivery.endpoint {
+            Endpoint::Postback { rule, partner } => {
+                want(ResourceKind::Rule, rule.bytes(), rule.to_string());
+                want(ResourceKind::Partner, partner.bytes(), partner.to_string());
+            }
+            Endpoint::Webhook(_) => {}
+        }
     }
     for revision in &story.revisions {
         let winner = revision.credit.winner().map(|w| &w.touch.click);

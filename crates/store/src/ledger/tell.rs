@@ -5,7 +5,8 @@
 //! transaction, as a part of [`super::decide`].
 
 use roundtrip_domain::attribution::{Because, Decision, Winner};
-use roundtrip_domain::event::{ConversionKind, Event};
+use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::event::{ConversionKind, Environment, Event};
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::postback::{self, Considered, Context, Suppressed};
 use roundtrip_domain::settings::Rule;
@@ -352,23 +353,25 @@ impl Step<'_> {
         let mut due = None;
         if let (Ok(values), Some(to)) = (&one.outcome, one.partner) {
             let delivery: Id<kind::Delivery> = self.entropy.id(self.at);
-            conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
-                ws,
-                delivery.bytes().as_slice(),
-                id.as_slice(),
+            let endpoint = Endpoint::Postback { rule: one.rule, partner: to };
+            let new = delivery::Row {
+                event: event.id,
+                fact: event.id,
                 revision,
-                rule.as_slice(),
-                one.rule_version,
-                partner.as_slice(),
-                kind.name(),
-                self.at.ms(),
-                replaces.map(|cancelled| cancelled.bytes().to_vec()),
-                rows::values_write(values),
-            ])?;
+                endpoint,
+                teller_version: one.rule_version,
+                app: event.app.bytes(),
+                kind: kind.name().to_owned(),
+                created_at: self.at,
+                booked_at: (event.environment == Environment::Production).then_some(event.received_at),
+                deadline: None,
+                replay_of: replaces,
+                values: rows::values_write(values),
+            };
+            delivery::insert(conn, ws, delivery, &new)?;
             let item = Due {
                 workspace: event.workspace,
-                rule: one.rule,
-                partner: to,
+                endpoint,
                 due: self.at.plus_ms(one.delay.ms()),
                 delivery,
                 sends: 0,

@@ -1,5 +1,6 @@
 //! Deliveries: what one came to, and telling it again.
 
+use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::KeyScope;
@@ -79,8 +80,12 @@ async fn replay(call: Call) -> Result<Answer, Failure> {
     let finder = finder(&call, &settings, Telling { now, full: false });
     let event = finder.event_of(id).await?;
     let story = finder.story(event).await?;
-    let rule = story.deliveries.iter().find(|delivery| delivery.id == id).map(|delivery| delivery.rule);
-    if rule.is_none_or(|rule| settings.rule(rule).is_none()) {
+    let rule = story.deliveries.iter().find(|delivery| delivery.id == id).map(|delivery| delivery.endpoint);
+    let is_known = |endpoint: Endpoint| match endpoint {
+        Endpoint::Postback { rule, .. } => settings.rule(rule).is_some(),
+        Endpoint::Webhook(_) => false,
+    };
+    if !rule.is_some_and(is_known) {
         let message = "the rule that planned it was deleted, so nobody is told by it any more";
         return Err(Problem::new(Code::ReplayRefused, "id", message).into());
     }

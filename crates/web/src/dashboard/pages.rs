@@ -223,7 +223,7 @@ mod tests {
         large["earlier"] = json!([{ "revision": 1, "at": "then", "credit": "organic", "status": "pending", "sentence": "Nobody." }]);
         large["rules"] = json!([{ "rule": named, "version": 1, "revision": 1, "fired": false, "suppressed": "not_first", "sentence": "No." }]);
         large["deliveries"] = json!([{
-            "id": "dlv_1", "rule": named, "rule_version": 1, "partner": named, "revision": 1, "created_at": "then",
+            "id": "dlv_1", "fact": "evt_1", "kind": "install", "rule": named, "version": 1, "partner": named, "revision": 1, "created_at": "then",
             "replay_of": "dlv_0", "state": "scheduled", "reason": "planned", "sentence": "Waits.", "due": "soon", "sends": 1,
             "attempts": [{
                 "n": 1, "at": "then", "outcome": "http_500", "status": 500, "total_us": 7, "sentence": "It failed.",

@@ -485,12 +485,21 @@ pub struct StatusChange {
 pub struct Delivery {
     /// `dlv_…`.
     pub id: String,
-    /// The rule that planned it.
-    pub rule: Named,
-    /// Its version.
-    pub rule_version: u64,
-    /// Who is told.
-    pub partner: Named,
+    /// What it tells receivers to dedupe on, `evt_…`; the same for every replay.
+    pub fact: String,
+    /// What it tells: a kind of conversion, or of a webhook's fact.
+    pub kind: String,
+    /// The rule that planned it, if it tells a partner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Named>,
+    /// The partner that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partner: Option<Named>,
+    /// The webhook that is told, if it tells the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Named>,
+    /// The version of the rule or webhook.
+    pub version: u64,
     /// The decision's revision that planned it.
     pub revision: u32,
     /// When it was planned.
@@ -498,6 +507,9 @@ pub struct Delivery {
     /// The delivery that it replays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<String>,
+    /// After which it is of no use to its receiver, if there is such a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
     /// `scheduled`, `delivered`, `dead`, ….
     pub state: String,
     /// Why it is in that state; stable.
@@ -511,6 +523,31 @@ pub struct Delivery {
     pub sends: u32,
     /// Every send.
     pub attempts: Vec<Attempt>,
+}
+
+impl Delivery {
+    /// What carries it: `postback` or `webhook`.
+    pub const fn medium(&self) -> &'static str {
+        if self.webhook.is_some() { "webhook" } else { "postback" }
+    }
+
+    /// Who is told, for a person.
+    pub fn receiver(&self) -> String {
+        match (&self.partner, &self.webhook) {
+            (Some(partner), _) => partner.label().to_owned(),
+            (None, Some(webhook)) => webhook.label().to_owned(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// What tells, for a person: the rule, or the webhook.
+    pub fn teller(&self) -> String {
+        match (&self.rule, &self.webhook) {
+            (Some(rule), _) => format!("rule {}", rule.label()),
+            (None, Some(webhook)) => format!("webhook {}", webhook.label()),
+            (None, None) => String::new(),
+        }
+    }
 }
 
 /// A send.

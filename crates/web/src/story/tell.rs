@@ -1,6 +1,7 @@
 //! Builds an event's story from the ledger's.
 
 use roundtrip_domain::attribution::{Credit, NOTES};
+use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::Environment;
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::money;
@@ -449,11 +450,21 @@ impl Teller<'_> {
     }
 
     fn delivery(&self, delivery: &ledger::DeliveryStory) -> Delivery {
+        let (rule, partner, webhook) = match delivery.endpoint {
+            Endpoint::Postback { rule, partner } => {
+                (Some(named(rule, &self.story.names)), Some(named(partner, &self.story.names)), None)
+            }
+            Endpoint::Webhook(webhook) => (None, None, Some(named(webhook, &self.story.names))),
+        };
         Delivery {
             id: delivery.id.to_string(),
-            rule: named(delivery.rule, &self.story.names),
-            rule_version: delivery.rule_version,
-            partner: named(delivery.partner, &self.story.names),
+            fact: delivery.fact.to_string(),
+            kind: delivery.kind.clone(),
+            rule,
+            partner,
+            webhook,
+            version: delivery.teller_version,
+            deadline: delivery.deadline.map(|at| at.to_string()),
             revision: delivery.revision,
             created_at: delivery.created_at.to_string(),
             replay_of: delivery.replay_of.map(|id| id.to_string()),
@@ -488,15 +499,18 @@ impl Teller<'_> {
         }
         let of_changes = self.story.changes.iter().flat_map(|change| &change.deliveries);
         for delivery in self.story.deliveries.iter().chain(of_changes) {
-            let partner = self.label::<kind::Partner>(delivery.partner);
+            let receiver = match delivery.endpoint {
+                Endpoint::Postback { partner, .. } => self.label::<kind::Partner>(partner),
+                Endpoint::Webhook(webhook) => format!("webhook {}", self.label::<kind::Webhook>(webhook)),
+            };
             if let Some(due) = delivery.due {
                 let nth = delivery.sends + 1;
                 let sentence =
-                    format!("Send {nth} to {partner} ({}) {}.", delivery.id, words::from_now(due, self.now));
+                    format!("Send {nth} to {receiver} ({}) {}.", delivery.id, words::from_now(due, self.now));
                 steps.push(Step { at: Some(due.to_string()), sentence });
             } else if delivery.state == "dead" && !self.is_mended(delivery) {
                 let sentence = format!(
-                    "{partner} is not told any more by itself; `roundtrip replay {}` tells it again.",
+                    "{receiver} is not told any more by itself; `roundtrip replay {}` tells it again.",
                     delivery.id
                 );
                 steps.push(Step { at: None, sentence });
@@ -511,7 +525,7 @@ impl Teller<'_> {
     /// Whether a later replay of a dead delivery waits or arrived.
     fn is_mended(&self, dead: &ledger::DeliveryStory) -> bool {
         self.story.deliveries.iter().any(|other| {
-            (other.rule, other.partner) == (dead.rule, dead.partner)
+            (other.endpoint, other.fact) == (dead.endpoint, dead.fact)
                 && other.id > dead.id
                 && other.state != "dead"
         })

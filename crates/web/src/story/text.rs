@@ -280,8 +280,8 @@ impl Writer {
     fn delivery(&mut self, delivery: &Delivery) {
         self.step(
             "↓",
-            &format!("postback to {}", delivery.partner.label()),
-            &format!("{}  rule {}", delivery.id, delivery.rule.label()),
+            &format!("{} to {}", delivery.medium(), delivery.receiver()),
+            &format!("{}  {}", delivery.id, delivery.teller()),
             &delivery.created_at,
         );
         self.line(4, "", Ink::of_state(&delivery.state), &delivery.sentence);

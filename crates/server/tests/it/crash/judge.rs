@@ -259,7 +259,7 @@ pub(super) fn judge_files(house: &House, seen: &Seen) {
         ("SELECT count(DISTINCT event) FROM decision", events),
         ("SELECT count(*) FROM todo", 0),
         ("SELECT count(*) FROM queue", 0),
-        ("SELECT count(*) - count(DISTINCT event || rule || partner) FROM delivery", 0),
+        ("SELECT count(*) - count(DISTINCT event || teller || partner) FROM delivery", 0),
         (
             "SELECT count(*) FROM delivery d LEFT JOIN finish f ON f.delivery = d.id WHERE f.state IS NOT 'delivered'",
             0,

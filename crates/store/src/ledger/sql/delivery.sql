@@ -1,20 +1,20 @@
 -- name: queue_endpoints
-SELECT workspace, rule, partner, min(due), count(*) FROM queue GROUP BY workspace, rule, partner;
+SELECT workspace, teller, partner, min(due), count(*) FROM queue GROUP BY workspace, teller, partner;
 -- name: queue_window
-SELECT due, delivery, sends FROM queue WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 ORDER BY due, delivery LIMIT ?4;
+SELECT due, delivery, sends FROM queue WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 ORDER BY due, delivery LIMIT ?4;
 -- name: queue_delete
-DELETE FROM queue WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 AND due = ?4 AND delivery = ?5;
+DELETE FROM queue WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 AND due = ?4 AND delivery = ?5;
 -- name: queue_oldest
 SELECT min(due), count(*) FROM queue;
 -- name: queue_of_delivery
 SELECT due, sends, reason FROM queue WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_get
-SELECT event, revision, rule, rule_version, partner, kind, created_at, replay_of, "values" FROM delivery WHERE workspace = ?1 AND id = ?2;
+SELECT event, fact, revision, teller, teller_version, partner, app, kind, created_at, booked_at, deadline, replay_of, "values" FROM delivery WHERE workspace = ?1 AND id = ?2;
 -- name: delivery_of_event
 SELECT id FROM delivery WHERE workspace = ?1 AND event = ?2 ORDER BY id;
 -- name: queue_of_event
 SELECT d.id FROM delivery d JOIN queue q ON q.workspace = d.workspace AND q.delivery = d.id
-WHERE d.workspace = ?1 AND d.event = ?2 ORDER BY d.id;
+WHERE d.workspace = ?1 AND d.event = ?2 AND d.partner <> zeroblob(16) ORDER BY d.id;
 -- name: attempt_insert
 INSERT INTO attempt (workspace, delivery, n, at, outcome, status, total_us, next, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT DO NOTHING;
@@ -26,6 +26,5 @@ INSERT INTO finish (workspace, delivery, state, reason, at, sends) VALUES (?1, ?
 UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = ?5 WHERE workspace = ?1 AND delivery = ?2 AND state = 'cancelled';
 -- name: finish_get
 SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
--- name: delivery_bucket
-SELECT d.kind, c.received_at, c.app, c.environment FROM delivery d JOIN conversion c ON c.workspace = d.workspace AND c.id = d.event
-WHERE d.workspace = ?1 AND d.id = ?2;
+-- name: delivery_booked
+SELECT kind, booked_at, app FROM delivery WHERE workspace = ?1 AND id = ?2;

@@ -19,13 +19,12 @@ DELETE FROM slice WHERE workspace = 0 AND node = ?1 AND seq = ?2;
 SELECT t.partner, c.kind, c.received_at, t.reason, t.delivery IS NOT NULL FROM told t JOIN conversion c ON c.workspace = t.workspace AND c.id = t.event
 WHERE t.workspace = ?1 AND c.environment = 'production';
 -- name: recount_deliveries
-SELECT d.partner, d.kind, c.received_at, f.state, d.replay_of IS NOT NULL FROM delivery d JOIN conversion c ON c.workspace = d.workspace AND c.id = d.event
+SELECT d.partner, d.kind, d.booked_at, f.state, d.replay_of IS NOT NULL, d.teller FROM delivery d
 LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
-WHERE d.workspace = ?1 AND c.environment = 'production';
+WHERE d.workspace = ?1 AND d.booked_at IS NOT NULL;
 -- name: recount_queue
-SELECT d.partner, d.kind, c.received_at, count(*) FROM queue q JOIN delivery d ON d.workspace = q.workspace AND d.id = q.delivery
-JOIN conversion c ON c.workspace = d.workspace AND c.id = d.event
-WHERE q.workspace = ?1 AND c.environment = 'production' GROUP BY d.partner, d.kind, c.received_at;
+SELECT d.partner, d.kind, d.booked_at, count(*), d.teller FROM queue q JOIN delivery d ON d.workspace = q.workspace AND d.id = q.delivery
+WHERE q.workspace = ?1 AND d.booked_at IS NOT NULL GROUP BY d.partner, d.teller, d.kind, d.booked_at;
 -- name: expire_event_key
 DELETE FROM event_key WHERE (workspace, scope, key) IN (SELECT workspace, scope, key FROM event_key WHERE workspace = ?1 AND expires_at <= ?2 LIMIT ?3);
 -- name: expire_attempt

@@ -151,18 +151,20 @@ CREATE TABLE second (
   PRIMARY KEY (workspace, rule, partner, subject, event)
 ) WITHOUT ROWID;
 
+-- `teller` is a rule, or a webhook when `partner` is zeros. `event` is what it is about; `fact` what receivers dedupe
+-- on, for a postback the same. `booked_at` is in which bucket of `app` it counts; NULL: in none.
 CREATE TABLE delivery (
-  workspace INTEGER NOT NULL, id BLOB NOT NULL, event BLOB NOT NULL, revision INTEGER NOT NULL,
-  rule BLOB NOT NULL, rule_version INTEGER NOT NULL, partner BLOB NOT NULL, kind TEXT NOT NULL,
-  created_at INTEGER NOT NULL, replay_of BLOB, "values" TEXT NOT NULL,
+  workspace INTEGER NOT NULL, id BLOB NOT NULL, event BLOB NOT NULL, fact BLOB NOT NULL, revision INTEGER NOT NULL,
+  teller BLOB NOT NULL, teller_version INTEGER NOT NULL, partner BLOB NOT NULL, app BLOB NOT NULL, kind TEXT NOT NULL,
+  created_at INTEGER NOT NULL, booked_at INTEGER, deadline INTEGER, replay_of BLOB, "values" TEXT NOT NULL,
   PRIMARY KEY (workspace, id)
 ) WITHOUT ROWID;
 CREATE INDEX delivery_by_event ON delivery (workspace, event);
 
 CREATE TABLE queue (
-  workspace INTEGER NOT NULL, rule BLOB NOT NULL, partner BLOB NOT NULL, due INTEGER NOT NULL,
+  workspace INTEGER NOT NULL, teller BLOB NOT NULL, partner BLOB NOT NULL, due INTEGER NOT NULL,
   delivery BLOB NOT NULL, sends INTEGER NOT NULL, reason TEXT NOT NULL,
-  PRIMARY KEY (workspace, rule, partner, due, delivery)
+  PRIMARY KEY (workspace, teller, partner, due, delivery)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX queue_by_delivery ON queue (workspace, delivery);
 

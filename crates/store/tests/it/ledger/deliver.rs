@@ -53,21 +53,21 @@ async fn a_delivery_is_sent_again_and_delivered_and_settling_twice_changes_nothi
     let ws = world.workspace;
     assert_eq!(books(&world).await, (1, 0, 0, 0));
     let head = world.ledger.queue_endpoints().await.unwrap().remove(0);
-    assert_eq!((head.rule, head.partner, head.due, head.waiting), (due.rule, due.partner, due.due, 1));
+    assert_eq!((head.endpoint, head.due, head.waiting), (due.endpoint, due.due, 1));
     let out = load(&world, due).await;
     assert_eq!((out.kind.as_str(), out.replay_of), ("install", None));
-    assert!(out.values.iter().any(|v| v.name == "event_id" && v.decoded == out.event.to_string().as_bytes()));
+    assert!(out.values.iter().any(|v| v.name == "event_id" && v.decoded == out.fact.to_string().as_bytes()));
 
     let later = due.due.plus_ms(10_000);
     let again = settled(due, "http_503", Settled::Again { due: later, reason: "http_503".into() });
     for _ in 0..2 {
         world.ledger.delivery_settle(vec![again.clone()], due.due).await.unwrap();
-        let window = world.ledger.queue_window(ws, due.rule, due.partner, 64).await.unwrap();
+        let window = world.ledger.queue_window(ws, due.endpoint, 64).await.unwrap();
         assert_eq!(window.iter().map(|i| (i.due, i.sends)).collect::<Vec<_>>(), [(later, 1)]);
         assert_eq!(books(&world).await, (1, 0, 0, 0));
     }
     assert_eq!(world.ledger.queue_oldest().await, Ok((Some(later), 1)));
-    let state = world.story(out.event).await.deliveries.remove(0);
+    let state = world.story(out.fact).await.deliveries.remove(0);
     assert_eq!(
         (state.state.as_str(), state.reason.as_str(), state.due, state.sends),
         ("scheduled", "http_503", Some(later), 1)
@@ -81,7 +81,7 @@ async fn a_delivery_is_sent_again_and_delivered_and_settling_twice_changes_nothi
     // A straggler of the first send comes after the end.
     world.ledger.delivery_settle(vec![again], later).await.unwrap();
     assert_eq!(books(&world).await, (0, 1, 0, 0));
-    let state = world.story(out.event).await.deliveries.remove(0);
+    let state = world.story(out.fact).await.deliveries.remove(0);
     assert_eq!((state.state.as_str(), state.due, state.sends), ("delivered", None, 2));
     assert_eq!(
         state.attempts.iter().map(|a| a.outcome.as_str()).collect::<Vec<_>>(),
@@ -103,9 +103,9 @@ async fn a_dead_delivery_is_replayed_as_the_same_fact() {
     assert_ne!(replay.delivery, due.delivery);
     assert_eq!(books(&world).await, (1, 0, 1, 1));
     let (old, new) = (load(&world, due).await, load(&world, replay).await);
-    assert_eq!((new.event, &new.values, new.rule_version), (old.event, &old.values, old.rule_version));
+    assert_eq!((new.fact, &new.values, new.teller_version), (old.fact, &old.values, old.teller_version));
     assert_eq!(new.replay_of, Some(due.delivery));
-    assert_eq!(world.ledger.event_of_delivery(ws, replay.delivery).await, Ok(Some(old.event)));
+    assert_eq!(world.ledger.event_of_delivery(ws, replay.delivery).await, Ok(Some(old.fact)));
     world.reopen().await;
     assert_eq!(books(&world).await, (1, 0, 1, 1), "what waits survives the process");
 
@@ -115,7 +115,7 @@ async fn a_dead_delivery_is_replayed_as_the_same_fact() {
         .await
         .unwrap();
     assert_eq!(books(&world).await, (0, 1, 1, 1));
-    let story = world.story(old.event).await;
+    let story = world.story(old.fact).await;
     assert_eq!(told(&world, &story), ["i acme"], "a replay is no second telling");
     let states: Vec<&str> = story.deliveries.iter().map(|d| d.state.as_str()).collect();
     assert_eq!(states.len(), 2);

@@ -143,8 +143,7 @@ async fn a_rejection_cancels_what_waits_and_an_approval_tells_it_again() {
     assert_eq!(states(&story), [("scheduled", "planned")]);
     let due = Due {
         workspace: world.workspace,
-        rule: story.deliveries[0].rule,
-        partner: story.deliveries[0].partner,
+        endpoint: story.deliveries[0].endpoint,
         due: story.deliveries[0].due.unwrap(),
         delivery: story.deliveries[0].id,
         sends: 0,
@@ -190,8 +189,7 @@ async fn settle(world: &World, story: &Story, next: Settled) {
     let delivery = story.deliveries.last().expect("a delivery");
     let item = Due {
         workspace: world.workspace,
-        rule: delivery.rule,
-        partner: delivery.partner,
+        endpoint: delivery.endpoint,
         due: delivery.due.unwrap_or(minute(0)),
         delivery: delivery.id,
         sends: delivery.sends,
@@ -335,8 +333,11 @@ async fn what_is_held_back_is_cancelled_when_the_credit_moves() {
     assert_eq!(told(&world, &late), ["held acme", "sent acme"]);
     let early = world.tell(world.event("game", "install", minute(3)).of("i2").click(&click)).await;
     let late = world.story(late.event.id).await;
-    let by_rule: BTreeMap<String, &str> =
-        late.deliveries.iter().map(|d| (world.rule_slug(d.rule), d.reason.as_str())).collect();
+    let by_rule: BTreeMap<String, &str> = late
+        .deliveries
+        .iter()
+        .map(|d| (world.rule_slug(d.endpoint.postback().unwrap().0), d.reason.as_str()))
+        .collect();
     assert_eq!(credit(&world, &late), "organic");
     assert_eq!(by_rule["held"], "decision_changed");
     assert_eq!(by_rule["sent"], "planned");
@@ -415,8 +416,8 @@ async fn why_a_rule_did_not_fire_and_what_was_shared_is_kept() {
 /// What a delivery says as our click id.
 async fn click_said(world: &World, story: &Story, state: &str) -> String {
     let delivery = in_state(story, state);
-    let (rule, partner, due) = (delivery.rule, delivery.partner, minute(0));
-    let item = Due { workspace: world.workspace, rule, partner, due, delivery: delivery.id, sends: 0 };
+    let (endpoint, due) = (delivery.endpoint, minute(0));
+    let item = Due { workspace: world.workspace, endpoint, due, delivery: delivery.id, sends: 0 };
     let loaded = world.ledger.delivery_load_all(vec![item]).await.unwrap().remove(0).expect("it is kept");
     let value = loaded.values.iter().find(|v| v.name.ends_with("click_id")).expect("a click id");
     String::from_utf8(value.decoded.clone()).unwrap()
@@ -669,7 +670,8 @@ async fn run(case: &Case, order: Option<u64>) -> Outcome {
         decisions.insert(fact.clone(), (credit(&world, &story), last.status));
         let mut hear = |fact: String, deliveries: &[DeliveryStory]| {
             for delivery in deliveries.iter().filter(|d| d.state != "cancelled") {
-                let (rule, partner) = (world.rule_slug(delivery.rule), world.partner_slug(delivery.partner));
+                let (rule, partner) = delivery.endpoint.postback().unwrap();
+                let (rule, partner) = (world.rule_slug(rule), world.partner_slug(partner));
                 assert!(told.insert((rule.clone(), partner, fact.clone())), "{rule} told {fact} twice");
             }
         };
