@@ -24,7 +24,7 @@ pub(super) struct Ended {
 pub(super) struct Done {
     pub(super) key: Key,
     pub(super) delivery: DeliveryId,
-    /// Where it waits now, if it is sent again.
+    /// Where it waits now, by the table, if it is sent again.
     pub(super) again: Option<Due>,
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn run(
 /// and is sent again after the next start.
 async fn settle(config: &Config, shared: &mut Shared, batch: Vec<Ended>) -> Option<Vec<Done>> {
     match store(config, shared, &batch).await {
-        Ok(()) => Some(batch.into_iter().map(done).collect()),
+        Ok(waits) => Some(batch.into_iter().zip(waits).map(done).collect()),
         Err(error) if config.ledger.is_fatal() || error.is_retryable() => {
             tracing::error!(error = %error, ends = batch.len(), "ends of sends cannot be stored");
             if config.ledger.is_fatal() {
@@ -62,8 +62,8 @@ async fn settle(config: &Config, shared: &mut Shared, batch: Vec<Ended>) -> Opti
             let mut all = Vec::with_capacity(batch.len());
             for one in batch {
                 let one = [one];
-                match store(config, shared, &one).await {
-                    Ok(()) => {}
+                let waits = match store(config, shared, &one).await {
+                    Ok(waits) => waits,
                     Err(error) if config.ledger.is_fatal() || error.is_retryable() => return None,
                     Err(error) => {
                         // It stays in the queue's table; only this process stops caring for it. The next start
@@ -72,16 +72,21 @@ async fn settle(config: &Config, shared: &mut Shared, batch: Vec<Ended>) -> Opti
                         tracing::error!(delivery.id = %id, error = %error, "the end of a send cannot be stored");
                         continue;
                     }
-                }
-                all.extend(one.map(done));
+                };
+                all.extend(one.into_iter().zip(waits).map(done));
             }
             Some(all)
         }
     }
 }
 
-/// Stores ends in one commit, again and again while the ledger only has no room or no time.
-async fn store(config: &Config, shared: &mut Shared, batch: &[Ended]) -> Result<(), roundtrip_store::Error> {
+/// Stores ends in one commit, again and again while the ledger only has no room or no time. Says where each waits
+/// from then on.
+async fn store(
+    config: &Config,
+    shared: &mut Shared,
+    batch: &[Ended],
+) -> Result<Vec<Option<Due>>, roundtrip_store::Error> {
     let mut trouble: u32 = 0;
     loop {
         let settlements = batch.iter().map(|e| e.settlement.clone()).collect();
@@ -91,9 +96,9 @@ async fn store(config: &Config, shared: &mut Shared, batch: &[Ended]) -> Result<
                 trouble = (trouble + 1).min(6);
                 shared.pause(50 << trouble).await;
             }
-            Ok(()) => {
+            Ok(waits) => {
                 count(&shared.stats, batch);
-                return Ok(());
+                return Ok(waits);
             }
             Err(error) => return Err(error),
         }
@@ -113,12 +118,6 @@ fn count(stats: &Stats, batch: &[Ended]) {
     }
 }
 
-fn done(ended: Ended) -> Done {
-    let item = ended.settlement.item;
-    let sends = item.sends + u32::from(ended.settlement.attempt.is_some());
-    let again = match ended.settlement.next {
-        Settled::Again { due, .. } => Some(Due { due, sends, ..item }),
-        Settled::Delivered | Settled::Dead { .. } | Settled::Ended => None,
-    };
-    Done { key: ended.key, delivery: item.delivery, again }
+fn done((ended, again): (Ended, Option<Due>)) -> Done {
+    Done { key: ended.key, delivery: ended.settlement.item.delivery, again }
 }

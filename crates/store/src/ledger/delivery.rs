@@ -58,7 +58,8 @@ pub struct Outgoing {
     pub replay_of: Option<Id<kind::Delivery>>,
     /// Macro values; empty for a webhook.
     pub values: Vec<MacroValue>,
-    /// Whether it still waits; what was cancelled meanwhile is not sent.
+    /// Whether it still waits as the asker believes, after so many sends until then; what was cancelled or moved
+    /// meanwhile is not sent.
     pub is_waiting: bool,
 }
 
@@ -98,7 +99,7 @@ pub enum Settled {
         /// Why.
         reason: String,
     },
-    /// It had ended already, without this send: nothing is stored.
+    /// It does not wait any more as it was handed over, and was not sent: nothing is stored.
     Ended,
 }
 
@@ -267,28 +268,36 @@ impl Ledger {
 
     /// What several sends need, in the same order.
     pub async fn delivery_load_all(&self, items: Vec<Due>) -> Result<Vec<Option<Outgoing>>, Error> {
-        self.read(move |conn| items.iter().map(|item| load(conn, item.workspace.0, item.delivery)).collect())
-            .await
+        self.read(move |conn| items.iter().map(|item| load(conn, item)).collect()).await
     }
 
     /// Stores the ends of sends, all in one transaction. Applying one twice changes nothing.
-    pub async fn delivery_settle(&self, batch: Vec<Settlement>, at: Timestamp) -> Result<(), Error> {
-        let is_news = self
+    ///
+    /// Answers, in the same order, where each waits from now on; `None` when it has ended. That is what the table
+    /// says, which is not what was settled when somebody else moved the row meanwhile: a settlement holds only for the
+    /// row that it names, but for `Delivered`, which is true whoever says it.
+    pub async fn delivery_settle(
+        &self,
+        batch: Vec<Settlement>,
+        at: Timestamp,
+    ) -> Result<Vec<Option<Due>>, Error> {
+        let (waits, is_news) = self
             .write(move |conn| {
                 let mut rollups = Rollups::default();
                 let mut is_news = false;
+                let mut waits = Vec::with_capacity(batch.len());
                 for settlement in &batch {
-                    settle(conn, settlement, at, &mut rollups)?;
+                    waits.push(settle(conn, settlement, at, &mut rollups)?);
                     is_news |= heard(conn, settlement)?;
                 }
                 rollups.flush(conn)?;
-                Ok(is_news)
+                Ok((waits, is_news))
             })
             .await?;
         if is_news {
             self.inner.handoff.undecided();
         }
-        Ok(())
+        Ok(waits)
     }
 
     /// Plans the same fact once more: same event id, same values, new delivery id. Of a rejected conversion only
@@ -333,8 +342,8 @@ impl Ledger {
     }
 }
 
-fn load(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Outgoing>, Error> {
-    let Some(row) = row(conn, ws, id)? else { return Ok(None) };
+fn load(conn: &Connection, item: &Due) -> Result<Option<Outgoing>, Error> {
+    let Some(row) = row(conn, item.workspace.0, item.delivery)? else { return Ok(None) };
     Ok(Some(Outgoing {
         fact: row.fact,
         teller_version: row.teller_version,
@@ -342,8 +351,8 @@ fn load(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Out
         created_at: row.created_at,
         deadline: row.deadline,
         replay_of: row.replay_of,
-        values: rows::values_read(&id.to_string(), &row.values)?,
-        is_waiting: conn.prepare_cached(sql("queue_of_delivery"))?.exists((ws, id.bytes().as_slice()))?,
+        values: rows::values_read(&item.delivery.to_string(), &row.values)?,
+        is_waiting: waits(conn, item)?.as_ref() == Some(item),
     }))
 }
 
@@ -369,13 +378,7 @@ pub(super) fn cancel(
         delivery: id,
         sends,
     };
-    conn.prepare_cached(sql("queue_delete"))?.execute((
-        ws,
-        item.endpoint.teller().as_slice(),
-        item.endpoint.partner().as_slice(),
-        due,
-        id.bytes().as_slice(),
-    ))?;
+    dequeue(conn, &item)?;
     let end = (ws, id.bytes(), "cancelled", reason, at.ms(), sends);
     conn.prepare_cached(sql("finish_insert"))?.execute(end)?;
     count(conn, &item, Metric::Finished, Some(end.2), 1, rollups)?;
@@ -452,21 +455,35 @@ pub(super) fn is_held(conn: &Connection, ws: u32, id: &[u8]) -> Result<bool, Err
 /// The reason in the queue of what its rule holds back.
 pub(super) const DELAYED: &str = "delayed";
 
+/// Where a delivery waits in the queue.
+fn waits(conn: &Connection, item: &Due) -> Result<Option<Due>, Error> {
+    let row: Option<(i64, u32)> = conn
+        .prepare_cached(sql("queue_of_delivery"))?
+        .query_row((item.workspace.0, item.delivery.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(row.map(|(due, sends)| Due { due: Timestamp::from_ms(due), sends, ..*item }))
+}
+
+/// Removes a row of the queue. `false` when it does not stand there.
+fn dequeue(conn: &Connection, item: &Due) -> Result<bool, Error> {
+    let removed = conn.prepare_cached(sql("queue_delete"))?.execute((
+        item.workspace.0,
+        item.endpoint.teller().as_slice(),
+        item.endpoint.partner().as_slice(),
+        item.due.ms(),
+        item.delivery.bytes().as_slice(),
+    ))?;
+    Ok(removed > 0)
+}
+
 fn settle(
     conn: &Connection,
     settlement: &Settlement,
     at: Timestamp,
     rollups: &mut Rollups,
-) -> Result<(), Error> {
+) -> Result<Option<Due>, Error> {
     let item = &settlement.item;
     let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
-    let removed = conn.prepare_cached(sql("queue_delete"))?.execute((
-        ws,
-        item.endpoint.teller().as_slice(),
-        item.endpoint.partner().as_slice(),
-        item.due.ms(),
-        delivery.as_slice(),
-    ))?;
     if let Some(attempt) = &settlement.attempt {
         conn.prepare_cached(sql("attempt_insert"))?.execute(rusqlite::params![
             ws,
@@ -480,28 +497,39 @@ fn settle(
             attempt.body,
         ])?;
     }
-    if removed == 0 {
-        // Settled before, or cancelled: the row in the queue is what says that it is unfinished. What arrived
-        // although it was cancelled under way was delivered, and the books say so.
-        let sends = item.sends + u32::from(settlement.attempt.is_some());
-        if settlement.next == Settled::Delivered {
-            let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
-            if conn.prepare_cached(sql("finish_mend"))?.execute(mended)? > 0 {
-                count(conn, item, Metric::Finished, Some("cancelled"), -1, rollups)?;
-                count(conn, item, Metric::Finished, Some("delivered"), 1, rollups)?;
+    let mut sends = item.sends + u32::from(settlement.attempt.is_some());
+    if settlement.next != Settled::Ended && !dequeue(conn, item)? {
+        // Settled before, moved or cancelled: the row in the queue is what says that it is unfinished, and since when.
+        let moved = waits(conn, item)?;
+        if settlement.next != Settled::Delivered {
+            return Ok(moved);
+        }
+        match moved {
+            // Somebody else sent it too, in vain, and put it off.
+            Some(moved) => {
+                dequeue(conn, &moved)?;
+                sends = sends.max(moved.sends);
+            }
+            // What arrived although it was cancelled under way was delivered, and the books say so.
+            None => {
+                let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
+                if conn.prepare_cached(sql("finish_mend"))?.execute(mended)? > 0 {
+                    count(conn, item, Metric::Finished, Some("cancelled"), -1, rollups)?;
+                    count(conn, item, Metric::Finished, Some("delivered"), 1, rollups)?;
+                }
+                return Ok(None);
             }
         }
-        return Ok(());
     }
-    let sends = item.sends + u32::from(settlement.attempt.is_some());
     let (state, reason) = match &settlement.next {
         Settled::Again { due, reason } => {
-            return enqueue(conn, &Due { due: *due, sends, ..*item }, reason);
+            let again = Due { due: *due, sends, ..*item };
+            enqueue(conn, &again, reason)?;
+            return Ok(Some(again));
         }
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
-        // Its row was there after all, so it is still to be sent.
-        Settled::Ended => return enqueue(conn, &Due { sends, ..*item }, "planned"),
+        Settled::Ended => return waits(conn, item),
     };
     conn.prepare_cached(sql("finish_insert"))?.execute((
         ws,
@@ -511,7 +539,8 @@ fn settle(
         at.ms(),
         sends,
     ))?;
-    count(conn, item, Metric::Finished, Some(state), 1, rollups)
+    count(conn, item, Metric::Finished, Some(state), 1, rollups)?;
+    Ok(None)
 }
 
 /// Counts something of a delivery, by conversion kind and state, in the bucket where it is booked.

@@ -481,7 +481,7 @@ impl<'a, W: Workers> World<'a, W> {
         for head in ledger.queue_endpoints().await.ok()? {
             waiting += head.waiting;
             let all = u32::try_from(head.waiting).unwrap_or(u32::MAX);
-            let items = ledger.queue_window(head.workspace, head.rule, head.partner, all).await.ok()?;
+            let items = ledger.queue_window(head.workspace, head.endpoint, all).await.ok()?;
             latest = latest.max(items.last()?.due);
         }
         Some((latest, waiting))
