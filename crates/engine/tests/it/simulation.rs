@@ -20,7 +20,7 @@ use roundtrip_testkit::simulation::{Answer, Bounds, Line, Outgoing, Report, Seat
 /// How many worlds there are when nobody says how many.
 const SEEDS: u64 = 2_000;
 /// Into how many tests they are divided, so that they run beside each other.
-const PARTS: u64 = 4;
+const PARTS: u64 = 8;
 
 /// The real engine, whose way out leads into the world.
 struct Engines {
@@ -151,6 +151,26 @@ fn worlds_3() {
 #[test]
 fn worlds_4() {
     live_through(3);
+}
+
+#[test]
+fn worlds_5() {
+    live_through(4);
+}
+
+#[test]
+fn worlds_6() {
+    live_through(5);
+}
+
+#[test]
+fn worlds_7() {
+    live_through(6);
+}
+
+#[test]
+fn worlds_8() {
+    live_through(7);
 }
 
 #[test]

@@ -476,6 +476,13 @@ fn dequeue(conn: &Connection, item: &Due) -> Result<bool, Error> {
     Ok(removed > 0)
 }
 
+/// Whether a settlement holds for a row that was moved since: the send that it tells of is the row's next one, or it
+/// arrived, which is true whoever says it.
+fn is_next_of(settlement: &Settlement, moved: &Due) -> bool {
+    let is_next = settlement.attempt.is_some() && moved.sends == settlement.item.sends;
+    is_next || settlement.next == Settled::Delivered
+}
+
 fn settle(
     conn: &Connection,
     settlement: &Settlement,
@@ -500,18 +507,15 @@ fn settle(
     let mut sends = item.sends + u32::from(settlement.attempt.is_some());
     if settlement.next != Settled::Ended && !dequeue(conn, item)? {
         // Settled before, moved or cancelled: the row in the queue is what says that it is unfinished, and since when.
-        let moved = waits(conn, item)?;
-        if settlement.next != Settled::Delivered {
-            return Ok(moved);
-        }
-        match moved {
-            // Somebody else sent it too, in vain, and put it off.
-            Some(moved) => {
+        match waits(conn, item)? {
+            // Put off without a send, or sent by somebody else too, in vain.
+            Some(moved) if is_next_of(settlement, &moved) => {
                 dequeue(conn, &moved)?;
                 sends = sends.max(moved.sends);
             }
+            Some(moved) => return Ok(Some(moved)),
             // What arrived although it was cancelled under way was delivered, and the books say so.
-            None => {
+            None if settlement.next == Settled::Delivered => {
                 let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
                 if conn.prepare_cached(sql("finish_mend"))?.execute(mended)? > 0 {
                     count(conn, item, Metric::Finished, Some("cancelled"), -1, rollups)?;
@@ -519,6 +523,7 @@ fn settle(
                 }
                 return Ok(None);
             }
+            None => return Ok(None),
         }
     }
     let (state, reason) = match &settlement.next {

@@ -45,9 +45,9 @@ impl Plan {
     pub(super) fn of(dice: &mut Dice) -> Self {
         // Once in a while many endpoints share a host, or one has a backlog that memory does not hold.
         let (endpoints, hosts, burst_max) = dice.weighed(&[
-            (80, (dice.clone().between(1, 5), 3, 8)),
-            (14, (2, 1, 150)),
-            (6, (dice.clone().between(30, 45), 1, 6)),
+            (84, (dice.clone().between(1, 5), 3, 8)),
+            (12, (2, 1, 90)),
+            (4, (dice.clone().between(33, 40), 1, 5)),
         ]);
         let mut rules = Map::new();
         for n in 0..endpoints {

@@ -20,13 +20,20 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Time {
     began: Instant,
     jumped_ms: Arc<AtomicI64>,
+    /// By how much the wall clock went back, all times together.
+    went_back_ms: Arc<AtomicI64>,
     /// When the wall clock last went back.
     went_back: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Time {
     pub(super) fn begin() -> Self {
-        Self { began: Instant::now(), jumped_ms: Arc::default(), went_back: Arc::default() }
+        Self {
+            began: Instant::now(),
+            jumped_ms: Arc::default(),
+            went_back_ms: Arc::default(),
+            went_back: Arc::default(),
+        }
     }
 
     /// Monotonic time since the world began.
@@ -49,13 +56,14 @@ impl Time {
     pub(super) fn jump(&self, by_ms: i64) {
         self.jumped_ms.fetch_add(by_ms, Ordering::SeqCst);
         if by_ms < 0 {
+            self.went_back_ms.fetch_sub(by_ms, Ordering::SeqCst);
             *lock(&self.went_back) = Some(Instant::now());
         }
     }
 
-    /// By how much the wall clock is off by all jumps together.
-    pub(super) fn jumped_ms(&self) -> i64 {
-        self.jumped_ms.load(Ordering::SeqCst)
+    /// By how much the wall clock went back, all times together.
+    pub(super) fn went_back_ms(&self) -> i64 {
+        self.went_back_ms.load(Ordering::SeqCst)
     }
 
     /// Whether the wall clock went back within that time: then what was due a moment ago may not be by now.

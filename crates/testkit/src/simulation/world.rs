@@ -28,6 +28,9 @@ const CALLER_PATIENCE: Duration = Duration::from_secs(6);
 /// deadline, the sweep, a put-off decision, and the queue of a slow one.
 const GRACE_MS: i64 = 180_000;
 
+/// The longest wait that a receiver asks for, and longer than any rule holds back.
+const ASKED_MS_MAX: i64 = 90_000;
+
 /// What can happen next.
 #[derive(Debug, Clone, Copy)]
 enum Operation {
@@ -71,8 +74,8 @@ pub(super) struct World<'a, W: Workers> {
     starts: u32,
     /// When the next process starts, while none lives.
     starts_at: Option<Instant>,
-    /// Events that were asked to be recorded, and not answered with a yes.
-    unanswered: Vec<NewEvent>,
+    /// Keys of events that were asked to be recorded, and not answered with a yes.
+    unanswered: Vec<u64>,
     /// Events of which somebody was told that they are kept.
     kept: BTreeSet<Id<kind::Event>>,
     keys: u64,
@@ -252,7 +255,7 @@ impl<'a, W: Workers> World<'a, W> {
     fn behave(&mut self) {
         let endpoint = self.dice.between(0, self.plan.endpoints as u64 - 1) as usize;
         let status = *self.dice.one_of(&[500, 502, 503, 408, 404, 400, 302, 410]);
-        let seconds = self.dice.between(0, 90);
+        let seconds = self.dice.between(0, ASKED_MS_MAX as u64 / 1_000);
         let manner = self.dice.weighed(&[
             (20, Manner::Well),
             (10, Manner::Slow),
@@ -310,26 +313,24 @@ impl<'a, W: Workers> World<'a, W> {
     }
 
     async fn record(&mut self, count: u64) {
-        let at = self.time.now();
-        let new = (0..count).map(|_| {
-            self.keys += 1;
-            let event = self.kit.event("shop", "order", at);
-            crate::World::keyed(event, &format!("k{}", self.keys), 1)
-        });
-        let new = new.collect();
-        self.submit(new).await;
+        let keys = (self.keys + 1..=self.keys + count).collect();
+        self.keys += count;
+        self.submit(keys).await;
     }
 
     /// Asks for events to be kept; what gets no yes is asked for again later, as a caller does.
-    async fn submit(&mut self, batch: Vec<NewEvent>) {
+    async fn submit(&mut self, keys: Vec<u64>) {
         let Some(running) = self.alive.last() else {
-            self.unanswered.extend(batch);
+            self.unanswered.extend(keys);
             return;
         };
-        let answers = timeout(CALLER_PATIENCE, running.ledger.event_record(batch.clone())).await;
+        let at = self.time.now();
+        let new = |key: &u64| crate::World::keyed(self.kit.event("shop", "order", at), &format!("k{key}"), 1);
+        let batch: Vec<NewEvent> = keys.iter().map(new).collect();
+        let answers = timeout(CALLER_PATIENCE, running.ledger.event_record(batch)).await;
         let answers = answers.unwrap_or_default();
-        self.trace.say(format_args!("{} events: {} answers", batch.len(), answers.len()));
-        for (n, new) in batch.into_iter().enumerate() {
+        self.trace.say(format_args!("{} events: {} answers", keys.len(), answers.len()));
+        for (n, key) in keys.into_iter().enumerate() {
             match answers.get(n) {
                 Some(Ok(Recorded::Accepted(id) | Recorded::Duplicate(id))) => {
                     self.kept.insert(*id);
@@ -337,7 +338,7 @@ impl<'a, W: Workers> World<'a, W> {
                 Some(Ok(Recorded::Conflict(id))) => {
                     self.judge.wrong(format!("the same event conflicts with {id}"));
                 }
-                Some(Err(_)) | None => self.unanswered.push(new),
+                Some(Err(_)) | None => self.unanswered.push(key),
             }
         }
     }
@@ -426,13 +427,11 @@ impl<'a, W: Workers> World<'a, W> {
         if !self.unanswered.is_empty() {
             self.judge.wrong(format!("{} events cannot be recorded", self.unanswered.len()));
         }
-        if self.put_the_clock_right().await.is_none() {
-            return;
-        }
         let mut patience: Option<Instant> = None;
         // What ends can make an event be decided again, and that can plan more: it is looked at until it stays so.
         let mut calm = 0;
         while calm < 3 {
+            self.put_the_clock_right().await;
             let Some((latest, waiting)) = self.latest_due().await else { return };
             let undecided = self.kit.ledger.undecided_count().await.unwrap_or(u64::MAX);
             calm = if waiting == 0 && undecided == 0 { calm + 1 } else { 0 };
@@ -459,19 +458,17 @@ impl<'a, W: Workers> World<'a, W> {
         self.stop().await;
     }
 
-    /// A clock that went back leaves work a day away: it is put right, as people do, when that is so.
-    async fn put_the_clock_right(&mut self) -> Option<()> {
-        let (latest, _) = self.latest_due().await?;
+    /// A clock that went back leaves work days away: it is put right, as people do, when that is so.
+    async fn put_the_clock_right(&mut self) {
+        let Some((latest, _)) = self.latest_due().await else { return };
         let away_ms = latest.since(self.time.now());
-        let longest = self.plan.waits_ms.iter().max().copied().unwrap_or(0).max(90_000) * 5 / 4 + 30_000;
+        let longest = self.plan.waits_ms.iter().max().copied().unwrap_or(0).max(ASKED_MS_MAX) * 5 / 4;
         if away_ms > longest {
-            if self.time.jumped_ms() >= 0 && !self.plan.has_jumps {
-                self.judge.wrong(format!("something is due in {away_ms} ms, and no clock jumped"));
-                return None;
+            if away_ms > longest + self.time.went_back_ms() {
+                self.judge.wrong(format!("something is due in {away_ms} ms, and no clock is why"));
             }
             self.jump(away_ms - longest);
         }
-        Some(())
     }
 
     /// When the last of what waits is due, and how much waits.
