@@ -65,6 +65,10 @@ impl Workers for Engines {
     fn panics(worker: &Engine) -> u64 {
         worker.stats().panics.load(Ordering::Relaxed)
     }
+
+    fn has_failed(worker: &Engine) -> bool {
+        worker.stats().failed.load(Ordering::Relaxed)
+    }
 }
 
 /// Carries requests into the world and answers out of it.

@@ -40,6 +40,8 @@ pub enum Fate {
     Unavailable,
     /// It is done, and the answer says that it was not.
     AnswerLost,
+    /// Nothing is done, and the task that called panics: a bug somewhere on its way.
+    Panics,
     /// The process ends before it is done.
     EndsBefore,
     /// It is done, and the process ends before it hears of it.
@@ -162,6 +164,7 @@ impl Inline {
             Fate::Done => job(&self.database.lock()),
             Fate::Unavailable => Err(unavailable()),
             Fate::AnswerLost => job(&self.database.lock()).and_then(|_| Err(unavailable())),
+            Fate::Panics => panic!("a simulated bug"),
             Fate::EndsBefore => {
                 self.hook.end();
                 Err(unavailable())

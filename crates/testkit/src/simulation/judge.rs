@@ -162,7 +162,7 @@ impl Judge {
         });
         let send = Send { process: process.number, delivery, n: request.attempt };
         self.trace.say(format_args!("e{endpoint} is called by {send}"));
-        let wrongs = self.judge(&send, endpoint, &request.origin);
+        let wrongs = self.judge(&send, endpoint, &request.origin, process.has_panicked());
         wrongs.into_iter().for_each(|wrong| self.wrong(format!("{send} to e{endpoint}: {wrong}")));
         let mut state = lock(&self.state);
         state.tally.sends += 1;
@@ -171,10 +171,11 @@ impl Judge {
         Begun { judge: self.clone(), send, endpoint, process: process.clone() }
     }
 
-    fn judge(&self, send: &Send, endpoint: usize, origin: &str) -> Vec<String> {
+    fn judge(&self, send: &Send, endpoint: usize, origin: &str, is_restarted: bool) -> Vec<String> {
         let mut wrongs = Vec::new();
         let mut state = lock(&self.state);
-        let is_open = state.is_open || state.open.is_some_and(|at| at.elapsed() < LOADED);
+        // A loop that was started again beside its own old sends is a second worker, too.
+        let is_open = state.is_open || is_restarted || state.open.is_some_and(|at| at.elapsed() < LOADED);
         let standing = match self.database.standing(WorkspaceNo::DEFAULT, send.delivery) {
             Ok(standing) => standing,
             Err(error) => return vec![error.to_string()],
@@ -206,13 +207,13 @@ impl Judge {
         let before = state.seen.get(&send.delivery).map_or(&[][..], Vec::as_slice);
         let is_repeat = before.iter().any(|seen| seen.send.n == send.n && seen.send.process != send.process);
         let is_again = before.iter().any(|seen| seen.send == *send);
-        if is_again {
+        if is_again && !is_restarted {
             wrongs.push("the same process sent it with this number before".into());
         }
         state.tally.repeated += u64::from(is_repeat);
 
         let under_way = state.under_way.get(&send.process).map_or(&[][..], Vec::as_slice);
-        if under_way.iter().any(|(other, ..)| other.delivery == send.delivery) {
+        if under_way.iter().any(|(other, ..)| other.delivery == send.delivery) && !is_restarted {
             wrongs.push("it is under way already".into());
         }
         let ends = state.ends.get(&(send.process, endpoint)).copied().unwrap_or(0);
@@ -225,7 +226,7 @@ impl Judge {
             ("the host", of(&|_, o| o == origin), self.bounds.host),
             ("everybody", under_way.len() as u32, self.bounds.total),
         ] {
-            if there >= bound {
+            if there >= bound && !is_restarted {
                 wrongs.push(format!("{there} are under way towards {whose}, at most {bound} may be"));
             }
         }

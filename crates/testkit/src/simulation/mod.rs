@@ -1,6 +1,6 @@
 //! A simulated world for delivery: one seed is one world, and the same seed is the same world again.
 //!
-//! The cast: `plan` and `dice` say what a seed makes of its world; `world` runs it, operation by operation; a
+//! The cast: `plan` and `dice` say what a seed makes of its world; `world` runs it, operation by operation, to its `ending`; a
 //! `process` has a ledger of its own on the one [`Database`](roundtrip_store::ledger::Database) that outlives
 //! it, and can end at any call; `receivers` are those who are told, well and ill; the `judge` looks at every send
 //! as it begins, by what is on the disk then. Whoever delivers is under test, comes from outside as [`Workers`] and
@@ -13,6 +13,7 @@
 //! shorter than real ones.
 
 mod dice;
+mod ending;
 mod judge;
 mod plan;
 mod process;
@@ -58,8 +59,11 @@ pub trait Workers {
     /// Stops one: nothing new is begun, what is under way ends.
     fn stop(worker: Self::Worker) -> impl Future<Output = ()>;
 
-    /// How often something in it panicked.
+    /// How often something in it panicked and was started again.
     fn panics(worker: &Self::Worker) -> u64;
+
+    /// Whether it has given up: its process is to end.
+    fn has_failed(worker: &Self::Worker) -> bool;
 }
 
 /// What a seed came to.

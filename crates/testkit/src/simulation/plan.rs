@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) document: Value,
     /// How many endpoints there are; endpoint `n` is the rule `e{n}`.
     pub(super) endpoints: usize,
+    /// How many of them are told of every event; the others only of rejections.
+    pub(super) of_events: usize,
     /// Waits between sends, in milliseconds.
     pub(super) waits_ms: Vec<i64>,
     /// How many operations.
@@ -39,6 +41,8 @@ pub(super) struct Plan {
     pub(super) has_illness: bool,
     pub(super) has_jumps: bool,
     pub(super) has_two: bool,
+    /// Whether tasks panic.
+    pub(super) has_bugs: bool,
 }
 
 impl Plan {
@@ -50,9 +54,11 @@ impl Plan {
             (4, (dice.clone().between(33, 40), 1, 5)),
         ]);
         let mut rules = Map::new();
+        let mut of_events = 0;
         for n in 0..endpoints {
             let host = dice.between(1, hosts);
             let on = if n > 0 && dice.chance(150) { "rejected" } else { "event" };
+            of_events += usize::from(on == "event");
             let mut rule = json!({
                 "app": "shop",
                 "on": on,
@@ -70,6 +76,7 @@ impl Plan {
         Self {
             document,
             endpoints: endpoints as usize,
+            of_events,
             waits_ms: dice.one_of(SCHEDULES).to_vec(),
             operations: dice.between(12, 45),
             burst_max,
@@ -80,6 +87,7 @@ impl Plan {
             has_illness: dice.chance(850),
             has_jumps: dice.chance(350),
             has_two: dice.chance(250),
+            has_bugs: dice.chance(150),
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Disk {
     pub(super) refused: u64,
     /// Until when every call is refused.
     pub(super) full_until: Option<Instant>,
-    /// After how many more calls the process ends, and how.
+    /// After how many more calls something panics or the process ends, and how.
     pub(super) ends: Option<(u32, Fate)>,
 }
 
@@ -31,6 +31,7 @@ pub(super) struct Process {
     /// Counts from 1.
     pub(super) number: u32,
     ended: AtomicBool,
+    has_panicked: AtomicBool,
     calls: AtomicU64,
     dice: Mutex<Dice>,
     disk: Mutex<Disk>,
@@ -42,6 +43,7 @@ impl Process {
         Arc::new(Self {
             number,
             ended: AtomicBool::new(false),
+            has_panicked: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             dice: Mutex::new(dice),
             disk: Mutex::new(disk),
@@ -52,6 +54,11 @@ impl Process {
     /// Calls of its ledger so far.
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Whether something in it has panicked: what it knew is lost, as after a crash, and what it was sending goes on.
+    pub(super) fn has_panicked(&self) -> bool {
+        self.has_panicked.load(Ordering::SeqCst)
     }
 
     /// Changes how its ledger behaves.
@@ -78,7 +85,10 @@ impl Hook for Process {
             if *left == 0 {
                 let how = *how;
                 disk.ends = None;
-                self.trace.say(format_args!("p{} ends at a call: {how:?} {call:?}", self.number));
+                self.trace.say(format_args!("p{} {call:?} {how:?}", self.number));
+                if how == Fate::Panics {
+                    self.has_panicked.store(true, Ordering::SeqCst);
+                }
                 return (how, before, after);
             }
             *left -= 1;
