@@ -26,7 +26,8 @@ pub struct Shared {
 impl Shared {
     /// Whether nothing new is to be begun.
     pub(super) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        // A closed channel means that the engine was dropped, which is the same.
+        *self.stopping.borrow() || self.stopping.has_changed().is_err()
     }
 
     /// Resolves when the loop is to end.

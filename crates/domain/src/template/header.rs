@@ -38,7 +38,7 @@ fn is_token(name: &str) -> bool {
 }
 
 /// Whether a header, named in lower case, frames the request or belongs to the connection.
-pub(crate) fn is_framing_header(lower: &str) -> bool {
+pub fn is_framing_header(lower: &str) -> bool {
     RESERVED.contains(&lower)
 }
 

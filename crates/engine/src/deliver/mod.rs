@@ -12,6 +12,7 @@
 
 mod endpoint;
 mod evidence;
+mod hook;
 mod places;
 mod send;
 mod settle;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use roundtrip_domain::endpoint::Endpoint as Receiver;
 use roundtrip_domain::id::Id;
 use roundtrip_domain::id::kind;
 use roundtrip_domain::postback::Stored;
@@ -88,7 +90,10 @@ pub async fn run(config: Config, mut shared: Shared) {
     let (settler, ended) = mpsc::unbounded_channel();
     let settling = tokio::spawn(settle::run(config.clone(), shared.clone(), ended, {
         let messages = messages.clone();
-        move |done| messages.send(Message::Settled(done)).is_ok()
+        move |done| {
+            // Nobody hears it when the coordinator is gone; it is durable all the same.
+            let _ = messages.send(Message::Settled(done));
+        }
     }));
     let mut this = Coordinator {
         stats: shared.stats.clone(),
@@ -327,7 +332,14 @@ impl Coordinator {
 fn host_of(config: &Config, key: Key) -> String {
     let catalog = config.ledger.catalog();
     let Some(settings) = catalog.workspace(key.workspace) else { return String::new() };
-    let Some((rule, partner)) = key.endpoint.postback() else { return String::new() };
+    let (rule, partner) = match key.endpoint {
+        Receiver::Postback { rule, partner } => (rule, partner),
+        Receiver::Webhook(webhook) => {
+            return settings
+                .webhook(webhook)
+                .map_or_else(String::new, |webhook| send::origin_of(&webhook.url));
+        }
+    };
     let Some(rule) = settings.rule(rule) else { return String::new() };
     let cfg = settings.partners.get(&partner).map(|p| &p.cfg);
     let Some(template) = rule.request.template() else { return String::new() };

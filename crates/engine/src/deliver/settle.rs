@@ -3,6 +3,8 @@
 //! Ends that arrive while a commit runs join the next one. What cannot be stored is tried again until it
 //! can: an end that were dropped would be a send that nobody knows of.
 
+use std::sync::Arc;
+
 use roundtrip_store::ledger::{Due, Settled, Settlement};
 use tokio::sync::mpsc;
 
@@ -28,29 +30,43 @@ pub(super) struct Done {
     pub(super) again: Option<Due>,
 }
 
-/// Settles until every sender is gone.
+/// Settles until every sender is gone, also for sends that a coordinator began that is gone itself.
 pub(super) async fn run(
     config: Config,
     mut shared: Shared,
     mut ended: mpsc::UnboundedReceiver<Ended>,
-    tell: impl Fn(Vec<Done>) -> bool,
+    tell: impl Fn(Vec<Done>),
 ) {
     let mut batch: Vec<Ended> = Vec::new();
     while ended.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let batch = std::mem::take(&mut batch);
-        let Some(done) = settle(&config, &mut shared, batch).await else { return };
-        if !tell(done) {
-            return;
-        }
+        let batch = Arc::new(std::mem::take(&mut batch));
+        let done = loop {
+            // A task of its own, so that a panic in there leaves the ends in hand.
+            match tokio::spawn(settle(config.clone(), shared.clone(), batch.clone())).await {
+                Ok(Some(done)) => break done,
+                Ok(None) => return,
+                Err(_) => {
+                    Stats::add(&shared.stats.panics, 1);
+                    tracing::error!(
+                        engine.loop = "settle", panics = 1, "a loop panicked and is started again"
+                    );
+                    if shared.is_stopping() {
+                        return;
+                    }
+                    shared.pause(1_000).await;
+                }
+            }
+        };
+        tell(done);
     }
 }
 
 /// Stores a batch: all of it, or, when something in it cannot be stored at all, each by itself. `None` when the
 /// ledger takes nothing any more and the process is to end or is ending: what is in the queue stays there
 /// and is sent again after the next start.
-async fn settle(config: &Config, shared: &mut Shared, batch: Vec<Ended>) -> Option<Vec<Done>> {
-    match store(config, shared, &batch).await {
-        Ok(waits) => Some(batch.into_iter().zip(waits).map(done).collect()),
+async fn settle(config: Config, mut shared: Shared, batch: Arc<Vec<Ended>>) -> Option<Vec<Done>> {
+    match store(&config, &mut shared, &batch).await {
+        Ok(waits) => Some(batch.iter().zip(waits).map(done).collect()),
         Err(error) if config.ledger.is_fatal() || error.is_retryable() => {
             tracing::error!(error = %error, ends = batch.len(), "ends of sends cannot be stored");
             if config.ledger.is_fatal() {
@@ -60,9 +76,8 @@ async fn settle(config: &Config, shared: &mut Shared, batch: Vec<Ended>) -> Opti
         }
         Err(_) => {
             let mut all = Vec::with_capacity(batch.len());
-            for one in batch {
-                let one = [one];
-                let waits = match store(config, shared, &one).await {
+            for one in batch.chunks(1) {
+                let waits = match store(&config, &mut shared, one).await {
                     Ok(waits) => waits,
                     Err(error) if config.ledger.is_fatal() || error.is_retryable() => return None,
                     Err(error) => {
@@ -73,7 +88,7 @@ async fn settle(config: &Config, shared: &mut Shared, batch: Vec<Ended>) -> Opti
                         continue;
                     }
                 };
-                all.extend(one.into_iter().zip(waits).map(done));
+                all.extend(one.iter().zip(waits).map(done));
             }
             Some(all)
         }
@@ -118,6 +133,6 @@ fn count(stats: &Stats, batch: &[Ended]) {
     }
 }
 
-fn done((ended, again): (Ended, Option<Due>)) -> Done {
+fn done((ended, again): (&Ended, Option<Due>)) -> Done {
     Done { key: ended.key, delivery: ended.settlement.item.delivery, again }
 }

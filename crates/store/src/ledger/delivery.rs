@@ -8,13 +8,14 @@ use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::ConversionKind;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::MacroValue;
+use roundtrip_domain::settings::Catalog;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::decide::Due;
 use super::rollup::{Metric, Rollups, of_partner};
 use super::statements::sql;
-use super::{Ledger, event, id_from, rows};
+use super::{Ledger, event, fact, id_from, rows};
 use crate::Error;
 
 /// An endpoint with work.
@@ -61,6 +62,8 @@ pub struct Outgoing {
     /// Whether it still waits as the asker believes, after so many sends until then; what was cancelled or moved
     /// meanwhile is not sent.
     pub is_waiting: bool,
+    /// The body of a webhook, as it is kept.
+    pub payload: Option<String>,
 }
 
 /// A send, as it is kept.
@@ -167,6 +170,43 @@ pub(super) struct Row {
     pub(super) values: String,
 }
 
+/// Plans a delivery: its row, its place in the queue, and its count.
+pub(super) fn plan(
+    conn: &Connection,
+    row: &Row,
+    item: &Due,
+    reason: &str,
+    rollups: &mut Rollups,
+) -> Result<(), Error> {
+    let ws = item.workspace.0;
+    insert(conn, ws, item.delivery, row)?;
+    enqueue(conn, item, reason)?;
+    if let Some(booked_at) = row.booked_at {
+        let metric = if row.replay_of.is_some() { Metric::Replayed } else { Metric::Planned };
+        book(ws, item.endpoint, metric, &row.kind, booked_at, row.app, 1, rollups);
+    }
+    Ok(())
+}
+
+/// Counts something of a delivery, by its kind and perhaps its state.
+#[expect(clippy::too_many_arguments, reason = "a count is kept by all of these")]
+fn book(
+    ws: u32,
+    endpoint: Endpoint,
+    metric: Metric,
+    kind: &str,
+    booked_at: Timestamp,
+    app: [u8; 16],
+    n: i64,
+    rollups: &mut Rollups,
+) {
+    let (who, metric) = match endpoint {
+        Endpoint::Postback { partner, .. } => (partner.bytes(), metric),
+        Endpoint::Webhook(webhook) => (webhook.bytes(), metric.of_webhook()),
+    };
+    rollups.change(of_partner(ws, booked_at, app, who, metric, kind), n, 0);
+}
+
 /// Stores an intent to tell. Whoever does so also puts it into the queue and counts it.
 pub(super) fn insert(conn: &Connection, ws: u32, id: Id<kind::Delivery>, row: &Row) -> Result<(), Error> {
     conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
@@ -268,7 +308,8 @@ impl Ledger {
 
     /// What several sends need, in the same order.
     pub async fn delivery_load_all(&self, items: Vec<Due>) -> Result<Vec<Option<Outgoing>>, Error> {
-        self.read(move |conn| items.iter().map(|item| load(conn, item)).collect()).await
+        let catalog = self.catalog();
+        self.read(move |conn| items.iter().map(|item| load(conn, item, &catalog)).collect()).await
     }
 
     /// Stores the ends of sends, all in one transaction. Applying one twice changes nothing.
@@ -281,23 +322,29 @@ impl Ledger {
         batch: Vec<Settlement>,
         at: Timestamp,
     ) -> Result<Vec<Option<Due>>, Error> {
-        let (waits, is_news) = self
+        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
+        let (still, is_news, planned) = self
             .write(move |conn| {
                 let mut rollups = Rollups::default();
                 let mut is_news = false;
-                let mut waits = Vec::with_capacity(batch.len());
+                let (mut still, mut planned) = (Vec::with_capacity(batch.len()), Vec::new());
                 for settlement in &batch {
-                    waits.push(settle(conn, settlement, at, &mut rollups)?);
+                    if let Some(ended) = settle(conn, settlement, at, &mut rollups)? {
+                        let news = fact::News { conn, entropy: &entropy, at, rollups: &mut rollups };
+                        planned.extend(news.of_end(&catalog, &settlement.item, &ended)?);
+                    }
+                    still.push(waits(conn, &settlement.item)?);
                     is_news |= heard(conn, settlement)?;
                 }
                 rollups.flush(conn)?;
-                Ok((waits, is_news))
+                Ok((still, is_news, planned))
             })
             .await?;
+        self.inner.handoff.due(&planned);
         if is_news {
             self.inner.handoff.undecided();
         }
-        Ok(waits)
+        Ok(still)
     }
 
     /// Plans the same fact once more: same event id, same values, new delivery id. Of a rejected conversion only
@@ -316,12 +363,10 @@ impl Ledger {
                     return Ok(Replay::Rejected);
                 }
                 let delivery: Id<kind::Delivery> = entropy.id(at);
-                let endpoint = row.endpoint;
-                insert(conn, workspace.0, delivery, &Row { created_at: at, replay_of: Some(id), ..row })?;
-                let item = Due { workspace, endpoint, due: at, delivery, sends: 0 };
-                enqueue(conn, &item, "replayed")?;
+                let item = Due { workspace, endpoint: row.endpoint, due: at, delivery, sends: 0 };
+                let row = Row { created_at: at, replay_of: Some(id), ..row };
                 let mut rollups = Rollups::default();
-                count(conn, &item, Metric::Replayed, None, 1, &mut rollups)?;
+                plan(conn, &row, &item, "replayed", &mut rollups)?;
                 rollups.flush(conn)?;
                 Ok(Replay::Planned(item))
             })
@@ -342,9 +387,14 @@ impl Ledger {
     }
 }
 
-fn load(conn: &Connection, item: &Due) -> Result<Option<Outgoing>, Error> {
+fn load(conn: &Connection, item: &Due, catalog: &Catalog) -> Result<Option<Outgoing>, Error> {
     let Some(row) = row(conn, item.workspace.0, item.delivery)? else { return Ok(None) };
+    let payload = match row.endpoint {
+        Endpoint::Postback { .. } => None,
+        Endpoint::Webhook(_) => fact::body(conn, item.workspace.0, &row, catalog)?,
+    };
     Ok(Some(Outgoing {
+        payload,
         fact: row.fact,
         teller_version: row.teller_version,
         kind: row.kind,
@@ -476,6 +526,13 @@ fn dequeue(conn: &Connection, item: &Due) -> Result<bool, Error> {
     Ok(removed > 0)
 }
 
+/// How a delivery ended.
+pub(super) struct Ended {
+    pub(super) state: &'static str,
+    pub(super) reason: String,
+    pub(super) sends: u32,
+}
+
 /// Whether a settlement holds for a row that was moved since: the send that it tells of is the row's next one, or it
 /// arrived, which is true whoever says it.
 fn is_next_of(settlement: &Settlement, moved: &Due) -> bool {
@@ -488,7 +545,7 @@ fn settle(
     settlement: &Settlement,
     at: Timestamp,
     rollups: &mut Rollups,
-) -> Result<Option<Due>, Error> {
+) -> Result<Option<Ended>, Error> {
     let item = &settlement.item;
     let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
     if let Some(attempt) = &settlement.attempt {
@@ -513,7 +570,7 @@ fn settle(
                 dequeue(conn, &moved)?;
                 sends = sends.max(moved.sends);
             }
-            Some(moved) => return Ok(Some(moved)),
+            Some(_) => return Ok(None),
             // What arrived although it was cancelled under way was delivered, and the books say so.
             None if settlement.next == Settled::Delivered => {
                 let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
@@ -528,13 +585,12 @@ fn settle(
     }
     let (state, reason) = match &settlement.next {
         Settled::Again { due, reason } => {
-            let again = Due { due: *due, sends, ..*item };
-            enqueue(conn, &again, reason)?;
-            return Ok(Some(again));
+            enqueue(conn, &Due { due: *due, sends, ..*item }, reason)?;
+            return Ok(None);
         }
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
-        Settled::Ended => return waits(conn, item),
+        Settled::Ended => return Ok(None),
     };
     conn.prepare_cached(sql("finish_insert"))?.execute((
         ws,
@@ -545,7 +601,7 @@ fn settle(
         sends,
     ))?;
     count(conn, item, Metric::Finished, Some(state), 1, rollups)?;
-    Ok(None)
+    Ok(Some(Ended { state, reason: reason.to_owned(), sends }))
 }
 
 /// Counts something of a delivery, by conversion kind and state, in the bucket where it is booked.
@@ -564,12 +620,7 @@ pub(super) fn count(
         .optional()?;
     let Some((kind, Some(booked_at), app)) = counted else { return Ok(()) };
     let kind = state.map_or_else(|| kind.clone(), |state| format!("{kind}:{state}"));
-    let booked_at = Timestamp::from_ms(booked_at);
-    let (who, metric) = match item.endpoint {
-        Endpoint::Postback { partner, .. } => (partner.bytes(), metric),
-        Endpoint::Webhook(webhook) => (webhook.bytes(), metric.of_webhook()),
-    };
-    rollups.change(of_partner(ws, booked_at, app, who, metric, &kind), n, 0);
+    book(ws, item.endpoint, metric, &kind, Timestamp::from_ms(booked_at), app, n, rollups);
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod claim;
 mod decide;
 mod delivery;
 mod event;
+mod fact;
 mod handoff;
 #[cfg(feature = "simulation")]
 mod inline;
@@ -49,6 +50,7 @@ use tokio::sync::Semaphore;
 pub use self::decide::{Committed, Due, Prepared};
 pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Replay, Settled, Settlement};
 pub use self::event::{Idempotency, NewEvent, Recorded};
+pub use self::fact::NoticeRow;
 #[cfg(feature = "simulation")]
 pub use self::inline::{Call, Database, Fate, Hook, Standing};
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};

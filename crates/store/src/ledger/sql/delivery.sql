@@ -28,3 +28,15 @@ UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = ?5 WHERE wo
 SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_booked
 SELECT kind, booked_at, app FROM delivery WHERE workspace = ?1 AND id = ?2;
+-- name: payload_put
+INSERT INTO payload (workspace, fact, at, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
+-- name: payload_get
+SELECT body FROM payload WHERE workspace = ?1 AND fact = ?2;
+-- name: notice_put
+INSERT INTO notice (workspace, id, at, topic, app, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+-- name: notice_get
+SELECT body FROM notice WHERE workspace = ?1 AND id = ?2;
+-- name: notice_list
+SELECT id, at, topic, body FROM notice WHERE workspace = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3;
+-- name: webhook_told
+SELECT 1 FROM delivery WHERE workspace = ?1 AND event = ?2 AND teller = ?3 AND fact = ?4 LIMIT 1;

@@ -17,6 +17,9 @@ async fn every_route_of_the_table_answers() {
     let world = World::furnished().await;
     let group = json!({ "slug": "both", "settings": { "partners": ["acme"] } });
     world.post("/api/v1/partner_groups", &group).await.expect(201);
+    let webhook = json!({ "slug": "owner", "settings": { "url": "https://owner.example/" } });
+    let made = world.post("/api/v1/webhooks", &webhook).await;
+    made.expect(201);
     for (method, path) in roundtrip_web::api::table() {
         // The noun's own slug, so that a route that looks something up finds it.
         let slug = match path.split('/').nth(3) {
@@ -26,6 +29,7 @@ async fn every_route_of_the_table_answers() {
             Some("links") => "acme-summer",
             Some("partner_groups") => "both",
             Some("rules") => "acme-install",
+            Some("webhooks") => "owner",
             Some("keys") => "shop-app",
             _ => "",
         };
