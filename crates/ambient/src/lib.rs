@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use roundtrip_domain::id::{Id, Kind};
 use roundtrip_domain::time::Timestamp;
@@ -22,9 +23,9 @@ pub enum Clock {
     Told(Teller),
 }
 
-/// Tells the time of a simulated world.
+/// Tells the time of a simulated world: what the wall clock shows, and how long the world has lasted.
 #[derive(Clone)]
-pub struct Teller(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Teller(Arc<dyn Fn() -> (Timestamp, Duration) + Send + Sync>);
 
 impl std::fmt::Debug for Teller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,8 +39,8 @@ impl Clock {
         Self::Manual(Arc::new(AtomicI64::new(at.ms())))
     }
 
-    /// A clock that asks `teller` at each look.
-    pub fn told(teller: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+    /// A clock that asks `teller` at each look: for what the wall clock shows, and how long the world has lasted.
+    pub fn told(teller: impl Fn() -> (Timestamp, Duration) + Send + Sync + 'static) -> Self {
         Self::Told(Teller(Arc::new(teller)))
     }
 
@@ -52,7 +53,7 @@ impl Clock {
                 Timestamp::from_ms(since.map_or(0, |d| d.as_millis() as i64))
             }
             Self::Manual(ms) => Timestamp::from_ms(ms.load(Ordering::SeqCst)),
-            Self::Told(Teller(teller)) => teller(),
+            Self::Told(Teller(teller)) => teller().0,
         }
     }
 
@@ -129,6 +130,9 @@ mod tests {
         let clock = Clock::manual(Timestamp::from_ms(5));
         clock.clone().advance(-2);
         assert_eq!(clock.now(), Timestamp::from_ms(3));
+        let told = Clock::told(|| (Timestamp::from_ms(9), Duration::ZERO));
+        told.advance(5);
+        assert_eq!(told.now(), Timestamp::from_ms(9), "only its teller moves it");
         assert_eq!(Entropy::seeded(1).u128(), Entropy::seeded(1).u128());
         assert_ne!(Entropy::seeded(1).u128(), Entropy::seeded(2).u128());
         assert_ne!(Entropy::System.u128(), Entropy::System.u128());

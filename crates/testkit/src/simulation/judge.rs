@@ -162,7 +162,7 @@ impl Judge {
         });
         let send = Send { process: process.number, delivery, n: request.attempt };
         self.trace.say(format_args!("e{endpoint} is called by {send}"));
-        let wrongs = self.judge(&send, endpoint, &request.origin, process.has_panicked());
+        let wrongs = self.judge(process, &send, endpoint, &request.origin);
         wrongs.into_iter().for_each(|wrong| self.wrong(format!("{send} to e{endpoint}: {wrong}")));
         let mut state = lock(&self.state);
         state.tally.sends += 1;
@@ -171,7 +171,8 @@ impl Judge {
         Begun { judge: self.clone(), send, endpoint, process: process.clone() }
     }
 
-    fn judge(&self, send: &Send, endpoint: usize, origin: &str, is_restarted: bool) -> Vec<String> {
+    fn judge(&self, process: &Process, send: &Send, endpoint: usize, origin: &str) -> Vec<String> {
+        let is_restarted = process.has_panicked();
         let mut wrongs = Vec::new();
         let mut state = lock(&self.state);
         // A loop that was started again beside its own old sends is a second worker, too.
@@ -220,7 +221,12 @@ impl Judge {
         let of = |same: &dyn Fn(usize, &str) -> bool| {
             under_way.iter().filter(|(_, endpoint, origin)| same(*endpoint, origin)).count() as u32
         };
-        let learnt = self.bounds.endpoint_at_first.saturating_add(ends).min(self.bounds.endpoint);
+        // What is taken and then not sent, because it was cancelled or the disk refused, ends too, and is not seen here.
+        let is_seen = !process.was_refused() && state.rejected.is_empty();
+        let learnt = match is_seen {
+            true => self.bounds.endpoint_at_first.saturating_add(ends).min(self.bounds.endpoint),
+            false => self.bounds.endpoint,
+        };
         for (whose, there, bound) in [
             ("the endpoint", of(&|e, _| e == endpoint), learnt),
             ("the host", of(&|_, o| o == origin), self.bounds.host),

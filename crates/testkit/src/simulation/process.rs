@@ -33,6 +33,7 @@ pub(super) struct Process {
     ended: AtomicBool,
     has_panicked: AtomicBool,
     calls: AtomicU64,
+    refusals: AtomicU64,
     dice: Mutex<Dice>,
     disk: Mutex<Disk>,
     trace: Trace,
@@ -45,6 +46,7 @@ impl Process {
             ended: AtomicBool::new(false),
             has_panicked: AtomicBool::new(false),
             calls: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
             dice: Mutex::new(dice),
             disk: Mutex::new(disk),
             trace,
@@ -54,6 +56,11 @@ impl Process {
     /// Calls of its ledger so far.
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Whether its disk has refused anything.
+    pub(super) fn was_refused(&self) -> bool {
+        self.refusals.load(Ordering::Relaxed) > 0
     }
 
     /// Whether something in it has panicked: what it knew is lost, as after a crash, and what it was sending goes on.
@@ -100,6 +107,7 @@ impl Hook for Process {
             Call::Write if dice.chance(disk.answers_lost) => Fate::AnswerLost,
             Call::Write | Call::Read => Fate::Done,
         };
+        self.refusals.fetch_add(u64::from(refused), Ordering::Relaxed);
         if fate != Fate::Done {
             self.trace.say(format_args!("p{} {call:?} {fate:?}", self.number));
         }

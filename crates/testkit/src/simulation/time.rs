@@ -49,7 +49,7 @@ impl Time {
     /// The wall clock, as processes read it.
     pub(super) fn clock(&self) -> Clock {
         let this = self.clone();
-        Clock::told(move || this.now())
+        Clock::told(move || (this.now(), this.elapsed()))
     }
 
     /// Moves the wall clock, and nothing else.
