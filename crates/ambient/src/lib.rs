@@ -19,6 +19,18 @@ pub enum Clock {
     System,
     /// Moved by hand; clones share the hands.
     Manual(Arc<Hands>),
+    /// Asked of somebody who keeps the time of a simulated world.
+    Told(Teller),
+}
+
+/// Tells the time of a simulated world: what the wall clock shows, and how long the world has lasted.
+#[derive(Clone)]
+pub struct Teller(Arc<dyn Fn() -> (Timestamp, Duration) + Send + Sync>);
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Teller")
+    }
 }
 
 /// The hands of a manual clock, in milliseconds.
@@ -34,6 +46,11 @@ impl Clock {
         Self::Manual(Arc::new(Hands { wall: AtomicI64::new(at.ms()), steady: AtomicU64::new(0) }))
     }
 
+    /// A clock that asks `teller` at each look: for what the wall clock shows, and how long the world has lasted.
+    pub fn told(teller: impl Fn() -> (Timestamp, Duration) + Send + Sync + 'static) -> Self {
+        Self::Told(Teller(Arc::new(teller)))
+    }
+
     /// The time now.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
     pub fn now(&self) -> Timestamp {
@@ -43,6 +60,7 @@ impl Clock {
                 Timestamp::from_ms(since.map_or(0, |d| d.as_millis() as i64))
             }
             Self::Manual(hands) => Timestamp::from_ms(hands.wall.load(Ordering::SeqCst)),
+            Self::Told(Teller(teller)) => teller().0,
         }
     }
 
@@ -52,11 +70,12 @@ impl Clock {
         match self {
             Self::System => ORIGIN.get_or_init(Instant::now).elapsed(),
             Self::Manual(hands) => Duration::from_millis(hands.steady.load(Ordering::SeqCst)),
+            Self::Told(Teller(teller)) => teller().1,
         }
     }
 
     /// Lets this many milliseconds pass on a manual clock. Fewer than none sets its wall clock back, as
-    /// [`Self::jump`] does. Does nothing to the machine's.
+    /// [`Self::jump`] does. Does nothing to the others.
     pub fn advance(&self, by_ms: i64) {
         if let Self::Manual(hands) = self {
             hands.wall.fetch_add(by_ms, Ordering::SeqCst);
@@ -141,6 +160,9 @@ mod tests {
         clock.jump(90);
         assert_eq!((clock.now(), clock.steady()), (Timestamp::from_ms(100), Duration::from_millis(7)));
         assert!(Clock::System.steady() <= Clock::System.steady());
+        let told = Clock::told(|| (Timestamp::from_ms(9), Duration::ZERO));
+        told.advance(5);
+        assert_eq!(told.now(), Timestamp::from_ms(9), "only its teller moves it");
         assert_eq!(Entropy::seeded(1).u128(), Entropy::seeded(1).u128());
         assert_ne!(Entropy::seeded(1).u128(), Entropy::seeded(2).u128());
         assert_ne!(Entropy::System.u128(), Entropy::System.u128());

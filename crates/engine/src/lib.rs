@@ -144,6 +144,17 @@ impl Engine {
         Self { stop, loops, stats, failed }
     }
 
+    /// Starts delivery alone: the other loops read a click log, which has threads, and a simulated world has none.
+    #[cfg(feature = "simulation")]
+    pub fn start_delivery(config: Config) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let (fail, failed) = watch::channel(false);
+        let stats = Arc::new(Stats::default());
+        let shared = supervise::Shared { stopping, stats: stats.clone(), fail: Arc::new(fail) };
+        let deliver = supervise::run("deliver", shared, move |shared| deliver::run(config.clone(), shared));
+        Self { stop, loops: vec![deliver], stats, failed }
+    }
+
     /// Counters.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats

@@ -75,6 +75,12 @@ impl World {
         world
     }
 
+    /// An empty default workspace on a ledger that somebody else opened.
+    pub fn around(ledger: Ledger, entropy: Entropy) -> Self {
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        Self { dir, ledger, workspace: WorkspaceNo::DEFAULT, clicks: Clicks::default(), entropy }
+    }
+
     /// The same ledger seen from another workspace, which is made and set up. Ids of its links carry its
     /// slug in front, since links are unique in an installation.
     pub async fn workspace(&self, slug: &str, document: &Value) -> Self {

@@ -144,7 +144,10 @@ pub async fn run(config: Config, mut shared: Shared) {
     let keeping = tokio::spawn(keeper::run(config.clone(), shared.clone(), news));
     let settling = tokio::spawn(settle::run(config.clone(), shared.clone(), ended, {
         let messages = messages.clone();
-        move |done| messages.send(Message::Settled(done)).is_ok()
+        move |done| {
+            // Nobody hears it when the coordinator is gone; it is durable all the same.
+            let _ = messages.send(Message::Settled(done));
+        }
     }));
     let read = Now { wall: config.clock.now(), steady: config.clock.steady() };
     let mut this = Coordinator {
@@ -179,16 +182,18 @@ pub async fn run(config: Config, mut shared: Shared) {
         this.take_handed_over();
         this.start_sends(now).await;
         let wait = this.until_next();
+        // In this order, so that the same world goes the same way twice. What comes seldom comes first: messages
+        // under load are always there, and the sweep is what finds the rest.
         tokio::select! {
             biased;
             () = shared.stopped() => {}
             _ = sweep.tick() => this.sweep(),
             _ = picture.tick() => this.picture(),
-            () = this.config.ledger.due_signal() => {}
             message = inbox.recv() => {
                 if let Some(message) = message { this.hear(message); }
                 while let Ok(message) = inbox.try_recv() { this.hear(message); }
             }
+            () = this.config.ledger.due_signal() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

@@ -39,20 +39,33 @@ pub(super) fn begin(
     let counted: Vec<String> =
         begin.iter().map(|(key, _)| endpoints.get(key).map(|e| e.host.clone()).unwrap_or_default()).collect();
     let (config, stats) = (config.clone(), stats.clone());
+    let began = config.clock.now();
+    // Whatever happens from here on, also a panic, each end is told: a lost end would hold a place for ever.
+    let guards: Vec<EndGuard> = begin
+        .into_iter()
+        .zip(counted)
+        .map(|((key, due), host)| EndGuard {
+            key,
+            due,
+            began,
+            host,
+            own_place: None,
+            ends: ends.clone(),
+            told: false,
+        })
+        .collect();
     tokio::spawn(async move {
-        let items = begin.iter().map(|(_, due)| *due).collect();
+        let items = guards.iter().map(|guard| guard.due).collect();
         let loaded = config.ledger.delivery_load_all(items).await;
         let mut loaded = match loaded {
             Ok(loaded) => loaded.into_iter().map(Ok).collect::<Vec<_>>(),
-            Err(error) => begin.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => guards.iter().map(|_| Err(error.clone())).collect(),
         };
-        for ((key, due), host) in begin.into_iter().zip(counted).rev() {
+        for mut guard in guards.into_iter().rev() {
             let outgoing = loaded.pop().unwrap_or(Ok(None));
             let (config, stats) = (config.clone(), stats.clone());
-            let ends = ends.clone();
             tokio::spawn(async move {
-                // Whatever happens in here, also a panic, its end is told: a lost end would hold a place for ever.
-                let mut guard = EndGuard { key, due, host, own_place: None, ends, told: false };
+                let due = guard.due;
                 let end = one(&config, &stats, due, outgoing, &mut guard).await;
                 guard.tell(end);
             });
@@ -71,6 +84,8 @@ pub(super) struct Ends {
 struct EndGuard {
     key: Key,
     due: Due,
+    /// When it was taken to be sent.
+    began: Timestamp,
     /// The endpoint's host when the send began, at which the coordinator took a place for it.
     host: String,
     /// The host of its own at which the send took a place.
@@ -125,7 +140,7 @@ impl End {
 impl Drop for EndGuard {
     fn drop(&mut self) {
         if !self.told {
-            let next = Settled::Again { due: self.due.due.plus_ms(60_000), reason: "panicked".into() };
+            let next = Settled::Again { due: self.began.plus_ms(60_000), reason: "panicked".into() };
             self.send(End::unsent(self.due, next));
         }
     }

@@ -36,7 +36,8 @@ pub struct Outgoing {
     pub replay_of: Option<Id<kind::Delivery>>,
     /// Macro values; empty for a webhook.
     pub values: Vec<MacroValue>,
-    /// Whether it still waits; what was cancelled meanwhile is not sent.
+    /// Whether it still waits as the asker believes, after so many sends until then; what was cancelled or moved
+    /// meanwhile is not sent.
     pub is_waiting: bool,
     /// The body of a webhook, as it is kept.
     pub payload: Option<String>,
@@ -85,7 +86,7 @@ pub enum Settled {
         /// Why.
         reason: String,
     },
-    /// It had ended already, without this send: nothing is stored.
+    /// It does not wait any more as it was handed over, and was not sent: nothing is stored.
     Ended,
 }
 
@@ -238,37 +239,42 @@ impl Ledger {
     /// What several sends need, in the same order.
     pub async fn delivery_load_all(&self, items: Vec<Due>) -> Result<Vec<Option<Outgoing>>, Error> {
         let catalog = self.catalog();
-        self.read(move |conn| {
-            let load = |item: &Due| load(conn, item, &catalog);
-            items.iter().map(load).collect()
-        })
-        .await
+        self.read(move |conn| items.iter().map(|item| load(conn, item, &catalog)).collect()).await
     }
 
     /// Stores the ends of sends, all in one transaction. Applying one twice changes nothing.
-    pub async fn delivery_settle(&self, batch: Vec<Settlement>, at: Timestamp) -> Result<(), Error> {
+    ///
+    /// Answers, in the same order, where each waits from now on; `None` when it has ended. That is what the table
+    /// says, which is not what was settled when somebody else moved the row meanwhile: a settlement holds only for the
+    /// row that it names, but for `Delivered`, which is true whoever says it.
+    pub async fn delivery_settle(
+        &self,
+        batch: Vec<Settlement>,
+        at: Timestamp,
+    ) -> Result<Vec<Option<Due>>, Error> {
         let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
-        let (is_news, planned) = self
+        let (still, is_news, planned) = self
             .write(move |conn| {
                 let mut rollups = Rollups::default();
                 let mut is_news = false;
-                let mut planned = Vec::new();
+                let (mut still, mut planned) = (Vec::with_capacity(batch.len()), Vec::new());
                 for settlement in &batch {
                     if let Some(ended) = settle(conn, settlement, at, &mut rollups)? {
                         let news = fact::News { conn, entropy: &entropy, at, rollups: &mut rollups };
                         planned.extend(news.of_end(&catalog, &settlement.item, &ended)?);
                     }
+                    still.push(waits(conn, &settlement.item)?);
                     is_news |= heard(conn, settlement)?;
                 }
                 rollups.flush(conn)?;
-                Ok((is_news, planned))
+                Ok((still, is_news, planned))
             })
             .await?;
         self.inner.handoff.due(&planned);
         if is_news {
             self.inner.handoff.undecided();
         }
-        Ok(())
+        Ok(still)
     }
 
     /// Plans the same fact once more: same event id, same values, new delivery id. Of a rejected conversion only
@@ -318,7 +324,7 @@ fn load(conn: &Connection, item: &Due, catalog: &Catalog) -> Result<Option<Outgo
     let Some(row) = row(conn, ws, id)? else { return Ok(None) };
     let payload = match row.endpoint {
         Endpoint::Postback { .. } => None,
-        Endpoint::Webhook(_) => fact::body(conn, ws, &row, catalog)?,
+        Endpoint::Webhook(_) => fact::body(conn, item.workspace.0, &row, catalog)?,
     };
     let first_at: Option<i64> = match item.sends {
         0 => None,
@@ -336,7 +342,7 @@ fn load(conn: &Connection, item: &Due, catalog: &Catalog) -> Result<Option<Outgo
         deadline: row.deadline,
         replay_of: row.replay_of,
         values: rows::values_read(&id.to_string(), &row.values)?,
-        is_waiting: conn.prepare_cached(sql("queue_of_delivery"))?.exists((ws, id.bytes().as_slice()))?,
+        is_waiting: waits(conn, item)?.as_ref() == Some(item),
         first_at: first_at.map(Timestamp::from_ms),
     }))
 }
@@ -375,14 +381,7 @@ pub(super) fn end_unsent(
         delivery: id,
         sends,
     };
-    conn.prepare_cached(sql("queue_delete"))?.execute((
-        ws,
-        item.endpoint.teller().as_slice(),
-        item.endpoint.partner().as_slice(),
-        due,
-        id.bytes().as_slice(),
-        sends,
-    ))?;
+    dequeue(conn, &item)?;
     let end = (ws, id.bytes(), state, reason, at.ms(), sends);
     conn.prepare_cached(sql("finish_insert"))?.execute(end)?;
     count(conn, &item, Metric::Finished, Some(end.2), 1, rollups)?;
@@ -459,6 +458,42 @@ pub(super) fn is_delayed(conn: &Connection, ws: u32, id: &[u8]) -> Result<bool, 
 /// The reason in the queue of what its rule delays.
 pub(super) const DELAYED: &str = "delayed";
 
+/// Where a delivery waits in the queue.
+fn waits(conn: &Connection, item: &Due) -> Result<Option<Due>, Error> {
+    let row: Option<(i64, u32)> = conn
+        .prepare_cached(sql("queue_of_delivery"))?
+        .query_row((item.workspace.0, item.delivery.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(row.map(|(due, sends)| Due { due: Timestamp::from_ms(due), sends, ..*item }))
+}
+
+/// Removes a row of the queue. `false` when it does not stand there.
+fn dequeue(conn: &Connection, item: &Due) -> Result<bool, Error> {
+    let removed = conn.prepare_cached(sql("queue_delete"))?.execute((
+        item.workspace.0,
+        item.endpoint.teller().as_slice(),
+        item.endpoint.partner().as_slice(),
+        item.due.ms(),
+        item.delivery.bytes().as_slice(),
+        item.sends,
+    ))?;
+    Ok(removed > 0)
+}
+
+/// How a delivery ended.
+pub(super) struct Ended {
+    pub(super) state: &'static str,
+    pub(super) reason: String,
+    pub(super) sends: u32,
+}
+
+/// Whether a settlement holds for a row that was moved since: the send that it tells of is the row's next one, or it
+/// arrived, which is true whoever says it.
+fn is_next_of(settlement: &Settlement, moved: &Due) -> bool {
+    let is_next = settlement.attempt.is_some() && moved.sends == settlement.item.sends;
+    is_next || settlement.next == Settled::Delivered
+}
+
 fn settle(
     conn: &Connection,
     settlement: &Settlement,
@@ -467,14 +502,6 @@ fn settle(
 ) -> Result<Option<Ended>, Error> {
     let item = &settlement.item;
     let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
-    let removed = conn.prepare_cached(sql("queue_delete"))?.execute((
-        ws,
-        item.endpoint.teller().as_slice(),
-        item.endpoint.partner().as_slice(),
-        item.due.ms(),
-        delivery.as_slice(),
-        item.sends,
-    ))?;
     let booked = Booked::read(conn, item)?;
     if let Some(attempt) = &settlement.attempt {
         let added = conn.prepare_cached(sql("attempt_insert"))?.execute(rusqlite::params![
@@ -492,20 +519,28 @@ fn settle(
             booked.sent(attempt, rollups);
         }
     }
-    if removed == 0 {
-        // Settled before, or cancelled: the row in the queue is what says that it is unfinished. What arrived
-        // although it was cancelled under way was delivered, and the books say so.
-        let sends = item.sends + u32::from(settlement.attempt.is_some());
-        if settlement.next == Settled::Delivered {
-            let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
-            if conn.prepare_cached(sql("finish_mend"))?.execute(mended)? > 0 {
-                booked.count(Metric::Finished, Some("cancelled"), -1, rollups);
-                booked.delivered(at, rollups);
+    let mut sends = item.sends + u32::from(settlement.attempt.is_some());
+    if settlement.next != Settled::Ended && !dequeue(conn, item)? {
+        // Settled before, moved or cancelled: the row in the queue is what says that it is unfinished, and since when.
+        match waits(conn, item)? {
+            // Put off without a send, or sent by somebody else too, in vain.
+            Some(moved) if is_next_of(settlement, &moved) => {
+                dequeue(conn, &moved)?;
+                sends = sends.max(moved.sends);
             }
+            Some(_) => return Ok(None),
+            // What arrived although it was cancelled under way was delivered, and the books say so.
+            None if settlement.next == Settled::Delivered => {
+                let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
+                if conn.prepare_cached(sql("finish_mend"))?.execute(mended)? > 0 {
+                    booked.count(Metric::Finished, Some("cancelled"), -1, rollups);
+                    booked.delivered(at, rollups);
+                }
+                return Ok(None);
+            }
+            None => return Ok(None),
         }
-        return Ok(None);
     }
-    let sends = item.sends + u32::from(settlement.attempt.is_some());
     let (state, reason) = match &settlement.next {
         Settled::Again { due, reason } => {
             enqueue(conn, &Due { due: *due, sends, ..*item }, reason)?;
@@ -514,11 +549,7 @@ fn settle(
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
         Settled::Expired { reason } => ("expired", reason.as_str()),
-        // Its row was there after all, so it is still to be sent.
-        Settled::Ended => {
-            enqueue(conn, &Due { sends, ..*item }, "planned")?;
-            return Ok(None);
-        }
+        Settled::Ended => return Ok(None),
     };
     conn.prepare_cached(sql("finish_insert"))?.execute((
         ws,
@@ -533,13 +564,6 @@ fn settle(
         _ => booked.count(Metric::Finished, Some(state), 1, rollups),
     }
     Ok(Some(Ended { state, reason: reason.to_owned(), sends }))
-}
-
-/// How a delivery ended.
-pub(super) struct Ended {
-    pub(super) state: &'static str,
-    pub(super) reason: String,
-    pub(super) sends: u32,
 }
 
 /// Counts something of a delivery, by conversion kind and state, in the bucket where it is booked.

@@ -18,6 +18,8 @@ mod endpoint;
 mod event;
 mod fact;
 mod handoff;
+#[cfg(feature = "simulation")]
+mod inline;
 mod install;
 mod list;
 mod live;
@@ -60,6 +62,8 @@ pub use self::endpoint::{
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::fact::NoticeRow;
+#[cfg(feature = "simulation")]
+pub use self::inline::{Call, Database, Fate, Hook, Standing};
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
 pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueWindow, WindowWish};
@@ -129,8 +133,7 @@ pub struct Ledger {
 }
 
 struct Inner {
-    writer: Writer,
-    readers: Readers,
+    way: Way,
     catalog: ArcSwap<Catalog>,
     identity: Identity,
     templates: Mutex<settings::TemplateCache>,
@@ -141,10 +144,30 @@ struct Inner {
     copying: Arc<AtomicBool>,
 }
 
+/// The way to the tables.
+enum Way {
+    /// One thread writes, a few read.
+    Threads { writer: Writer, readers: Readers },
+    /// The calling task does it: only in simulations.
+    #[cfg(feature = "simulation")]
+    Inline(inline::Inline),
+}
+
+impl Way {
+    /// The ledger's file; in simulations there is none.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Threads { readers, .. } => &readers.path,
+            #[cfg(feature = "simulation")]
+            Self::Inline(_) => Path::new(""),
+        }
+    }
+}
+
 struct Readers {
-    idle: Mutex<Vec<Connection>>,
+    idle: Arc<Mutex<Vec<Connection>>>,
     permits: Semaphore,
-    path: PathBuf,
+    path: Arc<Path>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -189,14 +212,13 @@ impl Ledger {
         let identity = identity(&conn, &entropy)?;
         let catalog = settings::load_catalog(&conn)?;
         let readers = Readers {
-            idle: Mutex::new(Vec::new()),
+            idle: Arc::default(),
             permits: Semaphore::new(config.readers.max(1)),
-            path: config.path.clone(),
+            path: config.path.as_path().into(),
         };
         let writer = Writer::start(conn).map_err(|e| Error::Unavailable(e.to_string()))?;
         let inner = Inner {
-            writer,
-            readers,
+            way: Way::Threads { writer, readers },
             catalog: ArcSwap::from_pointee(catalog),
             identity,
             templates: Mutex::default(),
@@ -220,12 +242,20 @@ impl Ledger {
 
     /// Whether durability was lost: the process must end.
     pub fn is_fatal(&self) -> bool {
-        self.inner.writer.is_fatal()
+        match &self.inner.way {
+            Way::Threads { writer, .. } => writer.is_fatal(),
+            #[cfg(feature = "simulation")]
+            Way::Inline(_) => false,
+        }
     }
 
     /// Counters of the writer.
     pub fn stats(&self) -> &WriterStats {
-        self.inner.writer.stats()
+        match &self.inner.way {
+            Way::Threads { writer, .. } => writer.stats(),
+            #[cfg(feature = "simulation")]
+            Way::Inline(inline) => &inline.stats,
+        }
     }
 
     /// Whether a write can be made durable now: writes a row and waits for the commit.
@@ -239,10 +269,16 @@ impl Ledger {
 
     /// Ends the writer after what is queued. Later writes answer `Unavailable`.
     pub async fn close(&self) {
-        self.inner.writer.close().await;
-        let writer = self.inner.writer.clone();
-        // The thread has answered; joining it waits for its last checkpoint only.
-        let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        match &self.inner.way {
+            Way::Threads { writer, .. } => {
+                writer.close().await;
+                let writer = writer.clone();
+                // The thread has answered; joining it waits for its last checkpoint only.
+                let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+            }
+            #[cfg(feature = "simulation")]
+            Way::Inline(_) => {}
+        }
     }
 
     async fn write<T, F>(&self, job: F) -> Result<T, Error>
@@ -250,7 +286,11 @@ impl Ledger {
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, Error> + Send + 'static,
     {
-        self.inner.writer.write(job).await
+        match &self.inner.way {
+            Way::Threads { writer, .. } => writer.write(job).await,
+            #[cfg(feature = "simulation")]
+            Way::Inline(inline) => inline.write(job).await,
+        }
     }
 
     async fn read<T, F>(&self, job: F) -> Result<T, Error>
@@ -258,18 +298,30 @@ impl Ledger {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
-        let inner = self.inner.clone();
-        let permit =
-            self.inner.readers.permits.acquire().await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        match &self.inner.way {
+            Way::Threads { readers, .. } => readers.read(job).await,
+            #[cfg(feature = "simulation")]
+            Way::Inline(inline) => inline.read(job).await,
+        }
+    }
+}
+
+impl Readers {
+    async fn read<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let (idle, path) = (self.idle.clone(), self.path.clone());
+        let permit = self.permits.acquire().await.map_err(|e| Error::Unavailable(e.to_string()))?;
         let result = tokio::task::spawn_blocking(move || {
-            let readers = &inner.readers;
-            let idle = readers.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-            let conn = match idle {
+            let conn = idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+            let conn = match conn {
                 Some(conn) => conn,
-                None => open_connection(&readers.path, true)?,
+                None => open_connection(&path, true)?,
             };
             let result = job(&conn);
-            readers.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(conn);
+            idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(conn);
             result
         })
         .await;
