@@ -190,10 +190,11 @@ impl Judge {
                         false => wrongs.push(format!("{} sends are on the disk", standing.sends)),
                     }
                 }
-                // The clock may have gone back since it was found to be due.
+                // What was scheduled by a clock that went back since is not left to wait for it: as far as jumps back
+                // explain it, a send before its due time is what is wanted.
                 if let Some(due) = standing.due.filter(|due| *due > now)
                     && !is_open
-                    && !self.time.went_back_within(LOADED)
+                    && due.since(now) > self.time.went_back_ms()
                 {
                     wrongs.push(format!("it is due in {} ms", due.since(now)));
                 }

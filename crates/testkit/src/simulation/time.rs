@@ -22,18 +22,11 @@ pub(super) struct Time {
     jumped_ms: Arc<AtomicI64>,
     /// By how much the wall clock went back, all times together.
     went_back_ms: Arc<AtomicI64>,
-    /// When the wall clock last went back.
-    went_back: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Time {
     pub(super) fn begin() -> Self {
-        Self {
-            began: Instant::now(),
-            jumped_ms: Arc::default(),
-            went_back_ms: Arc::default(),
-            went_back: Arc::default(),
-        }
+        Self { began: Instant::now(), jumped_ms: Arc::default(), went_back_ms: Arc::default() }
     }
 
     /// Monotonic time since the world began.
@@ -57,18 +50,12 @@ impl Time {
         self.jumped_ms.fetch_add(by_ms, Ordering::SeqCst);
         if by_ms < 0 {
             self.went_back_ms.fetch_sub(by_ms, Ordering::SeqCst);
-            *lock(&self.went_back) = Some(Instant::now());
         }
     }
 
     /// By how much the wall clock went back, all times together.
     pub(super) fn went_back_ms(&self) -> i64 {
         self.went_back_ms.load(Ordering::SeqCst)
-    }
-
-    /// Whether the wall clock went back within that time: then what was due a moment ago may not be by now.
-    pub(super) fn went_back_within(&self, span: Duration) -> bool {
-        lock(&self.went_back).is_some_and(|at| at.elapsed() <= span)
     }
 }
 
