@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     include_str!("sql/delivery.sql"),
     include_str!("sql/report.sql"),
     include_str!("sql/list.sql"),
+    include_str!("sql/job.sql"),
 ];
 
 fn all() -> &'static HashMap<&'static str, &'static str> {
@@ -86,6 +87,11 @@ mod tests {
             include_str!("story.rs"),
             include_str!("report.rs"),
             include_str!("list.rs"),
+            include_str!("listed.rs"),
+            include_str!("filter.rs"),
+            include_str!("status.rs"),
+            include_str!("job.rs"),
+            include_str!("recover.rs"),
             include_str!("rollup.rs"),
             include_str!("retention.rs"),
             include_str!("slice.rs"),

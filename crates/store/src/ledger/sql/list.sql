@@ -13,3 +13,11 @@ SELECT count(*) FROM told WHERE workspace = ?1 AND event = ?2 AND reason <> 0;
 SELECT coalesce(f.state, 'scheduled'), count(*) FROM delivery d
 LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
 WHERE d.workspace = ?1 AND d.event = ?2 GROUP BY 1 ORDER BY 1;
+-- name: delivery_listed
+SELECT d.event, d.fact, d.teller, d.partner, d.app, d.kind, d.created_at, d.replay_of, f.state, f.reason, f.at, f.sends, q.due, q.sends, q.reason
+FROM delivery d
+LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
+LEFT JOIN queue q ON q.workspace = d.workspace AND q.delivery = d.id
+WHERE d.workspace = ?1 AND d.id = ?2;
+-- name: attempt_last
+SELECT at, outcome, status, total_us FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n DESC LIMIT 1;
