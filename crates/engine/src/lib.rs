@@ -1,7 +1,7 @@
 //! The loops that move work along.
 //!
 //! The cast: [`attribute`] turns recorded events into decisions and planned deliveries; [`deliver`] sends
-//! what is due through the guarded [`sender`] and settles it; [`upkeep`] publishes closed slices of the click
+//! what is due through the guarded [`sender`] and settles it; [`recover`] takes the steps of jobs; [`upkeep`] publishes closed slices of the click
 //! log and deletes what is too old. Each is a thin shell over steps that a test can drive. [`Engine`] starts
 //! them, restarts one that panics, and gives up loudly when panics repeat.
 //!
@@ -10,6 +10,7 @@
 
 pub mod attribute;
 pub mod deliver;
+pub mod recover;
 pub mod sender;
 mod supervise;
 pub mod upkeep;
@@ -53,6 +54,8 @@ pub struct Stats {
     pub decided: AtomicU64,
     /// Deliveries planned.
     pub planned: AtomicU64,
+    /// Deliveries that jobs planned or cancelled.
+    pub recovered: AtomicU64,
     /// Sends begun.
     pub sends: AtomicU64,
     /// Deliveries delivered.
@@ -102,6 +105,10 @@ impl Engine {
             supervise::run("deliver", shared.clone(), {
                 let config = config.clone();
                 move |shared| deliver::run(config.clone(), shared)
+            }),
+            supervise::run("recover", shared.clone(), {
+                let config = config.clone();
+                move |shared| recover::run(config.clone(), shared)
             }),
             supervise::run("upkeep", shared, move |shared| upkeep::run(config.clone(), shared)),
         ];

@@ -103,6 +103,8 @@ metrics! {
     sends_in_flight: Gauge = "sends_in_flight", Gauge::default();
     /// Due deliveries that only a sweep of the table found; stays where it is after the start.
     deliveries_swept: Counter = "deliveries_swept", Counter::default();
+    /// Deliveries that jobs planned or cancelled.
+    deliveries_recovered: Counter = "deliveries_recovered", Counter::default();
     /// Loops that panicked and were started again.
     loop_panics: Counter = "loop_panics", Counter::default();
     /// Open connections to partners and webhooks.
@@ -322,6 +324,7 @@ impl Metrics {
             (&declared.sends, &engine.sends),
             (&declared.sends_retried, &engine.retried),
             (&declared.deliveries_swept, &engine.swept),
+            (&declared.deliveries_recovered, &engine.recovered),
             (&declared.loop_panics, &engine.panics),
         ] {
             set(counter, theirs.load(Ordering::Relaxed));

@@ -23,6 +23,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::sender::receiver::{OK, Receiver, reset};
 
 mod callback;
+mod recover;
 
 /// Far longer than anything here takes; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
