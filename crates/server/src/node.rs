@@ -113,7 +113,12 @@ impl Node {
             geo: geo.clone(),
             options: ingest_options(config),
             counters: counters.clone(),
-        });
+        })
+        .beside(web::share::router(web::share::ShareState {
+            ledger: stores.ledger.clone(),
+            clicks: stores.clicks.clone(),
+            clock: clock.clone(),
+        }));
 
         let (stage, staged) = watch::channel(Stage::Run);
         let metrics = Metrics::new(&clock);

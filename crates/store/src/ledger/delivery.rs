@@ -273,6 +273,7 @@ impl Ledger {
 
     /// Stores the ends of sends, all in one transaction. Applying one twice changes nothing.
     pub async fn delivery_settle(&self, batch: Vec<Settlement>, at: Timestamp) -> Result<(), Error> {
+        let sends = super::tail::sends(&batch);
         let is_news = self
             .write(move |conn| {
                 let mut rollups = Rollups::default();
@@ -288,6 +289,7 @@ impl Ledger {
         if is_news {
             self.inner.handoff.undecided();
         }
+        self.inner.tail.push(sends.into_iter());
         Ok(())
     }
 
@@ -308,7 +310,10 @@ impl Ledger {
                 }
                 let delivery: Id<kind::Delivery> = entropy.id(at);
                 let endpoint = row.endpoint;
-                insert(conn, workspace.0, delivery, &Row { created_at: at, replay_of: Some(id), ..row })?;
+                // Whoever asks for it after its time wants it sent.
+                let deadline = row.deadline.filter(|deadline| *deadline > at);
+                let replay = Row { created_at: at, deadline, replay_of: Some(id), ..row };
+                insert(conn, workspace.0, delivery, &replay)?;
                 let item = Due { workspace, endpoint, due: at, delivery, sends: 0 };
                 enqueue(conn, &item, "replayed")?;
                 let mut rollups = Rollups::default();

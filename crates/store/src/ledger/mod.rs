@@ -28,11 +28,14 @@ mod revision;
 mod rollup;
 mod rows;
 mod settings;
+mod share;
 mod slice;
 mod statements;
 mod status;
 mod story;
+mod tail;
 mod tell;
+mod test_delivery;
 mod todo;
 mod writer;
 
@@ -60,9 +63,12 @@ pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
 pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
+pub use self::share::Shared;
 pub use self::slice::FlaggedClicks;
 pub use self::status::{StatusAnswer, StatusWish};
 pub use self::story::{ChangeStory, DeliveryStory, RuleStory, Story, StoryRevision};
+pub use self::tail::{TAIL_MAX, TailItem, TailPlace, Tailed};
+pub use self::test_delivery::{DeliveryTest, TEST_KIND};
 pub use self::todo::{Undecided, Waiting};
 pub use self::writer::WriterStats;
 
@@ -124,6 +130,8 @@ struct Inner {
     templates: Mutex<settings::TemplateCache>,
     entropy: Entropy,
     handoff: handoff::Handoff,
+    tail: tail::Tail,
+    share_key: share::ShareKey,
 }
 
 struct Readers {
@@ -172,6 +180,7 @@ impl Ledger {
         )?;
         let schema_found = migrate(&conn, now)?;
         let identity = identity(&conn, &entropy)?;
+        let share_key = share::key(&conn, &entropy)?;
         let catalog = settings::load_catalog(&conn)?;
         let readers = Readers {
             idle: Mutex::new(Vec::new()),
@@ -185,6 +194,8 @@ impl Ledger {
             catalog: ArcSwap::from_pointee(catalog),
             identity,
             templates: Mutex::default(),
+            tail: tail::Tail::new(entropy.u32()),
+            share_key,
             entropy,
             handoff: handoff::Handoff::default(),
         };

@@ -92,6 +92,8 @@ mod tests {
             include_str!("status.rs"),
             include_str!("job.rs"),
             include_str!("recover.rs"),
+            include_str!("share.rs"),
+            include_str!("tail.rs"),
             include_str!("rollup.rs"),
             include_str!("retention.rs"),
             include_str!("slice.rs"),

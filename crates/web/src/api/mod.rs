@@ -6,7 +6,7 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `status`, `report`. To add a noun, add a file with
+//!   `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `job`, `tail`, `endpoint_test`, `status`, `report`. To add a noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
@@ -19,9 +19,11 @@ mod auth;
 mod call;
 mod change;
 mod delivery;
+mod endpoint_test;
 mod explain;
 mod fields;
 mod import;
+mod job;
 mod json;
 mod library;
 mod openapi;
@@ -31,6 +33,7 @@ mod route;
 mod settings;
 mod sheet;
 mod status;
+mod tail;
 mod template;
 mod workspaces;
 
@@ -82,6 +85,9 @@ fn routes() -> Vec<Route> {
     routes.extend(sheet::routes());
     routes.extend(explain::routes());
     routes.extend(delivery::routes());
+    routes.extend(job::routes());
+    routes.extend(tail::routes());
+    routes.extend(endpoint_test::routes());
     routes.extend(status::routes());
     routes.extend(report::routes());
     routes.extend(openapi::routes());
