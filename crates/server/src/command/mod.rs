@@ -3,11 +3,18 @@
 //! A new command is a file, a line in [`Command`] and a line in [`Command::run`].
 
 mod apply;
+mod backfill;
 mod bench;
+mod cancel;
 mod conversion;
+mod deliveries;
 mod demo;
+mod endpoint_test;
 mod explain;
+mod filter;
 mod import;
+mod job;
+mod jobs;
 mod key;
 mod library;
 mod partner;
@@ -15,6 +22,7 @@ mod replay;
 mod report;
 mod serve;
 mod status;
+mod tail;
 mod template;
 
 #[cfg(test)]
@@ -58,8 +66,21 @@ enum Command {
     Status(status::Args),
     /// Approves or rejects a conversion.
     Conversion(conversion::Args),
-    /// Tells a partner the same fact once more.
-    Replay(replay::Args),
+    /// Lists the latest deliveries, and how each stands.
+    Deliveries(deliveries::Args),
+    /// Tells the same facts once more: one delivery, or all that a filter means.
+    ///
+    /// With a filter it is a job: it says beforehand what it would do and asks, goes on through restarts, and can be
+    /// paused and ended (`roundtrip jobs`). Without --state it means what was given up or came too late.
+    Replay(Box<replay::Args>),
+    /// Tells a webhook of facts from the past that nobody told it.
+    Backfill(backfill::Args),
+    /// Ends deliveries that wait; `roundtrip replay --state cancelled` is the way back.
+    Cancel(Box<cancel::Args>),
+    /// Shows replays, backfills and cancellations, and pauses, resumes or ends them.
+    Jobs(jobs::Args),
+    /// Follows deliveries live, and can send webhooks on to a program on this machine.
+    Tail(Box<tail::Args>),
     /// Measures this machine and disk: redirects beside nginx, events, postbacks.
     Bench(bench::Args),
     /// Makes and replaces the admin key.
@@ -95,8 +116,23 @@ impl Command {
             Self::Conversion(args) => {
                 with_client(&args.server(), async |client| conversion::run(args, client).await)
             }
+            Self::Deliveries(args) => {
+                with_client(&args.server.clone(), async |client| deliveries::run(args, client).await)
+            }
             Self::Replay(args) => {
-                with_client(&args.server.clone(), async |client| replay::run(args, client).await)
+                with_client(&args.server.clone(), async |client| replay::run(*args, client).await)
+            }
+            Self::Backfill(args) => {
+                with_client(&args.server.clone(), async |client| backfill::run(args, client).await)
+            }
+            Self::Cancel(args) => {
+                with_client(&args.server.clone(), async |client| cancel::run(*args, client).await)
+            }
+            Self::Jobs(args) => {
+                with_client(&args.server.clone(), async |client| jobs::run(args, client).await)
+            }
+            Self::Tail(args) => {
+                with_client(&args.server.clone(), async |client| tail::run(*args, client).await)
             }
             Self::Bench(args) => bench::run(args),
             Self::Key(args) => key::run(args),
