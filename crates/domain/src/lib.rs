@@ -29,3 +29,4 @@ pub mod sharing;
 pub mod status;
 pub mod template;
 pub mod time;
+pub mod webhook;

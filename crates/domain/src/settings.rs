@@ -20,6 +20,7 @@ use crate::money::Currency;
 use crate::sharing::Share;
 use crate::template::{Template, UrlTemplate};
 use crate::time::Span;
+use crate::webhook::Webhook;
 
 /// What an app runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -363,6 +364,8 @@ pub struct Settings {
     pub groups: HashMap<Id<kind::PartnerGroup>, Arc<PartnerGroup>>,
     /// By app, in the order of their slugs.
     pub rules: HashMap<Id<kind::App>, Vec<Arc<Rule>>>,
+    /// What the owner is told, in the order of the slugs.
+    pub webhooks: Vec<Arc<Webhook>>,
     /// By hash.
     pub keys: HashMap<[u8; 32], Arc<Key>>,
 }
@@ -380,6 +383,7 @@ impl Settings {
             links: HashMap::new(),
             groups: HashMap::new(),
             rules: HashMap::new(),
+            webhooks: Vec::new(),
             keys: HashMap::new(),
         }
     }

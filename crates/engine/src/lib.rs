@@ -20,9 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::retry::Policy;
-use roundtrip_domain::time::Span;
 use roundtrip_store::click_log::ClickLog;
-use roundtrip_store::ledger::Ledger;
+use roundtrip_store::ledger::{Kept, Ledger};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -43,8 +42,8 @@ pub struct Config {
     pub entropy: Entropy,
     /// When a postback is tried again.
     pub policy: Policy,
-    /// How long attempts of finished deliveries are kept. Default 30 d.
-    pub attempts_kept: Span,
+    /// How long attempts of finished deliveries and bodies of webhooks are kept.
+    pub kept: Kept,
 }
 
 /// Counters of the loops.

@@ -174,6 +174,24 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How long clicks are kept. Below the longest window of any link, late conversions find no click.",
     ),
     one(
+        "attempts_kept",
+        "attempts-kept",
+        "ROUNDTRIP_ATTEMPTS_KEPT",
+        "SPAN",
+        "30d",
+        "How long every send of a finished delivery is kept, with what was sent and answered; 1d to 400d. How it ended \
+         is kept for ever.",
+    ),
+    one(
+        "payload_kept",
+        "payload-kept",
+        "ROUNDTRIP_PAYLOAD_KEPT",
+        "SPAN",
+        "30d",
+        "How long the bodies of webhooks are kept, 1d to 400d. That of a conversion is made again when it is wanted \
+         later.",
+    ),
+    one(
         "connections_max",
         "connections-max",
         "ROUNDTRIP_CONNECTIONS_MAX",
@@ -283,6 +301,10 @@ pub(crate) struct Config {
     pub(crate) click_durability: Durability,
     /// How long clicks are kept.
     pub(crate) click_retention: Span,
+    /// How long attempts of finished deliveries are kept.
+    pub(crate) attempts_kept: Span,
+    /// How long bodies of webhooks are kept.
+    pub(crate) payload_kept: Span,
     /// Connections that the public listener serves at once.
     pub(crate) connections_max: u32,
     /// Events per second of one client key; 0 is no limit.

@@ -7,6 +7,7 @@
 pub mod click_log;
 mod error;
 pub mod ledger;
+pub mod payload;
 pub mod settings;
 
 pub use self::error::Error;

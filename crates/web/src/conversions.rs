@@ -133,8 +133,8 @@ pub fn partner(id: Id<kind::Partner>, settings: &Settings) -> Named {
 }
 
 /// A webhook by the settings of now.
-pub fn webhook(id: Id<kind::Webhook>, _settings: &Settings) -> Named {
-    Named { id: id.to_string(), slug: None }
+pub fn webhook(id: Id<kind::Webhook>, settings: &Settings) -> Named {
+    Named { id: id.to_string(), slug: settings.webhook(id).map(|webhook| webhook.slug.clone()) }
 }
 
 /// A campaign by the settings of now.

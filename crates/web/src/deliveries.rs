@@ -370,8 +370,8 @@ impl Wanted {
 }
 
 /// Webhooks by their slugs.
-pub(crate) fn webhooks(_settings: &Settings) -> impl Iterator<Item = (Id<kind::Webhook>, &str)> {
-    std::iter::empty()
+pub(crate) fn webhooks(settings: &Settings) -> impl Iterator<Item = (Id<kind::Webhook>, &str)> {
+    settings.webhooks.iter().map(|webhook| (webhook.id, webhook.slug.as_str()))
 }
 
 /// The resource of that slug or id. A well-formed id needs no resource behind it: facts outlive the settings they were

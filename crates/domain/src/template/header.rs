@@ -37,9 +37,14 @@ fn is_token(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
+/// Whether a header, named in lower case, frames the request or belongs to the connection.
+pub fn is_framing_header(lower: &str) -> bool {
+    RESERVED.contains(&lower)
+}
+
 fn is_reserved(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    RESERVED.contains(&lower.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
+    is_framing_header(&lower) || RESERVED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
 }
 
 /// Checks a header's name; `false` if it is not to be sent.

@@ -59,6 +59,7 @@ pub use self::address::{RenderedUrl, UrlTemplate};
 pub use self::body::Body;
 pub use self::dialect::Dialect;
 pub use self::finding::{Code, Finding, Severity};
+pub use self::header::is_framing_header;
 pub use self::place::Place;
 pub use self::request::{Method, Parts, Rendered, Template, Use, UseKind};
 pub use self::secret::{Form, secrets};

@@ -12,6 +12,7 @@
 
 mod endpoint;
 mod evidence;
+mod hook;
 mod places;
 mod send;
 mod settle;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use roundtrip_domain::endpoint::Endpoint as Receiver;
 use roundtrip_domain::id::Id;
 use roundtrip_domain::id::kind;
 use roundtrip_domain::postback::Stored;
@@ -324,7 +326,14 @@ impl Coordinator {
 fn host_of(config: &Config, key: Key) -> String {
     let catalog = config.ledger.catalog();
     let Some(settings) = catalog.workspace(key.workspace) else { return String::new() };
-    let Some((rule, partner)) = key.endpoint.postback() else { return String::new() };
+    let (rule, partner) = match key.endpoint {
+        Receiver::Postback { rule, partner } => (rule, partner),
+        Receiver::Webhook(webhook) => {
+            return settings
+                .webhook(webhook)
+                .map_or_else(String::new, |webhook| send::origin_of(&webhook.url));
+        }
+    };
     let Some(rule) = settings.rule(rule) else { return String::new() };
     let cfg = settings.partners.get(&partner).map(|p| &p.cfg);
     let Some(template) = rule.request.template() else { return String::new() };

@@ -4,18 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use roundtrip_domain::endpoint::Endpoint as Receiver;
 use roundtrip_domain::link_dialect::callback_template;
 use roundtrip_domain::postback::{Stored, stored_callback};
 use roundtrip_domain::retry::{self, Jitter, Outcome, Verdict};
 use roundtrip_domain::template::{Sending, secrets};
-use roundtrip_domain::time::human;
+use roundtrip_domain::time::{Timestamp, human};
 use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement};
 use tokio::sync::mpsc;
 
 use super::endpoint::{Endpoint, Key};
 use super::places::Places;
 use super::settle::Ended;
-use super::{Message, evidence};
+use super::{Message, evidence, hook};
 use crate::sender::{self, Failure, Limits, Request};
 use crate::{Config, Stats};
 
@@ -130,8 +131,15 @@ async fn one(
         }
     };
     let catalog = config.ledger.catalog();
-    let Some((rule, partner)) = item.endpoint.postback() else {
-        return unsent(Settled::Dead { reason: "webhook_not_kept".into() });
+    let (rule, partner) = match item.endpoint {
+        Receiver::Postback { rule, partner } => (rule, partner),
+        Receiver::Webhook(webhook) => {
+            let settings = catalog.workspace(item.workspace);
+            return match settings.and_then(|settings| settings.webhook(webhook)) {
+                Some(webhook) => hook::send(config, stats, webhook, item, outgoing, now).await,
+                None => unsent(Settled::Dead { reason: "webhook_deleted".into() }),
+            };
+        }
     };
     let partner = catalog.workspace(item.workspace).and_then(|s| s.partners.get(&partner)).cloned();
     let callback = stored_callback(&outgoing.values);
@@ -170,13 +178,10 @@ async fn one(
     } else if rendered.url.is_empty() {
         (Outcome::Refused("host_missing"), sender::Evidence::default())
     } else {
-        let mut headers: Vec<(String, String)> = rendered
-            .headers
-            .into_iter()
-            .map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()))
-            .collect();
-        headers.push((DELIVERY_HEADER.into(), item.delivery.to_string()));
-        headers.push((ATTEMPT_HEADER.into(), n.to_string()));
+        let own = rendered.headers.into_iter();
+        let mut headers: Vec<(String, String)> =
+            own.map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned())).collect();
+        headers.extend(evidence_headers(&item, n));
         let request = Request {
             method: http::Method::from_bytes(rendered.method.as_str().as_bytes()).unwrap_or_default(),
             url: rendered.url,
@@ -192,9 +197,29 @@ async fn one(
     let settings = partner.iter().flat_map(|partner| &partner.cfg);
     evidence.mask(&secrets(template.macros(), settings, &rendered.secrets));
 
+    let body = evidence::write(&evidence, &rendered.missing);
+    let (settlement, is_trouble) = judged(config, item, now, &outcome, &evidence, body);
+    (settlement, host, is_trouble)
+}
+
+/// The headers by which a receiver can tell one send from another.
+pub(super) fn evidence_headers(item: &Due, n: u32) -> [(String, String); 2] {
+    [(DELIVERY_HEADER.into(), item.delivery.to_string()), (ATTEMPT_HEADER.into(), n.to_string())]
+}
+
+/// What follows a send: its settlement, and whether its endpoint is in trouble.
+pub(super) fn judged(
+    config: &Config,
+    item: Due,
+    began: Timestamp,
+    outcome: &Outcome,
+    evidence: &sender::Evidence,
+    body: String,
+) -> (Settlement, bool) {
+    let n = item.sends + 1;
     let ended_at = config.clock.now();
     let jitter = Jitter::from_entropy(config.entropy.u32());
-    let verdict = retry::next(&config.policy, n, &outcome, ended_at, jitter);
+    let verdict = retry::next(&config.policy, n, outcome, ended_at, jitter);
     let (next, next_words) = match &verdict {
         Verdict::Delivered => (Settled::Delivered, "delivered".to_owned()),
         Verdict::Again { due } => (
@@ -215,19 +240,19 @@ async fn one(
     );
     let attempt = AttemptRow {
         n,
-        at: now,
+        at: began,
         outcome: outcome.code(),
         status: match outcome {
-            Outcome::Answered { status, .. } => Some(status),
+            Outcome::Answered { status, .. } => Some(*status),
             _ => None,
         },
         total_us: evidence.timings.total_us as i64,
         next: next_words,
-        body: evidence::write(&evidence, &rendered.missing),
+        body,
     };
     // A full pool is ours, not the endpoint's.
-    let is_trouble = outcome.is_trouble() && outcome != Outcome::Trouble(Failure::PoolFull.code());
-    (Settlement { item, attempt: Some(attempt), next }, host, is_trouble)
+    let is_trouble = outcome.is_trouble() && *outcome != Outcome::Trouble(Failure::PoolFull.code());
+    (Settlement { item, attempt: Some(attempt), next }, is_trouble)
 }
 
 /// Scheme, host and port of a URL; empty when it has none.
@@ -235,7 +260,7 @@ pub(super) fn origin_of(url: &str) -> String {
     url::Url::parse(url).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
 }
 
-fn outcome(exchange: &sender::Exchange, now_ms: i64) -> Outcome {
+pub(super) fn outcome(exchange: &sender::Exchange, now_ms: i64) -> Outcome {
     match &exchange.outcome {
         sender::Outcome::Answered { status } => Outcome::Answered {
             status: *status,

@@ -15,7 +15,7 @@ use roundtrip_domain::time::Span;
 use roundtrip_engine::sender::{self, Guard, Resolve, Sender};
 use roundtrip_engine::{Config, Engine};
 use roundtrip_store::click_log::{self, Append, ClickLog};
-use roundtrip_store::ledger::{DeliveryStory, Replay, StatusAnswer, StatusWish, Story};
+use roundtrip_store::ledger::{DeliveryStory, Kept, Replay, StatusAnswer, StatusWish, Story};
 use roundtrip_testkit::{Tell, World, sample};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -24,6 +24,7 @@ use crate::sender::receiver::{OK, Receiver, reset};
 
 mod callback;
 mod recover;
+mod webhook;
 
 /// Far longer than anything here takes; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,7 +62,7 @@ impl House {
             clock: Clock::System,
             entropy: Entropy::System,
             policy: Policy { waits_ms: waits_ms.to_vec() },
-            attempts_kept: Span::from_days(30),
+            kept: Kept { attempts: Span::from_days(30), payloads: Span::from_days(30) },
         };
         Self { world, config }
     }

@@ -24,6 +24,7 @@ mod serve;
 mod status;
 mod tail;
 mod template;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -94,6 +95,8 @@ enum Command {
     Template(template::Args),
     /// What a partner needs to know, filled in.
     Partner(partner::Args),
+    /// What signs for a webhook, and a new secret for it.
+    Webhook(webhook::Args),
 }
 
 impl Command {
@@ -139,6 +142,9 @@ impl Command {
             Self::Import(args) => import::run(*args),
             Self::Template(args) => template::run(args),
             Self::Partner(args) => partner::run(args),
+            Self::Webhook(args) => {
+                with_client(&args.server(), async |client| webhook::run(args, client).await)
+            }
         }
     }
 }

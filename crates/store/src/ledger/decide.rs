@@ -332,20 +332,18 @@ impl Step<'_> {
             tied.as_ref().map(|tied| (tied.install.event, tied.install.installed_at))
         };
         let births = self.births().to_vec();
-        self.tell(
-            About {
-                row: &event,
-                event: &event,
-                births: &births,
-                born,
-                status,
-                change: None,
-                is_superseded: false,
-            },
-            &decision,
-            revision,
-        )
-        .map(Some)
+        let about = About {
+            row: &event,
+            event: &event,
+            births: &births,
+            born,
+            status,
+            change: None,
+            is_superseded: false,
+        };
+        let mut planned = self.tell(about, &decision, revision)?;
+        planned.extend(self.tell_owner(about, &decision, revision, previous.as_ref())?);
+        Ok(Some(planned))
     }
 
     /// What the click log answered, and what an earlier decision knew that the log has let go since.

@@ -8,13 +8,14 @@ use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::ConversionKind;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::MacroValue;
+use roundtrip_domain::settings::Catalog;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::decide::Due;
 use super::rollup::{Metric, Rollups, of_partner};
 use super::statements::sql;
-use super::{Ledger, event, id_from, rows};
+use super::{Ledger, event, fact, id_from, rows};
 use crate::Error;
 
 /// An endpoint with work.
@@ -60,6 +61,8 @@ pub struct Outgoing {
     pub values: Vec<MacroValue>,
     /// Whether it still waits; what was cancelled meanwhile is not sent.
     pub is_waiting: bool,
+    /// The body of a webhook, as it is kept.
+    pub payload: Option<String>,
 }
 
 /// A send, as it is kept.
@@ -166,6 +169,43 @@ pub(super) struct Row {
     pub(super) values: String,
 }
 
+/// Plans a delivery: its row, its place in the queue, and its count.
+pub(super) fn plan(
+    conn: &Connection,
+    row: &Row,
+    item: &Due,
+    reason: &str,
+    rollups: &mut Rollups,
+) -> Result<(), Error> {
+    let ws = item.workspace.0;
+    insert(conn, ws, item.delivery, row)?;
+    enqueue(conn, item, reason)?;
+    if let Some(booked_at) = row.booked_at {
+        let metric = if row.replay_of.is_some() { Metric::Replayed } else { Metric::Planned };
+        book(ws, item.endpoint, metric, &row.kind, booked_at, row.app, 1, rollups);
+    }
+    Ok(())
+}
+
+/// Counts something of a delivery, by its kind and perhaps its state.
+#[expect(clippy::too_many_arguments, reason = "a count is kept by all of these")]
+fn book(
+    ws: u32,
+    endpoint: Endpoint,
+    metric: Metric,
+    kind: &str,
+    booked_at: Timestamp,
+    app: [u8; 16],
+    n: i64,
+    rollups: &mut Rollups,
+) {
+    let (who, metric) = match endpoint {
+        Endpoint::Postback { partner, .. } => (partner.bytes(), metric),
+        Endpoint::Webhook(webhook) => (webhook.bytes(), metric.of_webhook()),
+    };
+    rollups.change(of_partner(ws, booked_at, app, who, metric, kind), n, 0);
+}
+
 /// Stores an intent to tell. Whoever does so also puts it into the queue and counts it.
 pub(super) fn insert(conn: &Connection, ws: u32, id: Id<kind::Delivery>, row: &Row) -> Result<(), Error> {
     conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
@@ -267,25 +307,35 @@ impl Ledger {
 
     /// What several sends need, in the same order.
     pub async fn delivery_load_all(&self, items: Vec<Due>) -> Result<Vec<Option<Outgoing>>, Error> {
-        self.read(move |conn| items.iter().map(|item| load(conn, item.workspace.0, item.delivery)).collect())
-            .await
+        let catalog = self.catalog();
+        self.read(move |conn| {
+            let load = |item: &Due| load(conn, item.workspace.0, item.delivery, &catalog);
+            items.iter().map(load).collect()
+        })
+        .await
     }
 
     /// Stores the ends of sends, all in one transaction. Applying one twice changes nothing.
     pub async fn delivery_settle(&self, batch: Vec<Settlement>, at: Timestamp) -> Result<(), Error> {
         let sends = super::tail::sends(&batch);
-        let is_news = self
+        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
+        let (is_news, planned) = self
             .write(move |conn| {
                 let mut rollups = Rollups::default();
                 let mut is_news = false;
+                let mut planned = Vec::new();
                 for settlement in &batch {
-                    settle(conn, settlement, at, &mut rollups)?;
+                    if let Some(ended) = settle(conn, settlement, at, &mut rollups)? {
+                        let news = fact::News { conn, entropy: &entropy, at, rollups: &mut rollups };
+                        planned.extend(news.of_end(&catalog, &settlement.item, &ended)?);
+                    }
                     is_news |= heard(conn, settlement)?;
                 }
                 rollups.flush(conn)?;
-                Ok(is_news)
+                Ok((is_news, planned))
             })
             .await?;
+        self.inner.handoff.due(&planned);
         if is_news {
             self.inner.handoff.undecided();
         }
@@ -305,19 +355,19 @@ impl Ledger {
         let replay = self
             .write(move |conn| {
                 let Some(row) = row(conn, workspace.0, id)? else { return Ok(Replay::Unknown) };
-                if super::status::is_rejected(conn, workspace.0, row.event)? {
+                // A webhook is told what happened, and it happened.
+                if row.endpoint.postback().is_some()
+                    && super::status::is_rejected(conn, workspace.0, row.event)?
+                {
                     return Ok(Replay::Rejected);
                 }
                 let delivery: Id<kind::Delivery> = entropy.id(at);
-                let endpoint = row.endpoint;
+                let item = Due { workspace, endpoint: row.endpoint, due: at, delivery, sends: 0 };
                 // Whoever asks for it after its time wants it sent.
                 let deadline = row.deadline.filter(|deadline| *deadline > at);
-                let replay = Row { created_at: at, deadline, replay_of: Some(id), ..row };
-                insert(conn, workspace.0, delivery, &replay)?;
-                let item = Due { workspace, endpoint, due: at, delivery, sends: 0 };
-                enqueue(conn, &item, "replayed")?;
+                let row = Row { created_at: at, deadline, replay_of: Some(id), ..row };
                 let mut rollups = Rollups::default();
-                count(conn, &item, Metric::Replayed, None, 1, &mut rollups)?;
+                plan(conn, &row, &item, "replayed", &mut rollups)?;
                 rollups.flush(conn)?;
                 Ok(Replay::Planned(item))
             })
@@ -338,9 +388,19 @@ impl Ledger {
     }
 }
 
-fn load(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<Option<Outgoing>, Error> {
+fn load(
+    conn: &Connection,
+    ws: u32,
+    id: Id<kind::Delivery>,
+    catalog: &Catalog,
+) -> Result<Option<Outgoing>, Error> {
     let Some(row) = row(conn, ws, id)? else { return Ok(None) };
+    let payload = match row.endpoint {
+        Endpoint::Postback { .. } => None,
+        Endpoint::Webhook(_) => fact::body(conn, ws, &row, catalog)?,
+    };
     Ok(Some(Outgoing {
+        payload,
         fact: row.fact,
         teller_version: row.teller_version,
         kind: row.kind,
@@ -462,7 +522,7 @@ fn settle(
     settlement: &Settlement,
     at: Timestamp,
     rollups: &mut Rollups,
-) -> Result<(), Error> {
+) -> Result<Option<Ended>, Error> {
     let item = &settlement.item;
     let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
     let removed = conn.prepare_cached(sql("queue_delete"))?.execute((
@@ -496,17 +556,21 @@ fn settle(
                 count(conn, item, Metric::Finished, Some("delivered"), 1, rollups)?;
             }
         }
-        return Ok(());
+        return Ok(None);
     }
     let sends = item.sends + u32::from(settlement.attempt.is_some());
     let (state, reason) = match &settlement.next {
         Settled::Again { due, reason } => {
-            return enqueue(conn, &Due { due: *due, sends, ..*item }, reason);
+            enqueue(conn, &Due { due: *due, sends, ..*item }, reason)?;
+            return Ok(None);
         }
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
         // Its row was there after all, so it is still to be sent.
-        Settled::Ended => return enqueue(conn, &Due { sends, ..*item }, "planned"),
+        Settled::Ended => {
+            enqueue(conn, &Due { sends, ..*item }, "planned")?;
+            return Ok(None);
+        }
     };
     conn.prepare_cached(sql("finish_insert"))?.execute((
         ws,
@@ -516,7 +580,15 @@ fn settle(
         at.ms(),
         sends,
     ))?;
-    count(conn, item, Metric::Finished, Some(state), 1, rollups)
+    count(conn, item, Metric::Finished, Some(state), 1, rollups)?;
+    Ok(Some(Ended { state, reason: reason.to_owned(), sends }))
+}
+
+/// How a delivery ended.
+pub(super) struct Ended {
+    pub(super) state: &'static str,
+    pub(super) reason: String,
+    pub(super) sends: u32,
 }
 
 /// Counts something of a delivery, by conversion kind and state, in the bucket where it is booked.
@@ -535,12 +607,7 @@ pub(super) fn count(
         .optional()?;
     let Some((kind, Some(booked_at), app)) = counted else { return Ok(()) };
     let kind = state.map_or_else(|| kind.clone(), |state| format!("{kind}:{state}"));
-    let booked_at = Timestamp::from_ms(booked_at);
-    let (who, metric) = match item.endpoint {
-        Endpoint::Postback { partner, .. } => (partner.bytes(), metric),
-        Endpoint::Webhook(webhook) => (webhook.bytes(), metric.of_webhook()),
-    };
-    rollups.change(of_partner(ws, booked_at, app, who, metric, &kind), n, 0);
+    book(ws, item.endpoint, metric, &kind, Timestamp::from_ms(booked_at), app, n, rollups);
     Ok(())
 }
 

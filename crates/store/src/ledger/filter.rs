@@ -101,7 +101,7 @@ impl DeliveryFilter {
     }
 
     /// The lowest id that can be meant, and the lowest above all that can.
-    fn range(&self) -> (u128, u128) {
+    pub(super) fn range(&self) -> (u128, u128) {
         let bound = |at: Timestamp| Id::<kind::Delivery>::mint(at, 0).bits() & !0xffff_ffff_ffff_ffff_ffff;
         // Nothing is told of a fact before it is one, by a clock that may have stepped back since.
         let fact = self.fact.map(|fact| fact.minted_at().plus_ms(-CLOCK_STEP_MAX_MS));

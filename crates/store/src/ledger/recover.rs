@@ -19,10 +19,11 @@ use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::decide::Due;
+use super::fact::{self, News};
 use super::filter::{self, DeliveryState, Order, Scan};
 use super::job::{self, Into, Job, JobKind, JobPlan, JobState};
 use super::listed::{self, DeliveryListed};
-use super::rollup::{Metric, Rollups};
+use super::rollup::Rollups;
 use super::statements::sql;
 use super::{Ledger, delivery, id_from, status};
 use crate::Error;
@@ -31,6 +32,8 @@ use crate::Error;
 pub const STEP_MATCHES_MAX: u32 = 200;
 /// Most rows that one step looks at.
 const STEP_ROWS_MAX: u32 = 5_000;
+/// Most events that one step of a backfill looks at: each costs several look-ups.
+const STEP_EVENTS_MAX: u32 = 1_000;
 /// The reason of what its owner cancelled.
 pub(super) const BY_OWNER: &str = "cancelled_by_owner";
 
@@ -207,7 +210,15 @@ impl Bench<'_> {
                 Ok((Endpoint::Postback { rule: to, partner }, target.version))
             }
             (None, Endpoint::Webhook(webhook)) => self.webhook(webhook),
-            (Some(Into::Webhook(to)), Endpoint::Webhook(_)) => self.webhook(to),
+            (Some(Into::Webhook(to)), Endpoint::Webhook(_)) => {
+                let app: Id<kind::App> = Id::from_bits(u128::from_be_bytes(row.app));
+                let is_of_app =
+                    self.settings.webhook(to).is_some_and(|to| to.app.is_none_or(|own| own == app));
+                if self.settings.webhook(to).is_some() && !is_of_app {
+                    return Err("not_wanted");
+                }
+                self.webhook(to)
+            }
             (Some(Into::Webhook(_)), Endpoint::Postback { .. })
             | (Some(Into::Rule(_)), Endpoint::Webhook(_)) => Err("other_form"),
         }
@@ -245,8 +256,9 @@ impl Bench<'_> {
     }
 
     /// A webhook that can be told, as it is now.
-    fn webhook(&self, _webhook: Id<kind::Webhook>) -> Result<(Endpoint, u64), &'static str> {
-        Err("webhook_deleted")
+    fn webhook(&self, id: Id<kind::Webhook>) -> Result<(Endpoint, u64), &'static str> {
+        let webhook = self.settings.webhook(id).ok_or("webhook_deleted")?;
+        Ok((Endpoint::Webhook(id), webhook.version))
     }
 }
 
@@ -261,16 +273,64 @@ fn tells(settings: &Settings, rule: &Rule, partner: Id<kind::Partner>) -> bool {
     }
 }
 
-/// The walk of a job from where it is.
-fn scan<'a>(job: &'a Job, matches_max: u32, rows_max: u32) -> Scan<'a> {
-    Scan {
+/// What of a job's deliveries or, of a backfill, events fits from where it is.
+struct Found {
+    ids: Vec<u128>,
+    rows: u32,
+    last: Option<u128>,
+    is_end: bool,
+}
+
+/// Walks on from where a job is.
+fn walk(conn: &Connection, settings: &Settings, job: &Job, matches_max: u32) -> Result<Found, Error> {
+    let ws = settings.workspace;
+    if job.plan.kind == JobKind::Backfill {
+        return walk_events(conn, settings, job, matches_max);
+    }
+    let scan = Scan {
         filter: &job.plan.filter,
         order: Order::OldestFirst,
         after: job.after.map(Id::from_bits),
         below: Some(Id::from_bits(job.below)),
         matches_max: matches_max as usize,
-        rows_max,
+        rows_max: STEP_ROWS_MAX,
+    };
+    let found = scan.walk(conn, ws)?;
+    Ok(Found {
+        ids: found.ids.into_iter().map(Id::bits).collect(),
+        rows: found.rows,
+        last: found.last.map(Id::bits),
+        is_end: found.is_end,
+    })
+}
+
+/// Walks on over the events of which a webhook was not told.
+fn walk_events(conn: &Connection, settings: &Settings, job: &Job, matches_max: u32) -> Result<Found, Error> {
+    let filter = &job.plan.filter;
+    let webhook = match job.plan.into {
+        Some(Into::Webhook(id)) => settings.webhook(id),
+        _ => None,
+    };
+    let webhook = webhook.ok_or_else(|| Error::Refused("the webhook was deleted".to_owned()))?;
+    let (low, high) = filter.range();
+    let low = job.after.map_or(low, |after| low.max(after.saturating_add(1)));
+    let ids = low..high.min(job.below);
+    let page = fact::facts_page(conn, settings.workspace.0, filter.app, ids, STEP_EVENTS_MAX)?;
+    let mut found =
+        Found { ids: Vec::new(), rows: page.rows, last: page.last, is_end: page.rows < STEP_EVENTS_MAX };
+    for event in page.events {
+        if fact::untold(conn, settings, webhook, event, &filter.kinds)?.is_none() {
+            continue;
+        }
+        found.ids.push(event.bits());
+        if found.ids.len() >= matches_max as usize {
+            // What is behind it is looked at by the next step.
+            found.is_end = found.is_end && found.last == Some(event.bits());
+            found.last = Some(event.bits());
+            break;
+        }
     }
+    Ok(found)
 }
 
 impl Ledger {
@@ -288,16 +348,16 @@ impl Ledger {
             return Ok(Some(JobStep { done: 0, state: job.state }));
         }
         let room = room.clamp(1, STEP_MATCHES_MAX);
-        let walked = job.clone();
+        let settings = self.settings_of(ws)?;
+        let (walked, its) = (job.clone(), settings.clone());
         let (found, versions) = self
             .read(move |conn| {
-                let found = scan(&walked, room, STEP_ROWS_MAX).walk(conn, ws)?;
+                let found = walk(conn, &its, &walked, room)?;
                 let versions = versions(conn, ws, &walked.plan, &found.ids)?;
                 Ok((found, versions))
             })
             .await?;
         let asked = self.asked(ws, versions).await?;
-        let settings = self.settings_of(ws)?;
         let entropy = self.inner.entropy.clone();
         let (step, planned) = self
             .write(move |conn| {
@@ -314,22 +374,47 @@ impl Ledger {
                 let (mut skipped, mut done, mut planned) = (now.skipped.clone(), 0, Vec::new());
                 let mut rollups = Rollups::default();
                 for id in &found.ids {
+                    let id = *id;
                     let reason = match now.plan.kind {
                         JobKind::Cancel => {
-                            match delivery::cancel(conn, ws.0, *id, BY_OWNER, at, &mut rollups)? {
+                            match delivery::cancel(conn, ws.0, Id::from_bits(id), BY_OWNER, at, &mut rollups)?
+                            {
                                 true => None,
                                 false => Some("ended_meanwhile"),
                             }
                         }
-                        JobKind::Replay | JobKind::Backfill => match bench.replay(*id)? {
+                        JobKind::Backfill => {
+                            let to = match now.plan.into {
+                                Some(Into::Webhook(to)) => settings.webhook(to),
+                                _ => None,
+                            };
+                            let mut news = News { conn, entropy: &entropy, at: at_id, rollups: &mut rollups };
+                            let event = Id::from_bits(id);
+                            match to
+                                .map(|to| fact::fill(&mut news, &settings, to, event, &now.plan.filter.kinds))
+                            {
+                                None => Some("webhook_deleted"),
+                                Some(filled) => match filled? {
+                                    Some(item) => {
+                                        planned.push(item);
+                                        None
+                                    }
+                                    None => Some("told_already"),
+                                },
+                            }
+                        }
+                        JobKind::Replay => match bench.replay(Id::from_bits(id))? {
                             Err(reason) => Some(reason),
                             Ok(row) => {
                                 let delivery: Id<kind::Delivery> = entropy.id(at_id);
-                                let endpoint = row.endpoint;
-                                delivery::insert(conn, ws.0, delivery, &row)?;
-                                let item = Due { workspace: ws, endpoint, due: at, delivery, sends: 0 };
-                                delivery::enqueue(conn, &item, "replayed")?;
-                                delivery::count(conn, &item, Metric::Replayed, None, 1, &mut rollups)?;
+                                let item = Due {
+                                    workspace: ws,
+                                    endpoint: row.endpoint,
+                                    due: at,
+                                    delivery,
+                                    sends: 0,
+                                };
+                                delivery::plan(conn, &row, &item, "replayed", &mut rollups)?;
                                 planned.push(item);
                                 None
                             }
@@ -342,7 +427,7 @@ impl Ledger {
                 }
                 rollups.flush(conn)?;
                 let state = if found.is_end { JobState::Done } else { JobState::Running };
-                let after = found.last.map(Id::bits).or(now.after);
+                let after = found.last.or(now.after);
                 conn.prepare_cached(sql("job_move"))?.execute(rusqlite::params![
                     ws.0,
                     id.bytes().as_slice(),
@@ -395,10 +480,10 @@ impl Ledger {
         let mut taken: BTreeSet<([u8; 16], [u8; 16], Id<kind::Event>)> = BTreeSet::new();
         let settings = self.settings_of(ws)?;
         while count.rows < rows_max {
-            let walked = job.clone();
+            let (walked, its) = (job.clone(), settings.clone());
             let (found, versions) = self
                 .read(move |conn| {
-                    let found = scan(&walked, STEP_ROWS_MAX, STEP_ROWS_MAX).walk(conn, ws)?;
+                    let found = walk(conn, &its, &walked, STEP_ROWS_MAX)?;
                     let versions = versions(conn, ws, &walked.plan, &found.ids)?;
                     Ok((found, versions))
                 })
@@ -418,7 +503,7 @@ impl Ledger {
                         at: judged.created_at,
                     };
                     let (mut outcomes, mut sample) = (Vec::new(), Vec::new());
-                    for id in ids {
+                    for id in ids.into_iter().map(Id::from_bits) {
                         let outcome = match judged.plan.kind {
                             JobKind::Cancel => match bench.waits(id)? {
                                 true => Ok(None),
@@ -450,7 +535,7 @@ impl Ledger {
                 *count.skipped.entry(reason.to_owned()).or_default() += 1;
             }
             count.rows += u64::from(found.rows);
-            job.after = found.last.map(Id::bits).or(job.after);
+            job.after = found.last.or(job.after);
             if found.is_end {
                 count.is_whole = true;
                 break;
@@ -483,12 +568,12 @@ fn versions(
     conn: &Connection,
     ws: WorkspaceNo,
     plan: &JobPlan,
-    ids: &[Id<kind::Delivery>],
+    ids: &[u128],
 ) -> Result<BTreeSet<(Id<kind::Rule>, u64)>, Error> {
     let mut versions = BTreeSet::new();
     if matches!(plan.into, Some(Into::Rule(_))) {
         for id in ids {
-            if let Some(row) = delivery::row(conn, ws.0, *id)?
+            if let Some(row) = delivery::row(conn, ws.0, Id::from_bits(*id))?
                 && let Some((rule, _)) = row.endpoint.postback()
             {
                 versions.insert((rule, row.teller_version));

@@ -175,8 +175,10 @@ impl Ledger {
     ) -> Result<(), Error> {
         self.write(move |conn| {
             let of = delivery.map_or(ALL, Id::bytes);
-            // A link can be dated after now, if the clock stepped back or a floor was in its way.
-            let floor = floor(conn, ws, of)?.map_or(at, |floor| at.max(floor.plus_ms(1)));
+            // A link can be dated just after a floor that was in its way; it is taken back too.
+            let last: Option<i64> =
+                conn.prepare_cached(sql("share_floor_any"))?.query_row([ws.0], |row| row.get(0))?;
+            let floor = last.map_or(at, |last| at.max(Timestamp::from_ms(last).plus_ms(1)));
             conn.prepare_cached(sql("share_floor_put"))?.execute((ws.0, of.as_slice(), floor.ms()))?;
             Ok(())
         })

@@ -308,7 +308,7 @@ impl Step<'_> {
         let previous = previous_decision(self.conn, self.ws(), own.id)?;
         let is_superseded = self.is_superseded(own.id, change.of)?;
         let stands = previous.as_ref().is_some_and(|p| p.stands(&decision, change.to));
-        let known_revision = previous.map_or(0, |p| p.revision);
+        let known_revision = previous.as_ref().map_or(0, |p| p.revision);
         let revision = if stands { known_revision } else { known_revision + 1 };
         if stands {
             // Nothing about it moved, but who may be told of it can have.
@@ -335,7 +335,10 @@ impl Step<'_> {
             change: Some((own.id, change)),
             is_superseded,
         };
-        let planned = self.tell(about, &decision, revision)?;
+        let mut planned = self.tell(about, &decision, revision)?;
+        if !stands {
+            planned.extend(self.tell_owner(about, &decision, revision, previous.as_ref())?);
+        }
         Ok((!stands || !planned.is_empty()).then_some(planned))
     }
 }

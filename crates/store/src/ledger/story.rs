@@ -271,7 +271,7 @@ fn names(conn: &Connection, ws: WorkspaceNo, story: &Story) -> Result<BTreeMap<S
                 want(ResourceKind::Rule, rule.bytes(), rule.to_string());
                 want(ResourceKind::Partner, partner.bytes(), partner.to_string());
             }
-            Endpoint::Webhook(_) => {}
+            Endpoint::Webhook(webhook) => want(ResourceKind::Webhook, webhook.bytes(), webhook.to_string()),
         }
     }
     for revision in &story.revisions {

@@ -7,10 +7,13 @@ use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::MacroValue;
 use roundtrip_domain::time::Timestamp;
+use roundtrip_domain::webhook::Topic;
 
 use super::decide::Due;
+use super::statements::sql;
 use super::{Ledger, delivery, rows};
 use crate::Error;
+use crate::payload::{self, Notice};
 
 /// The kind of test deliveries.
 pub const TEST_KIND: &str = "test";
@@ -22,7 +25,7 @@ pub struct DeliveryTest {
     pub endpoint: Endpoint,
     /// The version of the rule or webhook.
     pub version: u64,
-    /// The app that it is about.
+    /// The app that it is about; zeros for a webhook of all apps.
     pub app: Id<kind::App>,
     /// Made-up values, for a postback.
     pub values: Vec<MacroValue>,
@@ -36,7 +39,7 @@ impl Ledger {
         test: DeliveryTest,
         at: Timestamp,
     ) -> Result<Id<kind::Delivery>, Error> {
-        let entropy = self.inner.entropy.clone();
+        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
         let due = self
             .write(move |conn| {
                 let event: Id<kind::Event> = entropy.id(at);
@@ -64,6 +67,20 @@ impl Ledger {
                     values: rows::values_write(&values),
                 };
                 delivery::insert(conn, ws.0, delivery, &row)?;
+                if let Endpoint::Webhook(webhook) = test.endpoint {
+                    let settings = catalog.workspace(ws);
+                    let slug =
+                        settings.and_then(|settings| settings.webhook(webhook)).map(|w| w.slug.clone());
+                    let notice = Notice {
+                        sentence: "This is a test: nothing happened.".to_owned(),
+                        about: slug.map(|slug| format!("webhook:{slug}")),
+                        figures: serde_json::json!({}),
+                    };
+                    let app = settings.and_then(|s| s.apps.get(&test.app)).map(|app| app.slug.clone());
+                    let body = payload::of_notice(event, Topic::Test, at, app, Some(notice), None).write();
+                    let bytes = event.bytes();
+                    conn.prepare_cached(sql("payload_put"))?.execute((ws.0, bytes, at.ms(), &body))?;
+                }
                 let item = Due { workspace: ws, endpoint: test.endpoint, due: at, delivery, sends: 0 };
                 delivery::enqueue(conn, &item, TEST_KIND)?;
                 Ok(item)

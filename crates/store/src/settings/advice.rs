@@ -246,7 +246,7 @@ impl<'a> Look<'a> {
                 Any::PartnerGroup(doc) => drop(look.groups.insert(slug, doc)),
                 Any::Link(doc) => look.links.push((entry, doc)),
                 Any::Rule(doc) => look.rules.push((entry, doc)),
-                Any::Key(_) => {}
+                Any::Webhook(_) | Any::Key(_) => {}
             }
         }
         let needs_any = look.rules.iter().any(|(_, r)| !r.needs.is_empty())
@@ -307,6 +307,6 @@ mod tests {
 
     #[test]
     fn kinds_of_documents_are_all_looked_at() {
-        assert_eq!(super::super::ResourceKind::ALL.len(), 7, "a new kind is a new question to ask");
+        assert_eq!(super::super::ResourceKind::ALL.len(), 8, "a new kind is a new question to ask");
     }
 }

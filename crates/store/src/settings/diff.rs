@@ -37,7 +37,7 @@ pub struct Field {
 /// What happens to one resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// The kind: `app`, `campaign`, `partner`, `link`, `partner_group`, `rule` or `key`.
+    /// The kind: `app`, `campaign`, `partner`, `link`, `partner_group`, `rule`, `webhook` or `key`.
     pub kind: String,
     /// Its key in file and API.
     pub slug: String,
@@ -90,14 +90,20 @@ struct Leaves {
 impl Leaves {
     fn of(stored: &Stored) -> Self {
         let mut document = stored.document.clone();
-        if let Any::Key(key) = &mut document {
-            key.secret = None;
+        match &mut document {
+            Any::Key(key) => key.secret = None,
+            Any::Webhook(webhook) => (webhook.secret, webhook.ed25519_key) = (None, None),
+            _ => {}
         }
         let mut this = Self::default();
         flatten("", &document.to_value(), &mut this.plain);
         flatten("", &masked(&document), &mut this.shown);
         if let Some(hash) = stored.hash {
             this.plain.insert("secret".into(), hex::encode(hash).into());
+            this.shown.insert("secret".into(), MASK.into());
+        }
+        if let Some(signing) = &stored.signing {
+            this.plain.insert("secret".into(), super::webhook::signing_write(signing));
             this.shown.insert("secret".into(), MASK.into());
         }
         this

@@ -49,6 +49,9 @@ pub struct Document {
     /// What partners are told, when and how.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rules: BTreeMap<String, Rule>,
+    /// What the owner is told, where and how.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub webhooks: BTreeMap<String, Webhook>,
     /// Credentials.
     #[serde(default, skip_serializing_if = "is_default")]
     pub keys: BTreeMap<String, Key>,
@@ -522,6 +525,70 @@ pub enum SignedMessage {
     Parts(Vec<String>),
 }
 
+/// How much of a fact a webhook's body says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookForm {
+    /// All that is known.
+    #[default]
+    Full,
+    /// Which fact it is, of which app, and when. The rest is read from the API.
+    Thin,
+}
+
+/// What the owner is told, where and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// The app whose facts it is told, by slug; absent: of all apps, and what is of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// Where it is. Below Slack's `hooks.slack.com` it gets messages for a channel instead of facts.
+    pub url: String,
+    /// What it is told of: `install`, `organic_install`, `signup`, `purchase`, `event`, `event:NAME`, `approved`,
+    /// `rejected`, `attribution_updated`, `postback_delivered`, `postback_failed`, `postback_expiring`,
+    /// `endpoint_failing`, `endpoint_disabled`, `endpoint_recovered`, `success_rate_low`, `silence`,
+    /// `books_unbalanced`. Absent or empty: the first eight, but for names.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub events: Vec<String>,
+    /// What signs, `whsec_` and the base64 of 24 to 64 bytes; never shown again. In the file it is `env:NAME` or
+    /// `file:PATH`. Absent: a new webhook gets one, shown once in the answer; an old one keeps its own. Another one
+    /// rotates: both sign until the overlap ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// How long a secret or key pair that was replaced signs on; 0s to 30d. Absent: 24h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<String>,
+    /// From when on the newest secret signs the plain header, a time such as `2026-06-04T12:00:00Z`; absent: from
+    /// when the overlap ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_over: Option<String>,
+    /// Also signs with a key pair (`v1a`, Ed25519), which is made if none is given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ed25519: bool,
+    /// The private key of that pair, `whsk_…`; never shown again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ed25519_key: Option<Secret>,
+    /// The name of the header with the plain hex signature; absent: `x-roundtrip-signature`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_header: Option<String>,
+    /// `full` (default) or `thin`, which leaves out all that is about people and money.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub form: WebhookForm,
+    /// What is left out of the body, by path: `user.customer_id`, `device`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub without: Vec<String>,
+    /// Headers of its own, by name; values are secrets.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub headers: BTreeMap<String, Secret>,
+    /// Also told of sandbox events.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sandbox: bool,
+    /// Also told of conversions that wait for approval; they are told when they are approved otherwise.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pending: bool,
+}
+
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -602,6 +669,8 @@ pub enum Any {
     PartnerGroup(PartnerGroup),
     /// A rule.
     Rule(Box<Rule>),
+    /// A webhook.
+    Webhook(Box<Webhook>),
     /// A key.
     Key(Key),
 }
@@ -620,6 +689,7 @@ impl Any {
             ResourceKind::Link => Self::Link(serde_json::from_value(value)?),
             ResourceKind::PartnerGroup => Self::PartnerGroup(serde_json::from_value(value)?),
             ResourceKind::Rule => Self::Rule(serde_json::from_value(value)?),
+            ResourceKind::Webhook => Self::Webhook(serde_json::from_value(value)?),
             ResourceKind::Key => Self::Key(serde_json::from_value(value)?),
         })
     }
@@ -633,6 +703,7 @@ impl Any {
             Self::Link(doc) => serde_json::to_value(doc),
             Self::PartnerGroup(doc) => serde_json::to_value(doc),
             Self::Rule(doc) => serde_json::to_value(doc),
+            Self::Webhook(doc) => serde_json::to_value(doc),
             Self::Key(doc) => serde_json::to_value(doc),
         };
         // These structs hold texts, booleans and maps with text keys, which always serialize.
@@ -649,6 +720,7 @@ pub fn schema_of(kind: ResourceKind, generator: &mut schemars::SchemaGenerator) 
         ResourceKind::Link => generator.subschema_for::<Link>(),
         ResourceKind::PartnerGroup => generator.subschema_for::<PartnerGroup>(),
         ResourceKind::Rule => generator.subschema_for::<Rule>(),
+        ResourceKind::Webhook => generator.subschema_for::<Webhook>(),
         ResourceKind::Key => generator.subschema_for::<Key>(),
     }
 }

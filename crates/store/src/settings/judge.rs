@@ -97,6 +97,7 @@ impl Set<'_> {
         for rules in settings.rules.values_mut() {
             rules.sort_by(|a, b| a.slug.cmp(&b.slug));
         }
+        settings.webhooks.sort_by(|a, b| a.slug.cmp(&b.slug));
         judge.advise(self);
         (settings, judge.warnings)
     }
@@ -309,6 +310,11 @@ impl<'a> Judge<'a> {
             Any::Rule(doc) => {
                 if let Some(rule) = self.rule(entry, doc) {
                     settings.rules.entry(rule.app).or_default().push(Arc::new(rule));
+                }
+            }
+            Any::Webhook(doc) => {
+                if let Some(webhook) = self.webhook(entry, doc) {
+                    settings.webhooks.push(Arc::new(webhook));
                 }
             }
             Any::Key(doc) => {

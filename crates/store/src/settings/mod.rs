@@ -9,7 +9,7 @@
 //!   nobody writes, a key's hash.
 //! - `shape` compares what came with the document's own JSON Schema and goes on after each problem, so that
 //!   all of them are found at once; serde alone stops at the first.
-//! - `rule`, `group`, `condition` and `share` judge those parts of it; `advice` looks across documents.
+//! - `rule`, `webhook`, `group`, `condition` and `share` judge those parts of it; `advice` looks across documents.
 //! - `judge` turns a whole set of documents into [`Settings`] and says everything that is wrong between them.
 //!   It is used twice: when a change is planned, and when the ledger compiles what it stores.
 //! - [`plan()`] joins them: the current rows and some edits in; differences, rows to write, warnings and new
@@ -36,6 +36,7 @@ mod shape;
 pub mod share;
 mod signature;
 pub mod stored;
+pub mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -71,6 +72,8 @@ pub enum ResourceKind {
     Key = 6,
     /// Partners that a rule tells together.
     PartnerGroup = 7,
+    /// What the owner is told, where and how.
+    Webhook = 8,
 }
 
 impl Ord for ResourceKind {
@@ -89,8 +92,16 @@ impl PartialOrd for ResourceKind {
 
 impl ResourceKind {
     /// Every kind, in the order in which they refer to each other.
-    pub const ALL: [Self; 7] =
-        [Self::App, Self::Campaign, Self::Partner, Self::Link, Self::PartnerGroup, Self::Rule, Self::Key];
+    pub const ALL: [Self; 8] = [
+        Self::App,
+        Self::Campaign,
+        Self::Partner,
+        Self::Link,
+        Self::PartnerGroup,
+        Self::Rule,
+        Self::Webhook,
+        Self::Key,
+    ];
 
     /// The kind with that stored number.
     pub fn from_number(number: u8) -> Option<Self> {
@@ -105,6 +116,7 @@ impl ResourceKind {
             Self::Partner => "partner",
             Self::Link => "link",
             Self::Rule => "rule",
+            Self::Webhook => "webhook",
             Self::Key => "key",
             Self::PartnerGroup => "partner_group",
         }
@@ -118,6 +130,7 @@ impl ResourceKind {
             Self::Partner => "partners",
             Self::Link => "links",
             Self::Rule => "rules",
+            Self::Webhook => "webhooks",
             Self::Key => "keys",
             Self::PartnerGroup => "partner_groups",
         }
@@ -132,6 +145,7 @@ impl ResourceKind {
             Self::Partner => kind::Partner::PREFIX,
             Self::Link => kind::Link::PREFIX,
             Self::Rule => kind::Rule::PREFIX,
+            Self::Webhook => kind::Webhook::PREFIX,
             Self::Key => kind::Key::PREFIX,
             Self::PartnerGroup => kind::PartnerGroup::PREFIX,
         }
@@ -146,6 +160,7 @@ impl ResourceKind {
             Self::Partner => Id::<kind::Partner>::from_bits(bits).to_string(),
             Self::Link => Id::<kind::Link>::from_bits(bits).to_string(),
             Self::Rule => Id::<kind::Rule>::from_bits(bits).to_string(),
+            Self::Webhook => Id::<kind::Webhook>::from_bits(bits).to_string(),
             Self::Key => Id::<kind::Key>::from_bits(bits).to_string(),
             Self::PartnerGroup => Id::<kind::PartnerGroup>::from_bits(bits).to_string(),
         }

@@ -57,12 +57,14 @@ pub struct World<'a> {
     pub entropy: &'a Entropy,
 }
 
-/// A token that was made, shown once.
+/// A token or a webhook's secret that was made, shown once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NewKey {
-    /// The key's slug.
+    /// `key`, or `webhook`.
+    pub kind: String,
+    /// The slug of that.
     pub slug: String,
-    /// The token. It is not kept, only its hash.
+    /// The token, of which only a hash is kept; or the secret, which is not shown again.
     pub token: String,
 }
 
@@ -81,7 +83,7 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// What can be saved and had better be known.
     pub warnings: Vec<Warning>,
-    /// New tokens. Those of a plan that is not committed open nothing.
+    /// New tokens and secrets. Those of a plan that is not committed open nothing.
     pub keys: Vec<NewKey>,
 }
 
@@ -204,7 +206,7 @@ pub fn plan(before: Before<'_>, edits: &[Edit], world: &World<'_>) -> Result<Pla
             Step { path: &path, old: old.map(|(_, _, stored)| stored), world, problems: &mut problems };
         let (stored, token) = step.settle(document);
         if let Some(token) = token {
-            keys.push(NewKey { slug: edit.slug.clone(), token });
+            keys.push(NewKey { kind: edit.kind.name().to_owned(), slug: edit.slug.clone(), token });
         }
         entries.push(Entry {
             kind: edit.kind,
@@ -275,15 +277,15 @@ fn mint(world: &World<'_>) -> u128 {
 }
 
 /// One document on its way to its stored form.
-struct Step<'a> {
-    path: &'a str,
-    old: Option<&'a Stored>,
-    world: &'a World<'a>,
+pub(super) struct Step<'a> {
+    pub(super) path: &'a str,
+    pub(super) old: Option<&'a Stored>,
+    pub(super) world: &'a World<'a>,
     problems: &'a mut Problems,
 }
 
 impl Step<'_> {
-    fn wrong(&mut self, code: Code, field: &str, message: &str) {
+    pub(super) fn wrong(&mut self, code: Code, field: &str, message: &str) {
         self.problems.broken(Problem::new(code, join(self.path, field), message));
     }
 
@@ -309,9 +311,22 @@ impl Step<'_> {
                     }
                 }
             }
+            (Any::Webhook(new), Some(Any::Webhook(old))) => {
+                for (name, Secret(value)) in &mut new.headers {
+                    if value == MASK
+                        && let Some(Secret(kept)) = old.headers.get(name)
+                    {
+                        value.clone_from(kept);
+                    }
+                }
+            }
             _ => {}
         }
-        let Any::Key(key) = &mut document else { return (Stored { document, hash: None }, None) };
+        if let Any::Webhook(webhook) = &mut document {
+            let (signing, shown) = self.signing(webhook);
+            return (Stored { document, hash: None, signing: Some(signing) }, shown);
+        }
+        let Any::Key(key) = &mut document else { return (Stored::plain(document), None) };
         let kept = old.and_then(|stored| stored.hash);
         let is_guess = self.problems.is_broken(&join(self.path, "kind"));
         let (hash, token) = match key.secret.take() {
@@ -343,7 +358,7 @@ impl Step<'_> {
         if hash.is_some_and(|hash| (self.world.taken_keys)(&hash)) {
             self.wrong(Code::SecretInvalid, "secret", "another key has the same secret");
         }
-        (Stored { document, hash }, token)
+        (Stored { document, hash, signing: None }, token)
     }
 
     fn keep(&mut self, field: &str, is_same: bool) {

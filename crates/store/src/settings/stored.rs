@@ -1,12 +1,14 @@
-//! The stored form of a document: `{"v":1,…}`, and for keys the hash of their token.
+//! The stored form of a document: `{"v":1,…}`, for keys the hash of their token, for webhooks what signs.
 //!
 //! Version 1 is the document's fields beside `v`. A later version gets its own branch in [`decode`], and old
 //! rows keep theirs: history is never rewritten.
 
 use serde_json::{Map, Value};
 
+use roundtrip_domain::webhook::sign::Signing;
+
 use super::document::Any;
-use super::{MASK, ResourceKind};
+use super::{MASK, ResourceKind, webhook};
 
 /// The version that is written.
 const VERSION: u64 = 1;
@@ -18,7 +20,19 @@ pub struct Stored {
     pub document: Any,
     /// A key's SHA-256.
     pub hash: Option<[u8; 32]>,
+    /// What signs for a webhook: its document has no secret.
+    pub signing: Option<Signing>,
 }
+
+impl Stored {
+    /// A document with nothing beside it.
+    pub fn plain(document: Any) -> Self {
+        Self { document, hash: None, signing: None }
+    }
+}
+
+/// The fields of documents that are kept beside them, and never in them.
+const BESIDE: &[&str] = &["secret", "ed25519_key"];
 
 /// Writes the stored form.
 pub fn encode(stored: &Stored) -> String {
@@ -27,8 +41,11 @@ pub fn encode(stored: &Stored) -> String {
     if let Some(hash) = stored.hash {
         body.insert("hash".into(), hex::encode(hash).into());
     }
+    if let Some(signing) = &stored.signing {
+        body.insert("signing".into(), webhook::signing_write(signing));
+    }
     if let Value::Object(fields) = stored.document.to_value() {
-        body.extend(fields.into_iter().filter(|(name, _)| name != "secret"));
+        body.extend(fields.into_iter().filter(|(name, _)| !BESIDE.contains(&name.as_str())));
     }
     Value::Object(body).to_string()
 }
@@ -54,11 +71,18 @@ pub fn decode(kind: ResourceKind, body: &str) -> Result<Stored, String> {
         }
         Some(_) => return Err("its hash is no text".into()),
     };
+    let signing = match body.remove("signing") {
+        None => None,
+        Some(value) => Some(webhook::signing_read(value)?),
+    };
     let document = Any::from_value(kind, Value::Object(body)).map_err(|error| error.to_string())?;
     if (kind == ResourceKind::Key) != hash.is_some() {
         return Err("a key has a hash, and nothing else has one".into());
     }
-    Ok(Stored { document, hash })
+    if (kind == ResourceKind::Webhook) != signing.is_some() {
+        return Err("a webhook has what signs for it, and nothing else has".into());
+    }
+    Ok(Stored { document, hash, signing })
 }
 
 /// The document as people may see it: with its defaults left away and its secrets masked.
@@ -67,8 +91,15 @@ pub fn masked(document: &Any) -> Value {
     if let Some(Value::Object(cfg)) = value.get_mut("cfg") {
         cfg.values_mut().for_each(|secret| *secret = MASK.into());
     }
-    if let Some(secret) = value.get_mut("secret") {
-        *secret = MASK.into();
+    for name in BESIDE {
+        if let Some(secret) = value.get_mut(*name) {
+            *secret = MASK.into();
+        }
+    }
+    if let Any::Webhook(_) = document
+        && let Some(Value::Object(headers)) = value.get_mut("headers")
+    {
+        headers.values_mut().for_each(|secret| *secret = MASK.into());
     }
     value
 }

@@ -570,6 +570,7 @@ fn field_tables() -> String {
             ResourceKind::Link => "Link",
             ResourceKind::PartnerGroup => "PartnerGroup",
             ResourceKind::Rule => "Rule",
+            ResourceKind::Webhook => "Webhook",
             ResourceKind::Key => "Key",
         };
         page.push_str(&format!(

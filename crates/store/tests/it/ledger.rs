@@ -10,6 +10,7 @@ mod record;
 mod status;
 mod tell;
 mod todo;
+mod webhook;
 
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::Story;

@@ -232,10 +232,10 @@ async fn replay(call: Call) -> Result<Answer, Failure> {
     let rule = story.deliveries.iter().find(|delivery| delivery.id == id).map(|delivery| delivery.endpoint);
     let is_known = |endpoint: Endpoint| match endpoint {
         Endpoint::Postback { rule, .. } => settings.rule(rule).is_some(),
-        Endpoint::Webhook(_) => false,
+        Endpoint::Webhook(webhook) => settings.webhook(webhook).is_some(),
     };
     if !rule.is_some_and(is_known) {
-        let message = "the rule that planned it was deleted, so nobody is told by it any more";
+        let message = "the rule or webhook that planned it was deleted, so nobody is told by it any more";
         return Err(Problem::new(Code::ReplayRefused, "id", message).into());
     }
     // The ledger hands what it plans to the engine itself; nobody has to be woken from here.

@@ -46,12 +46,12 @@ pub(super) fn routes() -> Vec<Route> {
 async fn test(call: Call) -> Result<Answer, Failure> {
     let settings = call.workspace()?;
     let name = call.path("id").to_owned();
-    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':')) {
-        let message = "it is rule:SLUG or webhook:SLUG, or a rule's slug";
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':' | b'@')) {
+        let message = "it is rule:SLUG, rule:SLUG@PARTNER or webhook:SLUG";
         return Err(Problem::new(Code::ParameterInvalid, "id", message).into());
     }
     let wanted = match name.split_once(':') {
-        Some(("webhook", webhook)) => of_webhook(webhook)?,
+        Some(("webhook", webhook)) => of_webhook(webhook, &settings)?,
         Some(("rule", rule)) => of_rule(&call, rule, &settings)?,
         _ => of_rule(&call, &name, &settings)?,
     };
@@ -63,18 +63,28 @@ async fn test(call: Call) -> Result<Answer, Failure> {
     })))
 }
 
-fn of_webhook(name: &str) -> Result<DeliveryTest, Problem> {
-    Err(Problem::new(Code::IdUnknown, "id", format!("there is no webhook `{name}`")))
+fn of_webhook(name: &str, settings: &Settings) -> Result<DeliveryTest, Problem> {
+    let id: Option<Id<kind::Webhook>> = name.parse().ok();
+    let webhook = settings.webhooks.iter().find(|webhook| webhook.slug == name || Some(webhook.id) == id);
+    let message = || format!("there is no webhook `{name}`");
+    let webhook = webhook.ok_or_else(|| Problem::new(Code::IdUnknown, "id", message()))?;
+    Ok(DeliveryTest {
+        endpoint: Endpoint::Webhook(webhook.id),
+        version: webhook.version,
+        app: webhook.app.unwrap_or(Id::from_bits(0)),
+        values: Vec::new(),
+    })
 }
 
 /// A test of a rule: its template filled with what its partner's sheet shows.
 fn of_rule(call: &Call, name: &str, settings: &Settings) -> Result<DeliveryTest, Problem> {
+    let (name, named) = name.split_once('@').map_or((name, None), |(rule, partner)| (rule, Some(partner)));
     let id: Option<Id<kind::Rule>> = name.parse().ok();
     let rule = settings.rules.values().flatten().find(|rule| rule.slug == name || Some(rule.id) == id);
     let rule =
         rule.ok_or_else(|| Problem::new(Code::IdUnknown, "id", format!("there is no rule `{name}`")))?;
     let told = || settings.partners.values().filter(|partner| sheet::is_told(settings, rule, partner));
-    let partner = match call.query.text("partner") {
+    let partner = match named.map(str::to_owned).or_else(|| call.query.text("partner")) {
         Some(text) => {
             let id: Option<Id<kind::Partner>> = text.parse().ok();
             let message = || format!("rule `{}` tells no partner `{text}`", rule.slug);

@@ -6,6 +6,7 @@ use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::{KeyScope, Settings};
 use roundtrip_domain::time::Timestamp;
+use roundtrip_domain::webhook::Topic;
 use roundtrip_store::ledger::{
     DeliveryFilter, Into, JOBS_OPEN_MAX, JobAnswer, JobKind, JobPlan, JobWish, states_default, unfit_rule,
 };
@@ -300,7 +301,32 @@ async fn check(call: &Call, plan: &JobPlan, settings: &Settings) -> Result<(), F
                 None => Ok(()),
             }
         }
-        (JobKind::Backfill, Some(Into::Webhook(_))) => Ok(()),
+        (JobKind::Backfill, Some(Into::Webhook(to))) => {
+            if settings.webhook(to).is_none() {
+                return refused("into", "the webhook was deleted".to_owned());
+            }
+            let is_plain = DeliveryFilter {
+                app: filter.app,
+                kinds: filter.kinds.clone(),
+                from: filter.from,
+                until: filter.until,
+                ..DeliveryFilter::default()
+            } == *filter;
+            let unknown = |kind: &&String| Topic::parse(kind).is_none_or(|topic| !topic.is_conversion());
+            match filter.kinds.iter().find(unknown) {
+                _ if !is_plain => Err(wrong(
+                    "filter",
+                    "a backfill is about facts: the filter names app, kind, since and until alone",
+                )
+                .into()),
+                Some(kind) => Err(wrong(
+                    "filter.kind",
+                    &format!("`{kind}` is no kind of fact about a conversion, such as install or purchase"),
+                )
+                .into()),
+                None => Ok(()),
+            }
+        }
         (JobKind::Backfill, _) => {
             Err(wrong("into", "a backfill names the webhook that it fills: webhook:SLUG").into())
         }
@@ -314,11 +340,13 @@ async fn create(mut call: Call) -> Result<Answer, Failure> {
     check(&call, &plan, &settings).await?;
     let ledger = &call.state.ledger;
     let ws = settings.workspace;
+    // Each event of a backfill costs several look-ups.
+    let dear = if plan.kind == JobKind::Backfill { 10 } else { 1 };
     if dry_run {
-        let count = ledger.job_count(ws, plan.clone(), SAMPLES, TRIAL_ROWS_MAX, now).await?;
+        let count = ledger.job_count(ws, plan.clone(), SAMPLES, TRIAL_ROWS_MAX / dear, now).await?;
         return Ok(Answer::ok(json!(jobs::trial(&plan, &count, &settings))));
     }
-    let count = ledger.job_count(ws, plan.clone(), 0, EXPECTED_ROWS_MAX, now).await?;
+    let count = ledger.job_count(ws, plan.clone(), 0, EXPECTED_ROWS_MAX / dear, now).await?;
     let expected = count.is_whole.then_some(count.matched);
     let actor = call.caller.actor();
     let Some(job) = ledger.job_create(ws, plan, expected, actor.clone(), now).await? else {

@@ -6,7 +6,8 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `job`, `tail`, `endpoint_test`, `status`, `report`. To add a noun, add a file with
+//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `job`, `tail`, `endpoint_test`, `status`,
+//!   `report`. To add a noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
@@ -35,6 +36,7 @@ mod sheet;
 mod status;
 mod tail;
 mod template;
+mod webhook;
 mod workspaces;
 
 use std::collections::BTreeMap;
@@ -76,6 +78,7 @@ pub struct ApiState {
 fn routes() -> Vec<Route> {
     let mut routes = Vec::new();
     routes.extend(resources::routes());
+    routes.extend(webhook::routes());
     routes.extend(workspaces::routes());
     routes.extend(settings::routes());
     routes.extend(audit::routes());

@@ -203,6 +203,7 @@ fn named(
         ResourceKind::Link => "Link",
         ResourceKind::PartnerGroup => "PartnerGroup",
         ResourceKind::Rule => "Rule",
+        ResourceKind::Webhook => "Webhook",
         ResourceKind::Key => "Key",
     };
     let name = format!("{word}{name}");
@@ -277,10 +278,13 @@ fn written_schema(kind: ResourceKind, generator: &mut SchemaGenerator) -> Schema
             "warnings": warnings,
         }
     });
-    if kind == ResourceKind::Key
+    if matches!(kind, ResourceKind::Key | ResourceKind::Webhook)
         && let Some(Value::Object(properties)) = schema.get_mut("properties")
     {
-        let about = "A new key's token, if it was made here. It is not shown again.";
+        let about = match kind {
+            ResourceKind::Webhook => "A new webhook's secret, if it was made here. It is not shown again.",
+            _ => "A new key's token, if it was made here. It is not shown again.",
+        };
         properties.insert("token".into(), json!({ "type": "string", "description": about }));
     }
     schema

@@ -10,6 +10,7 @@ use roundtrip_domain::money;
 use roundtrip_domain::postback::Detail;
 use roundtrip_domain::status::Status;
 use roundtrip_domain::time::{Timestamp, human};
+use roundtrip_domain::webhook::Topic;
 use roundtrip_store::ledger::{self, StoryRevision};
 use serde_json::Value;
 
@@ -38,8 +39,9 @@ pub fn tell(story: &ledger::Story, telling: Telling) -> Story {
     }
 }
 
-/// A delivery by itself. `of` is the story of what it tells; without one, as for a test, what was sent and answered is
-/// shown only to who may see personal data, because nobody knows what in it is that. `names` are by printed id.
+/// A delivery by itself. `of` is the story of what it tells; without one, what was sent and answered is
+/// shown only to who may see personal data, because nobody knows what in it is that; but for a test and what is said about
+/// how telling goes. `names` are by printed id.
 pub fn tell_delivery(
     delivery: &ledger::DeliveryStory,
     of: Option<&ledger::Story>,
@@ -48,7 +50,9 @@ pub fn tell_delivery(
 ) -> Delivery {
     let mask = of.map_or_else(|| Mask::new(telling.full), |story| Mask::of(story, telling.full));
     let mut told = shown(delivery, names, &mask, telling.now);
-    if of.is_none() && !telling.full && delivery.kind != ledger::TEST_KIND {
+    // What is said about how telling goes is about nobody.
+    let is_about_nobody = Topic::parse(&delivery.kind).is_some_and(|topic| !topic.is_conversion());
+    if of.is_none() && !telling.full && !is_about_nobody {
         for attempt in &mut told.attempts {
             (attempt.request, attempt.answer) = (None, None);
         }

@@ -112,7 +112,7 @@ pub(super) fn warning(warning: &Value, source: &Source, file: &Path, paint: Pain
 /// A new key.
 pub(super) fn key(key: &Value) -> String {
     let text = |name: &str| plain(key[name].as_str().unwrap_or_default());
-    format!("key {}: {}  (shown this once)", text("slug"), text("token"))
+    format!("{} {}: {}  (shown this once)", text("kind"), text("slug"), text("token"))
 }
 
 /// What came of it all.

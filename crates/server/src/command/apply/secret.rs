@@ -1,6 +1,7 @@
-//! Puts secrets in the place of `env:NAME` and `file:PATH`: in keys' `secret` and in partners' `cfg`.
+//! Puts secrets in the place of `env:NAME` and `file:PATH`: in keys' and webhooks' secrets, in webhooks'
+//! URLs and headers and in partners' `cfg`.
 //!
-//! A key's own secret may not stand in the file itself, since such files are meant to be committed. A partner's
+//! The secret of a key or webhook may not stand in the file itself, since such files are meant to be committed. A partner's
 //! setting may: most of them are ids and host names.
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use super::print::Trouble;
 const BYTES_MAX: u64 = 8 * 1024;
 /// Stands in a broken secret's place while the server judges the rest; it is never applied.
 const STAND_IN: &str = "a-secret-that-could-not-be-read-and-is-never-applied";
+/// The same for a URL.
+const URL_STAND_IN: &str = "https://could-not-be-read.invalid/";
 
 /// Where secrets are.
 pub(super) trait Place {
@@ -62,33 +65,66 @@ pub(super) fn resolve(document: &mut Value, place: &dyn Place) -> Vec<Trouble> {
     for (slug, mut partner) in tables(document, "partners") {
         let Some(cfg) = partner.get_mut("cfg").and_then(Value::as_object_mut) else { continue };
         for (name, value) in cfg.iter_mut() {
-            one(value, &format!("partners.{slug}.cfg.{name}"), true, place, &mut troubles);
+            // The stand-in is a setting like any other.
+            let _ = one(value, &format!("partners.{slug}.cfg.{name}"), true, place, &mut troubles);
         }
         document["partners"][slug.as_str()] = partner;
     }
     for (slug, mut key) in tables(document, "keys") {
         let Some(secret) = key.get_mut("secret") else { continue };
-        one(secret, &format!("keys.{slug}.secret"), false, place, &mut troubles);
+        let _ = one(secret, &format!("keys.{slug}.secret"), false, place, &mut troubles);
         document["keys"][slug.as_str()] = key;
+    }
+    for (slug, mut webhook) in tables(document, "webhooks") {
+        let field = |name: &str| format!("webhooks.{slug}.{name}");
+        for name in ["secret", "ed25519_key"] {
+            let Some(secret) = webhook.get_mut(name) else { continue };
+            if one(secret, &field(name), false, place, &mut troubles).is_err()
+                && let Some(webhook) = webhook.as_object_mut()
+            {
+                // No stand-in would be a secret of the right form; without one, nothing is said of it.
+                webhook.shift_remove(name);
+                webhook.shift_remove("ed25519");
+            }
+        }
+        if let Some(url) = webhook.get_mut("url")
+            && one(url, &field("url"), true, place, &mut troubles).is_err()
+        {
+            *url = URL_STAND_IN.into();
+        }
+        for (name, value) in webhook.get_mut("headers").and_then(Value::as_object_mut).into_iter().flatten() {
+            let _ = one(value, &field(&format!("headers.{name}")), true, place, &mut troubles);
+        }
+        document["webhooks"][slug.as_str()] = webhook;
     }
     troubles
 }
 
-fn one(value: &mut Value, field: &str, may_be_plain: bool, place: &dyn Place, troubles: &mut Vec<Trouble>) {
-    let Value::String(text) = value else { return };
+/// Resolves one; an error says that it was reported and that a stand-in has its place.
+fn one(
+    value: &mut Value,
+    field: &str,
+    may_be_plain: bool,
+    place: &dyn Place,
+    troubles: &mut Vec<Trouble>,
+) -> Result<(), ()> {
+    let Value::String(text) = value else { return Ok(()) };
     let read = if let Some(name) = text.strip_prefix("env:") {
         place.variable(name)
     } else if let Some(path) = text.strip_prefix("file:") {
         place.file(path)
     } else if may_be_plain {
-        return;
+        return Ok(());
     } else {
-        Err("a key's secret does not stand in the file".to_owned())
+        Err("the secret of a key or webhook does not stand in the file".to_owned())
     };
     // Editors and `echo` end a file with a line break that nobody means.
     let read = read.map(|secret| secret.trim_end_matches(['\r', '\n']).to_owned());
     match read {
-        Ok(secret) if !secret.is_empty() => *text = secret,
+        Ok(secret) if !secret.is_empty() => {
+            *text = secret;
+            Ok(())
+        }
         other => {
             troubles.push(Trouble {
                 code: "secret_invalid".into(),
@@ -98,6 +134,7 @@ fn one(value: &mut Value, field: &str, may_be_plain: bool, place: &dyn Place, tr
                 line: None,
             });
             STAND_IN.clone_into(text);
+            Err(())
         }
     }
 }

@@ -99,7 +99,7 @@ fn secrets_that_cannot_be_read_are_all_told() {
             ("partners.acme.cfg.a", "the variable NOPE is not set"),
             ("partners.acme.cfg.b", "nope cannot be read"),
             ("partners.acme.cfg.c", "the secret is empty"),
-            ("keys.own.secret", "a key's secret does not stand in the file"),
+            ("keys.own.secret", "the secret of a key or webhook does not stand in the file"),
         ]
     );
     assert!(!document.to_string().contains("for-all-to-see"), "what is refused is not sent either");

@@ -32,5 +32,19 @@ SELECT kind, booked_at, app FROM delivery WHERE workspace = ?1 AND id = ?2;
 SELECT at, outcome, status, total_us, next, body FROM attempt WHERE workspace = ?1 AND delivery = ?2 AND n = ?3;
 -- name: share_floor_get
 SELECT max(floor) FROM share_floor WHERE workspace = ?1 AND delivery IN (?2, ?3);
+-- name: share_floor_any
+SELECT max(floor) FROM share_floor WHERE workspace = ?1;
 -- name: share_floor_put
 INSERT INTO share_floor (workspace, delivery, floor) VALUES (?1, ?2, ?3) ON CONFLICT (workspace, delivery) DO UPDATE SET floor = max(floor, excluded.floor);
+-- name: payload_put
+INSERT INTO payload (workspace, fact, at, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
+-- name: payload_get
+SELECT body FROM payload WHERE workspace = ?1 AND fact = ?2;
+-- name: notice_put
+INSERT INTO notice (workspace, id, at, topic, app, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+-- name: notice_get
+SELECT body FROM notice WHERE workspace = ?1 AND id = ?2;
+-- name: notice_list
+SELECT id, at, topic, body FROM notice WHERE workspace = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3;
+-- name: webhook_told
+SELECT 1 FROM delivery WHERE workspace = ?1 AND event = ?2 AND teller = ?3 AND fact = ?4 LIMIT 1;

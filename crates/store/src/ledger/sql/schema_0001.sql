@@ -25,7 +25,9 @@
 -- | second           | what would be the first, were another not that yet waits   | with its event           |
 -- | delivery         | intents to tell                                            | append-only, see below   |
 -- | queue            | unfinished deliveries (small, hot), by endpoint and due    | until finished           |
--- | attempt          | every send, with its evidence                              | append-only, 90 days     |
+-- | payload          | bodies of webhooks, one per fact                           | a set number of days     |
+-- | notice           | what was said about how telling goes                       | with payloads            |
+-- | attempt          | every send, with its evidence                              | append-only, some days   |
 -- | finish           | how a delivery ended                                       | append-only, see below   |
 -- | rollup           | counts in 15-minute buckets                                | for ever                 |
 -- | rollup_country   | touches and conversions whose country is known, by it      | for ever                 |
@@ -169,6 +171,18 @@ CREATE TABLE queue (
   PRIMARY KEY (workspace, teller, partner, due, delivery)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX queue_by_delivery ON queue (workspace, delivery);
+
+-- Made once per fact, when the first webhook is told of it; made again from the facts when it is gone.
+CREATE TABLE payload (
+  workspace INTEGER NOT NULL, fact BLOB NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (workspace, fact)
+) WITHOUT ROWID;
+
+CREATE TABLE notice (
+  workspace INTEGER NOT NULL, id BLOB NOT NULL, at INTEGER NOT NULL, topic TEXT NOT NULL, app BLOB,
+  body TEXT NOT NULL,
+  PRIMARY KEY (workspace, id)
+) WITHOUT ROWID;
 
 CREATE TABLE attempt (
   workspace INTEGER NOT NULL, delivery BLOB NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL,

@@ -416,3 +416,141 @@ async fn another_rule_is_told_instead_where_what_it_says_is_stored() {
     let job = finish(&world, &made, minute(61)).await;
     assert_eq!(skipped(&job), BTreeMap::from([("waiting_already", 3)]));
 }
+
+fn hook(events: &[&str]) -> serde_json::Value {
+    json!({"url": "https://hooks.example/in", "events": events})
+}
+
+/// A world of a webhook `first` that asks for installs, with `n` of them, and then a second webhook.
+async fn with_hooks(n: i64, second: serde_json::Value) -> (World, Vec<Due>) {
+    let mut document = with_rules(json!({}));
+    document["webhooks"] = json!({"first": hook(&["install", "organic_install"])});
+    let world = World::new(&document).await;
+    let mut due = Vec::new();
+    for i in 0..n {
+        let app = if i % 2 == 0 { "game" } else { "tool" };
+        world.record(world.event(app, "install", minute(i)).of(&format!("i{i}"))).await;
+        world.record(world.event(app, "level", minute(i)).of(&format!("i{i}"))).await;
+        due.extend(world.decide().await.planned);
+    }
+    assert_eq!(due.len() as i64, n);
+    world.apply(&json!({"webhooks": {"second": second}}), false).await;
+    (world, due)
+}
+
+fn webhook(world: &World, slug: &str) -> Id<kind::Webhook> {
+    world.settings().webhooks.iter().find(|webhook| webhook.slug == slug).expect("the webhook").id
+}
+
+#[tokio::test]
+async fn a_new_webhook_is_filled_from_the_past_once_through_a_restart() {
+    let (mut world, _) = with_hooks(5, hook(&["organic_install", "event:level"])).await;
+    let ws = world.workspace;
+    let backfill = |filter: DeliveryFilter| JobPlan {
+        into: Some(Into::Webhook(webhook(&world, "second"))),
+        ..plan(JobKind::Backfill, filter)
+    };
+    let of_game = backfill(DeliveryFilter {
+        app: Some(world.app("game")),
+        kinds: vec!["organic_install".into()],
+        ..Default::default()
+    });
+    let everything = backfill(DeliveryFilter::default());
+    let late =
+        backfill(DeliveryFilter { from: Some(minute(3)), until: Some(minute(4)), ..Default::default() });
+    for (wish, n) in [(&of_game, 3), (&everything, 10), (&late, 2)] {
+        let count = world.ledger.job_count(ws, wish.clone(), 5, 1_000, minute(60)).await.unwrap();
+        assert_eq!((count.matched, count.done, count.is_whole), (n, n, true), "{wish:?}");
+    }
+    let made = job(&world, of_game, minute(60)).await;
+    assert_eq!(finish(&world, &made, minute(60)).await.done, 3);
+    let made = job(&world, everything.clone(), minute(61)).await;
+    assert_eq!(step(&world, &made, 2, minute(61)).await.done, 2);
+    world.reopen().await;
+    let job_done = finish(&world, &made, minute(61)).await;
+    assert_eq!((job_done.done, job_done.matched), (7, 7), "what the first job told is not told again");
+    world.books_balance().await;
+    let to_second = DeliveryFilter { webhook: Some(webhook(&world, "second")), ..Default::default() };
+    let page = world.ledger.delivery_list(ws, to_second, None, 100).await.unwrap().items;
+    let facts: std::collections::BTreeSet<_> = page.iter().map(|item| item.fact).collect();
+    assert_eq!((page.len(), facts.len()), (10, 10), "each fact once");
+    assert!(page.iter().all(|item| item.replay_of.is_none()), "nothing is re-sent upstream");
+    let first = DeliveryFilter { webhook: Some(webhook(&world, "first")), ..Default::default() };
+    assert_eq!(world.ledger.delivery_list(ws, first, None, 100).await.unwrap().items.len(), 5);
+    let again = job(&world, everything, minute(62)).await;
+    let again = finish(&world, &again, minute(62)).await;
+    assert_eq!((again.matched, again.done), (0, 0));
+}
+
+#[tokio::test]
+async fn a_webhooks_facts_are_replayed_into_another_webhook() {
+    let mut second = hook(&["purchase"]);
+    second["app"] = "game".into();
+    let (world, due) = with_hooks(4, second).await;
+    let ws = world.workspace;
+    settle(
+        &world,
+        vec![
+            dead(due[0]),
+            ended(due[1], "http_200", Settled::Delivered),
+            ended(due[2], "http_200", Settled::Delivered),
+        ],
+    )
+    .await;
+    let into = |states: Vec<DeliveryState>| JobPlan {
+        into: Some(Into::Webhook(webhook(&world, "second"))),
+        ..plan(
+            JobKind::Replay,
+            DeliveryFilter { webhook: Some(webhook(&world, "first")), states, ..Default::default() },
+        )
+    };
+    let made = job(&world, into(vec![]), minute(60)).await;
+    let done = finish(&world, &made, minute(60)).await;
+    // Whatever it came to at the first one, also what still waits there; the tool's are not for this one.
+    assert_eq!((done.matched, done.done, skipped(&done)), (4, 2, BTreeMap::from([("not_wanted", 2)])));
+    let to_second = DeliveryFilter { webhook: Some(webhook(&world, "second")), ..Default::default() };
+    let page = world.ledger.delivery_list(ws, to_second, None, 9).await.unwrap().items;
+    assert_eq!(page.len(), 2);
+    for item in &page {
+        let of = item.replay_of.expect("a replay");
+        let old = world.ledger.delivery_listed(ws, vec![of]).await.unwrap().remove(0).expect("kept");
+        assert_eq!((item.fact, &item.kind), (old.fact, &old.kind), "the same fact");
+    }
+    let made = job(&world, into(vec![]), minute(61)).await;
+    assert_eq!(
+        skipped(&finish(&world, &made, minute(61)).await),
+        BTreeMap::from([("not_wanted", 2), ("waiting_already", 2)])
+    );
+    // A deleted webhook is told nothing, and its own deliveries are not told again.
+    let first_dead = plan(
+        JobKind::Replay,
+        DeliveryFilter { webhook: Some(webhook(&world, "first")), ..of(&[DeliveryState::Dead]) },
+    );
+    world.apply(&with_rules(json!({})), true).await;
+    let made = job(&world, first_dead, minute(62)).await;
+    assert_eq!(skipped(&finish(&world, &made, minute(62)).await), BTreeMap::from([("webhook_deleted", 1)]));
+}
+
+#[tokio::test]
+async fn a_test_of_a_webhook_has_a_body_and_stands_in_no_book() {
+    let (world, _) = with_hooks(0, hook(&["purchase"])).await;
+    let ws = world.workspace;
+    let wanted = roundtrip_store::ledger::DeliveryTest {
+        endpoint: roundtrip_domain::endpoint::Endpoint::Webhook(webhook(&world, "second")),
+        version: 1,
+        app: Id::from_bits(0),
+        values: Vec::new(),
+    };
+    let id = world.ledger.delivery_test(ws, wanted, minute(1)).await.unwrap();
+    let due = world.ledger.due_take().into_iter().find(|due| due.delivery == id).expect("it is handed over");
+    let outgoing = world.ledger.delivery_load_all(vec![due]).await.unwrap().remove(0).expect("kept");
+    let body = outgoing.payload.expect("a body");
+    assert!(body.contains("\"test\"") && body.contains("webhook:second"), "{body}");
+    world.books_balance().await;
+    settle(&world, vec![ended(due, "http_200", Settled::Delivered)]).await;
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    assert!(
+        world.ledger.balance(ws, Timestamp::from_ms(0), far).await.unwrap().is_empty(),
+        "it is in no book"
+    );
+}

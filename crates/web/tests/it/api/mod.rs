@@ -8,6 +8,7 @@ mod library;
 mod resources;
 mod sheet;
 mod template;
+mod webhook;
 
 use axum::Router;
 use axum::body::Body;

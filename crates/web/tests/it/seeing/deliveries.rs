@@ -147,7 +147,7 @@ async fn a_test_is_sent_like_any_other_and_stands_in_no_book() {
         value.map(|value| String::from_utf8_lossy(&value.decoded).into_owned())
     };
     assert_eq!(value("event_id"), Some(outgoing.fact.to_string()), "an id of its own");
-    assert!(value("partner_click_id").is_some() && value("gaid").is_some_and(|gaid| gaid != GAID));
+    assert!(value("partner_click_id").is_some_and(|id| id != "net-123"), "made up: {:?}", outgoing.values);
     let waiting = world.get(&format!("/api/v1/deliveries/{id}")).await.json(200);
     assert_eq!(
         (&waiting["delivery"]["kind"], &waiting["delivery"]["state"]),

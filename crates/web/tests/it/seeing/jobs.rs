@@ -72,6 +72,8 @@ async fn a_job_is_paused_resumed_and_ended_over_the_api() {
 async fn what_waits_is_cancelled_and_told_after_all() {
     let (world, facts) = World::furnished().await;
     world.call(Method::POST, &format!("/api/v1/deliveries/{}/replay", facts.dead), None).await.json(201);
+    // A job means what was planned before it.
+    world.clock.advance(1);
     let made = post(&world, &json!({ "kind": "cancel", "filter": { "partner": "acme" } }), 201).await;
     assert_eq!(made["rate"], 10_000);
     let done = run(&world, made["id"].as_str().expect("an id")).await;

@@ -1,0 +1,101 @@
+//! Webhooks over real sockets: signed, sent again with the same id, replayed, and told of how postbacks end.
+
+use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::time::Timestamp;
+use roundtrip_domain::webhook::sign;
+use roundtrip_engine::Engine;
+use roundtrip_store::ledger::{Replay, Story};
+use roundtrip_testkit::{Tell, sample};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use super::{House, finished};
+use crate::sender::receiver::Receiver;
+
+/// Answers 503 to the first request and takes every other.
+async fn busy_once() -> Receiver {
+    Receiver::start(|n, mut stream, seen| async move {
+        if seen.request(&mut stream).await.is_some() {
+            let status = if n == 0 { "503 Busy" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            // A sender that went away is seen by what the test waits for.
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    })
+    .await
+}
+
+fn header<'a>(request: &'a str, name: &str) -> &'a str {
+    let line = request.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")));
+    line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_signed_afresh_at_each_send_and_keeps_its_id() {
+    let receiver = busy_once().await;
+    let mut document = sample();
+    document["webhooks"] = json!({"owner": {"url": format!("http://{}/hooks", receiver.address), "headers": {"x-key": "opensesame"}}});
+    let house = House::new(&document, &[5, 5]).await;
+    let engine = Engine::start(house.config.clone());
+    let id = house.world.record(house.event("install").of("i1")).await;
+    let story = house.until(id, "it is delivered", finished).await;
+    let [delivery] = &story.deliveries[..] else { panic!("one webhook: {:?}", story.deliveries) };
+    let webhook = house.world.settings().webhooks[0].clone();
+    assert_eq!(delivery.endpoint, Endpoint::Webhook(webhook.id));
+    assert_eq!((delivery.state.as_str(), delivery.sends), ("delivered", 2));
+    let planned = house
+        .world
+        .ledger
+        .delivery_replay(house.world.workspace, delivery.id, house.config.clock.now())
+        .await;
+    let Ok(Replay::Planned(replay)) = planned else { panic!("it is planned: {planned:?}") };
+    let is_replayed =
+        |story: &Story| story.deliveries.iter().any(|d| d.id == replay.delivery && d.state == "delivered");
+    let story = house.until(id, "the replay is delivered", is_replayed).await;
+
+    let requests = receiver.seen.requests();
+    assert_eq!(requests.len(), 3);
+    for (n, request) in requests.iter().enumerate() {
+        let (head, body) = request.split_once("\r\n\r\n").expect("a whole request");
+        assert!(head.starts_with("POST /hooks HTTP/1.1"), "{head}");
+        assert_eq!(header(head, "webhook-id"), id.to_string(), "receivers dedupe on it");
+        let at =
+            Timestamp::from_ms(header(head, "webhook-timestamp").parse::<i64>().expect("seconds") * 1000);
+        for (name, value) in sign::headers(&webhook.signing, &id.to_string(), at, body.as_bytes()) {
+            assert_eq!(header(head, &name), value, "{name} of send {n}");
+        }
+        let event: Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!((&event["event_id"], &event["kind"]), (&json!(id.to_string()), &json!("organic_install")));
+        let of = if n == 2 { replay.delivery } else { delivery.id };
+        assert_eq!(header(head, "x-roundtrip-delivery"), of.to_string());
+        assert_eq!(header(head, "x-roundtrip-replay-of").is_empty(), n != 2);
+    }
+    // Evidence shows what was sent, and none of its secrets.
+    let evidence = &story.deliveries[0].attempts[0].body;
+    assert!(evidence.contains("webhook-signature") && !evidence.contains("opensesame"), "{evidence}");
+    engine.stop().await;
+    house.world.books_balance().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_postback_is_told_as_soon_as_it_is_known() {
+    let receiver = busy_once().await;
+    let owner = busy_once().await;
+    let mut document = sample();
+    document["rules"] = json!({"a": super::rule(receiver.address, "")});
+    document["webhooks"] =
+        json!({"ends": {"url": format!("http://{}/", owner.address), "events": ["postback_delivered"]}});
+    let house = House::new(&document, &[5, 5]).await;
+    let engine = Engine::start(house.config.clone());
+    let click = house.click("game-acme", "click_id=p1").await;
+    let id = house.world.record(house.event("install").of("i1").click_text(&click)).await;
+    let both = |story: &Story| story.deliveries.len() == 2 && finished(story);
+    let story = house.until(id, "both are delivered", both).await;
+    assert!(
+        story.deliveries.iter().all(|d| (d.state.as_str(), d.sends) == ("delivered", 2)),
+        "{:?}",
+        story.deliveries
+    );
+    engine.stop().await;
+    house.world.books_balance().await;
+}

@@ -1,0 +1,262 @@
+//! What the owner is told: which facts, under which ids, and what their bodies say.
+
+use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::id::{Id, kind};
+use roundtrip_domain::status::{Asker, Status};
+use roundtrip_domain::time::Timestamp;
+use roundtrip_domain::webhook::Topic;
+use roundtrip_store::ledger::{Due, Receiver, Settled, Settlement, StatusWish, Story};
+use roundtrip_store::payload::Notice;
+use roundtrip_testkit::{NOON, Tell, World};
+use serde_json::{Value, json};
+
+use super::{minute, raw, rule, with_rules};
+
+fn document(webhooks: Value) -> Value {
+    let mut document = with_rules(json!({"sale": rule("purchase", Some("acme"))}));
+    document["webhooks"] = webhooks;
+    document
+}
+
+fn hook(events: &[&str]) -> Value {
+    json!({"app": "game", "url": "https://owner.example/hooks", "events": events})
+}
+
+/// What webhooks are told of an event: slug, kind and id of the fact, sorted: those of one millisecond have no order.
+fn told(world: &World, story: &Story) -> Vec<(String, String, Id<kind::Event>)> {
+    let own = story.deliveries.iter();
+    let all = own.chain(story.changes.iter().flat_map(|change| &change.deliveries));
+    let told = all.filter_map(|delivery| match delivery.endpoint {
+        Endpoint::Postback { .. } => None,
+        Endpoint::Webhook(id) => {
+            let slug = world.settings().webhook(id).expect("the webhook").slug.clone();
+            Some((slug, delivery.kind.clone(), delivery.fact))
+        }
+    });
+    let mut told: Vec<_> = told.collect();
+    told.sort();
+    told
+}
+
+async fn body(world: &World, due: Due) -> Value {
+    let loaded = world.ledger.delivery_load_all(vec![due]).await.unwrap().remove(0).expect("kept");
+    serde_json::from_str(&loaded.payload.expect("a body")).unwrap()
+}
+
+fn due_of(story: &Story, kind: &str) -> Due {
+    let all = story.deliveries.iter().chain(story.changes.iter().flat_map(|change| &change.deliveries));
+    let found = all.into_iter().find(|d| d.kind == kind && d.endpoint.postback().is_none()).expect("planned");
+    Due {
+        workspace: roundtrip_domain::id::WorkspaceNo::DEFAULT,
+        endpoint: found.endpoint,
+        due: found.due.expect("it waits"),
+        delivery: found.id,
+        sends: 0,
+    }
+}
+
+#[tokio::test]
+async fn each_webhook_is_told_what_it_asks_for() {
+    let mut world = World::new(&document(json!({
+        "all": {"url": "https://owner.example/all"},
+        "organic": hook(&["organic_install"]),
+        "won": hook(&["install"]),
+        "named": hook(&["event:level_up"]),
+        "elsewhere": {"app": "tool", "url": "https://owner.example/tool"},
+    })))
+    .await;
+    let click = world.click("game-acme", minute(-5), "click_id=p1");
+    let won = world.tell(world.event("game", "install", NOON).of("i1").click(&click)).await;
+    let id = won.event.id;
+    assert_eq!(
+        told(&world, &won),
+        [("all".into(), "install".into(), id), ("won".into(), "install".into(), id)]
+    );
+    let own = world.tell(world.event("game", "install", NOON).of("i2")).await;
+    let kinds: Vec<_> = told(&world, &own).into_iter().map(|(slug, kind, _)| (slug, kind)).collect();
+    assert_eq!(
+        kinds,
+        [("all".into(), "organic_install".to_owned()), ("organic".into(), "organic_install".into())]
+    );
+    let level = world.tell(world.event("game", "level_up", minute(1)).of("i1")).await;
+    let kinds: Vec<_> = told(&world, &level).into_iter().map(|(slug, kind, _)| (slug, kind)).collect();
+    assert_eq!(kinds, [("all".into(), "event".to_owned()), ("named".into(), "event".into())]);
+
+    let body = body(&world, due_of(&won, "install")).await;
+    assert_eq!(body["event_id"], id.to_string());
+    assert_eq!(body["attribution"]["source"], "acme");
+    assert_eq!(body["attribution"]["partner_click_id"], "p1");
+    assert_eq!(body["user"]["is_organic"], false);
+    world.books_balance().await;
+    super::assert_at_rest(&world).await;
+}
+
+#[tokio::test]
+async fn a_purchase_before_its_install_is_told_at_once_and_updated_when_the_install_comes() {
+    let mut world = World::new(&document(json!({"all": hook(&[])}))).await;
+    let click = world.click("game-acme", minute(-5), "click_id=p1");
+    let purchase = world.tell(world.event("game", "purchase", minute(2)).of("i1")).await;
+    let id = purchase.event.id;
+    assert_eq!(told(&world, &purchase), [("all".into(), "purchase".into(), id)]);
+    let first = body(&world, due_of(&purchase, "purchase")).await;
+    assert_eq!(
+        (&first["attribution"]["source"], &first["user"]["is_organic"]),
+        (&json!("unknown"), &Value::Null)
+    );
+
+    world.tell(world.event("game", "install", NOON).of("i1").click(&click)).await;
+    let story = world.story(id).await;
+    let facts = told(&world, &story);
+    assert_eq!(facts.len(), 2, "{facts:?}");
+    assert_eq!(facts[0].1, "attribution_updated");
+    assert_ne!(facts[0].2, id, "an update is a fact of its own");
+    let update = body(&world, due_of(&story, "attribution_updated")).await;
+    assert_eq!(update["event_id"], facts[0].2.to_string());
+    assert_eq!(update["relates_to"], id.to_string());
+    assert_eq!(update["attribution"]["source"], "acme");
+    assert_eq!(body(&world, due_of(&story, "purchase")).await, first, "what was said stays said");
+    world.books_balance().await;
+    super::assert_at_rest(&world).await;
+}
+
+#[tokio::test]
+async fn what_waits_for_approval_is_told_when_it_is_approved_unless_asked_for() {
+    let world = World::new(&document(json!({
+        "patient": hook(&[]),
+        "eager": {"app": "game", "url": "https://owner.example/eager", "pending": true},
+    })))
+    .await;
+    let mut event = world.event("game", "purchase", NOON);
+    event.postback = Some(roundtrip_domain::event::PostbackFields { pending: true, ..Default::default() });
+    let story = world.tell(event).await;
+    let id = story.event.id;
+    let kinds = |story: &Story| -> Vec<_> {
+        told(&world, story).into_iter().map(|(slug, kind, _)| format!("{slug} {kind}")).collect()
+    };
+    assert_eq!(kinds(&story), ["eager purchase"]);
+    let wish = |to, reason: &str| StatusWish {
+        conversion: id.conversion(),
+        to,
+        asker: Asker::Owner,
+        by: "owner".into(),
+        reason: Some(reason.into()),
+    };
+    world.ledger.status_change(world.workspace, wish(Status::Approved, "paid"), minute(5)).await.unwrap();
+    world.decide().await;
+    let story = world.story(id).await;
+    assert_eq!(kinds(&story), ["eager approved", "eager purchase", "patient approved", "patient purchase"]);
+    world.ledger.status_change(world.workspace, wish(Status::Rejected, "refund"), minute(6)).await.unwrap();
+    world.decide().await;
+    let story = world.story(id).await;
+    assert_eq!(kinds(&story).len(), 6, "{:?}", kinds(&story));
+    let rejected = body(&world, due_of(&story, "rejected")).await;
+    assert_eq!(
+        (&rejected["status"], &rejected["status_change"]["reason"]),
+        (&json!("rejected"), &json!("refund"))
+    );
+    assert_eq!(rejected["relates_to"], id.to_string());
+    world.books_balance().await;
+    super::assert_at_rest(&world).await;
+}
+
+#[tokio::test]
+async fn how_a_postback_ended_is_told_to_those_who_ask() {
+    let mut world =
+        World::new(&document(json!({"ends": hook(&["postback_delivered", "postback_failed"])}))).await;
+    let click = world.click("game-acme", minute(-5), "click_id=p1");
+    world.tell(world.event("game", "install", NOON).of("i1").click(&click)).await;
+    let mut ended = Vec::new();
+    for next in [Settled::Delivered, Settled::Dead { reason: "refused_by_receiver".into() }] {
+        let story = world.tell(world.event("game", "purchase", minute(1)).of("i1")).await;
+        let [delivery] = &story.deliveries[..] else { panic!("one postback: {:?}", story.deliveries) };
+        let item = Due {
+            workspace: world.workspace,
+            endpoint: delivery.endpoint,
+            due: delivery.due.unwrap(),
+            delivery: delivery.id,
+            sends: 0,
+        };
+        let settlement = Settlement { item, attempt: None, next };
+        // Settling twice says it once.
+        for _ in 0..2 {
+            world.ledger.delivery_settle(vec![settlement.clone()], minute(2)).await.unwrap();
+        }
+        let story = world.story(story.event.id).await;
+        let facts = told(&world, &story);
+        assert_eq!(facts.len(), 1, "{facts:?}");
+        let body = body(&world, due_of(&story, &facts[0].1)).await;
+        assert_eq!(body["postback"]["delivery"], item.delivery.to_string());
+        assert_eq!(body["relates_to"], story.event.id.to_string());
+        ended.push((facts[0].1.clone(), body["postback"]["reason"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(
+        ended,
+        [
+            ("postback_delivered".into(), "accepted_by_receiver".to_owned()),
+            ("postback_failed".into(), "refused_by_receiver".into())
+        ]
+    );
+    world.books_balance().await;
+}
+
+#[tokio::test]
+async fn a_new_webhook_is_filled_from_the_past_and_nothing_is_told_twice() {
+    let mut world = World::new(&document(json!({}))).await;
+    let click = world.click("game-acme", minute(-5), "click_id=p1");
+    let install = world.tell(world.event("game", "install", NOON).of("i1").click(&click)).await;
+    let purchase = world.tell(world.event("game", "purchase", minute(1)).of("i1")).await;
+    assert!(told(&world, &install).is_empty());
+    world.apply(&json!({"webhooks": {"late": hook(&["purchase"])}}), false).await;
+    let webhook = world.settings().webhooks[0].id;
+    let events = vec![install.event.id, purchase.event.id];
+    let planned =
+        world.ledger.webhook_fill(world.workspace, webhook, events.clone(), minute(60)).await.unwrap();
+    assert_eq!(planned.len(), 1, "it asks for purchases");
+    let story = world.story(purchase.event.id).await;
+    assert_eq!(told(&world, &story), [("late".into(), "purchase".into(), purchase.event.id)]);
+    assert_eq!(body(&world, planned[0]).await["attribution"]["source"], "acme");
+    let again = world.ledger.webhook_fill(world.workspace, webhook, events, minute(61)).await.unwrap();
+    assert!(again.is_empty());
+    world.books_balance().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_gone_is_made_again_the_same() {
+    let mut world = World::new(&document(json!({"all": hook(&[])}))).await;
+    let click = world.click("game-acme", minute(-5), "click_id=p1");
+    let story = world.tell(world.event("game", "install", NOON).of("i1").click(&click)).await;
+    let due = due_of(&story, "install");
+    let before = body(&world, due).await;
+    assert_eq!(raw(&world).execute("DELETE FROM payload", []).unwrap(), 1);
+    assert_eq!(body(&world, due).await, before);
+}
+
+#[tokio::test]
+async fn a_notice_is_kept_and_told() {
+    let world = World::new(&document(json!({
+        "ops": {"url": "https://owner.example/ops", "events": ["endpoint_disabled"]},
+        "other": hook(&["silence"]),
+    })))
+    .await;
+    let notice = Notice {
+        sentence: "It was disabled.".into(),
+        about: Some("webhook:orders".into()),
+        figures: json!({"sends": 7}),
+    };
+    let id =
+        world.ledger.notice(world.workspace, Topic::EndpointDisabled, None, notice, minute(3)).await.unwrap();
+    let kept = world.ledger.notices(world.workspace, None, 10).await.unwrap();
+    assert_eq!(
+        kept.iter().map(|n| (n.id, n.at, n.topic.as_str())).collect::<Vec<_>>(),
+        [(id, minute(3), "endpoint_disabled")]
+    );
+    let [due] = world.ledger.due_take()[..] else { panic!("one webhook asks for it") };
+    let body = body(&world, due).await;
+    assert_eq!((&body["event_id"], &body["notice"]["figures"]["sends"]), (&json!(id.to_string()), &json!(7)));
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    let books = world.ledger.balance(world.workspace, Timestamp::from_ms(0), far).await.unwrap();
+    let webhook = world.settings().webhooks[0].id;
+    let (key, row) = books.iter().next().expect("it is in the books");
+    assert_eq!((key.1, row.planned, row.waiting), (Receiver::Webhook(webhook), 1, 1));
+    world.books_balance().await;
+}

@@ -1,0 +1,185 @@
+//! Webhooks beyond their settings: what signs for them, rotating it, and the shape of what they get.
+
+use roundtrip_domain::problem::{Code, Problem};
+use roundtrip_domain::settings::Settings;
+use roundtrip_domain::time::Timestamp;
+use roundtrip_domain::webhook::Webhook;
+use roundtrip_store::payload;
+use roundtrip_store::settings::webhook::{new_secret, public_key};
+use roundtrip_store::settings::{Edit, Resource, ResourceKind, stored};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::call::{Answer, Call, Failure};
+use super::change::{TRIES, change};
+use super::fields::Fields;
+use super::resources::DOCUMENT_CODES;
+use super::route::{Needs, Route, schema};
+
+/// What signs for a webhook; no secret is in it.
+#[derive(Serialize, JsonSchema)]
+struct WebhookSigning {
+    /// The webhook's slug.
+    webhook: String,
+    /// The header with the plain hex signature.
+    plain_header: String,
+    /// Until when the secret before this one signs the plain header; absent: this one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plain_header_is_older_until: Option<String>,
+    /// Until when secrets that were replaced sign on beside this one, newest first.
+    older_secrets_until: Vec<String>,
+    /// What checks `v1a`: `whpk_` and 32 bytes in base64; absent without a key pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key: Option<String>,
+    /// Until when key pairs that were replaced sign on, newest first.
+    older_keys_until: Vec<String>,
+}
+
+/// A webhook's secret was rotated.
+#[derive(Serialize, JsonSchema)]
+struct WebhookRotated {
+    /// The settings version that holds now.
+    version: u64,
+    /// The new secret, `whsec_…`. It is not shown again.
+    secret: String,
+    /// What signs now.
+    signing: WebhookSigning,
+    /// What to do next, in words.
+    sentence: String,
+}
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get("/api/v1/schema/webhook", "webhook_schema", "Shows the JSON Schema of what webhooks get")
+            .needs(Needs::Nobody)
+            .answers(200, "The JSON Schema.", |_| schemars::json_schema!({ "type": "object" }))
+            .does(async |_| Ok(Answer::ok(payload::schema()))),
+        Route::get("/api/v1/webhooks/{slug}/signing", "webhook_signing", "Shows what signs for a webhook")
+            .in_workspace()
+            .answers(200, "What signs.", schema::<WebhookSigning>)
+            .does(read),
+        Route::post("/api/v1/webhooks/{slug}/rotate", "webhook_rotate", "Gives a webhook a new secret")
+            .in_workspace()
+            .takes(|_| {
+                schemars::json_schema!({
+                    "type": "object", "additionalProperties": false,
+                    "properties": { "overlap": { "type": "string", "description": "How long the old secret signs on, 0s to 30d; absent: as the webhook says, else 24h." } }
+                })
+            })
+            .answers(200, "It has one.", schema::<WebhookRotated>)
+            .codes(&[Code::VersionConflict])
+            .codes(DOCUMENT_CODES)
+            .does(rotate),
+        Route::post(
+            "/api/v1/webhooks/{slug}/cut-over",
+            "webhook_cut_over",
+            "Lets the newest secret sign the plain header from now on",
+        )
+        .in_workspace()
+        .answers(200, "What signs.", schema::<WebhookSigning>)
+        .codes(&[Code::VersionConflict])
+        .codes(DOCUMENT_CODES)
+        .does(cut_over),
+    ]
+}
+
+fn found<'a>(settings: &'a Settings, slug: &str) -> Result<&'a Webhook, Problem> {
+    let found = settings.webhooks.iter().find(|webhook| webhook.slug == slug);
+    found.map(|webhook| &**webhook).ok_or_else(|| unknown(slug))
+}
+
+fn unknown(slug: &str) -> Problem {
+    Problem::new(Code::NotFound, "slug", format!("there is no webhook `{slug}`"))
+}
+
+fn signing(webhook: &Webhook, now: Timestamp) -> WebhookSigning {
+    let signing = &webhook.signing;
+    let still = |until: &Timestamp| now < *until;
+    let older = signing.older_secrets.iter();
+    let ends = older.clone().map(|older| older.cut_over.min(older.until)).filter(still).max();
+    WebhookSigning {
+        webhook: webhook.slug.clone(),
+        plain_header: signing.plain_header.as_str().to_owned(),
+        plain_header_is_older_until: ends.map(|at| at.to_string()),
+        older_secrets_until: older.map(|older| older.until).filter(still).map(|at| at.to_string()).collect(),
+        public_key: public_key(signing),
+        older_keys_until: signing
+            .older_keys
+            .iter()
+            .map(|older| older.until)
+            .filter(still)
+            .map(|at| at.to_string())
+            .collect(),
+    }
+}
+
+async fn read(call: Call) -> Result<Answer, Failure> {
+    let settings = call.workspace()?;
+    let now = call.state.clock.now();
+    Ok(Answer::ok(json!(signing(found(&settings, call.path("slug"))?, now))))
+}
+
+/// The settings of a webhook as people may write them back, with some fields changed.
+fn edited(
+    resources: &[Resource],
+    slug: &str,
+    fields: &[(&str, Option<Value>)],
+) -> Result<Vec<Edit>, Failure> {
+    let kind = ResourceKind::Webhook;
+    let resource = resources.iter().find(|resource| resource.kind == kind && resource.slug == slug);
+    let resource = resource.ok_or_else(|| unknown(slug))?;
+    let stored = stored::decode(kind, &resource.body).map_err(|why| {
+        Problem::new(Code::ConfigInvalid, "slug", format!("the stored document cannot be read: {why}"))
+    })?;
+    let mut document = stored::masked(&stored.document);
+    if let Some(document) = document.as_object_mut() {
+        for (name, value) in fields {
+            match value {
+                Some(value) => drop(document.insert((*name).to_owned(), value.clone())),
+                None => drop(document.shift_remove(*name)),
+            }
+        }
+    }
+    Ok(vec![Edit { kind, slug: slug.to_owned(), document: Some(document) }])
+}
+
+async fn rotate(mut call: Call) -> Result<Answer, Failure> {
+    let mut fields = Fields::of(call.body.take())?;
+    let overlap = fields.text("overlap")?;
+    fields.done()?;
+    let slug = call.path("slug").to_owned();
+    let workspace = call.workspace()?;
+    found(&workspace, &slug)?;
+    let mut bytes = [0; 32];
+    call.state.entropy.fill(&mut bytes);
+    let secret = new_secret(bytes);
+    // A cut-over that was set for an earlier rotation says nothing about this one.
+    let mut news = vec![("secret", Some(json!(secret))), ("cut_over", None)];
+    news.extend(overlap.map(|overlap| ("overlap", Some(json!(overlap)))));
+    let done =
+        change(&call, &workspace, TRIES, false, |_, resources| edited(resources, &slug, &news)).await?;
+    let settings = call.workspace()?;
+    let signing = signing(found(&settings, &slug)?, call.state.clock.now());
+    let sentence = match (&signing.plain_header_is_older_until, signing.older_secrets_until.first()) {
+        (Some(plain), Some(_)) => format!(
+            "Give the receiver the new secret. Both sign `webhook-signature`; the old one signs `{}` until {plain}, or until `roundtrip webhook cut-over {slug}`.",
+            signing.plain_header
+        ),
+        _ => "The new secret signs from now on, and nothing else does.".to_owned(),
+    };
+    tracing::info!(webhook.slug = slug, actor = call.caller.actor(), "a webhook's secret was rotated");
+    Ok(Answer::ok(json!(WebhookRotated { version: done.version, secret, signing, sentence }))
+        .at(done.version))
+}
+
+async fn cut_over(call: Call) -> Result<Answer, Failure> {
+    let slug = call.path("slug").to_owned();
+    let workspace = call.workspace()?;
+    found(&workspace, &slug)?;
+    let now = call.state.clock.now();
+    let news = [("cut_over", Some(json!(now.to_string())))];
+    change(&call, &workspace, TRIES, false, |_, resources| edited(resources, &slug, &news)).await?;
+    let settings = call.workspace()?;
+    Ok(Answer::ok(json!(signing(found(&settings, &slug)?, now))))
+}
