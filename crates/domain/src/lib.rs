@@ -27,6 +27,7 @@ pub mod secret;
 pub mod settings;
 pub mod sharing;
 pub mod status;
+pub mod success;
 pub mod template;
 pub mod time;
 pub mod webhook;

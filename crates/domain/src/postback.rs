@@ -12,7 +12,7 @@ use crate::id::{Id, kind};
 use crate::link_dialect::CallbackFault;
 use crate::money::Currency;
 use crate::params::PartnerClickId;
-use crate::settings::{App, Rule, Scope, Settings};
+use crate::settings::{AcceptsFrom, App, Rule, Scope, Settings};
 use crate::sharing::Share;
 use crate::status::{Status, StatusChange};
 use crate::template::{Audience, Value, Values};
@@ -204,6 +204,8 @@ pub struct Considered {
     pub detail: Option<Detail>,
     /// How long after the decision it is sent.
     pub delay: Span,
+    /// When its receiver stops accepting it; only of what is planned, and only where there is such a time.
+    pub deadline: Option<Timestamp>,
 }
 
 /// What else planning needs to know.
@@ -255,18 +257,35 @@ pub fn plan(
                     shared(event, rule, &asked),
                 ),
             };
-            let delay = rule.delay;
+            let told = partner.and_then(|partner| settings.partners.get(&partner));
+            let accepts = rule.accepts_of(told.map(|told| &**told)).filter(|_| outcome.is_ok());
             all.push(Considered {
                 rule: rule.id,
                 rule_version: rule.version,
                 partner,
                 outcome,
                 detail,
-                delay,
+                delay: rule.delay,
+                deadline: accepts
+                    .map(|window| accepted_from(event, rule, winner, partner).plus_ms(window.ms())),
             });
         }
     }
     all
+}
+
+/// From when the time counts in which that partner accepts it. Another partner's click is nothing that it knows of.
+fn accepted_from(
+    event: &Event,
+    rule: &Rule,
+    winner: Option<&Winner>,
+    partner: Option<Id<kind::Partner>>,
+) -> Timestamp {
+    let click = winner.map(|winner| &winner.touch.click).filter(|click| Some(click.partner) == partner);
+    match (rule.accepts_from, click) {
+        (AcceptsFrom::Click, Some(click)) => click.received_at,
+        (AcceptsFrom::Click, None) | (AcceptsFrom::Conversion, _) => event.reference_at(),
+    }
 }
 
 /// Whether a rule is about that kind. A rejection is a change of status too.

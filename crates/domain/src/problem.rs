@@ -56,6 +56,10 @@ codes! {
     HeaderInvalid = "header_invalid", 400, "a header that Roundtrip reads is printable ASCII", "correct the header";
     /// The store could not take it.
     StoreUnavailable = "store_unavailable", 503, "an answer of 2xx means that it is on the disk", "send it again later; nothing was recorded";
+    /// Another backup is being made.
+    BackupRunning = "backup_running", 409, "one backup of a server is made at a time", "wait for the end of the other one";
+    /// No room for the copy that a backup is made from.
+    BackupNoRoom = "backup_no_room", 503, "beside the data directory's files there is room for a copy of the ledger", "make room on the disk, or stop the server and use roundtrip backup --offline, which needs none";
     /// Too fast.
     RateLimited = "rate_limited", 429, "a client key stays under its rate", "wait as Retry-After says; send batches";
     /// Plain HTTP from outside.

@@ -1,25 +1,142 @@
-//! What follows a send: delivered, again at a time, or dead, with a reason.
+//! What follows a send: delivered, again at a time, or ended, with a reason.
 //!
-//! A partner that answers 500 is no error of ours: it is an [`Outcome`], and policy reads it.
+//! A partner that answers 500 is no error of ours: it is an [`Outcome`], and policy reads it. [`next`] says what
+//! follows a send that ended, [`start`] whether one that is due is to be sent at all. Three bounds hold together: the
+//! schedule's number of sends, its horizon from the first send on, and the time until which the receiver accepts
+//! it. The last send before either end is pulled inside instead of being left out.
+//!
+//! Not relied on: that sends start when they are due. A delivery that was held, or found its receiver's
+//! queue full, is looked at again when it starts.
 
-use crate::time::Timestamp;
+use crate::success::{Otherwise, Said, SuccessPattern};
+use crate::time::{Span, Timestamp};
 
-/// Waits between the sends of a postback, in milliseconds: 10 sends over 23 h 43 m.
+/// Waits between the sends of a postback, in milliseconds: 10 sends over 23 h 42 m 40 s.
 pub const POSTBACK_WAITS_MS: &[i64] =
     &[10_000, 30_000, 120_000, 600_000, 1_800_000, 7_200_000, 18_000_000, 25_200_000, 32_400_000];
+/// Waits between the sends of a webhook, in milliseconds: 12 sends over 71 h 42 m 35 s, which outlasts a weekend.
+pub const WEBHOOK_WAITS_MS: &[i64] = &[
+    5_000, 30_000, 120_000, 600_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 50_400_000, 64_800_000,
+    79_200_000,
+];
 /// The longest wait that a receiver can ask for with `Retry-After`.
 pub const RETRY_AFTER_MAX_MS: i64 = 86_400_000;
+/// Most waits of a schedule that somebody sets.
+pub const WAITS_MAX: usize = 50;
+/// The shortest wait of one.
+pub const WAIT_MIN: Span = Span::from_seconds(1);
+/// The most that its waits add up to, and its longest horizon.
+pub const WAITS_SUM_MAX: Span = Span::from_days(30);
+/// The shortest and the longest time that a send may take.
+pub const TIMEOUTS: std::ops::RangeInclusive<Span> = Span::from_seconds(1)..=Span::from_seconds(30);
+/// The shortest acceptance window: below it no second send would fit.
+pub const ACCEPTANCE_MIN: Span = Span::from_hours(1);
+/// How long before the end of an acceptance window the last send is due, beside the time that it may take: for clocks
+/// that differ and queues on the way.
+pub const ACCEPTANCE_MARGIN: Span = Span::from_ms(600_000);
+/// The header by which a receiver says that it does not want to be sent this again: `x-roundtrip-abort: true`.
+pub const ABORT_HEADER: &str = "x-roundtrip-abort";
 
-/// When to send again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    /// The wait after the first, second, … send, in milliseconds. One more send than waits.
-    pub waits_ms: Vec<i64>,
+/// The reason of what is not sent because its receiver would refuse it by now.
+pub const OUTSIDE_ACCEPTANCE: &str = "outside_acceptance_window";
+/// The reason of what was not delivered within its policy's horizon.
+pub const HORIZON_REACHED: &str = "horizon_reached";
+/// What a 2xx comes to whose body says that it was not taken.
+pub const BODY_REFUSED: &str = "body_refused";
+/// What a 2xx comes to whose body broke off before it said whether it was taken.
+pub const BODY_CUT_SHORT: &str = "body_cut_short";
+
+/// What a delivery's receiver is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Receiver {
+    /// A partner's postback URL: what it refuses it refuses for good.
+    Postback,
+    /// A subscriber's endpoint: 401, 403 and 404 are common while it is deployed.
+    Webhook,
 }
 
-impl Default for Policy {
-    fn default() -> Self {
-        Self { waits_ms: POSTBACK_WAITS_MS.to_vec() }
+impl Receiver {
+    /// How long a send to it may take, unless somebody says otherwise.
+    pub const fn timeout(self) -> Span {
+        match self {
+            Self::Postback => Span::from_seconds(10),
+            Self::Webhook => Span::from_seconds(15),
+        }
+    }
+}
+
+/// How a rule's or webhook's deliveries are sent, as far as its owner said. What is not said has the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// The wait after the first, second, … send.
+    pub waits: Option<Vec<Span>>,
+    /// Nothing is sent later than this after the first send.
+    pub horizon: Option<Span>,
+    /// Statuses that are retried beside the usual ones; postbacks only.
+    pub on: Vec<u16>,
+    /// How long a send may take.
+    pub timeout: Option<Span>,
+    /// What the body of a 2xx must say.
+    pub success: SuccessPattern,
+}
+
+impl Retry {
+    /// What holds, where `default` holds for what is not said.
+    pub fn policy(&self, default: &Policy) -> Policy {
+        Policy {
+            receiver: default.receiver,
+            waits: self.waits.clone().unwrap_or_else(|| default.waits.clone()),
+            horizon: self.horizon.or(default.horizon),
+            on: if self.on.is_empty() { default.on.clone() } else { self.on.clone() },
+            timeout: self.timeout.unwrap_or(default.timeout),
+            success: if self.success.asks() { self.success.clone() } else { default.success.clone() },
+        }
+    }
+}
+
+/// When to send again, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// To what kind of receiver.
+    pub receiver: Receiver,
+    /// The wait after the first, second, … send. One more send than waits.
+    pub waits: Vec<Span>,
+    /// Nothing is sent later than this after the first send.
+    pub horizon: Option<Span>,
+    /// Statuses that are retried beside the usual ones; postbacks only.
+    pub on: Vec<u16>,
+    /// How long a send may take, from the call to the last kept byte.
+    pub timeout: Span,
+    /// What the body of a 2xx must say.
+    pub success: SuccessPattern,
+}
+
+impl Policy {
+    fn of(receiver: Receiver, waits_ms: &[i64]) -> Self {
+        Self {
+            receiver,
+            waits: waits_ms.iter().copied().map(Span::from_ms).collect(),
+            horizon: None,
+            on: Vec::new(),
+            timeout: receiver.timeout(),
+            success: SuccessPattern::default(),
+        }
+    }
+
+    /// The default for postbacks.
+    pub fn postback() -> Self {
+        Self::of(Receiver::Postback, POSTBACK_WAITS_MS)
+    }
+
+    /// The default for webhooks.
+    pub fn webhook() -> Self {
+        Self::of(Receiver::Webhook, WEBHOOK_WAITS_MS)
+    }
+
+    /// The latest time at which a send may be due, that much before the end of the horizon as it may start late.
+    fn last_by_horizon(&self, first_at: Timestamp) -> Option<Timestamp> {
+        let horizon = self.horizon?.ms();
+        Some(first_at.plus_ms(horizon - (horizon / 10).min(ACCEPTANCE_MARGIN.ms())))
     }
 }
 
@@ -32,6 +149,10 @@ pub enum Outcome {
         status: u16,
         /// How long it asked us to wait, in milliseconds.
         retry_after_ms: Option<i64>,
+        /// What the body said, by the policy's pattern; asked of 2xx only.
+        said: Said,
+        /// Whether it asked not to be sent this again, by [`ABORT_HEADER`].
+        abort: bool,
     },
     /// Network trouble; a stable code such as `timeout`.
     Trouble(&'static str),
@@ -40,9 +161,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The stable word: `http_503`, or the code.
+    /// The stable word: `http_503`, `body_refused`, or the code.
     pub fn code(&self) -> String {
         match self {
+            Self::Answered { status: 200..=299, said: Said::Refused, .. } => BODY_REFUSED.to_owned(),
+            Self::Answered { status: 200..=299, said: Said::CutShort, .. } => BODY_CUT_SHORT.to_owned(),
             Self::Answered { status, .. } => format!("http_{status}"),
             Self::Trouble(code) | Self::Refused(code) => (*code).to_owned(),
         }
@@ -51,11 +174,44 @@ impl Outcome {
     /// Whether it tells of an endpoint in trouble: network errors, 429 and 5xx.
     pub fn is_trouble(&self) -> bool {
         match self {
+            Self::Answered { status: 200..=299, said, .. } => *said == Said::CutShort,
             Self::Answered { status, .. } => *status == 429 || *status >= 500,
             Self::Trouble(_) => true,
             Self::Refused(_) => false,
         }
     }
+}
+
+/// What becomes of a delivery that its receiver would refuse by now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Late {
+    /// It expires.
+    #[default]
+    Expire,
+    /// It is sent once more, and expires if that fails.
+    TryOnce,
+}
+
+/// Until when its receiver accepts a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// The end of the acceptance window.
+    pub at: Timestamp,
+    /// What follows after it.
+    pub late: Late,
+}
+
+/// A send that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Its number; 1 is the first.
+    pub n: u32,
+    /// When the first send of the delivery began.
+    pub first_at: Timestamp,
+    /// When this one began.
+    pub at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
 }
 
 /// What follows.
@@ -67,10 +223,39 @@ pub enum Verdict {
     Again {
         /// Not before.
         due: Timestamp,
+        /// Why it was not delivered: the outcome's code.
+        reason: String,
+        /// Whether it is due earlier than the schedule or the receiver says, because it is the last that fits.
+        is_pulled_in: bool,
     },
     /// Given up; listed and replayable.
     Dead {
-        /// Stable reason: `refused_by_receiver`, `attempts_exhausted`, `redirect`, or why we would not send.
+        /// Stable reason: `refused_by_receiver`, `attempts_exhausted`, `redirect`, `body_refused`,
+        /// `aborted_by_receiver`, `horizon_reached`, or why we would not send.
+        reason: &'static str,
+    },
+    /// The time in which its receiver accepts it is over.
+    Expired {
+        /// Stable reason: `outside_acceptance_window`.
+        reason: &'static str,
+    },
+    /// A webhook's receiver is gone (410): it is disabled, and holds this and what follows.
+    Disable,
+}
+
+/// What to do with a delivery that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Send it.
+    Send,
+    /// It ends without this send, as [`Verdict::Dead`] would.
+    Dead {
+        /// Stable reason.
+        reason: &'static str,
+    },
+    /// It ends without this send, as [`Verdict::Expired`] would.
+    Expired {
+        /// Stable reason.
         reason: &'static str,
     },
 }
@@ -86,72 +271,120 @@ impl Jitter {
     }
 }
 
-/// Decides what follows the send number `sends` (1 is the first) of a postback.
-pub fn next(policy: &Policy, sends: u32, outcome: &Outcome, now: Timestamp, jitter: Jitter) -> Verdict {
-    let asked_ms = match outcome {
-        Outcome::Answered { status: 200..=299, .. } => return Verdict::Delivered,
-        Outcome::Answered { status: 408 | 425 | 429 | 500..=599, retry_after_ms } => *retry_after_ms,
-        Outcome::Answered { status: 300..=399, .. } => return Verdict::Dead { reason: "redirect" },
-        Outcome::Answered { .. } => return Verdict::Dead { reason: "refused_by_receiver" },
-        Outcome::Refused(code) => return Verdict::Dead { reason: code },
-        Outcome::Trouble(_) => None,
+/// What an outcome asks for, times and bounds aside.
+enum Asked {
+    Delivered,
+    Again { at_least_ms: i64 },
+    Dead(&'static str),
+    Disable,
+}
+
+/// Whether a delivery that is due is sent now. `first_at` is when its first send began, if there was one.
+pub fn start(
+    policy: &Policy,
+    first_at: Option<Timestamp>,
+    deadline: Option<Deadline>,
+    now: Timestamp,
+) -> Start {
+    if deadline.is_some_and(|deadline| deadline.late == Late::Expire && now >= deadline.at) {
+        return Start::Expired { reason: OUTSIDE_ACCEPTANCE };
+    }
+    let is_over =
+        first_at.zip(policy.horizon).is_some_and(|(first, horizon)| now > first.plus_ms(horizon.ms()));
+    if is_over { Start::Dead { reason: HORIZON_REACHED } } else { Start::Send }
+}
+
+/// Decides what follows a send.
+pub fn next(
+    policy: &Policy,
+    sent: Sent,
+    deadline: Option<Deadline>,
+    outcome: &Outcome,
+    jitter: Jitter,
+) -> Verdict {
+    let now = sent.ended_at;
+    // What began after the window was the one that is tried late: whatever it came to, it is not sent again.
+    let is_late = deadline.is_some_and(|deadline| sent.at >= deadline.at);
+    let asked_ms = match asked(policy, outcome) {
+        Asked::Delivered => return Verdict::Delivered,
+        Asked::Disable => return Verdict::Disable,
+        Asked::Dead(reason) if !is_late || matches!(outcome, Outcome::Refused(_)) => {
+            return Verdict::Dead { reason };
+        }
+        Asked::Dead(_) => return Verdict::Expired { reason: OUTSIDE_ACCEPTANCE },
+        Asked::Again { at_least_ms } => at_least_ms,
     };
-    let Some(wait) = sends.checked_sub(1).and_then(|i| policy.waits_ms.get(i as usize)) else {
+    if is_late {
+        return Verdict::Expired { reason: OUTSIDE_ACCEPTANCE };
+    }
+    let Some(wait) = sent.n.checked_sub(1).and_then(|i| policy.waits.get(i as usize)) else {
         return Verdict::Dead { reason: "attempts_exhausted" };
     };
-    let wait = wait + wait / 1000 * i64::from(jitter.0);
-    let asked_ms = asked_ms.unwrap_or(0).clamp(0, RETRY_AFTER_MAX_MS);
-    Verdict::Again { due: now.plus_ms(wait.max(asked_ms)) }
+    let wait_ms = wait.ms() + (i128::from(wait.ms()) * i128::from(jitter.0) / 1000) as i64;
+    let wanted = now.plus_ms(wait_ms.max(asked_ms.clamp(0, RETRY_AFTER_MAX_MS)));
+    let soonest = now.plus_ms(WAIT_MIN.ms());
+    let mut due = wanted;
+    let horizon = policy.last_by_horizon(sent.first_at);
+    if let Some(last) = horizon {
+        if soonest > last {
+            return Verdict::Dead { reason: HORIZON_REACHED };
+        }
+        due = due.min(last);
+    }
+    if let Some(Deadline { at, late }) = deadline {
+        let last = at.plus_ms(-policy.timeout.ms() - ACCEPTANCE_MARGIN.ms());
+        if due > last && soonest <= last {
+            due = last;
+        } else if due > last {
+            due = due.max(at);
+            if late == Late::Expire || horizon.is_some_and(|last| due > last) {
+                return Verdict::Expired { reason: OUTSIDE_ACCEPTANCE };
+            }
+        }
+    }
+    Verdict::Again { due, reason: outcome.code(), is_pulled_in: due < wanted }
+}
+
+fn asked(policy: &Policy, outcome: &Outcome) -> Asked {
+    let (status, retry_after_ms, said, abort) = match outcome {
+        Outcome::Trouble(_) => return Asked::Again { at_least_ms: 0 },
+        Outcome::Refused(code) => return Asked::Dead(code),
+        Outcome::Answered { status, retry_after_ms, said, abort } => {
+            (*status, *retry_after_ms, *said, *abort)
+        }
+    };
+    let again = Asked::Again { at_least_ms: retry_after_ms.unwrap_or(0) };
+    if let 200..=299 = status {
+        return match said {
+            Said::Accepted => Asked::Delivered,
+            _ if abort => Asked::Dead("aborted_by_receiver"),
+            Said::CutShort => again,
+            Said::Refused if policy.success.otherwise == Otherwise::Retry => again,
+            Said::Refused => Asked::Dead(BODY_REFUSED),
+        };
+    }
+    match (policy.receiver, status) {
+        (Receiver::Webhook, 410) => Asked::Disable,
+        _ if abort => Asked::Dead("aborted_by_receiver"),
+        (Receiver::Webhook, _) => again,
+        (Receiver::Postback, status) if is_retried(status) || policy.on.contains(&status) => again,
+        (Receiver::Postback, 300..=399) => Asked::Dead("redirect"),
+        (Receiver::Postback, _) => Asked::Dead("refused_by_receiver"),
+    }
+}
+
+/// Whether every postback is sent again after an answer of that status: 408, 425, 429 and 5xx.
+pub const fn is_retried(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599)
+}
+
+/// Whether it is news that a delivery may not arrive before its receiver stops accepting it: it is sent again at
+/// `again`, in the last quarter of its window, and its send number `n` was due at `due`, before that. So it is said
+/// once; a delivery whose first send is that late already is spoken of after it.
+pub fn is_running_out(window: Span, ends_at: Timestamp, n: u32, due: Timestamp, again: Timestamp) -> bool {
+    let last_quarter = ends_at.plus_ms(-window.ms() / 4);
+    again >= last_quarter && (n <= 1 || due < last_quarter)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answered(status: u16) -> Outcome {
-        Outcome::Answered { status, retry_after_ms: None }
-    }
-
-    #[track_caller]
-    fn check(sends: u32, outcome: &Outcome, want: &Verdict) {
-        let now = Timestamp::from_ms(1_000_000);
-        assert_eq!(&next(&Policy::default(), sends, outcome, now, Jitter(0)), want);
-    }
-
-    #[test]
-    fn follows_the_schedule() {
-        let again = |ms| Verdict::Again { due: Timestamp::from_ms(1_000_000 + ms) };
-        check(1, &answered(204), &Verdict::Delivered);
-        check(1, &answered(500), &again(10_000));
-        check(9, &Outcome::Trouble("timeout"), &again(32_400_000));
-        check(10, &answered(503), &Verdict::Dead { reason: "attempts_exhausted" });
-        check(1, &answered(404), &Verdict::Dead { reason: "refused_by_receiver" });
-        check(1, &answered(302), &Verdict::Dead { reason: "redirect" });
-        check(1, &Outcome::Refused("address_refused"), &Verdict::Dead { reason: "address_refused" });
-        let slow = Outcome::Answered { status: 429, retry_after_ms: Some(60_000) };
-        check(1, &slow, &again(60_000));
-        let absurd = Outcome::Answered { status: 429, retry_after_ms: Some(i64::MAX) };
-        check(1, &absurd, &again(RETRY_AFTER_MAX_MS));
-        for status in [408, 425, 429, 599] {
-            check(1, &answered(status), &again(10_000));
-        }
-    }
-
-    #[test]
-    fn the_schedule_is_ten_sends_over_23_h_43_m() {
-        assert_eq!(POSTBACK_WAITS_MS.len() + 1, 10);
-        assert_eq!(POSTBACK_WAITS_MS.iter().sum::<i64>() / 1000, 23 * 3600 + 42 * 60 + 40);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn jitter_only_adds_and_at_most_a_quarter(sends in 1_u32..10, bits: u32) {
-            let now = Timestamp::from_ms(0);
-            let Verdict::Again { due } = next(&Policy::default(), sends, &answered(500), now, Jitter::from_entropy(bits)) else {
-                panic!("a 500 is tried again");
-            };
-            let wait = POSTBACK_WAITS_MS[sends as usize - 1];
-            assert!(due.ms() >= wait && due.ms() <= wait + wait / 4);
-        }
-    }
-}
+mod tests;

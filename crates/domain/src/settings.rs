@@ -17,6 +17,7 @@ use crate::event::ConversionKind;
 use crate::id::{Id, WorkspaceNo, kind};
 use crate::link_address::{Address, Addresses};
 use crate::money::Currency;
+use crate::retry::{Late, Retry};
 use crate::sharing::Share;
 use crate::template::{Template, UrlTemplate};
 use crate::time::Span;
@@ -147,6 +148,8 @@ pub struct Partner {
     pub cfg: BTreeMap<String, String>,
     /// Whether its links may carry their own callback URLs, for rules whose request is [`Request::Callback`].
     pub in_link_callbacks: bool,
+    /// How long after the click it accepts installs, where the rule that tells them says nothing else.
+    pub accepts_within: Option<Span>,
 }
 
 impl fmt::Debug for Partner {
@@ -243,6 +246,28 @@ impl From<Template> for Request {
     }
 }
 
+/// How long a rule's receiver accepts what it is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Accepts {
+    /// Installs as long as their partner does; anything else for ever.
+    #[default]
+    AsPartner,
+    /// For ever, whatever the partner says.
+    Always,
+    /// That long.
+    Within(Span),
+}
+
+/// From when the time counts in which a receiver accepts something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AcceptsFrom {
+    /// The partner's click; where it has none, the conversion.
+    #[default]
+    Click,
+    /// The conversion.
+    Conversion,
+}
+
 /// What a partner is told, when and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
@@ -282,6 +307,27 @@ pub struct Rule {
     pub pending: bool,
     /// How long after the install (or click) the partner is told.
     pub window: Span,
+    /// How often it is sent, and when that is a success.
+    pub retry: Retry,
+    /// How long its receiver accepts it.
+    pub accepts: Accepts,
+    /// From when that counts.
+    pub accepts_from: AcceptsFrom,
+    /// What becomes of what is later.
+    pub late: Late,
+}
+
+impl Rule {
+    /// How long that partner accepts what this rule tells it; `None`: for ever. A partner's own window binds its
+    /// installs only.
+    pub fn accepts_of(&self, partner: Option<&Partner>) -> Option<Span> {
+        match self.accepts {
+            Accepts::Within(window) => Some(window),
+            Accepts::Always => None,
+            Accepts::AsPartner if self.on == ConversionKind::Install => partner?.accepts_within,
+            Accepts::AsPartner => None,
+        }
+    }
 }
 
 /// What a key may be used for.

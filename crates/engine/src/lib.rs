@@ -40,7 +40,7 @@ pub struct Config {
     pub clock: Clock,
     /// Randomness for jitter and nonces.
     pub entropy: Entropy,
-    /// When a postback is tried again.
+    /// How a postback is sent and tried again, where its rule says nothing else.
     pub policy: Policy,
     /// How long attempts of finished deliveries and bodies of webhooks are kept.
     pub kept: Kept,
@@ -63,6 +63,10 @@ pub struct Stats {
     pub retried: AtomicU64,
     /// Deliveries given up.
     pub dead: AtomicU64,
+    /// Deliveries whose receiver does not accept them any more.
+    pub expired: AtomicU64,
+    /// Deliveries of which it was said that their acceptance window is running out.
+    pub running_out: AtomicU64,
     /// Sends under way.
     pub in_flight: AtomicU64,
     /// Due deliveries that a sweep of the table found and nobody had handed over. Should stay zero

@@ -12,8 +12,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderValue, Method, Request};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
@@ -34,6 +35,8 @@ const SERVER_DEFAULT: &str = "http://127.0.0.1:8081";
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a whole call may take. The server cuts its own side after 60 s.
 const CALL_MAX: Duration = Duration::from_secs(65);
+/// How long a download may stand still.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// The largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -173,7 +176,46 @@ impl Client {
         self.call(Method::DELETE, path, None).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<(u16, Value)> {
+    /// Has something made and takes it while it comes, however long that takes in all. Bytes of a success go to `take`,
+    /// in their order; of anything else the status and document come back.
+    ///
+    /// # Errors
+    /// When there is no answer, nothing comes for [`SILENCE_MAX`], the answer breaks off, or what `take` said.
+    pub(crate) async fn download(
+        &self,
+        path: &str,
+        mut take: impl FnMut(Bytes) -> anyhow::Result<()>,
+    ) -> anyhow::Result<(u16, Value)> {
+        let request = self.request(Method::POST, path, Bytes::new())?;
+        let downloading = async {
+            let mut answer = self.begin(request).await?;
+            let status = answer.status().as_u16();
+            if status != 200 {
+                let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+                let bytes = body.map_err(|error| anyhow::anyhow!("{error}")).context("read the answer")?;
+                return anyhow::Ok((
+                    status,
+                    serde_json::from_slice(&bytes.to_bytes()).unwrap_or(Value::Null),
+                ));
+            }
+            loop {
+                let frame = tokio::time::timeout(SILENCE_MAX, answer.body_mut().frame())
+                    .await
+                    .with_context(|| format!("nothing came for {} s", SILENCE_MAX.as_secs()))?;
+                match frame {
+                    Some(frame) => {
+                        if let Ok(bytes) = frame.context("read the answer")?.into_data() {
+                            take(bytes)?;
+                        }
+                    }
+                    None => return Ok((status, Value::Null)),
+                }
+            }
+        };
+        downloading.await.with_context(|| format!("call POST {path} of {}", self.origin.url))
+    }
+
+    fn request(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Request<Full<Bytes>>> {
         let about = format!("{method} {}", path.split('?').next().unwrap_or(path));
         let mut request = Request::builder()
             .method(method)
@@ -182,14 +224,19 @@ impl Client {
             .header(AUTHORIZATION, &self.authorization)
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, concat!("roundtrip/", env!("CARGO_PKG_VERSION")));
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        request.body(Full::new(body)).with_context(|| format!("make the request {about}"))
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<(u16, Value)> {
+        let about = format!("{method} {}", path.split('?').next().unwrap_or(path));
         let bytes = match body {
-            Some(body) => {
-                request = request.header(CONTENT_TYPE, "application/json");
-                Bytes::from(serde_json::to_vec(body).context("write the request")?)
-            }
+            Some(body) => serde_json::to_vec(body).context("write the request")?.into(),
             None => Bytes::new(),
         };
-        let request = request.body(Full::new(bytes)).with_context(|| format!("make the request {about}"))?;
+        let request = self.request(method, path, bytes)?;
         let answered = tokio::time::timeout(CALL_MAX, self.exchange(request)).await;
         let (status, bytes) = answered
             .unwrap_or_else(|_| bail!("no answer within {} s", CALL_MAX.as_secs()))
@@ -207,6 +254,15 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(u16, Bytes)> {
+        let answer = self.begin(request).await?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| anyhow::anyhow!("{error}")).context("read the answer")?;
+        Ok((status, body.to_bytes()))
+    }
+
+    /// Asks, and waits for the head of the answer.
+    async fn begin(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         let Origin { host, port, tls, .. } = &self.origin;
         let connecting = tokio::time::timeout(CONNECT_MAX, async {
             let stream = connect(host, *port).await?;
@@ -222,16 +278,20 @@ impl Client {
         let (stream, tls) = connecting
             .await
             .unwrap_or_else(|_| bail!("cannot connect within {} s", CONNECT_MAX.as_secs()))?;
-        match tls {
-            None => exchange(TokioIo::new(stream), request).await,
-            Some((connector, name)) => {
-                let stream = tokio::time::timeout(CONNECT_MAX, connector.connect(name, stream))
-                    .await
-                    .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-                    .context("agree on TLS")?;
-                exchange(TokioIo::new(stream), request).await
+        let asking = async {
+            match tls {
+                None => ask(TokioIo::new(stream), request).await,
+                Some((connector, name)) => {
+                    let stream = tokio::time::timeout(CONNECT_MAX, connector.connect(name, stream))
+                        .await
+                        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+                        .context("agree on TLS")?;
+                    ask(TokioIo::new(stream), request).await
+                }
             }
-        }
+        };
+        let asked = tokio::time::timeout(CALL_MAX, asking).await;
+        asked.unwrap_or_else(|_| bail!("no answer within {} s", CALL_MAX.as_secs()))
     }
 }
 
@@ -255,27 +315,14 @@ fn tls_connector() -> anyhow::Result<TlsConnector> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> anyhow::Result<(u16, Bytes)>
+async fn ask<S>(stream: S, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>>
 where
     S: Read + Write + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(stream).await.context("begin HTTP")?;
-    let asking = async move {
-        let answer = sender.send_request(request).await.context("send the request")?;
-        let status = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| anyhow::anyhow!("{error}")).context("read the answer")?;
-        anyhow::Ok((status, body.to_bytes()))
-    };
-    // The connection is driven beside the question and dropped with its answer.
-    let mut asking = std::pin::pin!(asking);
-    tokio::select! {
-        answered = &mut asking => answered,
-        ended = connection => {
-            ended.context("keep the connection")?;
-            asking.await
-        }
-    }
+    // It ends with the answer, and what ends it early is seen by whoever reads the answer.
+    tokio::spawn(async move { drop(connection.await) });
+    sender.send_request(request).await.context("send the request")
 }
 
 /// What the server answered, when it was no success, in words for a person; every problem that it names.

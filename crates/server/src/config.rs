@@ -13,13 +13,13 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use roundtrip_domain::problem::Problem;
 use roundtrip_domain::time::Span;
-use roundtrip_engine::sender::Subnet;
+use roundtrip_engine::sender::{Proxy, Subnet};
 use url::Url;
 
 use crate::telemetry;
@@ -147,6 +147,47 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "allow-plain-http-out",
         "ROUNDTRIP_ALLOW_PLAIN_HTTP_OUT",
         "Sends postbacks and webhooks to http URLs too.",
+    ),
+    many(
+        "outbound_ports",
+        "outbound-port",
+        "ROUNDTRIP_OUTBOUND_PORTS",
+        "N",
+        "Ports below 1024 that may be sent to besides 80 and 443. From 1024 up every port may.",
+    ),
+    one(
+        "outbound_bind_v4",
+        "outbound-bind-v4",
+        "ROUNDTRIP_OUTBOUND_BIND_V4",
+        "ADDR",
+        "",
+        "The IPv4 address of this machine to send from; without it the system chooses.",
+    ),
+    one(
+        "outbound_bind_v6",
+        "outbound-bind-v6",
+        "ROUNDTRIP_OUTBOUND_BIND_V6",
+        "ADDR",
+        "",
+        "The IPv6 address of this machine to send from; without it the system chooses.",
+    ),
+    one(
+        "outbound_proxy",
+        "outbound-proxy",
+        "ROUNDTRIP_OUTBOUND_PROXY",
+        "URL",
+        "",
+        "The HTTP proxy that all requests leave through, such as http://user:password@proxy.example:3128; it must allow \
+         CONNECT to the ports that are sent to. With a password, name it in the environment or the file: arguments are \
+         seen by everybody on the machine. Proxies that the environment names for all programs are not used.",
+    ),
+    many(
+        "egress_addresses",
+        "egress-address",
+        "ROUNDTRIP_EGRESS_ADDRESSES",
+        "CIDR",
+        "The public addresses that requests come from, to be listed for receivers at GET /api/v1/egress. It only tells: \
+         what is sent from is for outbound_bind_v4, outbound_bind_v6, the proxy and the network.",
     ),
     one(
         "extra_roots",
@@ -295,6 +336,16 @@ pub(crate) struct Config {
     pub(crate) allow_private: Vec<Subnet>,
     /// Whether plain http URLs may be sent to.
     pub(crate) allow_plain_http_out: bool,
+    /// Ports below 1024 that may be sent to besides 80 and 443.
+    pub(crate) outbound_ports: Vec<u16>,
+    /// The IPv4 address to send from.
+    pub(crate) outbound_bind_v4: Option<Ipv4Addr>,
+    /// The IPv6 address to send from.
+    pub(crate) outbound_bind_v6: Option<Ipv6Addr>,
+    /// The proxy that requests leave through.
+    pub(crate) outbound_proxy: Option<Proxy>,
+    /// The addresses that receivers are told of, as they were written.
+    pub(crate) egress_addresses: Vec<String>,
     /// Root certificates to trust besides the web's own.
     pub(crate) extra_roots: Option<PathBuf>,
     /// When a redirect may leave.
@@ -391,6 +442,19 @@ pub(crate) fn page() -> String {
          | one request, from its headers to its answer | 60 s, then the connection is closed without an answer |\n\
          | connections on the admin listener | 256 |\n\
          | finishing requests at shutdown | 10 s; a second signal ends the wait |\n\n\
+         ## The way out\n\n\
+         Postbacks, webhooks and requests for tokens leave through one client. It looks names up itself, checks every \
+         address that it finds, and connects to one that it checked: private, loopback, link-local, carrier-grade NAT, cloud \
+         metadata, multicast and other special ranges are refused (`allow_private` opens some), and so are this server's own \
+         listeners, however they are written and whatever IPv6 form carries them. It follows no redirect, asks for no \
+         compression and decodes none, verifies certificates always, reads 64 KiB of an answer and keeps 4 KiB.\n\n\
+         With `outbound_proxy` the proxy is asked to `CONNECT` to the address that was checked, never to the name; TLS is \
+         spoken through it with the receiver's own name, and http URLs go through a tunnel too. A proxy that cannot be \
+         reached or says no is our trouble: the delivery is sent again (`proxy`), and the receiver is not taken for ill. So is \
+         an address to send from that this machine does not have (`local`).\n\n\
+         `GET /api/v1/egress` lists `egress_addresses`, the addresses bound to, the proxy's host and the user agent, for \
+         receivers who allow-list their callers. Bind both families or send to one alone: a receiver with both is reached \
+         over either.\n\n\
          ## Signals and exit codes\n\n\
          SIGTERM and SIGINT end the server in order: it stops accepting, finishes what it has begun, stops its \
          loops, closes its stores, gives the directory free and ends with 0. Exit code 1 is a start or stop that \
@@ -401,7 +465,8 @@ pub(crate) fn page() -> String {
          | `lock` | held while a server runs, with its process id; not the lock itself, which the system forgets with the process |\n\
          | `admin.token` | the first admin key, mode 0600, made at the first start; `roundtrip key reset` replaces it, a running server notices |\n\
          | `ledger.sqlite` and its `-wal`, `-shm` | the ledger |\n\
-         | `clicks/` | the click log |\n\n\
+         | `clicks/` | the click log |\n\
+         | `backup.tmp/` | copies that a backup is made from, while it is made; see [backup.md](backup.md) |\n\n\
          ## Operating it\n\n\
          `/healthz` answers 200 on both listeners while the process runs. `/readyz`, on the admin listener, answers \
          503 with the reasons while a store cannot take anything or the server is stopping; its notes name what does not \

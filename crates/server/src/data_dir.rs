@@ -90,6 +90,24 @@ impl DataDir {
         &self.path
     }
 
+    /// Removes what is in it, but for the lock: work that another process left half done.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name() == "lock" {
+                continue;
+            }
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
+        }
+        Ok(())
+    }
+
     /// The ledger's file.
     pub(crate) fn ledger(&self) -> PathBuf {
         self.path.join("ledger.sqlite")

@@ -95,6 +95,10 @@ metrics! {
     deliveries_delivered: Counter = "deliveries_delivered", Counter::default();
     /// Deliveries given up.
     deliveries_dead: Counter = "deliveries_dead", Counter::default();
+    /// Deliveries that expired: their receiver does not accept them any more.
+    deliveries_expired: Counter = "deliveries_expired", Counter::default();
+    /// Deliveries of which only the last quarter of their acceptance window was left.
+    deliveries_running_out: Counter = "deliveries_running_out", Counter::default();
     /// Sends begun.
     sends: Counter = "sends", Counter::default();
     /// Sends that are tried again.
@@ -321,6 +325,8 @@ impl Metrics {
             (&declared.deliveries_planned, &engine.planned),
             (&declared.deliveries_delivered, &engine.delivered),
             (&declared.deliveries_dead, &engine.dead),
+            (&declared.deliveries_expired, &engine.expired),
+            (&declared.deliveries_running_out, &engine.running_out),
             (&declared.sends, &engine.sends),
             (&declared.sends_retried, &engine.retried),
             (&declared.deliveries_swept, &engine.swept),

@@ -9,7 +9,7 @@
 //! Not relied on: an orderly end. What was answered is on the disk before it was answered, so a killed
 //! node loses nothing; an orderly end only spares the next start some work.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,7 +98,7 @@ impl Node {
             sender: sender.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
-            policy: Policy::default(),
+            policy: Policy::postback(),
             kept: Kept { attempts: config.attempts_kept, payloads: config.payload_kept },
         });
 
@@ -148,6 +148,7 @@ impl Node {
             entropy,
             admin_token,
             public_url: public_url.clone(),
+            egress: Arc::new(egress(config, &sender)),
         };
         let admin_router: Router = operate::health_router()
             .merge(operate::admin_router(state))
@@ -269,12 +270,42 @@ fn sender(config: &Config, own_listeners: Vec<SocketAddr>) -> anyhow::Result<Sen
     let guard = Guard {
         allow_private: config.allow_private.clone(),
         allow_plain_http: config.allow_plain_http_out,
+        ports_extra: config.outbound_ports.clone(),
         own_listeners,
         ..Guard::default()
     };
-    let sender_config =
-        sender::Config { extra_roots_file: config.extra_roots.clone(), ..sender::Config::default() };
+    let bound = [
+        ("outbound_bind_v4", config.outbound_bind_v4.map(IpAddr::V4)),
+        ("outbound_bind_v6", config.outbound_bind_v6.map(IpAddr::V6)),
+    ];
+    for (key, address) in bound.into_iter().filter_map(|(key, address)| Some((key, address?))) {
+        // Found at the start rather than by each delivery. No packet is sent.
+        UdpSocket::bind((address, 0)).with_context(|| {
+            format!("send from {address}: the machine has no such address; correct `{key}`, or leave it out")
+        })?;
+    }
+    let sender_config = sender::Config {
+        extra_roots_file: config.extra_roots.clone(),
+        bind_v4: config.outbound_bind_v4,
+        bind_v6: config.outbound_bind_v6,
+        proxy: config.outbound_proxy.clone(),
+        ..sender::Config::default()
+    };
     Sender::new(&sender_config, guard).context("set up sending")
+}
+
+/// What receivers may know of the way out.
+fn egress(config: &Config, sender: &Sender) -> web::api::Egress {
+    web::api::Egress {
+        addresses: config.egress_addresses.clone(),
+        bind_v4: config.outbound_bind_v4.map(|address| address.to_string()),
+        bind_v6: config.outbound_bind_v6.map(|address| address.to_string()),
+        proxy: config.outbound_proxy.as_ref().map(ToString::to_string),
+        user_agent: sender.user_agent().to_owned(),
+        plain_http: config.allow_plain_http_out,
+        private_ranges: config.allow_private.iter().map(ToString::to_string).collect(),
+        ports: config.outbound_ports.clone(),
+    }
 }
 
 /// The URL that reaches a listener from this machine: "every address" is reached through loopback.

@@ -46,6 +46,9 @@ impl Stores {
         clock: &Clock,
         entropy: &Entropy,
     ) -> anyhow::Result<Self> {
+        if let Err(error) = roundtrip_store::backup::clear_leftovers(data.path()) {
+            tracing::warn!(%error, "the copies of an earlier backup cannot be removed");
+        }
         let ledger_config = ledger::Config { path: data.ledger(), readers: LEDGER_READERS };
         let (ledger, report) = Ledger::open(&ledger_config, entropy.clone(), clock.now())
             .with_context(|| format!("open the ledger {}", data.ledger().display()))?;

@@ -4,6 +4,7 @@
 //! deliveries and settings are few, precious and transactional ([`ledger`]). The rest of the program does not
 //! know which form of either it runs on. A store is told the time, it never asks.
 
+pub mod backup;
 pub mod click_log;
 mod error;
 pub mod ledger;

@@ -200,19 +200,23 @@ fn sentence(total: &Figures, balanced: bool) -> String {
     let other: i64 = total
         .ended
         .iter()
-        .filter(|(state, _)| !["delivered", "dead"].contains(&state.as_str()))
+        .filter(|(state, _)| !["delivered", "dead", "expired"].contains(&state.as_str()))
         .map(|(_, n)| n)
         .sum();
     let replayed = match total.replayed {
         0 => String::new(),
         n => format!(" + {n} replayed"),
     };
+    let expired = match total.ended_as("expired") {
+        0 => String::new(),
+        n => format!(" + {n} expired"),
+    };
     let others = match other {
         0 => String::new(),
         n => format!(" + {n} ended otherwise"),
     };
     format!(
-        "The books balance: {} considered = {} planned + {} suppressed; {} planned{replayed} = {} delivered + {} waiting + {} given up{others}.",
+        "The books balance: {} considered = {} planned + {} suppressed; {} planned{replayed} = {} delivered + {} waiting + {} given up{expired}{others}.",
         total.considered,
         total.planned,
         total.suppressed_all(),

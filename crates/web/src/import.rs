@@ -236,6 +236,7 @@ fn rule(draft: &RuleDraft, parts: &Parts) -> Rule {
         dialect: (parts.dialect != Dialect::Canonical).then(|| parts.dialect.as_str().to_owned()),
         macros: parts.macros.clone(),
         signatures: Vec::new(),
+        auth: None,
         method: (parts.method != "GET").then(|| parts.method.clone()),
         url: Some(parts.url.clone()),
         callback: false,
@@ -255,6 +256,12 @@ fn rule(draft: &RuleDraft, parts: &Parts) -> Rule {
         sandbox: false,
         pending: false,
         window: None,
+        retry: Default::default(),
+        timeout: None,
+        success: Default::default(),
+        accepts_within: None,
+        accepts_from: Default::default(),
+        late: Default::default(),
         needs: Vec::new(),
     }
 }

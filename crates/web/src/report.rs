@@ -170,6 +170,8 @@ pub struct PostbackCounts {
     pub delivered: i64,
     /// Deliveries that were given up.
     pub dead: i64,
+    /// Deliveries whose receiver did not accept them any more.
+    pub expired: i64,
     /// Deliveries that ended in another way.
     pub ended_otherwise: i64,
     /// Deliveries that wait.
@@ -323,6 +325,7 @@ impl Tally {
             Metric::Finished => match row.kind.rsplit(':').next() {
                 Some("delivered") => self.postbacks.delivered += n,
                 Some("dead") => self.postbacks.dead += n,
+                Some("expired") => self.postbacks.expired += n,
                 _ => self.postbacks.ended_otherwise += n,
             },
             Metric::Sent | Metric::WebhookPlanned | Metric::WebhookReplayed | Metric::WebhookFinished => {}
@@ -371,8 +374,8 @@ impl Tally {
                 sums.push(Sum { amount: money::decimal(micros, 2), currency });
             }
         }
-        let PostbackCounts { planned, replayed, delivered, dead, ended_otherwise, .. } = postbacks;
-        postbacks.waiting = planned + replayed - delivered - dead - ended_otherwise;
+        let PostbackCounts { planned, replayed, delivered, dead, expired, ended_otherwise, .. } = postbacks;
+        postbacks.waiting = planned + replayed - delivered - dead - expired - ended_otherwise;
         counts.postbacks = has_postbacks.then_some(postbacks);
         counts
     }

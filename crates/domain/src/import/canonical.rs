@@ -34,7 +34,8 @@ pub(super) fn rewritten(parts: &Parts) -> Option<Parts> {
     let at = |wanted: fn(Place) -> bool| -> Vec<&Use> {
         template.macros().filter(|used| wanted(used.place)).collect()
     };
-    let in_url = at(|place| !matches!(place, Place::Header(_) | Place::Body | Place::Signature(_)));
+    let in_url =
+        at(|place| !matches!(place, Place::Header(_) | Place::Body | Place::Signature(_) | Place::Auth));
     let mut ours = parts.clone();
     ours.dialect = Dialect::Canonical;
     ours.url = in_our_words(&parts.url, &in_url, parts.dialect)?;

@@ -13,10 +13,12 @@ use crate::event::{PostbackFields, Revenue, Source};
 use crate::id::WorkspaceNo;
 use crate::location::{Country, Location};
 use crate::money::{Amount, Currency};
-use crate::settings::{Partner, PartnerGroup, Platform, PostbackAuth, Request};
+use crate::retry::{Late, Retry};
+use crate::settings::{Accepts, Partner, PartnerGroup, Platform, PostbackAuth, Request};
 use crate::template::{Dialect, Parts, Template, VOCABULARY};
 use crate::time::Span;
 
+mod acceptance;
 mod callback;
 mod group;
 
@@ -102,6 +104,10 @@ fn rule(on: ConversionKind, url: &str) -> Rule {
         sandbox: false,
         pending: false,
         window: Span::from_days(30),
+        retry: Retry::default(),
+        accepts: Accepts::default(),
+        accepts_from: AcceptsFrom::default(),
+        late: Late::default(),
     }
 }
 
@@ -121,6 +127,8 @@ struct Case {
     members: Vec<Id<kind::Partner>>,
     /// Whether the partners' links may carry callbacks.
     callbacks: bool,
+    /// How long the partners accept installs.
+    partners_accept: Option<Span>,
 }
 
 /// A purchase a day after its install, won by acme, and acme's rule for purchases.
@@ -139,6 +147,7 @@ fn case() -> Case {
         change: None,
         members: vec![ACME, ZETA],
         callbacks: true,
+        partners_accept: None,
     }
 }
 
@@ -175,6 +184,7 @@ impl Case {
                 ref_id: slug.into(),
                 cfg,
                 in_link_callbacks: self.callbacks,
+                accepts_within: self.partners_accept,
             };
             settings.partners.insert(id, Arc::new(partner));
         }

@@ -111,6 +111,9 @@ codes! {
     SignatureUndefined = "signature_undefined", Warning,
         "Nothing says how the signature of that name is made; it is empty.";
     SignatureUnused = "signature_unused", Warning, "A signature is described that the request does not carry.";
+    AuthInvalid = "auth_invalid", Error, "What is to prove who sends the request cannot be used.";
+    AuthConflict = "auth_conflict", Error,
+        "`auth` makes the header `authorization`, and the request has one of its own, or a user in its URL.";
 }
 
 impl fmt::Display for Code {

@@ -12,7 +12,7 @@
 //! - [`UrlTemplate`] knows scheme, host, path, query and fragment; [`Template`] adds method, headers and
 //!   body and is what a rule points to.
 //! - [`secrets`] says what of the settings must not be kept or shown once a request is filled in.
-//! - [`sign`] is how a request's own signatures are made; `date` how times are read and written.
+//! - [`auth`] is how a request proves who sends it. [`sign`] is how a request's own signatures are made; `date` how times are read and written.
 //! - [`Values`] is where values come from. It is asked for canonical names only: a word that means two
 //!   things (`click_id`) is settled by the [`Scope`] while parsing, so no caller has to remember it.
 //!
@@ -25,6 +25,7 @@
 //! sender checks addresses when it connects.
 
 mod address;
+pub mod auth;
 mod body;
 mod date;
 pub mod detect;

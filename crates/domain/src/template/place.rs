@@ -31,6 +31,8 @@ pub enum Place {
     Body,
     /// What the signature of that index is made of, from 0.
     Signature(usize),
+    /// What proves who sends the request.
+    Auth,
 }
 
 impl fmt::Display for Place {
@@ -47,6 +49,7 @@ impl fmt::Display for Place {
             Self::Header(index) => write!(f, "header[{index}]"),
             Self::Body => f.write_str("body"),
             Self::Signature(index) => write!(f, "signature[{index}]"),
+            Self::Auth => f.write_str("auth"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A whole request: method, URL, headers, body; and what is left of it once it is filled in.
 
 use super::address::{UrlTemplate, check_meanings};
+use super::auth::{Auth, Proof, TokenAsk};
 use super::body::{Body, compile_form, compile_json, note_nested};
 use super::detect::detect;
 use super::expression::{Alternative, Piece, Subject};
@@ -74,6 +75,8 @@ pub struct Parts {
     /// Signatures by name, in the order in which they are made: a later one can cover an earlier one. The one
     /// called `signature` is `{signature}`; each is `{signature.NAME}`.
     pub signatures: Vec<(String, Scheme)>,
+    /// What proves who sends it.
+    pub auth: Option<Auth>,
 }
 
 impl Parts {
@@ -187,6 +190,11 @@ pub struct Rendered {
     pub unexpanded: Vec<String>,
     /// Something was cut at its bound; the request is better not sent.
     pub too_long: bool,
+    /// The token that goes into `authorization`, for whoever sends it to fetch.
+    pub token: Option<TokenAsk>,
+    /// A setting that proves who sends it is missing (then named in `missing`) or cannot be used; the request is better
+    /// not sent.
+    pub lacks_auth: bool,
     /// What filters made of the partner's settings, for [`super::secrets`]. Sorted, each once.
     pub secrets: Vec<Form>,
 }
@@ -205,6 +213,7 @@ impl Template {
         let reader = Reader::url(source.dialect, &source.macros, scope);
         let url = UrlTemplate::read(&source.url, scope, source.dialect, &source.macros, &mut all);
         let mut uses: Vec<Use> = url.macros().cloned().collect();
+        let mut is_proven_twice = all.has(Code::UrlUserinfo);
 
         let mut findings = Findings::default();
         if source.headers.len() > HEADERS_MAX {
@@ -222,7 +231,9 @@ impl Template {
             }
             let reader = Reader { place, shape: Shape::Line, ..reader };
             let pieces = scan_value(reader, name, value, &mut findings);
-            if check_name(name, place, &mut findings) {
+            if source.auth.is_some() && name.eq_ignore_ascii_case("authorization") {
+                is_proven_twice = true;
+            } else if check_name(name, place, &mut findings) {
                 uses.extend(Use::of(&pieces, |_| place));
                 headers.push((name.clone(), compile_text(pieces, false)));
             }
@@ -257,10 +268,19 @@ impl Template {
         signatures.check(&uses, &mut findings);
         uses.extend(signatures.uses().cloned());
 
+        if let Some(auth) = &source.auth {
+            auth.check(&mut findings);
+            if is_proven_twice {
+                let message = Code::AuthConflict.meaning();
+                findings.add(Finding::new(Code::AuthConflict, Place::Auth, 0, message));
+            }
+            uses.extend(auth.uses());
+        }
+
         let names = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
         let template = Self {
             names_content_type: names("content-type"),
-            names_authorization: names("authorization"),
+            names_authorization: names("authorization") || source.auth.is_some(),
             method,
             url,
             headers,
@@ -347,12 +367,12 @@ impl Template {
         self.url.authority()
     }
 
-    /// The macros whose values are sent, and not only signed.
+    /// The macros whose values are sent as they are, and not only signed or proof.
     fn told(&self) -> impl Iterator<Item = &Use> {
-        self.uses.iter().filter(|used| !matches!(used.place, Place::Signature(_)))
+        self.uses.iter().filter(|used| !matches!(used.place, Place::Signature(_) | Place::Auth))
     }
 
-    /// The macros it uses: URL, then headers, body and signatures; alternatives each for themselves.
+    /// The macros it uses: URL, then headers, body, signatures and auth; alternatives each for themselves.
     pub fn macros(&self) -> impl Iterator<Item = &Use> + Clone {
         self.uses.iter()
     }
@@ -408,6 +428,11 @@ impl Template {
             headers.push(("authorization".to_owned(), format!("Basic {pair}").into_bytes()));
             report.secrets.push(Form { key: String::new(), bytes: pair.into_bytes() });
         }
+        let auth = self.source.auth.as_ref();
+        let proof = auth.map_or_else(|| Some(Proof::default()), |auth| auth.fill(unsigned, &mut report));
+        let lacks_auth = proof.is_none();
+        let Proof { header, token } = proof.unwrap_or_default();
+        headers.extend(header.map(|value| ("authorization".to_owned(), value)));
         report.secrets.sort_unstable();
         report.secrets.dedup();
         Rendered {
@@ -418,6 +443,8 @@ impl Template {
             missing: report.missing,
             unexpanded: report.unexpanded,
             too_long: report.too_long,
+            token,
+            lacks_auth,
             secrets: report.secrets,
         }
     }

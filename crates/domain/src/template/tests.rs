@@ -1,5 +1,6 @@
 //! Tables of what templates come out as, and of what is said about them.
 
+mod auth;
 mod filters;
 mod received;
 mod signatures;

@@ -12,6 +12,7 @@ mod topic;
 use std::fmt;
 
 use crate::id::{Id, kind};
+use crate::retry::Retry;
 use crate::settings::Settings;
 
 use self::sign::Signing;
@@ -57,6 +58,8 @@ pub struct Webhook {
     pub sandbox: bool,
     /// Also told of conversions that wait for approval.
     pub pending: bool,
+    /// What it says about sending again.
+    pub retry: Retry,
 }
 
 /// URLs and headers can hold secrets.

@@ -1,6 +1,7 @@
 //! Random templates and values, made from scraps of real ones.
 
 use roundtrip_domain::params;
+use roundtrip_domain::template::auth::{Auth, OAuth2};
 use roundtrip_domain::template::sign::{Encoding, Hash, Message, Scheme};
 use roundtrip_domain::template::{Body, Dialect, Parts, Sending, Value, Values};
 use std::borrow::Cow;
@@ -395,7 +396,18 @@ pub(crate) fn wild_parts(rng: &mut Rng, dialect: Dialect) -> Parts {
             }
         }
     }
-    Parts { dialect, macros, method, url, headers, body, signatures }
+    let auth = match rng.below(24) {
+        0 => Some(Auth::Basic { user: "cfg.user".into(), password: "cfg.key".into() }),
+        1 => Some(Auth::Bearer { token: rng.pick(&["cfg.key", "{cfg.key}", ""]).to_owned() }),
+        2 => Some(Auth::OAuth2(Box::new(OAuth2 {
+            token_url: rng.pick(&["https://t.example/", "cfg.base", "\r\n"]).to_owned(),
+            client_id: "cfg.user".into(),
+            client_secret: "cfg.key".into(),
+            ..OAuth2::default()
+        }))),
+        _ => None,
+    };
+    Parts { dialect, macros, method, url, headers, body, signatures, auth }
 }
 
 pub(crate) fn wild_address(rng: &mut Rng) -> String {

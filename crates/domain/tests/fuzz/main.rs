@@ -94,7 +94,7 @@ fn check_request(parts: Parts, pool: &Pool, again: bool) -> Checked {
     let (template, findings) = Template::parse(parts.clone());
     holds!(*template.source() == parts, "{parts:?}");
     check_findings(&findings, |place| match place {
-        Place::Method | Place::Signature(_) => None,
+        Place::Method | Place::Signature(_) | Place::Auth => None,
         Place::Header(index) => parts.headers.get(index).map(|(_, value)| value.len()),
         Place::Body => Some(parts.body.text().len()),
         _ => Some(parts.url.len()),

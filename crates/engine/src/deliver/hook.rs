@@ -1,20 +1,21 @@
 //! One send of a webhook: the body that is kept, in the form that its receiver asked for, signed afresh.
 
 use bytes::Bytes;
-use roundtrip_domain::retry::Outcome;
+use roundtrip_domain::retry::{Outcome, Policy};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::{Webhook, sign};
-use roundtrip_store::ledger::{Due, Outgoing, Settled, Settlement};
+use roundtrip_store::ledger::{Due, Outgoing, Settled};
 use roundtrip_store::payload;
 
+use super::send::{Basis, End};
 use super::{evidence, send};
-use crate::sender::{Limits, Request};
+use crate::sender::Request;
 use crate::{Config, Stats};
 
 /// Names the delivery that is replayed, where it is one.
 const REPLAY_HEADER: &str = "x-roundtrip-replay-of";
 
-/// Sends a webhook once. Returns its settlement, the host that was called, and whether it is in trouble.
+/// Sends a webhook once.
 pub(super) async fn send(
     config: &Config,
     stats: &Stats,
@@ -22,22 +23,27 @@ pub(super) async fn send(
     item: Due,
     outgoing: Outgoing,
     now: Timestamp,
-) -> (Settlement, Option<String>, bool) {
+) -> End {
+    let policy = webhook.retry.policy(&Policy::webhook());
+    let first_at = outgoing.first_at;
+    let basis = Basis { item, began: now, first_at, policy: &policy, deadline: None, window: None };
+    if let Some(end) = basis.too_late() {
+        return end;
+    }
     let Some(kept) = &outgoing.payload else {
         let next = Settled::Dead { reason: "payload_not_kept".into() };
-        return (Settlement { item, attempt: None, next }, None, false);
+        return End::unsent(item, next);
     };
     let body = payload::shape(kept, webhook);
     let request = request(webhook, &item, &outgoing, body, now);
     Stats::add(&stats.sends, 1);
-    let exchange = config.sender.send(request, Limits::WEBHOOK).await;
-    let outcome: Outcome = send::outcome(&exchange, now.ms());
+    let exchange = config.sender.send(request, send::limits(&policy)).await;
+    let outcome: Outcome = send::outcome(&exchange, &policy, now.ms());
     let mut evidence = exchange.evidence;
     let host = Some(evidence.origin.clone()).filter(|origin| !origin.is_empty());
     evidence.mask(&secrets(webhook));
     let body = evidence::write(&evidence, &[]);
-    let (settlement, is_trouble) = send::judged(config, item, now, &outcome, &evidence, body);
-    (settlement, host, is_trouble)
+    basis.judged(config, &outcome, &evidence, body, host)
 }
 
 fn request(webhook: &Webhook, item: &Due, outgoing: &Outgoing, body: String, now: Timestamp) -> Request {
@@ -88,6 +94,7 @@ mod tests {
             signing: Signing::new(Secret::generate([7; 32])),
             sandbox: false,
             pending: false,
+            retry: Default::default(),
         }
     }
 
@@ -110,6 +117,7 @@ mod tests {
             replay_of: Some(Id::from_bits(8)),
             values: Vec::new(),
             is_waiting: true,
+            first_at: None,
         };
         request(&webhook, &item, &outgoing, "{}".into(), Timestamp::from_ms(1_700_000_000_000))
     }

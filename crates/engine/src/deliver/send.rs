@@ -7,15 +7,16 @@ use bytes::Bytes;
 use roundtrip_domain::endpoint::Endpoint as Receiver;
 use roundtrip_domain::link_dialect::callback_template;
 use roundtrip_domain::postback::{Stored, stored_callback};
-use roundtrip_domain::retry::{self, Jitter, Outcome, Verdict};
+use roundtrip_domain::retry::{self, Deadline, Jitter, Outcome, Policy, Sent, Start, Verdict};
+use roundtrip_domain::success::Said;
 use roundtrip_domain::template::{Sending, secrets};
-use roundtrip_domain::time::{Timestamp, human};
+use roundtrip_domain::time::{Span, Timestamp, human};
 use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement};
 use tokio::sync::mpsc;
 
 use super::endpoint::{Endpoint, Key};
 use super::places::Places;
-use super::settle::Ended;
+use super::settle::{Ended, Notice};
 use super::{Message, evidence, hook};
 use crate::sender::{self, Failure, Limits, Request};
 use crate::{Config, Stats};
@@ -50,8 +51,8 @@ pub(super) fn begin(
             tokio::spawn(async move {
                 // Whatever happens in here, also a panic, its end is told: a lost end would hold a place for ever.
                 let mut guard = EndGuard { key, due, host, own_place: None, ends, told: false };
-                let (settlement, host, is_trouble) = one(&config, &stats, due, outgoing, &mut guard).await;
-                guard.tell(settlement, host, is_trouble);
+                let end = one(&config, &stats, due, outgoing, &mut guard).await;
+                guard.tell(end);
             });
         }
     });
@@ -84,17 +85,36 @@ impl EndGuard {
         is_taken
     }
 
-    fn tell(mut self, settlement: Settlement, host: Option<String>, is_trouble: bool) {
+    fn tell(mut self, end: End) {
         self.told = true;
-        let host = host.unwrap_or_else(|| self.host.clone());
-        self.send(settlement, host, is_trouble);
+        self.send(end);
     }
 
-    fn send(&self, settlement: Settlement, host: String, is_trouble: bool) {
+    fn send(&self, end: End) {
+        let End { settlement, notice, host, is_trouble } = end;
+        let host = host.unwrap_or_else(|| self.host.clone());
         // Nobody hears it only when the engine is gone; then the next start sends it again.
-        let _ = self.ends.settler.send(Ended { key: self.key, settlement });
+        let _ = self.ends.settler.send(Ended { key: self.key, settlement, notice });
         let places = [self.host.clone()].into_iter().chain(self.own_place.clone()).collect();
         let _ = self.ends.messages.send(Message::Ended { key: self.key, places, host, is_trouble });
+    }
+}
+
+/// The end of a send.
+pub(super) struct End {
+    settlement: Settlement,
+    /// What is worth telling people of it.
+    notice: Option<Notice>,
+    /// The host that was called; `None` when none was.
+    host: Option<String>,
+    is_trouble: bool,
+}
+
+impl End {
+    /// Of what was not sent.
+    pub(super) fn unsent(item: Due, next: Settled) -> Self {
+        let settlement = Settlement { item, attempt: None, next };
+        Self { settlement, notice: None, host: None, is_trouble: false }
     }
 }
 
@@ -102,23 +122,25 @@ impl Drop for EndGuard {
     fn drop(&mut self) {
         if !self.told {
             let next = Settled::Again { due: self.due.due.plus_ms(60_000), reason: "panicked".into() };
-            let settlement = Settlement { item: self.due, attempt: None, next };
-            self.send(settlement, self.host.clone(), false);
+            self.send(End::unsent(self.due, next));
         }
     }
 }
 
-/// Sends one delivery. Returns its settlement, the host that was called, and whether the endpoint is in
-/// trouble.
+/// Sends one delivery.
+///
+/// The request is that of the rule's version which planned it, but how often it is sent and what counts as a success
+/// is what the rule says now: who mends a rule whose receiver is in trouble means what waits. Of a rule that is gone the
+/// defaults hold. Until when the receiver accepts it was stored when it was planned.
 async fn one(
     config: &Config,
     stats: &Stats,
     item: Due,
     outgoing: Result<Option<Outgoing>, roundtrip_store::Error>,
     guard: &mut EndGuard,
-) -> (Settlement, Option<String>, bool) {
+) -> End {
     let now = config.clock.now();
-    let unsent = |next| (Settlement { item, attempt: None, next }, None, false);
+    let unsent = |next| End::unsent(item, next);
     let later = |reason: &str| Settled::Again { due: now.plus_ms(10_000), reason: reason.into() };
     let outgoing = match outgoing {
         // It was cancelled after it was handed over.
@@ -131,17 +153,26 @@ async fn one(
         }
     };
     let catalog = config.ledger.catalog();
+    let settings = catalog.workspace(item.workspace);
     let (rule, partner) = match item.endpoint {
         Receiver::Postback { rule, partner } => (rule, partner),
         Receiver::Webhook(webhook) => {
-            let settings = catalog.workspace(item.workspace);
             return match settings.and_then(|settings| settings.webhook(webhook)) {
                 Some(webhook) => hook::send(config, stats, webhook, item, outgoing, now).await,
                 None => unsent(Settled::Dead { reason: "webhook_deleted".into() }),
             };
         }
     };
-    let partner = catalog.workspace(item.workspace).and_then(|s| s.partners.get(&partner)).cloned();
+    let partner = settings.and_then(|s| s.partners.get(&partner)).cloned();
+    let ruled = settings.and_then(|s| s.rule(rule));
+    let policy = ruled.map_or_else(|| config.policy.clone(), |ruled| ruled.retry.policy(&config.policy));
+    let deadline =
+        outgoing.deadline.map(|at| Deadline { at, late: ruled.map(|ruled| ruled.late).unwrap_or_default() });
+    let window = ruled.and_then(|ruled| ruled.accepts_of(partner.as_deref()));
+    let basis = Basis { item, began: now, first_at: outgoing.first_at, policy: &policy, deadline, window };
+    if let Some(end) = basis.too_late() {
+        return end;
+    }
     let callback = stored_callback(&outgoing.values);
     let is_callback = callback.is_some();
     let template = match callback {
@@ -177,6 +208,8 @@ async fn one(
         (Outcome::Refused("request_too_long"), sender::Evidence::default())
     } else if rendered.url.is_empty() {
         (Outcome::Refused("host_missing"), sender::Evidence::default())
+    } else if rendered.lacks_auth {
+        (Outcome::Refused("auth_missing"), sender::Evidence::default())
     } else {
         let own = rendered.headers.into_iter();
         let mut headers: Vec<(String, String)> =
@@ -188,8 +221,11 @@ async fn one(
             headers,
             body: rendered.body.map(Bytes::from).unwrap_or_default(),
         };
-        let exchange = config.sender.send(request, Limits::POSTBACK).await;
-        (outcome(&exchange, now.ms()), exchange.evidence)
+        let exchange = match &rendered.token {
+            Some(ask) => config.sender.send_with_token(request, ask, limits(&policy)).await,
+            None => config.sender.send(request, limits(&policy)).await,
+        };
+        (outcome(&exchange, &policy, now.ms()), exchange.evidence)
     };
     // Where one click's callback went says nothing about the next one's.
     let called = if is_callback { String::new() } else { evidence.origin.clone() };
@@ -198,8 +234,7 @@ async fn one(
     evidence.mask(&secrets(template.macros(), settings, &rendered.secrets));
 
     let body = evidence::write(&evidence, &rendered.missing);
-    let (settlement, is_trouble) = judged(config, item, now, &outcome, &evidence, body);
-    (settlement, host, is_trouble)
+    basis.judged(config, &outcome, &evidence, body, host)
 }
 
 /// The headers by which a receiver can tell one send from another.
@@ -207,52 +242,96 @@ pub(super) fn evidence_headers(item: &Due, n: u32) -> [(String, String); 2] {
     [(DELIVERY_HEADER.into(), item.delivery.to_string()), (ATTEMPT_HEADER.into(), n.to_string())]
 }
 
-/// What follows a send: its settlement, and whether its endpoint is in trouble.
-pub(super) fn judged(
-    config: &Config,
-    item: Due,
-    began: Timestamp,
-    outcome: &Outcome,
-    evidence: &sender::Evidence,
-    body: String,
-) -> (Settlement, bool) {
-    let n = item.sends + 1;
-    let ended_at = config.clock.now();
-    let jitter = Jitter::from_entropy(config.entropy.u32());
-    let verdict = retry::next(&config.policy, n, outcome, ended_at, jitter);
-    let (next, next_words) = match &verdict {
-        Verdict::Delivered => (Settled::Delivered, "delivered".to_owned()),
-        Verdict::Again { due } => (
-            Settled::Again { due: *due, reason: outcome.code() },
-            format!("sent again in {}", human(due.since(ended_at))),
-        ),
-        Verdict::Dead { reason } => {
-            (Settled::Dead { reason: (*reason).to_owned() }, format!("given up: {reason}"))
+/// What a send is judged by.
+pub(super) struct Basis<'a> {
+    pub(super) item: Due,
+    pub(super) began: Timestamp,
+    pub(super) first_at: Option<Timestamp>,
+    pub(super) policy: &'a Policy,
+    pub(super) deadline: Option<Deadline>,
+    /// How long its receiver accepts it, if that is bounded.
+    pub(super) window: Option<Span>,
+}
+
+impl Basis<'_> {
+    /// The end of what is not sent any more.
+    pub(super) fn too_late(&self) -> Option<End> {
+        let item = self.item;
+        match retry::start(self.policy, self.first_at, self.deadline, self.began) {
+            Start::Send => None,
+            Start::Dead { reason } => Some(End::unsent(item, Settled::Dead { reason: reason.into() })),
+            Start::Expired { reason } => {
+                let end = End::unsent(item, Settled::Expired { reason: reason.into() });
+                let notice = self.deadline.map(|deadline| Notice::expired(item, deadline.at));
+                Some(End { notice, ..end })
+            }
         }
-    };
-    tracing::debug!(
-        delivery.id = %item.delivery,
-        attempt = n,
-        outcome = outcome.code(),
-        next = next_words,
-        total_us = evidence.timings.total_us,
-        "attempt"
-    );
-    let attempt = AttemptRow {
-        n,
-        at: began,
-        outcome: outcome.code(),
-        status: match outcome {
-            Outcome::Answered { status, .. } => Some(*status),
+    }
+
+    /// The end of a send.
+    pub(super) fn judged(
+        &self,
+        config: &Config,
+        outcome: &Outcome,
+        evidence: &sender::Evidence,
+        body: String,
+        host: Option<String>,
+    ) -> End {
+        let (item, n) = (self.item, self.item.sends + 1);
+        let ended_at = config.clock.now();
+        let jitter = Jitter::from_entropy(config.entropy.u32());
+        let first_at = self.first_at.unwrap_or(self.began);
+        let sent = Sent { n, first_at, at: self.began, ended_at };
+        let (next, next_words) = match retry::next(self.policy, sent, self.deadline, outcome, jitter) {
+            Verdict::Delivered => (Settled::Delivered, "delivered".to_owned()),
+            Verdict::Again { due, reason, is_pulled_in } => {
+                let wait = human(due.since(ended_at));
+                let why = if is_pulled_in { ", the last time that there is for it" } else { "" };
+                (Settled::Again { due, reason }, format!("sent again in {wait}{why}"))
+            }
+            Verdict::Dead { reason } => {
+                (Settled::Dead { reason: reason.into() }, format!("given up: {reason}"))
+            }
+            Verdict::Expired { reason } => {
+                (Settled::Expired { reason: reason.into() }, format!("expired: {reason}"))
+            }
+            Verdict::Disable => {
+                (Settled::Dead { reason: "endpoint_gone".into() }, "given up: endpoint_gone".into())
+            }
+        };
+        let notice = self.deadline.and_then(|Deadline { at, .. }| match &next {
+            Settled::Expired { .. } => Some(Notice::expired(item, at)),
+            Settled::Again { due, .. } => self
+                .window
+                .filter(|window| retry::is_running_out(*window, at, n, item.due, *due))
+                .map(|_| Notice::running_out(item, at)),
             _ => None,
-        },
-        total_us: evidence.timings.total_us as i64,
-        next: next_words,
-        body,
-    };
-    // A full pool is ours, not the endpoint's.
-    let is_trouble = outcome.is_trouble() && *outcome != Outcome::Trouble(Failure::PoolFull.code());
-    (Settlement { item, attempt: Some(attempt), next }, is_trouble)
+        });
+        tracing::debug!(
+            delivery.id = %item.delivery,
+            attempt = n,
+            outcome = outcome.code(),
+            next = next_words,
+            total_us = evidence.timings.total_us,
+            "attempt"
+        );
+        let attempt = AttemptRow {
+            n,
+            at: self.began,
+            outcome: outcome.code(),
+            status: match outcome {
+                Outcome::Answered { status, .. } => Some(*status),
+                _ => None,
+            },
+            total_us: evidence.timings.total_us as i64,
+            next: next_words,
+            body,
+        };
+        // A full pool or an ill proxy is ours, not the endpoint's.
+        let is_ours = Failure::ALL.iter().any(|f| f.is_ours() && *outcome == Outcome::Trouble(f.code()));
+        let is_trouble = outcome.is_trouble() && !is_ours;
+        End { settlement: Settlement { item, attempt: Some(attempt), next }, notice, host, is_trouble }
+    }
 }
 
 /// Scheme, host and port of a URL; empty when it has none.
@@ -260,15 +339,35 @@ pub(super) fn origin_of(url: &str) -> String {
     url::Url::parse(url).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
 }
 
-pub(super) fn outcome(exchange: &sender::Exchange, now_ms: i64) -> Outcome {
+/// The bounds of an exchange under that policy.
+pub(super) fn limits(policy: &Policy) -> Limits {
+    let total_ms = policy.timeout.ms().cast_unsigned();
+    Limits { total_ms, connect_ms: Limits::POSTBACK.connect_ms.min(total_ms), ..Limits::POSTBACK }
+}
+
+pub(super) fn outcome(exchange: &sender::Exchange, policy: &Policy, now_ms: i64) -> Outcome {
     match &exchange.outcome {
-        sender::Outcome::Answered { status } => Outcome::Answered {
-            status: *status,
-            retry_after_ms: exchange.evidence.retry_after(now_ms).map(|wait| wait.as_millis() as i64),
-        },
-        sender::Outcome::Failed(failure) if failure.is_trouble() || *failure == Failure::PoolFull => {
+        sender::Outcome::Answered { status } => {
+            let answer = exchange.evidence.answer.as_ref();
+            Outcome::Answered {
+                status: *status,
+                retry_after_ms: exchange.evidence.retry_after(now_ms).map(|wait| wait.as_millis() as i64),
+                said: answer.map_or(Said::Accepted, |answer| {
+                    policy.success.judge(&answer.body, !answer.body_end.is_error())
+                }),
+                abort: answer.is_some_and(asks_to_stop),
+            }
+        }
+        sender::Outcome::Failed(failure) if failure.is_trouble() || failure.is_ours() => {
             Outcome::Trouble(failure.code())
         }
         sender::Outcome::Failed(failure) => Outcome::Refused(failure.code()),
     }
+}
+
+/// Whether the receiver does not want to be sent this again.
+fn asks_to_stop(answer: &sender::Answer) -> bool {
+    let mut headers =
+        answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(retry::ABORT_HEADER));
+    headers.any(|(_, value)| value.trim().eq_ignore_ascii_case("true"))
 }

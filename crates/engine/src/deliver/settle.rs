@@ -3,6 +3,7 @@
 //! Ends that arrive while a commit runs join the next one. What cannot be stored is tried again until it
 //! can: an end that were dropped would be a send that nobody knows of.
 
+use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{Due, Settled, Settlement};
 use tokio::sync::mpsc;
 
@@ -18,6 +19,64 @@ const BATCH_MAX: usize = 512;
 pub(super) struct Ended {
     pub(super) key: Key,
     pub(super) settlement: Settlement,
+    /// Given once the end is durable.
+    pub(super) notice: Option<Notice>,
+}
+
+/// What people had better know of a delivery whose receiver accepts it for a time only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Notice {
+    /// Which delivery, and to whom.
+    pub(super) item: Due,
+    /// The end of its window.
+    pub(super) ends_at: Timestamp,
+    /// What there is to know.
+    pub(super) what: What,
+}
+
+/// What there is to know of such a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// It is not delivered, and only the last quarter of its window is left.
+    RunningOut,
+    /// Its window is over.
+    Expired,
+}
+
+impl Notice {
+    /// That a delivery's time is running out.
+    pub(super) const fn running_out(item: Due, ends_at: Timestamp) -> Self {
+        Self { item, ends_at, what: What::RunningOut }
+    }
+
+    /// That a delivery expired.
+    pub(super) const fn expired(item: Due, ends_at: Timestamp) -> Self {
+        Self { item, ends_at, what: What::Expired }
+    }
+}
+
+/// Gives notice of what is durable. Each line names one delivery.
+fn give_notice(stats: &Stats, notices: impl Iterator<Item = Notice>) {
+    for Notice { item, ends_at, what } in notices {
+        let delivery = item.delivery;
+        match what {
+            What::RunningOut => {
+                Stats::add(&stats.running_out, 1);
+                tracing::warn!(
+                    delivery.id = %delivery,
+                    code = "delivery_running_out",
+                    deadline = %ends_at,
+                    "a delivery is not delivered yet, and three quarters of its acceptance window are over"
+                );
+            }
+            What::Expired => tracing::warn!(
+                delivery.id = %delivery,
+                code = "delivery_expired",
+                deadline = %ends_at,
+                "a delivery expired: its receiver does not accept it any more"
+            ),
+        }
+    }
 }
 
 /// An end that is durable.
@@ -93,6 +152,7 @@ async fn store(config: &Config, shared: &mut Shared, batch: &[Ended]) -> Result<
             }
             Ok(()) => {
                 count(&shared.stats, batch);
+                give_notice(&shared.stats, batch.iter().filter_map(|ended| ended.notice));
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -108,6 +168,7 @@ fn count(stats: &Stats, batch: &[Ended]) {
             Settled::Delivered => &stats.delivered,
             Settled::Again { .. } => &stats.retried,
             Settled::Dead { .. } => &stats.dead,
+            Settled::Expired { .. } => &stats.expired,
         };
         Stats::add(counter, 1);
     }
@@ -118,7 +179,7 @@ fn done(ended: Ended) -> Done {
     let sends = item.sends + u32::from(ended.settlement.attempt.is_some());
     let again = match ended.settlement.next {
         Settled::Again { due, .. } => Some(Due { due, sends, ..item }),
-        Settled::Delivered | Settled::Dead { .. } | Settled::Ended => None,
+        Settled::Delivered | Settled::Dead { .. } | Settled::Expired { .. } | Settled::Ended => None,
     };
     Done { key: ended.key, delivery: item.delivery, again }
 }

@@ -1,4 +1,5 @@
-//! Opening a connection: look up, check every address, connect to one that was checked, handshake. The
+//! Opening a connection: look up, check every address, connect to one that was checked (or have the operator's proxy
+//! connect to it), handshake. The
 //! name is looked up once per connection and never again between check and connect, so a name server that
 //! changes its answer gains nothing.
 
@@ -15,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::evidence::{Evidence, TlsFacts};
 use super::guard::Guard;
 use super::outcome::{Failure, Fault};
+use super::proxy::Proxy;
 use super::request::Target;
 use super::resolve::Resolve;
 use super::tap::{Stream, micros};
@@ -28,6 +30,7 @@ pub(super) struct Connector {
     pub(super) tls: TlsConnector,
     pub(super) bind_v4: Option<Ipv4Addr>,
     pub(super) bind_v6: Option<Ipv6Addr>,
+    pub(super) proxy: Option<Proxy>,
 }
 
 /// A connected stream and what is known about it.
@@ -109,13 +112,24 @@ impl Connector {
             // use up the budget of the next.
             let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(now) / left.max(1);
-            match timeout_at(now + share, self.connect_one(target)).await {
+            let connected = async {
+                match &self.proxy {
+                    None => self.connect_one(target).await,
+                    Some(proxy) => self.connect_through(proxy, target).await,
+                }
+            };
+            match timeout_at(now + share, connected).await {
+                Ok(Ok(stream)) if self.proxy.is_some() => return Ok((stream, target)),
                 Ok(Ok(stream)) => {
                     let local = stream.local_addr().map_err(|error| fault_of_connect(&error))?;
                     self.guard.check_connected(local, target).map_err(refused)?;
                     return Ok((stream, target));
                 }
-                Ok(Err(error)) => last = fault_of_connect(&error),
+                Ok(Err(fault)) => last = fault,
+                Err(_) if self.proxy.is_some() => {
+                    let detail = format!("no connection through the proxy within {} ms", ms(share));
+                    last = Fault::new(Failure::Proxy, detail);
+                }
                 Err(_) => {
                     let detail = format!("no connection within {} ms", ms(share));
                     last = Fault::new(Failure::ConnectTimeout, detail);
@@ -125,16 +139,46 @@ impl Connector {
         Err(last)
     }
 
-    async fn connect_one(&self, target: SocketAddr) -> io::Result<TcpStream> {
-        let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        match target {
+    async fn connect_one(&self, target: SocketAddr) -> Result<TcpStream, Fault> {
+        let local = |error: io::Error| Fault::new(Failure::Local, format!("open a socket here: {error}"));
+        let socket =
+            if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(local)?;
+        let bound = match target {
             SocketAddr::V4(_) => self.bind_v4.map(IpAddr::V4),
             SocketAddr::V6(_) => self.bind_v6.map(IpAddr::V6),
+        };
+        if let Some(address) = bound {
+            let fault = |error| Fault::new(Failure::Local, format!("send from {address}: {error}"));
+            socket.bind(SocketAddr::new(address, 0)).map_err(fault)?;
         }
-        .map_or(Ok(()), |address| socket.bind(SocketAddr::new(address, 0)))?;
-        let stream = socket.connect(target).await?;
-        stream.set_nodelay(true)?;
+        let stream = socket.connect(target).await.map_err(|error| fault_of_connect(&error))?;
+        stream.set_nodelay(true).map_err(|error| fault_of_connect(&error))?;
         Ok(stream)
+    }
+
+    /// A tunnel to `target`, whose address was checked. The proxy's own address is the operator's word.
+    async fn connect_through(&self, proxy: &Proxy, target: SocketAddr) -> Result<TcpStream, Fault> {
+        let addresses = match proxy.address {
+            Some(address) => vec![address],
+            None => self.resolve.resolve(&proxy.host).await.map_err(|error| {
+                Fault::new(Failure::Proxy, format!("the proxy's name was not resolved: {error}"))
+            })?,
+        };
+        let mut last = Fault::new(Failure::Proxy, "the proxy's name has no address");
+        for address in in_turn_by_family(addresses) {
+            match self.connect_one(SocketAddr::new(address, proxy.port)).await {
+                Ok(mut stream) => {
+                    proxy.tunnel(&mut stream, target).await?;
+                    return Ok(stream);
+                }
+                Err(fault) if fault.failure == Failure::Local => last = fault,
+                Err(fault) => {
+                    let detail = format!("the proxy was not reached: {}", fault.detail);
+                    last = Fault::new(Failure::Proxy, detail);
+                }
+            }
+        }
+        Err(last)
     }
 
     async fn handshake(

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
 
 use super::mask::{MASK, mask_bytes, mask_text};
+use super::token::TokenEvidence;
 
 /// The most bytes of answer headers kept, counted as `name: value` and a line end.
 const HEADERS_KEPT_MAX: usize = 8 * 1024;
@@ -29,6 +30,8 @@ pub struct Evidence {
     pub request_written: bool,
     /// The address connected to, or the last one tried.
     pub address: Option<SocketAddr>,
+    /// Host and port of the proxy that it went through, when there is one.
+    pub via: Option<String>,
     /// Whether the exchange ran on a connection that had served an earlier one.
     pub reused: bool,
     /// Whether a reused connection turned out to be closed and the request was sent again on a fresh one.
@@ -39,6 +42,8 @@ pub struct Evidence {
     pub timings: Timings,
     /// The answer, when its head arrived.
     pub answer: Option<Answer>,
+    /// How it came by its token, when it needs one that is fetched.
+    pub token: Option<TokenEvidence>,
     /// One sentence about what went wrong, for a person.
     pub error: Option<String>,
 }
@@ -191,7 +196,14 @@ impl Evidence {
         if let Some(error) = &mut self.error {
             mask_text(error, &secrets, true);
         }
-        if let Some(answer) = &mut self.answer {
+        if let Some(token) = &mut self.token {
+            mask_text(&mut token.origin, &secrets, false);
+            if let Some(error) = &mut token.error {
+                mask_text(error, &secrets, true);
+            }
+        }
+        let refused = self.token.as_mut().and_then(|token| token.refused.as_mut());
+        for answer in self.answer.iter_mut().chain(refused.and_then(|refused| refused.answer.as_mut())) {
             for (_, value) in &mut answer.headers {
                 mask_text(value, &secrets, answer.headers_truncated);
             }

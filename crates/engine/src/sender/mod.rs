@@ -12,6 +12,8 @@
 //! | `tap` | counters under HTTP: written, read, first byte, bound on heads |
 //! | `exchange` | one request and its answer on one connection |
 //! | `pool` | keep-alive, bounded over all hosts |
+//! | `token` | a request with a token that is fetched, kept and renewed |
+//! | `proxy` | the operator's proxy, when there is one |
 //! | `evidence`, `mask` | what is kept of it, without secrets |
 //! | `outcome` | what it came to |
 //!
@@ -30,13 +32,16 @@ mod guard;
 mod mask;
 mod outcome;
 mod pool;
+mod proxy;
 mod request;
 mod resolve;
 mod tap;
 mod tls;
+mod token;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +59,10 @@ use tap::micros;
 pub use evidence::{Answer, BodyEnd, Evidence, RETRY_AFTER_MAX, SentRequest, Timings, TlsFacts, retry_after};
 pub use guard::{Guard, Refusal, Subnet, SubnetError};
 pub use outcome::{Failure, Outcome};
+pub use proxy::{Proxy, ProxyError};
 pub use request::Request;
 pub use resolve::{Lookups, Resolve};
+pub use token::{Refused, TokenEvidence};
 
 /// How the sender is set up, once per process.
 #[derive(Clone, Debug)]
@@ -71,6 +78,9 @@ pub struct Config {
     pub bind_v4: Option<Ipv4Addr>,
     /// The IPv6 address to send from; the system chooses when it is absent.
     pub bind_v6: Option<Ipv6Addr>,
+    /// The proxy that all requests leave through; none unless the operator names one. Proxies of the environment are
+    /// never read.
+    pub proxy: Option<Proxy>,
     /// Open connections in all, idle and busy. The default is the engine's bound on concurrent attempts.
     pub connections_max: usize,
     /// Idle connections kept per scheme, host and port.
@@ -90,6 +100,7 @@ impl Default for Config {
             resolve: Resolve::system(),
             bind_v4: None,
             bind_v6: None,
+            proxy: None,
             connections_max: 1_024,
             idle_per_key_max: 8,
             idle_max_ms: 30_000,
@@ -137,6 +148,22 @@ impl Limits {
         Self { connect_ms: 5_000, total_ms: 10_000, body_read_max: 64 * 1024, body_kept_max: 4 * 1024 };
     /// The defaults for a webhook: connect 5 s, in all 15 s.
     pub const WEBHOOK: Self = Self { total_ms: 15_000, ..Self::POSTBACK };
+    /// The shortest and the longest that an exchange may be set to take, in milliseconds.
+    pub const TOTAL_MS: RangeInclusive<u64> = 1_000..=30_000;
+
+    /// The same limits over another time in all, which is brought into [`Self::TOTAL_MS`].
+    #[must_use]
+    pub fn within_ms(self, total_ms: u64) -> Self {
+        let total_ms = total_ms.clamp(*Self::TOTAL_MS.start(), *Self::TOTAL_MS.end());
+        Self { connect_ms: self.connect_ms.min(total_ms), total_ms, ..self }
+    }
+
+    /// The same limits over what is left of the time until `deadline`.
+    fn until(self, deadline: Instant) -> Self {
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        let total_ms = u64::try_from(left).unwrap_or(u64::MAX).clamp(1, self.total_ms);
+        Self { total_ms, ..self }
+    }
 }
 
 impl Default for Limits {
@@ -162,6 +189,7 @@ pub struct Sender(Arc<Inner>);
 struct Inner {
     connector: Connector,
     pool: Pool,
+    tokens: token::Tokens,
     user_agent: HeaderValue,
 }
 
@@ -189,6 +217,7 @@ impl Sender {
             tls: tls::connector(config.extra_roots_file.as_deref())?,
             bind_v4: config.bind_v4,
             bind_v6: config.bind_v6,
+            proxy: config.proxy.clone(),
         };
         let pool = Pool::new(Bounds {
             connections_max: config.connections_max.max(1),
@@ -197,7 +226,7 @@ impl Sender {
             age_max: Duration::from_millis(config.age_max_ms),
         });
         let user_agent = HeaderValue::from_str(&user_agent).map_err(|_| ConfigError::DocsUrl)?;
-        Ok(Self(Arc::new(Inner { connector, pool, user_agent })))
+        Ok(Self(Arc::new(Inner { connector, pool, tokens: token::Tokens::default(), user_agent })))
     }
 
     /// Sends one request and reads its answer. Every way this can end is an [`Outcome`]. Dropping the
@@ -213,6 +242,13 @@ impl Sender {
             }
         };
         Exchange { outcome, evidence }
+    }
+
+    /// What requests that name no `user-agent` of their own are sent with.
+    #[must_use]
+    pub fn user_agent(&self) -> &str {
+        // It was made of a text.
+        self.0.user_agent.to_str().unwrap_or_default()
     }
 
     /// How many connections wait, open, for their next request.
@@ -253,12 +289,13 @@ impl Sender {
         deadline: Instant,
         evidence: &mut Evidence,
     ) -> Result<(u16, Option<(pool::Key, Connection)>), Fault> {
-        let Inner { connector, pool, user_agent } = &*self.0;
+        let Inner { connector, pool, user_agent, .. } = &*self.0;
         let prepared = Prepared::new(request, user_agent)?;
         evidence.origin.clone_from(&prepared.origin);
         evidence.request = prepared.shown();
         let target = &prepared.target;
         connector.guard.check_scheme_and_port(target.key.https, target.key.port)?;
+        evidence.via = connector.proxy.as_ref().map(ToString::to_string);
         let kept = |connection, keep: bool| keep.then(|| (target.key.clone(), connection));
 
         if let Some(mut connection) = pool.checkout(&target.key) {

@@ -45,11 +45,19 @@ pub enum Failure {
     Timeout,
     /// What came back is not HTTP/1.1, or its head is larger than the sender reads.
     Protocol,
+    /// The token that the request needs could not be had from its server. Nothing was sent.
+    TokenUnavailable,
+    /// The operator's proxy could not be reached, or would not connect to the address. Ours, never the endpoint's
+    /// fault: what lies behind a proxy that says no cannot be known.
+    Proxy,
+    /// No socket could be opened here: the address to send from is not this machine's, or there are no file
+    /// descriptors left. Ours, never the endpoint's fault.
+    Local,
 }
 
 impl Failure {
     /// Every failure, for tables in the docs and tests.
-    pub const ALL: [Failure; 13] = [
+    pub const ALL: [Failure; 16] = [
         Self::BadUrl,
         Self::BadRequest,
         Self::PlainHttpRefused,
@@ -63,6 +71,9 @@ impl Failure {
         Self::Reset,
         Self::Timeout,
         Self::Protocol,
+        Self::TokenUnavailable,
+        Self::Proxy,
+        Self::Local,
     ];
 
     /// The stable code, in snake case.
@@ -82,6 +93,9 @@ impl Failure {
             Self::Reset => "reset",
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
+            Self::TokenUnavailable => "token_unavailable",
+            Self::Proxy => "proxy",
+            Self::Local => "local",
         }
     }
 
@@ -96,14 +110,24 @@ impl Failure {
             | Self::Tls
             | Self::Reset
             | Self::Timeout
-            | Self::Protocol => true,
+            | Self::Protocol
+            | Self::TokenUnavailable => true,
             Self::BadUrl
             | Self::BadRequest
             | Self::PlainHttpRefused
             | Self::PortRefused
             | Self::RefusedAddress
-            | Self::PoolFull => false,
+            | Self::PoolFull
+            | Self::Proxy
+            | Self::Local => false,
         }
+    }
+
+    /// Whether it is a shortage or fault of ours that passes: worth another try, and nothing that the endpoint is
+    /// charged for.
+    #[must_use]
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::PoolFull | Self::Proxy | Self::Local)
     }
 }
 

@@ -22,7 +22,9 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::sender::receiver::{OK, Receiver, reset};
 
+mod auth;
 mod callback;
+mod policy;
 mod recover;
 mod webhook;
 
@@ -61,7 +63,10 @@ impl House {
             sender: Sender::new(&sender::Config { resolve, ..Default::default() }, guard).expect("a sender"),
             clock: Clock::System,
             entropy: Entropy::System,
-            policy: Policy { waits_ms: waits_ms.to_vec() },
+            policy: Policy {
+                waits: waits_ms.iter().copied().map(Span::from_ms).collect(),
+                ..Policy::postback()
+            },
             kept: Kept { attempts: Span::from_days(30), payloads: Span::from_days(30) },
         };
         Self { world, config }

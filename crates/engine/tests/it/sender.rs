@@ -1,11 +1,15 @@
 //! The guarded client against real sockets on loopback, most of them hostile.
 
+mod early;
 mod evidence;
 mod guard;
 mod hostile;
+mod injection;
+mod proxy;
 pub(crate) mod receiver;
 mod reuse;
 mod tls;
+mod token;
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// rule:SLUG or webhook:SLUG; a slug alone is a rule's.
+    /// rule:SLUG, rule:SLUG@PARTNER or webhook:SLUG; a slug alone is a rule's.
     #[arg(value_name = "ENDPOINT")]
     name: String,
     /// Which of the partners that the rule tells, where it tells several.

@@ -4,6 +4,7 @@
 
 mod apply;
 mod backfill;
+mod backup;
 mod bench;
 mod cancel;
 mod conversion;
@@ -20,6 +21,7 @@ mod library;
 mod partner;
 mod replay;
 mod report;
+mod restore;
 mod serve;
 mod status;
 mod tail;
@@ -80,8 +82,21 @@ enum Command {
     Cancel(Box<cancel::Args>),
     /// Shows replays, backfills and cancellations, and pauses, resumes or ends them.
     Jobs(jobs::Args),
+    /// Tries an endpoint: a rule and the partner that it tells, or a webhook.
+    #[command(subcommand)]
+    Endpoint(EndpointVerb),
     /// Follows deliveries live, and can send webhooks on to a program on this machine.
     Tail(Box<tail::Args>),
+    /// Copies a whole installation into one file, while its server works or while it is down.
+    ///
+    /// The file holds everything that the server knows, secrets included, and is readable by its owner alone. It shows
+    /// one moment: what was answered before the command began is in it. docs/backup.md says what is not.
+    Backup(backup::Args),
+    /// Makes a data directory of a backup, or only checks one.
+    ///
+    /// Every byte is compared with its hash before the directory gets its name. Deliveries that waited when the backup
+    /// was made are sent once the server is started, with the same event ids.
+    Restore(restore::Args),
     /// Measures this machine and disk: redirects beside nginx, events, postbacks.
     Bench(bench::Args),
     /// Makes and replaces the admin key.
@@ -97,6 +112,13 @@ enum Command {
     Partner(partner::Args),
     /// What signs for a webhook, and a new secret for it.
     Webhook(webhook::Args),
+}
+
+/// What can be done with an endpoint.
+#[derive(Debug, Subcommand)]
+enum EndpointVerb {
+    /// Sends a test, waits for its end and prints the evidence.
+    Test(endpoint_test::Args),
 }
 
 impl Command {
@@ -134,9 +156,14 @@ impl Command {
             Self::Jobs(args) => {
                 with_client(&args.server.clone(), async |client| jobs::run(args, client).await)
             }
+            Self::Endpoint(EndpointVerb::Test(args)) => {
+                with_client(&args.server.clone(), async |client| endpoint_test::run(args, client).await)
+            }
             Self::Tail(args) => {
                 with_client(&args.server.clone(), async |client| tail::run(*args, client).await)
             }
+            Self::Backup(args) => backup::run(&args),
+            Self::Restore(args) => restore::run(&args),
             Self::Bench(args) => bench::run(args),
             Self::Key(args) => key::run(args),
             Self::Import(args) => import::run(*args),

@@ -64,8 +64,10 @@ fn cells(day: &str, group: &str, counts: &Counts) -> Vec<String> {
     cells.extend(numbers.map(|n| n.to_string()));
     cells.push(if revenue.is_empty() { "-".to_owned() } else { revenue.join(" + ") });
     match &counts.postbacks {
-        Some(p) => cells.extend([p.delivered, p.waiting, p.dead, p.suppressed].map(|n| n.to_string())),
-        None => cells.extend(["-"; 4].map(str::to_owned)),
+        Some(p) => {
+            cells.extend([p.delivered, p.waiting, p.dead, p.expired, p.suppressed].map(|n| n.to_string()))
+        }
+        None => cells.extend(["-"; 5].map(str::to_owned)),
     }
     cells
 }
@@ -85,6 +87,7 @@ fn text(report: &Report) -> String {
         "told",
         "waiting",
         "given up",
+        "expired",
         "not told",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];

@@ -178,7 +178,7 @@ impl Raw {
                     let wanted = match setting.form {
                         Form::One => "one text or number",
                         Form::Switch => "true or false",
-                        Form::Many => "an array of texts",
+                        Form::Many => "an array of texts or numbers",
                     };
                     problems.push(Problem::new(Code::ConfigInvalid, place, format!("is not {wanted}")));
                 }
@@ -193,7 +193,14 @@ fn texts(form: Form, value: &toml::Value) -> Option<Vec<String>> {
         (Form::One | Form::Many, V::String(text)) => Some(vec![text.clone()]),
         (Form::One, V::Integer(number)) => Some(vec![number.to_string()]),
         (Form::Switch, V::Boolean(on)) => Some(vec![on.to_string()]),
-        (Form::Many, V::Array(items)) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+        (Form::Many, V::Array(items)) => items
+            .iter()
+            .map(|item| match item {
+                V::String(text) => Some(text.clone()),
+                V::Integer(number) => Some(number.to_string()),
+                _ => None,
+            })
+            .collect(),
         _ => None,
     }
 }

@@ -4,11 +4,12 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::time::Span;
-use roundtrip_engine::sender::Subnet;
+use roundtrip_engine::sender::{Proxy, ProxyError, Subnet};
 use roundtrip_geo::DATABASES_MAX;
 use url::Url;
 
@@ -31,6 +32,11 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         allow_plain_http: r.switch("allow_plain_http"),
         allow_private: r.subnets("allow_private"),
         allow_plain_http_out: r.switch("allow_plain_http_out"),
+        outbound_ports: r.ports("outbound_ports"),
+        outbound_bind_v4: r.optional("outbound_bind_v4", "an IPv4 address such as 203.0.113.7"),
+        outbound_bind_v6: r.optional("outbound_bind_v6", "an IPv6 address such as 2001:db8::7"),
+        outbound_proxy: r.proxy(),
+        egress_addresses: r.published("egress_addresses"),
         extra_roots: r.one("extra_roots").map(PathBuf::from),
         click_durability: r
             .choice("click_durability", &[("strict", Durability::Strict), ("relaxed", Durability::Relaxed)]),
@@ -99,6 +105,43 @@ impl Reader<'_> {
                 format!("`{text}` is not an address and port, such as 127.0.0.1:8080 or [::1]:8080")
             })
         })
+    }
+
+    /// A value that need not be there.
+    fn optional<T: FromStr>(&mut self, key: &str, what: &str) -> Option<T> {
+        self.one(key)?;
+        self.parsed(key, None, |text| text.parse().map(Some).map_err(|_| format!("`{text}` is not {what}")))
+    }
+
+    /// The proxy. What is wrong with it is told without its text, which may hold a password.
+    fn proxy(&mut self) -> Option<Proxy> {
+        self.one("outbound_proxy")?;
+        self.parsed("outbound_proxy", None, |text| {
+            text.parse().map(Some).map_err(|error: ProxyError| error.to_string())
+        })
+    }
+
+    fn ports(&mut self, key: &str) -> Vec<u16> {
+        let Some(said) = self.raw.get(key) else { return Vec::new() };
+        let mut ports = Vec::new();
+        for (index, text) in said.values.iter().enumerate() {
+            match text.parse() {
+                Ok(port @ 1..1024) => ports.push(port),
+                _ => {
+                    let message = format!("`{text}` is not a port below 1024; the others need not be listed");
+                    self.refuse(&format!("{}[{index}]", said.place), message);
+                }
+            }
+        }
+        ports
+    }
+
+    /// Addresses and blocks that are only told of, as they were written.
+    fn published(&mut self, key: &str) -> Vec<String> {
+        let before = self.problems.len();
+        let _ = self.subnets(key);
+        let is_sound = self.problems.len() == before;
+        self.raw.get(key).filter(|_| is_sound).map(|said| said.values.clone()).unwrap_or_default()
     }
 
     fn switch(&mut self, key: &str) -> bool {

@@ -84,6 +84,52 @@ fn databases_of_addresses_are_files_named_once() {
 }
 
 #[test]
+fn the_way_out_is_read_and_a_password_is_never_shown() {
+    let file = "[server]\noutbound_bind_v4 = '203.0.113.7'\noutbound_bind_v6 = '2001:db8::7'\n\
+                outbound_proxy = 'http://us%65r:s3cr3t@proxy.example:3128'\noutbound_ports = [81, '587']\n\
+                egress_addresses = ['198.51.100.7', '2001:db8:1::/48']";
+    let config = load(&[], &[], Some(file)).unwrap();
+    assert_eq!(config.outbound_bind_v4.unwrap().to_string(), "203.0.113.7");
+    assert_eq!(config.outbound_bind_v6.unwrap().to_string(), "2001:db8::7");
+    assert_eq!(config.outbound_proxy.as_ref().unwrap().to_string(), "proxy.example:3128");
+    assert_eq!(config.outbound_ports, [81, 587]);
+    assert_eq!(config.egress_addresses, ["198.51.100.7", "2001:db8:1::/48"]);
+    assert!(!format!("{config:?}").contains("s3cr3t"));
+    let none = load(&[], &[], None).unwrap();
+    assert!(
+        none.outbound_proxy.is_none() && none.outbound_bind_v4.is_none() && none.egress_addresses.is_empty()
+    );
+
+    // What the environment names for all programs is not asked.
+    let env = [("HTTP_PROXY", "http://a:1"), ("https_proxy", "http://a:1"), ("ALL_PROXY", "http://a:1")];
+    assert!(load(&[], &env, None).unwrap().outbound_proxy.is_none());
+
+    let wrong = [
+        "--outbound-bind-v4=2001:db8::7",
+        "--outbound-bind-v6=203.0.113.7",
+        "--outbound-proxy=https://user:s3cr3t@proxy.example/",
+        "--outbound-port=81",
+        "--outbound-port=8080",
+        "--outbound-port=0",
+        "--egress-address=somewhere",
+    ];
+    let refused = load(&wrong, &[], None).unwrap_err();
+    let fields: Vec<&str> = refused.0.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "--outbound-port[1]",
+            "--outbound-port[2]",
+            "--outbound-bind-v4",
+            "--outbound-bind-v6",
+            "--outbound-proxy",
+            "--egress-address[0]"
+        ]
+    );
+    assert!(!refused.to_string().contains("s3cr3t"), "{refused}");
+}
+
+#[test]
 fn all_problems_are_reported_at_once_with_their_place() {
     let file = "[server]\npublik = '127.0.0.1:1'\nadmin = 8081\nclick_retention = 'a while'\n\
                 allow_private = ['10.0.0.0/8', '10.0.0.1/8', 'home']\nmetrics_public = 'yes'";

@@ -212,6 +212,18 @@ impl House {
         line.trim().parse().unwrap_or_else(|_| panic!("{name} is a number, not {line}"))
     }
 
+    /// Waits until nothing is undecided and nothing waits to be told but to a partner who never answers.
+    pub(crate) async fn drained_but(&self, partner: &str) {
+        let mut admin = self.admin();
+        until("all but the mute partner is told", async || {
+            let balance = admin.get("/api/v1/balance").await;
+            let rows = balance["rows"].as_array().expect("the books have rows");
+            let waits = |row: &&Value| row["waiting"].as_u64() > Some(0) && row["partner"]["slug"] != partner;
+            (balance["waiting"]["undecided"] == 0 && !rows.iter().any(|row| waits(&row))).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until nothing is undecided and nothing waits to be told.
     pub(crate) async fn drained(&self) {
         let mut admin = self.admin();

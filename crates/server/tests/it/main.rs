@@ -1,12 +1,16 @@
 //! The real binary: how it starts, answers, refuses and ends.
 
+mod backup;
 mod breaking;
+mod clients;
 mod commands;
 mod crash;
+mod egress;
 mod geography;
 mod house;
 mod import;
 mod library;
 mod process;
+mod receivers;
 mod rules;
 mod serve;

@@ -68,6 +68,11 @@ impl Manifest {
         Ok(self.meta("seq_last")?.unwrap_or(0).max(0) as u64)
     }
 
+    /// Copies it as it is into a new file.
+    pub(super) fn copy_to(&self, path: &Path) -> Result<(), Error> {
+        super::held::copy(&self.conn, path).map_err(Error::sqlite("copy", &self.path))
+    }
+
     /// All slices, by number.
     pub(super) fn list(&self) -> Result<Vec<Listed>, Error> {
         let failed = || Error::sqlite("read", &self.path);

@@ -10,6 +10,7 @@
 //! | `side_file` | prints of closed slices, on disk |
 //! | `registry`, `manifest` | which slices there are, in memory and on disk |
 //! | `reader` | look-ups |
+//! | `held` | all of it at one moment, copied while clicks go on being taken |
 //! | `opening`, `damage` | the start: what is there, what is broken, what can be saved |
 //! | `faults` | troubles on order, for tests |
 //!
@@ -33,6 +34,7 @@ mod durable;
 mod error;
 #[doc(hidden)]
 pub mod faults;
+mod held;
 mod index;
 mod manifest;
 mod opening;

@@ -63,6 +63,8 @@ pub struct Outgoing {
     pub is_waiting: bool,
     /// The body of a webhook, as it is kept.
     pub payload: Option<String>,
+    /// When its first send began, if there was one.
+    pub first_at: Option<Timestamp>,
 }
 
 /// A send, as it is kept.
@@ -98,6 +100,11 @@ pub enum Settled {
     },
     /// Given up.
     Dead {
+        /// Why.
+        reason: String,
+    },
+    /// Its receiver does not accept it any more.
+    Expired {
         /// Why.
         reason: String,
     },
@@ -309,7 +316,7 @@ impl Ledger {
     pub async fn delivery_load_all(&self, items: Vec<Due>) -> Result<Vec<Option<Outgoing>>, Error> {
         let catalog = self.catalog();
         self.read(move |conn| {
-            let load = |item: &Due| load(conn, item.workspace.0, item.delivery, &catalog);
+            let load = |item: &Due| load(conn, item, &catalog);
             items.iter().map(load).collect()
         })
         .await
@@ -344,7 +351,8 @@ impl Ledger {
     }
 
     /// Plans the same fact once more: same event id, same values, new delivery id. Of a rejected conversion only
-    /// changes of its status are told again.
+    /// changes of its status are told again. After the end of its acceptance window it has none any more: whoever
+    /// asks for it by hand wants it sent.
     pub async fn delivery_replay(
         &self,
         workspace: WorkspaceNo,
@@ -388,16 +396,19 @@ impl Ledger {
     }
 }
 
-fn load(
-    conn: &Connection,
-    ws: u32,
-    id: Id<kind::Delivery>,
-    catalog: &Catalog,
-) -> Result<Option<Outgoing>, Error> {
+fn load(conn: &Connection, item: &Due, catalog: &Catalog) -> Result<Option<Outgoing>, Error> {
+    let (ws, id) = (item.workspace.0, item.delivery);
     let Some(row) = row(conn, ws, id)? else { return Ok(None) };
     let payload = match row.endpoint {
         Endpoint::Postback { .. } => None,
         Endpoint::Webhook(_) => fact::body(conn, ws, &row, catalog)?,
+    };
+    let first_at: Option<i64> = match item.sends {
+        0 => None,
+        _ => conn
+            .prepare_cached(sql("attempt_first"))?
+            .query_row((ws, id.bytes().as_slice()), |row| row.get(0))
+            .optional()?,
     };
     Ok(Some(Outgoing {
         payload,
@@ -409,6 +420,7 @@ fn load(
         replay_of: row.replay_of,
         values: rows::values_read(&id.to_string(), &row.values)?,
         is_waiting: conn.prepare_cached(sql("queue_of_delivery"))?.exists((ws, id.bytes().as_slice()))?,
+        first_at: first_at.map(Timestamp::from_ms),
     }))
 }
 
@@ -566,6 +578,7 @@ fn settle(
         }
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
+        Settled::Expired { reason } => ("expired", reason.as_str()),
         // Its row was there after all, so it is still to be sent.
         Settled::Ended => {
             enqueue(conn, &Due { sends, ..*item }, "planned")?;

@@ -31,6 +31,7 @@ mod rows;
 mod settings;
 mod share;
 mod slice;
+mod snapshot;
 mod statements;
 mod status;
 mod story;
@@ -41,6 +42,7 @@ mod todo;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -67,6 +69,7 @@ pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
 pub use self::share::Shared;
 pub use self::slice::FlaggedClicks;
+pub(crate) use self::snapshot::{Snapshot, Turn, waiting_of};
 pub use self::status::{StatusAnswer, StatusWish};
 pub use self::story::{ChangeStory, DeliveryStory, RuleStory, Story, StoryRevision};
 pub use self::tail::{TAIL_MAX, TailItem, TailPlace, Tailed};
@@ -134,6 +137,8 @@ struct Inner {
     handoff: handoff::Handoff,
     tail: tail::Tail,
     share_key: share::ShareKey,
+    /// Whether a copy of it is being made.
+    copying: Arc<AtomicBool>,
 }
 
 struct Readers {
@@ -200,6 +205,7 @@ impl Ledger {
             share_key,
             entropy,
             handoff: handoff::Handoff::default(),
+            copying: Arc::default(),
         };
         Ok((Self { inner: Arc::new(inner) }, OpenReport { created, schema_found }))
     }

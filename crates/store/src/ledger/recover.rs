@@ -509,7 +509,8 @@ impl Ledger {
                                 true => Ok(None),
                                 false => Err("ended_meanwhile"),
                             },
-                            JobKind::Replay | JobKind::Backfill => bench
+                            JobKind::Backfill => Ok(None),
+                            JobKind::Replay => bench
                                 .replay(id)?
                                 .map(|row| Some((row.endpoint.teller(), row.endpoint.partner(), row.fact))),
                         };

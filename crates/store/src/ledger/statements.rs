@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     include_str!("sql/report.sql"),
     include_str!("sql/list.sql"),
     include_str!("sql/job.sql"),
+    include_str!("sql/backup.sql"),
 ];
 
 fn all() -> &'static HashMap<&'static str, &'static str> {

@@ -364,7 +364,7 @@ impl Step<'_> {
                 kind: kind.name().to_owned(),
                 created_at: self.at,
                 booked_at: (event.environment == Environment::Production).then_some(event.received_at),
-                deadline: None,
+                deadline: one.deadline,
                 replay_of: replaces,
                 values: rows::values_write(values),
             };

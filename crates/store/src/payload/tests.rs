@@ -37,6 +37,7 @@ fn webhook(form: Form, without: &[&str], url: &str) -> Webhook {
         signing: Signing::new(Secret::generate([1; 32])),
         sandbox: false,
         pending: false,
+        retry: Default::default(),
     }
 }
 
@@ -234,6 +235,7 @@ fn partner_of(id: Id<kind::Partner>) -> Partner {
         ref_id: String::new(),
         cfg: Default::default(),
         in_link_callbacks: false,
+        accepts_within: None,
     }
 }
 

@@ -8,11 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use roundtrip_domain::template::{Severity, VOCABULARY};
 use roundtrip_domain::time::Span;
 
-use super::document::{self, Any, On};
+use super::document::{self, Any, On, Scope};
 use super::judge::{Entry, Judge, Set};
+use super::retry::AcceptsFrom;
 
 /// How many events networks optimise a campaign on: fewer teach too little, more blur it.
 const EVENTS: std::ops::RangeInclusive<usize> = 3..=5;
+
+/// The code of a click window that is longer than what it earns is accepted.
+const BEYOND: &str = "window_beyond_acceptance";
 
 /// All codes of advice, for the documentation.
 pub const ADVICE: &[(&str, &str)] = &[
@@ -37,8 +41,8 @@ pub const ADVICE: &[(&str, &str)] = &[
     ),
     (
         "window_beyond_acceptance",
-        "A link's click window is longer than the time in which the partner accepts conversions: some that it \
-         earns would be refused when they are told.",
+        "A link's click window is longer than the time in which the partner, or the receiver of a rule that tells it, \
+         accepts conversions after the click: some that it earns expire, or would be refused when they are told.",
     ),
 ];
 
@@ -52,37 +56,65 @@ impl Judge<'_> {
     /// Looks at everything together, after each document was judged by itself.
     pub(super) fn advise(&mut self, set: &Set<'_>) {
         let world = Look::of(set);
-        self.acceptance(&world);
+        self.beyond_acceptance(&world);
         self.needs(&world);
         self.settings(&world);
         self.events(&world);
     }
 
-    fn acceptance(&mut self, world: &Look<'_>) {
+    fn beyond_acceptance(&mut self, world: &Look<'_>) {
         for (entry, link) in &world.links {
             let Some((partner_entry, partner)) = world.partners.get(link.partner.as_str()) else { continue };
             let Some(accepts) = partner.accepts_within.as_deref().and_then(Span::parse) else { continue };
-            let app = world.app_of(link);
-            let of_app = app.map(|(_, app)| {
-                let platform: roundtrip_domain::settings::Platform = app.platform.into();
-                app.click_window.as_deref().and_then(Span::parse).unwrap_or(platform.click_window())
-            });
-            let own = link.click_window.as_deref().and_then(Span::parse);
-            let Some(window) = own.or(of_app).filter(|window| *window > accepts) else { continue };
+            let Some((window, of_app)) = world.click_window(link).filter(|(window, _)| *window > accepts)
+            else {
+                continue;
+            };
             let message = format!(
                 "a click on `{}` may earn for {window}, and `{}` accepts conversions for {accepts} after the click; \
-                 what is earned later is told and refused",
+                 installs that are earned later expire",
                 entry.slug, partner_entry.slug
             );
-            let code = "window_beyond_acceptance";
-            let app = app.map(|(entry, _)| *entry);
             // Said where it can be changed: at what is being saved.
             if entry.is_edited {
-                self.warn(entry, code, Severity::Warning, "click_window", message);
+                self.warn(entry, BEYOND, Severity::Warning, "click_window", message);
             } else if partner_entry.is_edited {
-                self.warn(partner_entry, code, Severity::Warning, "accepts_within", message);
-            } else if let Some(app) = app.filter(|_| own.is_none()) {
-                self.warn(app, code, Severity::Warning, "click_window", message);
+                self.warn(partner_entry, BEYOND, Severity::Warning, "accepts_within", message);
+            } else if let Some(app) = of_app {
+                self.warn(app, BEYOND, Severity::Warning, "click_window", message);
+            }
+        }
+        for (entry, rule) in &world.rules {
+            let from_click = rule.accepts_from == AcceptsFrom::Click;
+            let own =
+                rule.accepts_within.as_deref().filter(|_| from_click && rule.scope == Scope::Attributed);
+            let Some(accepts) = own.and_then(Span::parse) else { continue };
+            let told = world.told_by(rule);
+            let longer = world.links.iter().filter_map(|(link_entry, link)| {
+                let is_its = told.contains(link.partner.as_str())
+                    && world.app_of(link).is_some_and(|(app, _)| app.slug == rule.app);
+                let (window, of_app) =
+                    world.click_window(link).filter(|(window, _)| is_its && *window > accepts)?;
+                Some((window, *link_entry, of_app))
+            });
+            // One finding for the rule: the longest of its links, or of those that are saved now.
+            let worst = longer
+                .filter(|(_, link, app)| {
+                    entry.is_edited || link.is_edited || app.is_some_and(|app| app.is_edited)
+                })
+                .max_by_key(|(window, link, _)| (*window, std::cmp::Reverse(link.slug.clone())));
+            let Some((window, link, app)) = worst else { continue };
+            let message = format!(
+                "a click on `{}` may earn for {window}, and what `{}` tells is accepted for {accepts} after the click; \
+                 what is earned later expires",
+                link.slug, entry.slug
+            );
+            if entry.is_edited {
+                self.warn(entry, BEYOND, Severity::Warning, "accepts_within", message);
+            } else if link.is_edited {
+                self.warn(link, BEYOND, Severity::Warning, "click_window", message);
+            } else if let Some(app) = app {
+                self.warn(app, BEYOND, Severity::Warning, "click_window", message);
             }
         }
     }
@@ -261,6 +293,17 @@ impl<'a> Look<'a> {
 
     fn app_of(&self, link: &document::Link) -> Option<&(&'a Entry, &'a document::App)> {
         self.apps.get(self.campaigns.get(link.campaign.as_str())?.app.as_str())
+    }
+
+    /// How long a link's clicks may earn something, and the app whose setting that is, if it is not the link's own.
+    fn click_window(&self, link: &document::Link) -> Option<(Span, Option<&'a Entry>)> {
+        if let Some(own) = link.click_window.as_deref().and_then(Span::parse) {
+            return Some((own, None));
+        }
+        let (entry, app) = self.app_of(link)?;
+        let platform: roundtrip_domain::settings::Platform = app.platform.into();
+        let window = app.click_window.as_deref().and_then(Span::parse).unwrap_or(platform.click_window());
+        Some((window, Some(entry)))
     }
 
     /// The partners that a rule can tell: its own, its group's, else those with a link to the app.

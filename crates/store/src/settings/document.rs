@@ -16,10 +16,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::When;
+use super::retry::{AcceptsFrom, IfLate, RetryDoc, Success};
 use super::share::ShareRevenue;
 use super::{ResourceKind, Secret};
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -191,8 +192,8 @@ pub struct Partner {
     /// are refused without it: whoever writes a click chooses the host that the server calls.
     #[serde(default, skip_serializing_if = "is_default")]
     pub in_link_callbacks: bool,
-    /// How long after the click it accepts conversions, such as `7d`; at most 3650d. Used for advice: a longer
-    /// click window is warned of.
+    /// How long after the click it accepts installs, such as `7d`; 1h to 3650d. It binds the rules that tell it of
+    /// installs and do not say otherwise; a longer click window is warned of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepts_within: Option<String>,
     /// Macros that it needs in every postback, such as `click_id`; a template without one is warned of.
@@ -454,6 +455,10 @@ pub struct Rule {
     /// Names and value templates.
     #[serde(default, skip_serializing_if = "is_default")]
     pub headers: BTreeMap<String, String>,
+    /// What proves to the receiver who sends it: one of `basic`, `bearer` and `oauth2`. Secrets are named settings of
+    /// the partner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// The body template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
@@ -486,9 +491,88 @@ pub struct Rule {
     /// holds when the event is decided counts, not the one at the install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<String>,
+    /// When it is sent again: a list of waits (`["10s", "5m", "2h"]`), or a table such as `{waits = ["1m"], for =
+    /// "12h", on = [404]}`. At most 50 waits of at least 1s, together at most 30d. Absent: 10 sends over 23 h 42 m.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry: RetryDoc,
+    /// How long a send may take, 1s to 30s; absent: 10s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// What an answer of 2xx must say to be a success; absent: nothing.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub success: Success,
+    /// How long its receiver accepts it, 1h to 3650d; `none` for ever. The last send is pulled inside. Absent: for
+    /// installs as the partner says, for anything else for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepts_within: Option<String>,
+    /// From when that counts: the partner's `click` (default; where it has none, the conversion) or the
+    /// `conversion`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub accepts_from: AcceptsFrom,
+    /// What becomes of what is later: `expire` (default), or `try_once`, which sends it one more time.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub late: IfLate,
     /// Macros that its receiver needs, such as `click_id`; a template without one is warned of.
     #[serde(default, skip_serializing_if = "is_default")]
     pub needs: Vec<String>,
+}
+
+/// How a rule's requests prove who sends them; one of the three. A secret is always the name of a partner's setting.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RuleAuth")]
+pub struct Auth {
+    /// `authorization: Basic`: a user and a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<BasicAuth>,
+    /// `authorization: Bearer`: the partner's setting that is the token, such as `cfg.token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<String>,
+    /// `authorization: Bearer` with a token that is fetched by OAuth2's client credentials, kept and renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth2: Option<OAuth2>,
+}
+
+/// A user and password of basic authentication (RFC 7617).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BasicAuth {
+    /// The user: a text, or the partner's setting, such as `cfg.user`.
+    pub user: String,
+    /// The partner's setting that is the password, such as `cfg.password`.
+    pub password: String,
+}
+
+/// OAuth2's client credentials. Each but the secret is a text, or the name of a setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth2 {
+    /// Where a token is asked for.
+    pub token_url: String,
+    /// The client's id.
+    pub client_id: String,
+    /// The partner's setting that is the client's secret, such as `cfg.secret`.
+    pub client_secret: String,
+    /// The scopes to ask for, with a space between two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Whom the token is for, where the server asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// How the client proves itself: `basic` (default), or `body` with `client_id` and `client_secret` in the body.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub style: TokenStyle,
+}
+
+/// How an OAuth2 client proves itself to the token's server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenStyle {
+    /// By basic authentication.
+    #[default]
+    Basic,
+    /// In the body.
+    Body,
 }
 
 /// How one signature of a rule's request is made.
@@ -587,6 +671,13 @@ pub struct Webhook {
     /// Also told of conversions that wait for approval; they are told when they are approved otherwise.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pending: bool,
+    /// When it is sent again: the waits between sends, such as `["10s", "5m"]`, or `{waits, for}`. Absent: twelve
+    /// sends over 71 h 42 m. All but a 2xx is sent again; 410 disables the webhook.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry: RetryDoc,
+    /// How long a send may take; 1s to 30s. Absent: 15s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
 }
 
 /// What a key may be used for.

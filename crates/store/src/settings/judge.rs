@@ -22,7 +22,6 @@ use super::document::{self, Any, PostbackAuthMode};
 use super::form;
 use super::likely::hint;
 use super::problems::Problems;
-use super::rule::WINDOW_MAX;
 use super::secret::{MASK, Secret, is_indirect};
 use super::shape::join;
 use super::stored::Stored;
@@ -430,8 +429,7 @@ impl<'a> Judge<'a> {
                 self.wrong(entry, Code::ConfigInvalid, &field, message);
             }
         }
-        // Only advice asks for it; what it says must be right nevertheless.
-        let _ = self.span(entry, "accepts_within", doc.accepts_within.as_ref(), WINDOW_MAX);
+        let accepts_within = self.acceptance(entry, doc.accepts_within.as_ref());
         self.needs_known(entry, &doc.needs);
         domain::Partner {
             id: Id::from_bits(entry.id),
@@ -440,6 +438,7 @@ impl<'a> Judge<'a> {
             ref_id: doc.ref_id.clone().unwrap_or_else(|| entry.slug.clone()),
             cfg: doc.cfg.iter().map(|(name, Secret(value))| (name.clone(), value.clone())).collect(),
             in_link_callbacks: doc.in_link_callbacks,
+            accepts_within,
         }
     }
 

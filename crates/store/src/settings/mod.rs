@@ -9,7 +9,8 @@
 //!   nobody writes, a key's hash.
 //! - `shape` compares what came with the document's own JSON Schema and goes on after each problem, so that
 //!   all of them are found at once; serde alone stops at the first.
-//! - `rule`, `webhook`, `group`, `condition` and `share` judge those parts of it; `advice` looks across documents.
+//! - `rule`, `webhook`, `group`, `condition`, `share` and `retry` judge those parts
+//!   of it; `advice` looks across documents.
 //! - `judge` turns a whole set of documents into [`Settings`] and says everything that is wrong between them.
 //!   It is used twice: when a change is planned, and when the ledger compiles what it stores.
 //! - [`plan()`] joins them: the current rows and some edits in; differences, rows to write, warnings and new
@@ -21,6 +22,7 @@
 
 mod address;
 pub mod advice;
+mod auth;
 pub mod condition;
 pub mod diff;
 pub mod document;
@@ -30,6 +32,7 @@ mod judge;
 mod likely;
 mod plan;
 mod problems;
+pub mod retry;
 mod rule;
 mod secret;
 mod shape;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use roundtrip_domain::id::Id;
 use roundtrip_domain::problem::Code;
+use roundtrip_domain::retry::Receiver;
 use roundtrip_domain::settings as domain;
 use roundtrip_domain::settings::{DELAY_MAX, POSTBACK_WINDOW};
 use roundtrip_domain::template::{self, Body, Dialect, Finding, Parts, Place, Template, VOCABULARY};
@@ -11,10 +12,12 @@ use roundtrip_domain::time::Span;
 
 use super::ResourceKind as Kind;
 use super::advice;
+use super::auth;
 use super::document::{self, On};
 use super::form;
 use super::judge::{Entry, Judge};
 use super::likely::hint;
+use super::retry::HowSent;
 use super::shape::join;
 use super::signature;
 use super::stored;
@@ -54,6 +57,7 @@ fn parts(doc: &document::Rule, dialect: Dialect, body: Body) -> Parts {
         body,
         macros: doc.macros.clone(),
         signatures: doc.signatures.iter().filter_map(|doc| signature::scheme(doc).ok()).collect(),
+        auth: doc.auth.as_ref().and_then(auth::auth),
     }
 }
 
@@ -93,6 +97,9 @@ impl Judge<'_> {
         let conditions = self.conditions(entry, &doc.when);
         let delay = self.span(entry, "delay", doc.delay.as_ref(), DELAY_MAX);
         self.needs_known(entry, &doc.needs);
+        let how = HowSent { retry: &doc.retry, timeout: doc.timeout.as_ref(), success: &doc.success };
+        let retry = self.retry(entry, how, Receiver::Postback);
+        let accepts = self.accepts(entry, doc);
         let window = self.span(entry, "window", doc.window.as_ref(), WINDOW_MAX).unwrap_or(POSTBACK_WINDOW);
         let partner = match partner {
             None => None,
@@ -121,6 +128,10 @@ impl Judge<'_> {
             sandbox: doc.sandbox,
             pending: doc.pending,
             window,
+            retry,
+            accepts,
+            accepts_from: doc.accepts_from.into(),
+            late: doc.late.into(),
         })
     }
 
@@ -180,6 +191,7 @@ impl Judge<'_> {
             ("signatures", !doc.signatures.is_empty()),
             ("method", doc.method.is_some()),
             ("headers", !doc.headers.is_empty()),
+            ("auth", doc.auth.is_some()),
             ("body", doc.body.is_some()),
             ("needs", !doc.needs.is_empty()),
         ] {
@@ -232,6 +244,7 @@ impl Judge<'_> {
             }
         }
         let (body, body_field) = self.body(entry, doc.body.as_ref());
+        self.auth(entry, doc.auth.as_ref());
         let (template, findings) = Template::parse(parts(doc, dialect, body));
         self.findings(entry, findings, |finding: &Finding| match finding.place {
             Place::Method => "method".to_owned(),
@@ -240,6 +253,9 @@ impl Judge<'_> {
                 if name.is_empty() { "headers".to_owned() } else { join("headers", name) }
             }
             Place::Body => body_field.to_owned(),
+            Place::Auth => {
+                finding.name.as_deref().map_or_else(|| "auth".to_owned(), |name| join("auth", name))
+            }
             Place::Signature(index) => {
                 format!("signatures[{}]", read.get(index).copied().unwrap_or(index))
             }
@@ -249,6 +265,17 @@ impl Judge<'_> {
             _ => "url".to_owned(),
         });
         template
+    }
+
+    /// Whether exactly one way is named.
+    fn auth(&mut self, entry: &Entry, doc: Option<&document::Auth>) {
+        let Some(doc) = doc.filter(|doc| auth::auth(doc).is_none()) else { return };
+        let (code, message) = if *doc == document::Auth::default() {
+            (Code::ConfigMissing, "auth is one of basic, bearer and oauth2")
+        } else {
+            (Code::ConfigInvalid, "auth is only one of basic, bearer and oauth2")
+        };
+        self.wrong(entry, code, "auth", message);
     }
 
     fn body(&mut self, entry: &Entry, doc: Option<&document::Body>) -> (Body, &'static str) {

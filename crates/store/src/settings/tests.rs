@@ -1,6 +1,7 @@
 //! What settings may say, and what is said when they may not.
 
 mod links;
+mod retry;
 mod rules;
 
 use roundtrip_ambient::Entropy;
@@ -604,6 +605,7 @@ fn rows(definitions: &serde_json::Map<String, Value>, schema: &Value, path: &str
                 "string" => "text",
                 "boolean" => "true or false",
                 "object" => "table",
+                "array" => "list",
                 _ => "whole number",
             })
             .collect();

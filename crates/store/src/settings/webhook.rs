@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use roundtrip_domain::id::Id;
 use roundtrip_domain::problem::Code;
+use roundtrip_domain::retry::Receiver;
 use roundtrip_domain::template::is_framing_header;
 use roundtrip_domain::time::{Span, Timestamp};
 use roundtrip_domain::webhook::sign::{
@@ -22,6 +23,7 @@ use super::form;
 use super::judge::{Entry, Judge};
 use super::likely::hint;
 use super::plan::Step;
+use super::retry::{HowSent, Success};
 use super::secret::{MASK, Secret, is_indirect};
 use crate::payload;
 
@@ -201,6 +203,8 @@ impl Judge<'_> {
             }
         }
         let headers = self.webhook_headers(entry, doc);
+        let how = HowSent { retry: &doc.retry, timeout: doc.timeout.as_ref(), success: &Success::default() };
+        let retry = self.retry(entry, how, Receiver::Webhook);
         let app = match app {
             None => None,
             Some(target) => Some(Id::from_bits(target?.id)),
@@ -221,6 +225,7 @@ impl Judge<'_> {
             signing: entry.stored.signing.clone()?,
             sandbox: doc.sandbox,
             pending: doc.pending,
+            retry,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use roundtrip_domain::params::Params;
@@ -92,17 +93,24 @@ impl Call {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Value,
+    /// Bytes that are answered in place of `body` while they are made, and their media type.
+    pub(super) stream: Option<(&'static str, Body)>,
     /// The version that `ETag` shows.
     pub(super) version: Option<u64>,
 }
 
 impl Answer {
     pub(super) fn ok(body: Value) -> Self {
-        Self { status: StatusCode::OK, body, version: None }
+        Self { status: StatusCode::OK, body, stream: None, version: None }
     }
 
     pub(super) fn created(body: Value) -> Self {
-        Self { status: StatusCode::CREATED, body, version: None }
+        Self { status: StatusCode::CREATED, body, stream: None, version: None }
+    }
+
+    /// Bytes that are made while they are sent. What goes wrong then cuts the connection.
+    pub(super) fn streamed(media: &'static str, body: Body) -> Self {
+        Self { stream: Some((media, body)), ..Self::ok(Value::Null) }
     }
 
     pub(super) fn at(self, version: u64) -> Self {
@@ -110,9 +118,11 @@ impl Answer {
     }
 
     pub(super) fn into_response(self) -> Response {
-        let mut response = (self.status, self.body.to_string()).into_response();
+        let (media, body) =
+            self.stream.unwrap_or_else(|| ("application/json", Body::from(self.body.to_string())));
+        let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(version) = self.version
             && let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\""))

@@ -7,7 +7,7 @@
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
 //!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `job`, `tail`, `endpoint_test`, `status`,
-//!   `report`. To add a noun, add a file with
+//!   `report`, `egress`, `backup`. To add a noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
@@ -17,9 +17,11 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod call;
 mod change;
 mod delivery;
+mod egress;
 mod endpoint_test;
 mod explain;
 mod fields;
@@ -53,6 +55,7 @@ use crate::problem;
 
 pub use self::auth::AdminToken;
 pub(crate) use self::auth::may_read;
+pub use self::egress::Egress;
 
 /// Longest request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -72,6 +75,8 @@ pub struct ApiState {
     pub admin_token: AdminToken,
     /// How the world reaches the public listener; for the links that a partner's sheet shows.
     pub public_url: String,
+    /// How requests leave.
+    pub egress: Arc<Egress>,
 }
 
 /// Every route, noun by noun.
@@ -93,6 +98,8 @@ fn routes() -> Vec<Route> {
     routes.extend(endpoint_test::routes());
     routes.extend(status::routes());
     routes.extend(report::routes());
+    routes.extend(egress::routes());
+    routes.extend(backup::routes());
     routes.extend(openapi::routes());
     routes
 }

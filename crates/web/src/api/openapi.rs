@@ -97,7 +97,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     for (status, about, schema) in &route.answers {
         let mut response = json!({ "description": about });
         if let Some(schema) = schema {
-            response["content"] = json!({ "application/json": { "schema": schema(generator).to_value() } });
+            response["content"] = json!({ route.media: { "schema": schema(generator).to_value() } });
         }
         responses.insert(status.to_string(), response);
     }

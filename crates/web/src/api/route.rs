@@ -52,6 +52,8 @@ pub(super) struct Route {
     pub(super) is_versioned: bool,
     pub(super) takes: Option<SchemaOf>,
     pub(super) answers: Vec<(u16, &'static str, Option<SchemaOf>)>,
+    /// The media type of its success, where that is not JSON.
+    pub(super) media: &'static str,
     /// Codes beyond those that every route has.
     pub(super) codes: Vec<Code>,
     act: Handler,
@@ -75,6 +77,7 @@ impl Route {
             is_versioned: false,
             takes: None,
             answers: Vec::new(),
+            media: "application/json",
             codes: Vec::new(),
             act: Box::new(|_| {
                 Box::pin(async { Err(Problem::new(Code::NotFound, "", "nothing answers here").into()) })
@@ -155,6 +158,11 @@ impl Route {
     ) -> Self {
         self.answers.push((status, about, Some(Box::new(schema))));
         self
+    }
+
+    /// Says what its success is, where that is not JSON.
+    pub(super) fn media(self, media: &'static str) -> Self {
+        Self { media, ..self }
     }
 
     /// Adds codes that it can answer with.

@@ -211,8 +211,16 @@ async fn test(mut call: Call) -> Result<Answer, Failure> {
         .collect();
     let tried = match scope {
         Scope::Postback => {
-            let (template, findings) =
-                Template::parse(Parts { dialect, macros, signatures, method, url, headers, body });
+            let (template, findings) = Template::parse(Parts {
+                dialect,
+                macros,
+                signatures,
+                method,
+                url,
+                headers,
+                body,
+                auth: None,
+            });
             let rendered = template.render(&values, &sending);
             let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
             Tried {

@@ -88,5 +88,5 @@ async fn create(mut call: Call) -> Result<Answer, Failure> {
         call.state.ledger.workspace_create(&slug, call.state.clock.now(), &call.caller.actor()).await?;
     }
     let workspace = Workspace { slug, version: known.unwrap_or(0) };
-    Ok(Answer { status, body: json!(workspace), version: None })
+    Ok(Answer { status, ..Answer::ok(json!(workspace)) })
 }

@@ -99,7 +99,9 @@ fn figures(total: &Counts) -> Vec<Figure> {
     }
     let postbacks = total.postbacks.clone().unwrap_or_default();
     let mut trouble = Vec::new();
-    for (n, word) in [(postbacks.waiting, "waiting"), (postbacks.dead, "given up")] {
+    let counted =
+        [(postbacks.waiting, "waiting"), (postbacks.dead, "given up"), (postbacks.expired, "expired")];
+    for (n, word) in counted {
         if n > 0 {
             trouble.push(format!("{} {word}", thousands(n)));
         }
@@ -173,6 +175,7 @@ pub(crate) fn state_badge(state: &str, n: i64) -> Badge {
         "held" => ("wait", "held"),
         "cancelled" => ("quiet", "cancelled"),
         "dead" => ("bad", "given up"),
+        "expired" => ("bad", "expired"),
         other => ("bad", other),
     };
     let text = if n == 1 { word.to_owned() } else { format!("{n} {word}") };

@@ -5,7 +5,7 @@
 
 use roundtrip_domain::link_dialect::CallbackKind;
 use roundtrip_domain::params::VALUE_BYTES_MAX;
-use roundtrip_domain::retry::POSTBACK_WAITS_MS;
+use roundtrip_domain::retry::{ABORT_HEADER, POSTBACK_WAITS_MS};
 use roundtrip_domain::secret::{self, SECRET_BYTES_MIN};
 use roundtrip_domain::settings::{App, Campaign, Link, Partner, Rule, Settings};
 use roundtrip_domain::template::Dialect;
@@ -85,7 +85,7 @@ fn notes() -> Vec<String> {
         ),
         "A status of 2xx means that you have it. 408, 425, 429, 5xx and no answer at all are sent again; anything else is given up. Redirects are not followed.".to_owned(),
         format!(
-            "There are at most {} sends over {}. Retry-After is honoured.",
+            "There are at most {} sends over {}, unless a postback above says otherwise (retry, accepts_within). Retry-After is honoured; {ABORT_HEADER}: true beside a status that is not 2xx stops them.",
             POSTBACK_WAITS_MS.len() + 1,
             human(POSTBACK_WAITS_MS.iter().sum())
         ),

@@ -165,12 +165,13 @@ impl Teller<'_> {
     fn told(&self) -> String {
         let count = |state: &str| self.story.deliveries.iter().filter(|d| d.state == state).count();
         let (delivered, waiting, dead) = (count("delivered"), count("scheduled"), count("dead"));
-        let cancelled = count("cancelled");
-        let other = self.story.deliveries.len() - delivered - waiting - dead - cancelled;
+        let (expired, cancelled) = (count("expired"), count("cancelled"));
+        let other = self.story.deliveries.len() - delivered - waiting - dead - expired - cancelled;
         let states = [
             (delivered, "delivered"),
             (waiting, "waiting"),
             (dead, "given up"),
+            (expired, "expired"),
             (cancelled, "cancelled"),
             (other, "in another state"),
         ];
@@ -539,7 +540,7 @@ impl Teller<'_> {
                 let sentence =
                     format!("Send {nth} to {receiver} ({}) {}.", delivery.id, words::from_now(due, self.now));
                 steps.push(Step { at: Some(due.to_string()), sentence });
-            } else if delivery.state == "dead" && !self.is_mended(delivery) {
+            } else if ["dead", "expired"].contains(&delivery.state.as_str()) && !self.is_mended(delivery) {
                 let sentence = format!(
                     "{receiver} is not told any more by itself; `roundtrip replay {}` tells it again.",
                     delivery.id
@@ -553,12 +554,12 @@ impl Teller<'_> {
         steps
     }
 
-    /// Whether a later replay of a dead delivery waits or arrived.
+    /// Whether a later replay of a dead or expired delivery waits or arrived.
     fn is_mended(&self, dead: &ledger::DeliveryStory) -> bool {
         self.story.deliveries.iter().any(|other| {
             (other.endpoint, other.fact) == (dead.endpoint, dead.fact)
                 && other.id > dead.id
-                && other.state != "dead"
+                && !["dead", "expired"].contains(&other.state.as_str())
         })
     }
 }

@@ -201,7 +201,11 @@ pub(crate) fn why(reason: &str) -> String {
         "status_changed" => {
             "the conversion's status was changed again, and only the last change is told".to_owned()
         }
+        "outside_acceptance_window" => "its receiver does not accept it any more".to_owned(),
+        "horizon_reached" => "the time in which it is sent again is over".to_owned(),
+        "aborted_by_receiver" => "the receiver asked not to be sent it again".to_owned(),
         "host_missing" => "a setting of the partner that stands in the URL's host is empty".to_owned(),
+        "auth_missing" => "a setting of the partner that proves who sends the request is missing".to_owned(),
         "request_too_long" => "the filled template is longer than what is sent".to_owned(),
         other => outcome(other),
     }
@@ -221,12 +225,19 @@ fn outcome(code: &str) -> String {
         "reset" => "the connection ended before the answer",
         "protocol" => "what came back is not HTTP",
         "pool_full" => "all connections were in use",
+        "token_unavailable" => "the token that the request needs could not be fetched",
+        "proxy" => "the proxy that requests leave through could not be used",
+        "local" => "no connection could be opened from this machine",
         "refused_address" => "the address is one that is never connected to",
         "plain_http_refused" => "the URL is plain http, which the operator does not allow",
         "port_refused" => "the port is one that is never connected to",
         "bad_url" => "the filled URL is not one that can be called",
         "bad_request" => "the filled request cannot be written as HTTP",
         "panicked" => "sending it failed inside Roundtrip",
+        "body_refused" => "the receiver answered 2xx, and its body says that it was not taken",
+        "body_cut_short" => {
+            "the receiver answered 2xx, and its body broke off before it said whether it was taken"
+        }
         other => return other.to_owned(),
     }
     .to_owned()
@@ -253,6 +264,10 @@ pub(super) fn delivery(delivery: &DeliveryStory, now: Timestamp) -> String {
         }
         ("cancelled", _) => format!("Cancelled after {sends}, because {}.", why(&delivery.reason)),
         ("dead", _) => format!("Given up after {sends}, because {}.", why(&delivery.reason)),
+        ("expired", _) if delivery.sends == 0 => {
+            format!("Expired before it was sent, because {}.", why(&delivery.reason))
+        }
+        ("expired", _) => format!("Expired after {sends}, because {}.", why(&delivery.reason)),
         (state, _) => format!("It is {state} after {sends}: {}.", why(&delivery.reason)),
     }
 }

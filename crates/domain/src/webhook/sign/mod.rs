@@ -9,7 +9,7 @@
 //! - **Standard Webhooks** (the specification at `standard-webhooks/standard-webhooks`): `webhook-id`,
 //!   `webhook-timestamp` and `webhook-signature` over id, dot, timestamp, dot, body. It has room for several
 //!   signatures, so a rotation is seen by nobody: both secrets sign until the overlap ends. `v1` is always there and
-//!   `v1a` only beside it, because no library of the specification checks `v1a`.
+//!   `v1a` only beside it, because hardly any library checks `v1a`.
 //! - **The plain header**, `x-roundtrip-signature` unless it is renamed: the lower-case hex HMAC-SHA256 of the raw
 //!   body, keyed with the bytes of the shown secret text. It has room for one value, so in a rotation the *old* secret
 //!   signs it until its cut-over, and the new one from then on. The cut-over is the end of the overlap unless it is

@@ -35,8 +35,8 @@ fn expected(secrets: &[&Secret], keys: &[&SigningKey], now: Timestamp) -> Vec<St
 }
 
 /// 1: the Rust library of `standard-webhooks/standard-webhooks` (`libraries/rust/src/lib.rs`); 2: its Python and
-/// JavaScript ones (`libraries/python/tests`, `libraries/javascript/src`); 3: `svix/svix-webhooks`
-/// (`server/svix-server/src/worker.rs`, tests).
+/// JavaScript ones (`libraries/python/tests/test_webhooks.py`, `libraries/javascript/src/webhook.test.ts`); 3:
+/// `svix/svix-webhooks` (`server/svix-server/src/worker.rs`, tests).
 #[test]
 fn the_public_vectors_come_out() {
     let no_prefix = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -224,6 +224,16 @@ fn keys_stand_beside_secrets_and_overlap_too() {
         expected(&[&secret(2), &secret(1)], &[], at(DAY_MS)),
         "no v1a is left"
     );
+
+    let mut ending = Signing::new(secret(1));
+    ending.rotate_key(Some(key(1)), 0, at(0)).unwrap();
+    ending.rotate_key(Some(key(2)), DAY_MS, at(0)).unwrap();
+    ending.rotate_key(None, DAY_MS, at(0)).unwrap();
+    assert_eq!(
+        signatures(&ending, at(0)),
+        expected(&[&secret(1)], &[&key(2), &key(1)], at(0)),
+        "newest first"
+    );
 }
 
 #[test]
@@ -244,6 +254,16 @@ fn three_secrets_can_overlap_and_none_outlives_the_one_that_followed_it() {
     }
     signing.rotate_secret(secret(4), OVERLAP_MAX_MS, at(DAY_MS)).unwrap();
     assert_eq!(signing.older_secrets.len(), 1, "those that ended are dropped");
+
+    // What has ended by itself frees no place again.
+    let mut full = Signing::new(secret(1));
+    full.rotate_secret(secret(2), DAY_MS, at(0)).unwrap();
+    full.rotate_secret(secret(3), 3 * DAY_MS, at(0)).unwrap();
+    full.key = Some(key(1));
+    assert_eq!(
+        full.rotate_secret(secret(4), DAY_MS, at(2 * DAY_MS)),
+        Err(Refused::TooMany { free_at: at(3 * DAY_MS) })
+    );
 }
 
 #[test]
@@ -269,7 +289,15 @@ fn the_old_secret_signs_the_plain_header_until_its_cut_over() {
     assert_eq!(plain_at(&signing, at(1000)), of(2));
     assert_eq!(plain_at(&signing, at(1000 + DAY_MS)), of(3));
 
-    // Nor does a stored cut-over beyond the end.
+    // Of several whose cut-over is to come, the oldest signs: its receiver passes through each in turn.
+    let mut twice = Signing::new(secret(1));
+    twice.rotate_secret(secret(2), DAY_MS, at(0)).unwrap();
+    twice.rotate_secret(secret(3), 3 * DAY_MS, at(0)).unwrap();
+    for (now, byte) in [(at(0), 1), (at(DAY_MS - 1), 1), (at(DAY_MS), 2), (at(3 * DAY_MS), 3)] {
+        assert_eq!(plain_at(&twice, now), of(byte));
+    }
+
+    // Nor does a stored cut-over beyond the end bring one back.
     signing.older_secrets[0].cut_over = at(9 * DAY_MS);
     assert_eq!(plain_at(&signing, at(1000 + DAY_MS)), of(3));
 }

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use roundtrip_domain::retry::Policy;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_engine::Stats;
 use roundtrip_engine::recover::{Recovery, Round};
@@ -49,7 +48,7 @@ async fn a_job_keeps_its_rate_whatever_the_clock_does() {
     let (house, made) = given_up(60, 10).await;
     let (mut recovery, stats) = (Recovery::default(), Stats::default());
     let begin = house.config.clock.now();
-    let mut at = async |recovery: &mut Recovery, ms: i64| {
+    let at = async |recovery: &mut Recovery, ms: i64| {
         let now: Timestamp = begin.plus_ms(ms);
         // A loop goes on while there is room.
         while recovery.round(&house.config, &stats, now).await == Round::Busy {}
@@ -112,8 +111,7 @@ async fn what_died_while_a_partner_was_ill_is_delivered_when_it_is_well() {
         }
     })
     .await;
-    let mut house = House::new(&with(json!({"tell": rule(receiver.address, "")})), &[10]).await;
-    house.config.policy = Policy { waits_ms: vec![10] };
+    let house = House::new(&with(json!({"tell": rule(receiver.address, "")})), &[10]).await;
     let engine = Engine::start(house.config.clone());
     let mut events = Vec::new();
     for i in 0..20 {

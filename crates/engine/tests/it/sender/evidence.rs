@@ -228,10 +228,12 @@ fn failure_codes_are_distinct_snake_case() {
     let codes: HashSet<&str> = Failure::ALL.iter().map(|failure| failure.code()).collect();
     assert_eq!(codes.len(), Failure::ALL.len());
     assert!(codes.iter().all(|code| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')));
-    let ours =
-        ["bad_url", "bad_request", "plain_http_refused", "port_refused", "refused_address", "pool_full"];
+    let refusals = ["bad_url", "bad_request", "plain_http_refused", "port_refused", "refused_address"];
+    let ours = ["pool_full", "proxy", "local"];
     for failure in Failure::ALL {
-        assert_eq!(failure.is_trouble(), !ours.contains(&failure.code()), "{failure:?}");
+        let (is_refusal, is_ours) = (refusals.contains(&failure.code()), ours.contains(&failure.code()));
+        assert_eq!(failure.is_trouble(), !is_refusal && !is_ours, "{failure:?}");
+        assert_eq!(failure.is_ours(), is_ours, "{failure:?}");
     }
 }
 

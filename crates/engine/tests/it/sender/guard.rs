@@ -235,6 +235,11 @@ async fn urls_schemes_and_ports_are_judged_before_anything_is_looked_up() {
         (open(), "http://a b/", Failure::BadUrl),
         (open(), "http://[::1/", Failure::BadUrl),
         (open(), "http://x:99999/", Failure::BadUrl),
+        (open(), "http://[fe80::1%25eth0]/", Failure::BadUrl),
+        (open(), "http://[fe80::1%eth0]/", Failure::BadUrl),
+        (open(), "http://0x7f.0.0.0.1/", Failure::BadUrl),
+        (open(), "http://256.1.1.1/", Failure::BadUrl),
+        (open(), "http://127.0.0.1%00.example/", Failure::BadUrl),
         (open(), "ftp://partner.example/", Failure::BadUrl),
         (open(), "file:///etc/passwd", Failure::BadUrl),
         (open(), "javascript:alert(1)", Failure::BadUrl),
@@ -271,6 +276,30 @@ async fn one_bad_address_in_the_answer_rejects_the_name() {
         assert_eq!(exchange.outcome, Outcome::Failed(Failure::RefusedAddress), "{exchange:?}");
     }
     assert_eq!(receiver.seen.connections(), 0);
+}
+
+#[tokio::test]
+async fn names_with_bad_addresses_alone_are_refused_in_every_form() {
+    for bad in [
+        "127.0.0.1",
+        "169.254.169.254",
+        "::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b:1::7f00:1",
+        "2002:7f00:1::",
+        "fe80::1",
+        "fd00:ec2::254",
+    ] {
+        let resolve = Resolve::scripted(move |_| Ok(vec![ip(bad)]));
+        let guard = Guard { allow_plain_http: true, ..Guard::default() };
+        let sender = Sender::new(&Config { resolve, ..Config::default() }, guard).unwrap();
+        let exchange = sender.send(Request::get("http://partner.example:8080/"), AMPLE).await;
+        assert_eq!(exchange.outcome, Outcome::Failed(Failure::RefusedAddress), "{bad}: {exchange:?}");
+        let error = exchange.evidence.error.as_deref().unwrap();
+        assert!(error.starts_with(&format!("{} is in ", ip(bad))), "{error}");
+        assert!(!exchange.evidence.request_written && exchange.evidence.address.is_none());
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ async fn get(receiver: &Receiver, limits: Limits) -> Exchange {
     let exchange = sender().send(Request::get(receiver.url()), limits).await;
     // One deadline over everything: generous slack for a busy machine, far below any multiple of it.
     assert!(began.elapsed() < Duration::from_millis(limits.total_ms + 1_000), "{exchange:?}");
+    // Whatever it did to us, who it was is known.
+    assert_eq!(exchange.evidence.address, Some(receiver.address), "{exchange:?}");
     exchange
 }
 
@@ -238,6 +240,9 @@ async fn garbage_is_a_protocol_failure() {
         b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
         b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\xff\xfe\xfd\r\n\r\n",
         b"\x15\x03\x01\x00\x02\x02\x28",
+        // HTTP/2: settings, then GOAWAY, then RST_STREAM.
+        b"\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\
+          \x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x08",
     ] {
         let exchange = get(&Receiver::once(garbage).await, AMPLE).await;
         failed(&exchange, Failure::Protocol);

@@ -151,6 +151,30 @@ impl Receiver {
         .await
     }
 
+    /// Answers each request with the status, headers and body that `answer` says; requests count from zero over all
+    /// connections.
+    pub(crate) async fn answering(
+        answer: impl Fn(usize, &str) -> (u16, String) + Send + Sync + 'static,
+    ) -> Self {
+        let answer = Arc::new(answer);
+        let count = Arc::new(AtomicUsize::new(0));
+        Self::start(move |_, mut stream, seen| {
+            let (answer, count) = (answer.clone(), count.clone());
+            async move {
+                while let Some(request) = seen.request(&mut stream).await {
+                    let number = count.fetch_add(1, Ordering::SeqCst);
+                    let (status, body) = answer(number, &String::from_utf8_lossy(&request));
+                    let length = body.len();
+                    let text = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{body}");
+                    if stream.write_all(text.as_bytes()).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        })
+        .await
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.address)
     }

@@ -2,7 +2,9 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use roundtrip_engine::sender::{Config, ConfigError, Exchange, Failure, Outcome, Request, Resolve, Sender};
+use roundtrip_engine::sender::{
+    Config, ConfigError, Exchange, Failure, Limits, Outcome, Request, Resolve, Sender,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -146,6 +148,86 @@ async fn wrong_names_unknown_authorities_and_old_certificates_are_refused() {
     let expired = receiver(authority.server(&expired)).await;
     failed(&call(&authority.sender(), &expired, "partner.example").await, "expired");
     assert!(good.seen.requests().is_empty() && expired.seen.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_certificate_that_vouches_for_itself_or_is_not_valid_yet_is_refused() {
+    let authority = Authority::new();
+    let key = KeyPair::generate().unwrap();
+    let own = named(&["partner.example"]).self_signed(&key).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![own.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
+        .unwrap();
+    let alone = receiver(config).await;
+    for sender in [authority.sender(), sender_trusting(None)] {
+        let exchange = call(&sender, &alone, "partner.example").await;
+        failed(&exchange, "invalid peer certificate");
+        assert_eq!(exchange.evidence.address, Some(alone.address));
+    }
+    let mut early = named(&["partner.example"]);
+    early.not_before = date_time_ymd(2090, 1, 1);
+    early.not_after = date_time_ymd(2091, 1, 1);
+    let early = receiver(authority.server(&early)).await;
+    failed(&call(&authority.sender(), &early, "partner.example").await, "not valid yet");
+    assert!(alone.seen.requests().is_empty() && early.seen.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_handshake_that_drips_ends_with_the_connect_budget() {
+    let authority = Authority::new();
+    let dripping = Receiver::start(|_, mut stream, _| async move {
+        let _ = stream.set_nodelay(true);
+        // A handshake record of 16 KiB, byte by byte.
+        let mut written = stream.write_all(&[0x16, 3, 3, 0x3f, 0xff, 2]).await;
+        let mut pace = tokio::time::interval(std::time::Duration::from_millis(20));
+        while written.is_ok() {
+            pace.tick().await;
+            written = stream.write_all(&[0]).await;
+        }
+    })
+    .await;
+    let url = format!("https://partner.example:{}/", dripping.address.port());
+    let limits = Limits { connect_ms: 200, ..AMPLE };
+    let began = std::time::Instant::now();
+    let exchange = authority.sender().send(Request::get(url), limits).await;
+    assert_eq!(exchange.outcome, Outcome::Failed(Failure::ConnectTimeout), "{exchange:?}");
+    assert!(began.elapsed() < std::time::Duration::from_millis(1_500));
+    assert!(exchange.evidence.timings.tls_us.is_some() && !exchange.evidence.request_written);
+}
+
+#[tokio::test]
+async fn a_tunnel_is_spoken_through_with_the_receivers_own_name() {
+    let authority = Authority::new();
+    let good = receiver(authority.server(&named(&["partner.example"]))).await;
+    let to = good.address;
+    let proxy = Receiver::start(move |_, mut stream, seen| async move {
+        if seen.request(&mut stream).await.is_some()
+            && let Ok(mut behind) = tokio::net::TcpStream::connect(to).await
+            && stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.is_ok()
+        {
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut behind).await;
+        }
+    })
+    .await;
+    let config = Config {
+        extra_roots_file: Some(authority.file.path().to_owned()),
+        resolve: Resolve::scripted(|_| Ok(vec!["127.0.0.1".parse().unwrap()])),
+        proxy: Some(format!("http://{}", proxy.address).parse().unwrap()),
+        ..Config::default()
+    };
+    let sender = Sender::new(&config, loopback_guard()).unwrap();
+    let exchange = call(&sender, &good, "partner.example").await;
+    assert_eq!(exchange.outcome, Outcome::Answered { status: 200 }, "{exchange:?}");
+    assert!(exchange.evidence.tls.is_some() && exchange.evidence.via.is_some());
+    assert!(proxy.seen.requests()[0].starts_with(&format!("CONNECT {to} HTTP/1.1\r\n")));
+    // A proxy that leads elsewhere gains nothing but a failed handshake, and that is the endpoint's.
+    failed(&call(&sender, &good, "other.example").await, "not valid for name");
 }
 
 #[tokio::test]

@@ -190,10 +190,16 @@ fn what_we_show_can_be_applied() {
     // Plain http is for the demo's own sink only, and is said.
     assert!(demo.warnings.iter().any(|warning| warning.code == "url_plain_http"));
 
-    let guide = include_str!("../../../../../docs/configuration.md");
-    let blocks: Vec<&str> =
-        guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!blocks.is_empty());
+    let guides = [
+        include_str!("../../../../../docs/configuration.md"),
+        include_str!("../../../../../docs/templates.md"),
+    ];
+    let blocks: Vec<&str> = guides
+        .iter()
+        .flat_map(|guide| guide.split("```toml\n").skip(1))
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(blocks.len() > guides.len());
     // The blocks are one file in pieces.
     let whole = apply(&blocks.join("\n"));
     let is_odd = |warning: &&roundtrip_store::settings::Warning| warning.severity != "info";

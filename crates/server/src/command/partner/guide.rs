@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use roundtrip_domain::device::DeviceIdKind;
 use roundtrip_domain::params::{NAME_BYTES_MAX, PARAMS_MAX, QUERY_BYTES_MAX, VALUE_BYTES_MAX};
 use roundtrip_domain::postback::Suppressed;
-use roundtrip_domain::retry::{POSTBACK_WAITS_MS, RETRY_AFTER_MAX_MS};
+use roundtrip_domain::retry::{ABORT_HEADER, POSTBACK_WAITS_MS, RETRY_AFTER_MAX_MS};
 use roundtrip_domain::settings::{CLICK_WINDOW_MAX, DELAY_MAX, POSTBACK_WINDOW, Platform};
 use roundtrip_domain::template::{Availability, Dialect, FAMILIES, Macro, VOCABULARY, vocabulary};
 use roundtrip_domain::time::human;
@@ -275,7 +275,11 @@ fn answers(out: &mut String) {
          | 3xx | not followed; given up, listed, and can be replayed |\n\
          | anything else | refused by you; given up, listed, and can be replayed |\n\n\
          - **Retries.** {} sends over {in_all}: after {}. Each wait may be up to a quarter longer.\n\
+         A rule can have its own schedule, further statuses that are sent again, and a text that the body of a 2xx must hold.\n\
          - **Retry-After** is honoured, up to {}. A slow partner delays no other.\n\
+         - **Stop.** Answer with the header `{ABORT_HEADER}: true` and a status that is not 2xx: it is given up at once.\n\
+         - **Acceptance window.** If you refuse conversions after some time, say how long: the last send is pulled inside \
+         it, and what is later expires instead of being refused.\n\
          - **Idempotency.** At least once: after a crash, or when your answer was lost, the same fact is sent again. \
          `{{event_id}}` is the same through all retries and replays: count each one once. `x-roundtrip-delivery` is new for a \
          replay, so it is nothing to count by.\n\
@@ -304,8 +308,11 @@ fn proof(out: &mut String) {
     out.push_str(
         "- **Token.** Give us one, as a setting of yours, and have it in the URL, a header or the body (`{cfg.token}`). It is \
          masked in everything that we keep and show.\n\
-         - **Address.** Requests leave from the addresses of the operator's machine: ask the operator for them. No setting \
-         binds the sender to one of several addresses in this version.\n\n",
+         - **Authorization.** A rule can send basic authentication, a bearer token, or a token that we fetch from your OAuth2 \
+         server (client credentials) and renew before it ends. If you answer 401 to a token that we kept, we fetch another \
+         and send again at once, one time.\n\
+         - **Address.** Requests leave from the addresses of the operator's machine or proxy: ask the operator, who finds \
+         them at `GET /api/v1/egress`.\n\n",
     );
 }
 

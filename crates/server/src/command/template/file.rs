@@ -176,8 +176,9 @@ impl Row {
         let mut rendered = template.render(&samples, &SENDING);
         if self.scope == Scope::Link {
             // The address is read as a link's; headers and body, which hardly any has, are a request's like others.
-            let is_url =
-                |place: Place| !matches!(place, Place::Header(_) | Place::Body | Place::Signature(_));
+            let is_url = |place: Place| {
+                !matches!(place, Place::Header(_) | Place::Body | Place::Signature(_) | Place::Auth)
+            };
             uses.retain(|one| has_more && !is_url(one.place));
             findings.retain(|finding| has_more && !is_url(finding.place));
             let (url, more) =
@@ -215,7 +216,7 @@ impl Row {
         let mut macros = Vec::new();
         let mut last: Option<(Place, std::ops::Range<usize>)> = None;
         for one in uses {
-            if matches!(one.place, Place::Signature(_)) {
+            if matches!(one.place, Place::Signature(_) | Place::Auth) {
                 continue;
             }
             let part = match one.place {

@@ -143,6 +143,8 @@ pub(super) fn try_out(test: &Test, clock: &Clock, entropy: &Entropy) -> anyhow::
                 missing: url.missing,
                 unexpanded: url.unexpanded,
                 too_long: url.too_long,
+                token: None,
+                lacks_auth: false,
                 secrets: Vec::new(),
             };
             Tried { rendered, request: false, uses: template.macros().cloned().collect(), findings }
@@ -215,8 +217,7 @@ impl Tried {
     }
 
     pub(super) fn text(&self) -> String {
-        let Rendered { method, url, headers, body, missing, unexpanded, too_long, secrets: _ } =
-            &self.rendered;
+        let Rendered { method, url, headers, body, missing, unexpanded, too_long, .. } = &self.rendered;
         let mut text = if self.request { format!("{method} {url}\n") } else { format!("{url}\n") };
         for (name, value) in headers {
             text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value)));
@@ -251,8 +252,7 @@ impl Tried {
 
     /// The same document as `POST /api/v1/template/test` answers.
     pub(super) fn json(&self) -> serde_json::Value {
-        let Rendered { method, url, headers, body, missing, unexpanded, too_long, secrets: _ } =
-            &self.rendered;
+        let Rendered { method, url, headers, body, missing, unexpanded, too_long, .. } = &self.rendered;
         let headers: Vec<_> = headers
             .iter()
             .map(|(name, value)| serde_json::json!({ "name": name, "value": String::from_utf8_lossy(value) }))

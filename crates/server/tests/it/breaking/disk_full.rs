@@ -13,7 +13,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{click, document, found, redirected, stored_clicks};
-use crate::house::{Answer, Call, House, Line, say, until};
+use crate::house::{Answer, Call, House, Line, Partners, say, until};
 
 /// Room for the stores and what a test writes, and little enough to be filled in a moment.
 const DISK: &str = "size=24m";
@@ -148,6 +148,11 @@ async fn a_full_disk_strands_nobody_and_passes() {
     assert!(house.metric("roundtrip_ingest_events_unavailable_total").await >= refused.len() as f64);
     assert_eq!(found(&house, &clicks).await, clicks.len(), "what was answered is found on a full disk too");
 
+    let call = Call::post("/api/v1/backup", "").bearer(&house.token);
+    let full = Line::to(house.server().address("admin")).call(&call).await.expect("it answers");
+    assert_eq!((full.status, &full.json()["error"]["code"]), (503, &json!("backup_no_room")));
+    assert!(!house.data().join("backup.tmp").exists(), "a backup that cannot be made takes no room");
+
     // A crash on a full disk is no end either: what is there is opened without needing room.
     house.end(Signal::KILL);
     house.start();
@@ -204,4 +209,104 @@ async fn everything_is_there(house: &House, clicks: &[String], events: &BTreeMap
     }
     let listed = house.admin().get("/api/v1/conversions?limit=1000").await;
     assert_eq!(listed["items"].as_array().map(Vec::len), Some(events.len().min(1_000)));
+}
+
+/// Deliveries that come due while the disk is full.
+const DUE: usize = 12;
+/// How long after its event each of them is sent: the disk is full by then.
+const DELAY: &str = "15s";
+
+/// The ends of sends cannot be stored: they are kept in memory and stored later, and nobody is told again meanwhile. If
+/// the process dies as well, each is told once more after each start, with the same event id, and that is all.
+async fn told_on_a_full_disk(dies: bool) {
+    let disk = match Disk::mount() {
+        Ok(disk) => disk,
+        Err(why) => {
+            say(&format!("SKIPPED: the test of sends on a full disk cannot mount a tmpfs here: {why}"));
+            return;
+        }
+    };
+    let partners = Partners::open(1).await;
+    let mut document = document();
+    document["rules"]["acme"] = json!({
+        "app": "app", "on": "install", "partner": "acme", "scope": "all", "delay": DELAY,
+        "url": format!("http://{}/told?e={{event_id}}", partners.address()),
+    });
+    let flags = ["--allow-private=127.0.0.0/8", "--allow-plain-http-out"];
+    let mut house = House::at(&disk.path.join("data"), &flags);
+    house.start();
+    house.apply(&document).await;
+    let mut line = Line::to(&house.public());
+    let mut events: BTreeMap<String, String> = BTreeMap::new();
+    for n in 0..DUE {
+        let id = format!("install-{n}");
+        let body = json!({ "event_id": id, "event_name": "install", "install_id": id }).to_string();
+        let call = Call::post("/v1/events", body).json_body().bearer(&house.keys["app-server"]);
+        events.insert(id, accepted(&mut line, &call).await.expect("there is room"));
+    }
+    until("all is planned", async || (waiting(&house).await == DUE).then_some(())).await;
+
+    let filler = disk.fill();
+    let mut refused = 0;
+    for n in 0..TRIES_MAX {
+        refused += usize::from(accepted(&mut line, &event(&house, &format!("full-{n}"))).await.is_none());
+        if refused >= 20 {
+            break;
+        }
+    }
+    assert!(refused >= 20, "the disk did not show: {}", sizes(&disk.path));
+    assert!(partners.told().is_empty(), "it was told before the disk was full; the delay is too short");
+    let mut times = 1;
+    let told = async |times: usize| {
+        until("each is told, though its end cannot be stored", async || {
+            (partners.told().len() >= times * DUE).then_some(())
+        })
+        .await;
+    };
+    told(times).await;
+    assert_eq!(waiting(&house).await, DUE, "an end was stored on a full disk");
+    if dies {
+        house.end(Signal::KILL);
+        house.start();
+        times += 1;
+        told(times).await;
+        assert_eq!(waiting(&house).await, DUE, "an end was stored on a full disk");
+    }
+
+    std::fs::remove_file(&filler).expect("the filler is there");
+    house.drained().await;
+    let mut by_event: BTreeMap<String, usize> = BTreeMap::new();
+    for told in partners.told() {
+        *by_event.entry(told.parameter("e").to_owned()).or_default() += 1;
+    }
+    assert_eq!(by_event.len(), DUE, "somebody was not told: {by_event:?}");
+    assert!(by_event.values().all(|n| *n == times), "told more than {times} times: {by_event:?}");
+    let mut admin = house.admin();
+    assert_eq!(admin.get("/api/v1/balance").await["balanced"], true);
+    for event in events.values() {
+        let story = admin.get(&format!("/api/v1/explain/{event}")).await;
+        assert_eq!(story["deliveries"][0]["state"], "delivered", "{story}");
+        assert_eq!(
+            story["deliveries"][0]["sends"], 1,
+            "the send whose end was lost with the process is not known: {story}"
+        );
+    }
+    assert_eq!(house.metric("roundtrip_loop_panics_total").await, 0.0);
+    house.end(Signal::TERM);
+}
+
+/// Deliveries that wait, as the books say.
+async fn waiting(house: &House) -> usize {
+    let waiting = house.admin().get("/api/v1/balance").await["waiting"]["deliveries"].as_u64();
+    waiting.and_then(|n| usize::try_from(n).ok()).expect("the books say what waits")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ends_of_sends_wait_for_room_and_nobody_is_told_twice() {
+    told_on_a_full_disk(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_on_a_full_disk_tells_each_once_more() {
+    told_on_a_full_disk(true).await;
 }

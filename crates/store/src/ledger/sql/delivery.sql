@@ -18,6 +18,8 @@ WHERE d.workspace = ?1 AND d.event = ?2 AND d.partner <> zeroblob(16) ORDER BY d
 -- name: attempt_insert
 INSERT INTO attempt (workspace, delivery, n, at, outcome, status, total_us, next, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT DO NOTHING;
+-- name: attempt_first
+SELECT at FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n LIMIT 1;
 -- name: attempt_list
 SELECT n, at, outcome, status, total_us, next, body FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n;
 -- name: finish_insert

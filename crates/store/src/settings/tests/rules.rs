@@ -229,7 +229,15 @@ fn a_click_window_beyond_the_acceptance_window_is_warned_of() {
     assert!(is_said(&accepts("7d"), code, "links.acme-web.click_window"));
     assert!(!is_said(&accepts("7d"), code, "links.Acme-Summer.click_window"));
     assert!(!is_said(&accepts("30d"), code, "links.acme-web.click_window"));
-    assert!(is_said(&accepts("1s"), code, "links.Acme-Summer.click_window"));
+    let mut longer = accepts("7d");
+    longer["links"]["Acme-Summer"]["click_window"] = json!("8d");
+    assert!(is_said(&longer, code, "links.Acme-Summer.click_window"));
+    check(
+        &["partners", "acme", "accepts_within"],
+        json!("59m"),
+        Code::ConfigInvalid,
+        "partners.acme.accepts_within",
+    );
     check(
         &["partners", "acme", "accepts_within"],
         json!("week"),
@@ -314,6 +322,64 @@ fn what_is_wrong_with_dialects_meanings_and_signatures_names_its_place() {
     let bare = rule_with("signatures", json!([{ "hash": "md5" }]));
     let problems = Shelf::empty().apply(&bare, false).expect_err("it has no message");
     assert!(problems.iter().any(|p| p.field == "rules.any-level.signatures[0].message"), "{problems:?}");
+}
+
+#[test]
+fn a_rule_proves_itself_by_its_partners_settings() {
+    let with_auth = |auth: Value| {
+        let mut document = rule_with("auth", auth);
+        document["rules"]["any-level"]["headers"] = json!({});
+        document
+    };
+    let full = json!({"oauth2": {
+        "token_url": "https://login.example/t", "client_id": "cfg.id", "client_secret": "cfg.secret",
+        "scope": "a b", "audience": "x", "style": "body"
+    }});
+    for (auth, keys) in [
+        (json!({"basic": {"user": "me", "password": "cfg.password"}}), &["cfg.password"][..]),
+        (json!({"bearer": "cfg.token"}), &["cfg.token"]),
+        (full, &["cfg.id", "cfg.secret"]),
+    ] {
+        let document = with_auth(auth.clone());
+        let template = compiled(&document).request.template().cloned().expect("a request");
+        assert!(template.source().auth.is_some());
+        let used: Vec<_> = template.macros().map(|used| used.key.as_str()).collect();
+        assert!(keys.iter().all(|key| used.contains(key)), "{used:?}");
+        // A delivery that was planned before the rule changed is sent as it was planned.
+        let rule = document["rules"]["any-level"].clone();
+        let rule = document::Any::from_value(ResourceKind::Rule, rule).expect("a rule");
+        let row = stored::encode(&stored::Stored::plain(rule));
+        let again = rule_template(&row).expect("a template");
+        assert_eq!(again.source().auth, template.source().auth);
+        // What is shown can be sent back, and what is set again changes nothing.
+        let mut shelf = Shelf::of(&document);
+        assert_eq!(shelf.apply(&document, true).expect("it is sound").changes, []);
+    }
+    let refused = |auth: Value, code: Code, at: &str, says: &str| {
+        let problems = Shelf::empty().apply(&with_auth(auth), false).expect_err(at);
+        let at = format!("rules.any-level.{at}");
+        let found = problems.iter().find(|p| p.field == at && p.code == code);
+        assert!(found.is_some_and(|p| p.message.contains(says)), "{at}: {problems:?}");
+    };
+    let (invalid, template) = (Code::ConfigInvalid, Code::TemplateInvalid);
+    refused(json!({}), Code::ConfigMissing, "auth", "one of basic, bearer and oauth2");
+    let two = json!({"bearer": "cfg.a", "basic": {"user": "u", "password": "cfg.p"}});
+    refused(two, invalid, "auth", "only one of");
+    refused(json!({"bearer": "s3cr3t"}), template, "auth.bearer", "never written into a rule");
+    refused(json!({"basic": {"user": "me"}}), Code::ConfigMissing, "auth.basic.password", "missing");
+    let style = json!({"oauth2": {"token_url": "https://h/", "client_id": "i", "client_secret": "cfg.s", "style": "post"}});
+    refused(style, invalid, "auth.oauth2.style", "`basic`, `body`");
+    refused(json!({"oauth": {}}), Code::ConfigUnknownKey, "auth.oauth", "did you mean `oauth2`");
+    let mut both = with_auth(json!({"bearer": "cfg.token"}));
+    both["rules"]["any-level"]["headers"] = json!({"Authorization": "Token {cfg.token}"});
+    let problems = Shelf::empty().apply(&both, false).expect_err("two proofs");
+    assert!(
+        problems.iter().any(|p| p.field == "rules.any-level.auth" && p.message.contains("auth_conflict"))
+    );
+    let mut callback = calling_back();
+    callback["rules"]["any-level"]["auth"] = json!({"bearer": "cfg.token"});
+    let problems = Shelf::empty().apply(&callback, false).expect_err("a callback has no proof");
+    assert!(problems.iter().any(|p| p.field == "rules.any-level.auth"), "{problems:?}");
 }
 
 /// The sound world whose rule tells the click's own callback.

@@ -136,3 +136,73 @@ async fn a_send_that_could_not_be_made_ends_without_an_attempt() {
     let state = world.story(event).await.deliveries.remove(0);
     assert_eq!((state.reason.as_str(), state.sends, state.attempts.len()), ("rule_deleted", 0, 0));
 }
+
+/// A world with one planned install postback that is accepted for a day after its click, which was at minute 0.
+async fn planned_for_a_day() -> (World, Due) {
+    let mut accepted = rule("install", None);
+    accepted["accepts_within"] = json!("24h");
+    let mut world = World::new(&with_rules(json!({"i": accepted}))).await;
+    let click = world.click("game-acme", minute(0), "click_id=a1");
+    world.record(world.event("game", "install", minute(1)).of("i1").click(&click)).await;
+    let due = world.decide().await.planned.remove(0);
+    (world, due)
+}
+
+#[tokio::test]
+async fn a_deadline_is_stored_and_what_expired_is_counted() {
+    let (world, due) = planned_for_a_day().await;
+    let out = load(&world, due).await;
+    assert_eq!((out.deadline, out.first_at), (Some(minute(24 * 60)), None));
+    let later = Due { due: minute(90), sends: 1, ..due };
+    let again = settled(due, "http_503", Settled::Again { due: later.due, reason: "http_503".into() });
+    world.ledger.delivery_settle(vec![again], due.due).await.unwrap();
+    let third = Due { due: minute(120), sends: 2, ..due };
+    let again = settled(later, "http_503", Settled::Again { due: third.due, reason: "http_503".into() });
+    world.ledger.delivery_settle(vec![again], later.due).await.unwrap();
+    assert_eq!(load(&world, third).await.first_at, Some(due.due), "when its first send began");
+
+    let expired = Settled::Expired { reason: "outside_acceptance_window".into() };
+    let end = Settlement { item: third, attempt: None, next: expired };
+    for _ in 0..2 {
+        world.ledger.delivery_settle(vec![end.clone()], minute(1500)).await.unwrap();
+        assert_eq!(books(&world).await, (0, 0, 0, 0));
+    }
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    let kept = world.ledger.balance(world.workspace, Timestamp::from_ms(0), far).await.unwrap();
+    let counted = world.ledger.recount(world.workspace).await.unwrap();
+    for books in [kept, counted] {
+        let expired: i64 = books.values().filter_map(|row| row.finished.get("expired")).sum();
+        assert_eq!(expired, 1);
+    }
+    let story = world.story(out.fact).await.deliveries.remove(0);
+    assert_eq!(
+        (story.state.as_str(), story.reason.as_str(), story.sends, story.deadline),
+        ("expired", "outside_acceptance_window", 2, Some(minute(24 * 60)))
+    );
+}
+
+#[tokio::test]
+async fn a_replay_after_the_window_has_none_and_one_before_keeps_it() {
+    let (world, due) = planned_for_a_day().await;
+    for (at, deadline) in
+        [(minute(60), Some(minute(24 * 60))), (minute(24 * 60), None), (minute(9_000), None)]
+    {
+        let replay = world.ledger.delivery_replay(world.workspace, due.delivery, at).await.unwrap();
+        let Replay::Planned(replay) = replay else { panic!("it is planned: {replay:?}") };
+        assert_eq!(load(&world, replay).await.deadline, deadline, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_planned_after_its_window_is_planned_all_the_same() {
+    let mut accepted = rule("install", None);
+    accepted["accepts_within"] = json!("1h");
+    accepted["delay"] = json!("10m");
+    let mut world = World::new(&with_rules(json!({"i": accepted}))).await;
+    let click = world.click("game-acme", minute(0), "click_id=a1");
+    world.record(world.event("game", "install", minute(180)).of("i1").click(&click)).await;
+    let due = world.decide().await.planned.remove(0);
+    let deadline = load(&world, due).await.deadline;
+    assert_eq!(deadline, Some(minute(60)));
+    assert_eq!(books(&world).await, (1, 0, 0, 0), "it waits, and the engine says that it expired");
+}

@@ -2,7 +2,9 @@
 
 mod access;
 mod apply;
+mod backup;
 mod document;
+mod egress;
 mod import;
 mod library;
 mod resources;
@@ -19,7 +21,7 @@ use roundtrip_domain::time::Timestamp;
 use roundtrip_store::click_log::{self, ClickLog};
 use roundtrip_store::ledger::{Config, Ledger};
 use roundtrip_store::settings::hash_token;
-use roundtrip_web::api::{AdminToken, ApiState, router};
+use roundtrip_web::api::{AdminToken, ApiState, Egress, router};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -30,7 +32,7 @@ const ADMIN: &str = "rta_the-token-of-these-tests-and-of-nothing-else";
 struct World {
     router: Router,
     ledger: Ledger,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// An answer, read.
@@ -68,6 +70,11 @@ impl Answer {
 
 impl World {
     fn new() -> Self {
+        Self::leaving(Egress::default())
+    }
+
+    /// One whose requests leave like this.
+    fn leaving(egress: Egress) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let now = Timestamp::from_ms(1_780_564_904_120);
         let (ledger, _) =
@@ -81,8 +88,9 @@ impl World {
             entropy: Entropy::seeded(2),
             admin_token: AdminToken::of_hash(hash_token(ADMIN)),
             public_url: "https://go.shop.example".to_owned(),
+            egress: std::sync::Arc::new(egress),
         };
-        Self { router: router(state), ledger, _dir: dir }
+        Self { router: router(state), ledger, dir }
     }
 
     /// A world with everything that the tests need set up.

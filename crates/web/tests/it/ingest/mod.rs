@@ -187,6 +187,7 @@ impl World {
             entropy: Entropy::seeded(3),
             admin_token: AdminToken::of_hash(hash_token(ADMIN)),
             public_url: "https://go.shop.example".to_owned(),
+            egress: std::sync::Arc::default(),
         });
         let database = dir.path().join("places.mmdb");
         std::fs::write(&database, places::database().bytes()).expect("there is room");

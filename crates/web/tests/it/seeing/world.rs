@@ -113,6 +113,7 @@ impl World {
             entropy: Entropy::seeded(3),
             admin_token: admin_token.clone(),
             public_url: "https://go.shop.example".to_owned(),
+            egress: std::sync::Arc::default(),
         })
         .merge(dashboard::router(DashboardState {
             ledger: ledger.clone(),

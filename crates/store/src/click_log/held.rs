@@ -1,0 +1,97 @@
+//! The log's files, held as they are while a copy of all of them is made.
+//!
+//! Closing, publishing, expiring and replacing of slices wait meanwhile; taking and finding clicks does not. Closed
+//! slices never change, so the copy gets them as hard links, which take no room and outlive their expiry. The slices
+//! that are being written and the manifest are copied by SQLite's online backup, each as of one commit.
+//!
+//! Whoever holds the files before the ledger's moment is fixed and lets them go after the copy gets both stores in
+//! agreement: no click that the ledger knew then is missing, since clicks are stored before anybody can name them,
+//! and no slice is marked as counted in the ledger that this ledger does not count.
+
+use std::path::Path;
+use std::sync::MutexGuard;
+
+use rusqlite::Connection;
+use rusqlite::backup::Backup;
+
+use super::append::lock;
+use super::error::Error;
+use super::registry::State;
+use super::slice::{self, Part};
+use super::{ClickLog, Shared, durable, manifest};
+
+/// Pages between two looks at whether all are copied.
+const STEP_PAGES: i32 = 4_096;
+
+/// Files of the log that stay as they are while this lives. Dropped in the thread that made it.
+pub(crate) struct Held<'a> {
+    shared: &'a Shared,
+    _files: MutexGuard<'a, ()>,
+}
+
+impl ClickLog {
+    /// Holds the files. Blocks while a slice is being closed.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        let shared = self.shared();
+        Held { shared, _files: lock(&shared.files) }
+    }
+}
+
+impl Held<'_> {
+    /// Bytes that [`Self::copy_into`] is going to write, about: what is not linked.
+    pub(crate) fn bytes_to_write(&self) -> u64 {
+        let size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
+        let dir = &self.shared.config.dir;
+        let slices = self.shared.registry.all();
+        let live = slices.iter().filter(|slice| slice.is_live()).map(|slice| {
+            let path = dir.join(slice.name.file(Part::Live));
+            size(&path) + size(&slice::beside(&path, "-wal"))
+        });
+        live.sum::<u64>() + size(&dir.join(manifest::FILE))
+    }
+
+    /// Makes the copy in `to`, a directory that is there and on the same file system. The copy is not synced.
+    pub(crate) fn copy_into(&self, to: &Path) -> Result<(), Error> {
+        let dir = &self.shared.config.dir;
+        // The manifest comes first: nothing can be added to it meanwhile.
+        lock(&self.shared.manifest).copy_to(&to.join(manifest::FILE))?;
+        // A slice stands here before any click in it is answered, so whatever the ledger knows of is in one of these.
+        for slice in self.shared.registry.all().iter() {
+            match &slice.state {
+                State::Closed { .. } => {
+                    for part in [Part::Closed, Part::Prints] {
+                        let name = slice.name.file(part);
+                        match durable::link_or_copy(&dir.join(&name), &to.join(&name)) {
+                            // A start makes a side file again, and reports a slice that the manifest lists.
+                            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                                tracing::error!(slice.file = name, "a file of the click log is missing");
+                            }
+                            other => other.map_err(Error::io("link", &dir.join(&name)))?,
+                        }
+                    }
+                }
+                State::Live { .. } => {
+                    let name = slice.name.file(Part::Live);
+                    let from = dir.join(&name);
+                    let conn = slice::open_reader(&from, false)?;
+                    copy(&conn, &to.join(&name)).map_err(Error::sqlite("copy", &from))?;
+                }
+                State::Missing { .. } => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies a database as of its last commit into a new file.
+pub(super) fn copy(from: &Connection, to: &Path) -> rusqlite::Result<()> {
+    let mut out = Connection::open(to)?;
+    out.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
+    // One moment for all steps, however many commits come between them.
+    from.execute_batch("BEGIN")?;
+    let _: i64 = from.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let copied = Backup::new(from, &mut out)?.run_to_completion(STEP_PAGES, std::time::Duration::ZERO, None);
+    from.execute_batch("ROLLBACK")?;
+    copied?;
+    out.close().map_err(|(_, error)| error)
+}
