@@ -14,6 +14,7 @@
 mod evidence;
 mod find;
 mod mask;
+mod phases;
 mod shape;
 mod tell;
 pub mod text;
@@ -21,9 +22,10 @@ mod touch;
 pub(crate) mod words;
 
 pub use self::find::{Finder, Reference};
+pub use self::phases::Phases;
 pub use self::shape::{
     Answer, Attempt, Candidate, Click, ClickStory, Coded, Dead, Decision, Delivery, Device, Earlier, Earned,
-    Event, Explained, Handover, Location, Money, Named, Param, Phases, Postback, Request, Rule, Step, Story,
+    Event, Explained, Handover, Location, Money, Named, Param, Postback, Request, Rule, Step, Story,
 };
 pub use self::tell::{tell, tell_delivery};
 pub use self::touch::{earned, tell_click};

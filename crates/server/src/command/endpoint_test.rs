@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use roundtrip_web::story::Delivery;
+use roundtrip_web::story::text::clean;
 use serde_json::Value;
 
 use super::explain::encoded;
@@ -89,5 +90,6 @@ fn text(delivery: &Delivery) -> String {
     if delivery.attempts.is_empty() {
         lines.push("It was not sent yet: is the endpoint paused, or does it have a long queue?".to_owned());
     }
+    let lines: Vec<String> = lines.iter().map(|line| clean(line)).collect();
     lines.join("\n")
 }

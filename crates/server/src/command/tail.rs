@@ -167,6 +167,7 @@ fn shown(sent: &TailedSend, forwarded: Option<&anyhow::Result<u16>>, args: &Args
         Some(Err(error)) => lines.push(format!("  not forwarded: {error:#}")),
         None => {}
     }
+    let lines: Vec<String> = lines.iter().map(|line| story::text::clean(line)).collect();
     Ok(lines.join("\n"))
 }
 

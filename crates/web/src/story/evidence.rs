@@ -5,7 +5,8 @@ use roundtrip_store::ledger::AttemptRow;
 use serde_json::Value;
 
 use super::mask::Mask;
-use super::shape::{Answer, Attempt, Param, Phases, Request};
+use super::phases::Phases;
+use super::shape::{Answer, Attempt, Param, Request};
 use super::words;
 
 /// A send, for a story.
