@@ -21,6 +21,7 @@ pub mod money;
 pub mod params;
 pub mod postback;
 pub mod problem;
+pub mod rate;
 pub mod referrer;
 pub mod retry;
 pub mod secret;

@@ -203,6 +203,8 @@ codes! {
     JobRefused = "job_refused", 409, "a job that is over does not change, and 100 jobs of a workspace are open at once", "see how it stands with roundtrip jobs; make a new one, or end others";
     /// A link to a delivery that opens no more.
     ShareEnded = "share_ended", 410, "a link that shows a delivery opens until its time is over or it is taken back", "ask whoever sent it for a new one";
+    /// What an endpoint's state does not allow.
+    EndpointState = "endpoint_state", 409, "a paused endpoint is resumed, a disabled one is enabled", "ask for what the message names";
 
     /// Nothing that could be imported.
     ImportUrlMissing = "import_url_missing", 400, "what is imported is one whole URL on one line", "paste it from its https:// on";

@@ -17,6 +17,7 @@ use crate::event::ConversionKind;
 use crate::id::{Id, WorkspaceNo, kind};
 use crate::link_address::{Address, Addresses};
 use crate::money::Currency;
+use crate::rate::Rate;
 use crate::retry::{Late, Retry};
 use crate::sharing::Share;
 use crate::template::{Template, UrlTemplate};
@@ -148,6 +149,8 @@ pub struct Partner {
     pub cfg: BTreeMap<String, String>,
     /// Whether its links may carry their own callback URLs, for rules whose request is [`Request::Callback`].
     pub in_link_callbacks: bool,
+    /// Most sends a second, all rules together.
+    pub rate: Option<Rate>,
     /// How long after the click it accepts installs, where the rule that tells them says nothing else.
     pub accepts_within: Option<Span>,
 }
@@ -307,6 +310,8 @@ pub struct Rule {
     pub pending: bool,
     /// How long after the install (or click) the partner is told.
     pub window: Span,
+    /// Most sends a second, to each partner that it tells.
+    pub rate: Option<Rate>,
     /// How often it is sent, and when that is a success.
     pub retry: Retry,
     /// How long its receiver accepts it.

@@ -1,13 +1,15 @@
 //! The loops that move work along.
 //!
 //! The cast: [`attribute`] turns recorded events into decisions and planned deliveries; [`deliver`] sends
-//! what is due through the guarded [`sender`] and settles it; [`recover`] takes the steps of jobs; [`upkeep`] publishes closed slices of the click
-//! log and deletes what is too old. Each is a thin shell over steps that a test can drive. [`Engine`] starts
+//! what is due through the guarded [`sender`] and settles it; [`recover`] takes the steps of jobs; [`upkeep`] publishes
+//! closed slices of the click log and deletes what is too old; [`alert`] tells the owner how it goes. Each is a thin
+//! shell over steps that a test can drive. [`Engine`] starts
 //! them, restarts one that panics, and gives up loudly when panics repeat.
 //!
 //! Not here: what to decide and when to try again (pure, in `domain`), and HTTP towards us (`web`). The two
 //! never meet: a test send is a queued delivery.
 
+pub mod alert;
 pub mod attribute;
 pub mod deliver;
 pub mod recover;
@@ -20,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::retry::Policy;
+use roundtrip_domain::time::Span;
 use roundtrip_store::click_log::ClickLog;
 use roundtrip_store::ledger::{Kept, Ledger};
 use tokio::sync::watch;
@@ -44,6 +47,27 @@ pub struct Config {
     pub policy: Policy,
     /// How long attempts of finished deliveries and bodies of webhooks are kept.
     pub kept: Kept,
+    /// When the owner is told how telling goes.
+    pub alerts: alert::Alerts,
+    /// What deliveries are bounded by.
+    pub bounds: Bounds,
+}
+
+/// What the operator bounds deliveries by.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Sends of one workspace a day (UTC); `None` is no bound, the default.
+    pub workspace_per_day: Option<u64>,
+    /// Sends of one workspace at a time; `None` is no bound, the default.
+    pub workspace_in_flight: Option<u32>,
+    /// How long deliveries are held for an endpoint that is paused or disabled, before they expire. Default 30 d.
+    pub held_kept: Span,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { workspace_per_day: None, workspace_in_flight: None, held_kept: Span::from_days(30) }
+    }
 }
 
 /// Counters of the loops.
@@ -67,11 +91,17 @@ pub struct Stats {
     pub expired: AtomicU64,
     /// Deliveries of which it was said that their acceptance window is running out.
     pub running_out: AtomicU64,
+    /// Ends of sends in the last hour.
+    pub rates: alert::Rates,
     /// Sends under way.
     pub in_flight: AtomicU64,
     /// Due deliveries that a sweep of the table found and nobody had handed over. Should stay zero
     /// after the start.
     pub swept: AtomicU64,
+    /// Times an endpoint's breaker opened.
+    pub breakers_opened: AtomicU64,
+    /// Held deliveries that expired.
+    pub held_expired: AtomicU64,
     /// Loops that panicked and were started again.
     pub panics: AtomicU64,
     /// Set when a loop panicked too often, or durability was lost: the process must end.
@@ -112,6 +142,10 @@ impl Engine {
             supervise::run("recover", shared.clone(), {
                 let config = config.clone();
                 move |shared| recover::run(config.clone(), shared)
+            }),
+            supervise::run("alert", shared.clone(), {
+                let config = config.clone();
+                move |shared| alert::run(config.clone(), shared)
             }),
             supervise::run("upkeep", shared, move |shared| upkeep::run(config.clone(), shared)),
         ];

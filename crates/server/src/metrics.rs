@@ -109,6 +109,10 @@ metrics! {
     deliveries_swept: Counter = "deliveries_swept", Counter::default();
     /// Deliveries that jobs planned or cancelled.
     deliveries_recovered: Counter = "deliveries_recovered", Counter::default();
+    /// Times that an endpoint's breaker opened.
+    breakers_opened: Counter = "breakers_opened", Counter::default();
+    /// Deliveries that were held for too long and expired.
+    deliveries_held_expired: Counter = "deliveries_held_expired", Counter::default();
     /// Loops that panicked and were started again.
     loop_panics: Counter = "loop_panics", Counter::default();
     /// Open connections to partners and webhooks.
@@ -331,6 +335,8 @@ impl Metrics {
             (&declared.sends_retried, &engine.retried),
             (&declared.deliveries_swept, &engine.swept),
             (&declared.deliveries_recovered, &engine.recovered),
+            (&declared.breakers_opened, &engine.breakers_opened),
+            (&declared.deliveries_held_expired, &engine.held_expired),
             (&declared.loop_panics, &engine.panics),
         ] {
             set(counter, theirs.load(Ordering::Relaxed));

@@ -100,6 +100,15 @@ impl Node {
             entropy: entropy.clone(),
             policy: Policy::postback(),
             kept: Kept { attempts: config.attempts_kept, payloads: config.payload_kept },
+            alerts: roundtrip_engine::alert::Alerts {
+                success_rate: u8::try_from(config.alert_success_rate).ok().filter(|percent| *percent > 0),
+                silence: config.alert_silence,
+            },
+            bounds: roundtrip_engine::Bounds {
+                workspace_per_day: Some(u64::from(config.workspace_sends_day)).filter(|n| *n > 0),
+                workspace_in_flight: Some(config.workspace_sends_at_once).filter(|n| *n > 0),
+                held_kept: config.held_retention,
+            },
         });
 
         let counters = Arc::new(web::ingest::Counters::default());

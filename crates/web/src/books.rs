@@ -1,6 +1,6 @@
 //! The books, as the API answers them and `roundtrip status` prints them.
 //!
-//! Per partner, kind and day: considered = planned + suppressed, and planned + replayed = ended + waiting. What
+//! Per partner, kind and day: considered = planned + suppressed, and planned + replayed = ended + waiting + held. What
 //! does not add up is shown as a difference, never smoothed away: it is a bug.
 
 use std::collections::BTreeMap;
@@ -32,9 +32,12 @@ pub struct Figures {
     pub ended: BTreeMap<String, i64>,
     /// Deliveries that wait.
     pub waiting: i64,
+    /// Deliveries that are held, because their endpoint is paused or disabled.
+    #[serde(default)]
+    pub held: i64,
     /// considered − planned − suppressed; zero unless there is a bug.
     pub difference_rules: i64,
-    /// planned + replayed − ended − waiting; zero unless there is a bug.
+    /// planned + replayed − ended − waiting − held; zero unless there is a bug.
     pub difference_deliveries: i64,
 }
 
@@ -48,6 +51,7 @@ impl Figures {
             suppressed: row.suppressed,
             ended: row.finished,
             waiting: row.waiting,
+            held: row.held,
             difference_rules,
             difference_deliveries,
         }
@@ -74,6 +78,7 @@ impl Figures {
         self.planned += row.planned;
         self.replayed += row.replayed;
         self.waiting += row.waiting;
+        self.held += row.held;
         for (reason, n) in &row.suppressed {
             *self.suppressed.entry(reason.clone()).or_default() += n;
         }
@@ -109,6 +114,9 @@ pub struct Row {
 pub struct Waiting {
     /// Deliveries that wait, in all workspaces.
     pub deliveries: u64,
+    /// Deliveries that are held, in all workspaces, because their endpoint is paused or disabled.
+    #[serde(default)]
+    pub held: u64,
     /// When the first of them is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_due: Option<String>,
@@ -154,7 +162,7 @@ pub async fn read(
     let store = |error: roundtrip_store::Error| problem::of_store(&error);
     let from = period.from.floor_to(86_400_000);
     let recount = ledger.balance(settings.workspace, from, period.to).await.map_err(store)?;
-    let (oldest, deliveries) = ledger.queue_oldest().await.map_err(store)?;
+    let depth = ledger.queue_depth().await.map_err(store)?;
     let undecided = ledger.undecided_count().await.map_err(store)?;
     let mut total = Figures::default();
     let mut rows: Vec<Row> = Vec::with_capacity(recount.len());
@@ -177,7 +185,7 @@ pub async fn read(
         let permille = total.ended_as("delivered") * 1_000 / ended;
         format!("{}.{}", permille / 10, permille % 10)
     });
-    let overdue = oldest.map(|due| now.since(due)).filter(|ms| *ms > 0).map(human);
+    let overdue = depth.oldest.map(|due| now.since(due)).filter(|ms| *ms > 0).map(human);
     Ok(Books {
         from: from.to_string(),
         to: period.to.to_string(),
@@ -186,7 +194,13 @@ pub async fn read(
         rows,
         total,
         success_rate,
-        waiting: Waiting { deliveries, oldest_due: oldest.map(|due| due.to_string()), overdue, undecided },
+        waiting: Waiting {
+            deliveries: depth.waiting,
+            held: depth.held,
+            oldest_due: depth.oldest.map(|due| due.to_string()),
+            overdue,
+            undecided,
+        },
     })
 }
 
@@ -207,6 +221,10 @@ fn sentence(total: &Figures, balanced: bool) -> String {
         0 => String::new(),
         n => format!(" + {n} replayed"),
     };
+    let held = match total.held {
+        0 => String::new(),
+        n => format!(" + {n} held"),
+    };
     let expired = match total.ended_as("expired") {
         0 => String::new(),
         n => format!(" + {n} expired"),
@@ -216,7 +234,7 @@ fn sentence(total: &Figures, balanced: bool) -> String {
         n => format!(" + {n} ended otherwise"),
     };
     format!(
-        "The books balance: {} considered = {} planned + {} suppressed; {} planned{replayed} = {} delivered + {} waiting + {} given up{expired}{others}.",
+        "The books balance: {} considered = {} planned + {} suppressed; {} planned{replayed} = {} delivered + {} waiting{held} + {} given up{expired}{others}.",
         total.considered,
         total.planned,
         total.suppressed_all(),
@@ -244,5 +262,16 @@ mod tests {
         assert_eq!((total.considered, total.planned), (6, 6), "the sums alone would look right");
         assert_eq!(total.difference_rules, 2);
         assert!(sentence(&total, total.is_balanced()).contains("do not add up"));
+    }
+
+    #[test]
+    fn what_expired_has_a_word_of_its_own() {
+        let finished = [("delivered".to_owned(), 2), ("expired".to_owned(), 3)].into();
+        let row = BalanceRow { considered: 5, planned: 5, finished, ..BalanceRow::default() };
+        let mut total = Figures::default();
+        total.add(&Figures::of(row));
+        assert!(total.is_balanced(), "{total:?}");
+        let said = sentence(&total, true);
+        assert!(said.ends_with("5 planned = 2 delivered + 0 waiting + 0 given up + 3 expired."), "{said}");
     }
 }

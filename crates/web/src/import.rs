@@ -103,6 +103,7 @@ pub fn answer(imported: &Imported) -> Answer {
         ref_id: partner.ref_id.clone(),
         cfg,
         in_link_callbacks: false,
+        rate: None,
         accepts_within: None,
         needs: Vec::new(),
     };
@@ -252,6 +253,7 @@ fn rule(draft: &RuleDraft, parts: &Parts) -> Rule {
         share_revenue: ShareRevenue(draft.share_revenue.into()),
         when: Default::default(),
         delay: None,
+        rate: None,
         rename: BTreeMap::new(),
         sandbox: false,
         pending: false,

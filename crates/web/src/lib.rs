@@ -13,3 +13,4 @@ pub mod report;
 pub mod share;
 pub mod sheet;
 pub mod story;
+pub mod waits;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use roundtrip_domain::endpoint::Endpoint as Receiver;
@@ -14,11 +15,12 @@ use roundtrip_domain::time::{Span, Timestamp, human};
 use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement};
 use tokio::sync::mpsc;
 
-use super::endpoint::{Endpoint, Key};
+use super::endpoint::{Endpoint, Key, Report};
 use super::places::Places;
+use super::reach::Reach;
 use super::settle::{Ended, Notice};
 use super::{Message, evidence, hook};
-use crate::sender::{self, Failure, Limits, Request};
+use crate::sender::{self, Limits, Request};
 use crate::{Config, Stats};
 
 /// Headers by which a receiver can tell one send from another. They name the evidence, not the fact: what
@@ -91,12 +93,13 @@ impl EndGuard {
     }
 
     fn send(&self, end: End) {
-        let End { settlement, notice, host, is_trouble } = end;
+        let End { settlement, notice, host, report } = end;
         let host = host.unwrap_or_else(|| self.host.clone());
         // Nobody hears it only when the engine is gone; then the next start sends it again.
         let _ = self.ends.settler.send(Ended { key: self.key, settlement, notice });
         let places = [self.host.clone()].into_iter().chain(self.own_place.clone()).collect();
-        let _ = self.ends.messages.send(Message::Ended { key: self.key, places, host, is_trouble });
+        let (key, delivery) = (self.key, self.due.delivery);
+        let _ = self.ends.messages.send(Message::Ended { key, delivery, places, host, report });
     }
 }
 
@@ -107,14 +110,15 @@ pub(super) struct End {
     notice: Option<Notice>,
     /// The host that was called; `None` when none was.
     host: Option<String>,
-    is_trouble: bool,
+    /// What it says about the endpoint.
+    report: Report,
 }
 
 impl End {
     /// Of what was not sent.
     pub(super) fn unsent(item: Due, next: Settled) -> Self {
         let settlement = Settlement { item, attempt: None, next };
-        Self { settlement, notice: None, host: None, is_trouble: false }
+        Self { settlement, notice: None, host: None, report: Report::UNSENT }
     }
 }
 
@@ -282,7 +286,9 @@ impl Basis<'_> {
         let jitter = Jitter::from_entropy(config.entropy.u32());
         let first_at = self.first_at.unwrap_or(self.began);
         let sent = Sent { n, first_at, at: self.began, ended_at };
-        let (next, next_words) = match retry::next(self.policy, sent, self.deadline, outcome, jitter) {
+        let verdict = retry::next(self.policy, sent, self.deadline, outcome, jitter);
+        let reach = Reach::of(&verdict, outcome);
+        let (next, next_words) = match verdict {
             Verdict::Delivered => (Settled::Delivered, "delivered".to_owned()),
             Verdict::Again { due, reason, is_pulled_in } => {
                 let wait = human(due.since(ended_at));
@@ -296,7 +302,8 @@ impl Basis<'_> {
                 (Settled::Expired { reason: reason.into() }, format!("expired: {reason}"))
             }
             Verdict::Disable => {
-                (Settled::Dead { reason: "endpoint_gone".into() }, "given up: endpoint_gone".into())
+                let held = Settled::Again { due: ended_at, reason: "endpoint_gone".into() };
+                (held, "held: the endpoint is disabled".into())
             }
         };
         let notice = self.deadline.and_then(|Deadline { at, .. }| match &next {
@@ -327,10 +334,12 @@ impl Basis<'_> {
             next: next_words,
             body,
         };
-        // A full pool or an ill proxy is ours, not the endpoint's.
-        let is_ours = Failure::ALL.iter().any(|f| f.is_ours() && *outcome == Outcome::Trouble(f.code()));
-        let is_trouble = outcome.is_trouble() && !is_ours;
-        End { settlement: Settlement { item, attempt: Some(attempt), next }, notice, host, is_trouble }
+        let report = Report {
+            reach,
+            took: Duration::from_micros(evidence.timings.total_us),
+            rest: outcome.asked_ms().map(|ms| Duration::from_millis(ms.unsigned_abs())),
+        };
+        End { settlement: Settlement { item, attempt: Some(attempt), next }, notice, host, report }
     }
 }
 

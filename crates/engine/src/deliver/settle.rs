@@ -4,7 +4,10 @@
 //! can: an end that were dropped would be a send that nobody knows of.
 
 use roundtrip_domain::time::Timestamp;
+use roundtrip_domain::webhook::Topic;
 use roundtrip_store::ledger::{Due, Settled, Settlement};
+use roundtrip_store::payload;
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::DeliveryId;
@@ -37,7 +40,7 @@ pub(super) struct Notice {
 /// What there is to know of such a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
-    /// It is not delivered, and only the last quarter of its window is left.
+    /// It is not delivered, and is sent again in the last quarter of its window.
     RunningOut,
     /// Its window is over.
     Expired,
@@ -55,27 +58,38 @@ impl Notice {
     }
 }
 
-/// Gives notice of what is durable. Each line names one delivery.
-fn give_notice(stats: &Stats, notices: impl Iterator<Item = Notice>) {
-    for Notice { item, ends_at, what } in notices {
-        let delivery = item.delivery;
-        match what {
-            What::RunningOut => {
-                Stats::add(&stats.running_out, 1);
-                tracing::warn!(
-                    delivery.id = %delivery,
-                    code = "delivery_running_out",
-                    deadline = %ends_at,
-                    "a delivery is not delivered yet, and three quarters of its acceptance window are over"
-                );
-            }
-            What::Expired => tracing::warn!(
+/// Gives notice of what is durable. That something expired is told as the end of its postback.
+async fn give_notice(config: &Config, stats: &Stats, notice: Notice) {
+    let Notice { item, ends_at, what } = notice;
+    let delivery = item.delivery;
+    match what {
+        What::RunningOut => {
+            Stats::add(&stats.running_out, 1);
+            tracing::warn!(
                 delivery.id = %delivery,
-                code = "delivery_expired",
+                code = "delivery_running_out",
                 deadline = %ends_at,
-                "a delivery expired: its receiver does not accept it any more"
-            ),
+                "a delivery is not delivered yet, and is sent again in the last quarter of its acceptance window"
+            );
+            let notice = payload::Notice {
+                sentence: format!(
+                    "{delivery} is not delivered yet, and its receiver accepts it until {ends_at}."
+                ),
+                about: Some(delivery.to_string()),
+                figures: json!({ "delivery": delivery.to_string(), "deadline": ends_at.to_string(), "sends": item.sends + 1 }),
+            };
+            let now = config.clock.now();
+            let told = config.ledger.notice(item.workspace, Topic::PostbackExpiring, None, notice, now).await;
+            if let Err(error) = told {
+                tracing::warn!(delivery.id = %delivery, error = %error, "a notice cannot be kept");
+            }
         }
+        What::Expired => tracing::warn!(
+            delivery.id = %delivery,
+            code = "delivery_expired",
+            deadline = %ends_at,
+            "a delivery expired: its receiver does not accept it any more"
+        ),
     }
 }
 
@@ -151,8 +165,10 @@ async fn store(config: &Config, shared: &mut Shared, batch: &[Ended]) -> Result<
                 shared.pause(50 << trouble).await;
             }
             Ok(()) => {
-                count(&shared.stats, batch);
-                give_notice(&shared.stats, batch.iter().filter_map(|ended| ended.notice));
+                count(&shared.stats, batch, config.clock.now());
+                for notice in batch.iter().filter_map(|ended| ended.notice) {
+                    give_notice(config, &shared.stats, notice).await;
+                }
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -161,8 +177,12 @@ async fn store(config: &Config, shared: &mut Shared, batch: &[Ended]) -> Result<
 }
 
 /// Counts ends once they are durable, so that the counters never run ahead of the books.
-fn count(stats: &Stats, batch: &[Ended]) {
+fn count(stats: &Stats, batch: &[Ended], now: Timestamp) {
     for ended in batch {
+        if ended.settlement.attempt.is_some() {
+            let is_well = ended.settlement.next == Settled::Delivered;
+            stats.rates.add(ended.settlement.item.workspace, now, is_well);
+        }
         let counter = match &ended.settlement.next {
             Settled::Ended => continue,
             Settled::Delivered => &stats.delivered,

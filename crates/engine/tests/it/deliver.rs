@@ -13,7 +13,7 @@ use roundtrip_domain::retry::Policy;
 use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Span;
 use roundtrip_engine::sender::{self, Guard, Resolve, Sender};
-use roundtrip_engine::{Config, Engine};
+use roundtrip_engine::{Bounds, Config, Engine};
 use roundtrip_store::click_log::{self, Append, ClickLog};
 use roundtrip_store::ledger::{DeliveryStory, Kept, Replay, StatusAnswer, StatusWish, Story};
 use roundtrip_testkit::{Tell, World, sample};
@@ -24,6 +24,7 @@ use crate::sender::receiver::{OK, Receiver, reset};
 
 mod auth;
 mod callback;
+mod fair;
 mod policy;
 mod recover;
 mod webhook;
@@ -32,13 +33,13 @@ mod webhook;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A world with its clicks in a real log, and the engine's configuration.
-struct House {
-    world: World,
-    config: Config,
+pub(crate) struct House {
+    pub(crate) world: World,
+    pub(crate) config: Config,
 }
 
 impl House {
-    async fn new(document: &Value, waits_ms: &[i64]) -> Self {
+    pub(crate) async fn new(document: &Value, waits_ms: &[i64]) -> Self {
         Self::with_names(document, waits_ms, Resolve::system()).await
     }
 
@@ -68,6 +69,8 @@ impl House {
                 ..Policy::postback()
             },
             kept: Kept { attempts: Span::from_days(30), payloads: Span::from_days(30) },
+            alerts: Default::default(),
+            bounds: Bounds::default(),
         };
         Self { world, config }
     }
@@ -130,7 +133,8 @@ fn rule(address: SocketAddr, more: &str) -> Value {
 }
 
 fn finished(story: &Story) -> bool {
-    !story.deliveries.is_empty() && story.deliveries.iter().all(|d| d.state != "scheduled")
+    !story.deliveries.is_empty()
+        && story.deliveries.iter().all(|d| !matches!(d.state.as_str(), "scheduled" | "held"))
 }
 
 fn with(rules: Value) -> Value {

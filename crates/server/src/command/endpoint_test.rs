@@ -40,7 +40,7 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// When the server cannot be asked, or refuses.
-pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: &Args, client: &Client) -> anyhow::Result<ExitCode> {
     let workspace = encoded(&args.workspace);
     let name = args.name.trim();
     let mut path = format!("/api/v1/endpoints/{name}/test?workspace={workspace}");

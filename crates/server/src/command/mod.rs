@@ -10,6 +10,7 @@ mod cancel;
 mod conversion;
 mod deliveries;
 mod demo;
+mod endpoint;
 mod endpoint_test;
 mod explain;
 mod filter;
@@ -82,11 +83,10 @@ enum Command {
     Cancel(Box<cancel::Args>),
     /// Shows replays, backfills and cancellations, and pauses, resumes or ends them.
     Jobs(jobs::Args),
-    /// Tries an endpoint: a rule and the partner that it tells, or a webhook.
-    #[command(subcommand)]
-    Endpoint(EndpointVerb),
     /// Follows deliveries live, and can send webhooks on to a program on this machine.
     Tail(Box<tail::Args>),
+    /// Lists who is told and how that goes; stops an endpoint and lets it go on.
+    Endpoint(endpoint::Args),
     /// Copies a whole installation into one file, while its server works or while it is down.
     ///
     /// The file holds everything that the server knows, secrets included, and is readable by its owner alone. It shows
@@ -114,13 +114,6 @@ enum Command {
     Webhook(webhook::Args),
 }
 
-/// What can be done with an endpoint.
-#[derive(Debug, Subcommand)]
-enum EndpointVerb {
-    /// Sends a test, waits for its end and prints the evidence.
-    Test(endpoint_test::Args),
-}
-
 impl Command {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
@@ -144,6 +137,9 @@ impl Command {
             Self::Deliveries(args) => {
                 with_client(&args.server.clone(), async |client| deliveries::run(args, client).await)
             }
+            Self::Endpoint(args) => {
+                with_client(&args.server(), async |client| endpoint::run(args, client).await)
+            }
             Self::Replay(args) => {
                 with_client(&args.server.clone(), async |client| replay::run(*args, client).await)
             }
@@ -155,9 +151,6 @@ impl Command {
             }
             Self::Jobs(args) => {
                 with_client(&args.server.clone(), async |client| jobs::run(args, client).await)
-            }
-            Self::Endpoint(EndpointVerb::Test(args)) => {
-                with_client(&args.server.clone(), async |client| endpoint_test::run(args, client).await)
             }
             Self::Tail(args) => {
                 with_client(&args.server.clone(), async |client| tail::run(*args, client).await)

@@ -68,6 +68,9 @@ fn text(books: &Books) -> String {
         (n, Some(overdue), _) => format!("Waiting: {n}, the oldest due since {overdue}."),
         (n, None, due) => format!("Waiting: {n}, the first due at {}.", due.as_deref().unwrap_or("?")),
     });
+    if waiting.held > 0 {
+        lines.push(format!("Held: {}; `roundtrip endpoint list` says for whom and why.", waiting.held));
+    }
     if waiting.undecided > 0 {
         lines.push(format!("Events that wait for a decision: {}.", waiting.undecided));
     }

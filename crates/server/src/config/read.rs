@@ -20,6 +20,13 @@ use crate::telemetry;
 /// The longest that clicks may be kept; the ledger keeps idempotency keys for 400 days, and nothing needs a
 /// click for ten years.
 const CLICK_RETENTION_MAX: Span = Span::from_days(3_650);
+/// The longest that deliveries may be held: what is told a year late is told to nobody.
+const HELD_RETENTION_MAX: Span = Span::from_days(365);
+
+/// Silence is noticed to a quarter of an hour.
+const ALERT_SILENCE_MIN: Span = Span::from_seconds(1_800);
+/// Events are looked for no longer ago.
+const ALERT_SILENCE_MAX: Span = Span::from_days(30);
 
 pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused> {
     let mut r = Reader { raw, problems };
@@ -40,7 +47,12 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         extra_roots: r.one("extra_roots").map(PathBuf::from),
         click_durability: r
             .choice("click_durability", &[("strict", Durability::Strict), ("relaxed", Durability::Relaxed)]),
-        click_retention: r.click_retention(),
+        alert_success_rate: r.number("alert_success_rate", 0..=100),
+        alert_silence: r.alert_silence(),
+        click_retention: r.retention("click_retention", CLICK_RETENTION_MAX),
+        held_retention: r.retention("held_retention", HELD_RETENTION_MAX),
+        workspace_sends_day: r.number("workspace_sends_day", 0..=1_000_000_000),
+        workspace_sends_at_once: r.number("workspace_sends_at_once", 0..=1_024),
         attempts_kept: r.kept("attempts_kept"),
         payload_kept: r.kept("payload_kept"),
         connections_max: r.number("connections_max", 1..=1_000_000),
@@ -219,14 +231,28 @@ impl Reader<'_> {
         })
     }
 
-    fn click_retention(&mut self) -> Span {
-        self.parsed("click_retention", Span::from_days(1), |text| {
+    /// How long nothing may be reported; 0s is for ever.
+    fn alert_silence(&mut self) -> Option<Span> {
+        let span = self.parsed("alert_silence", Span::from_ms(0), |text| {
             let span =
-                Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 120d or 36h"))?;
-            if (Span::from_seconds(1)..=CLICK_RETENTION_MAX).contains(&span) {
+                Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 6h, or 0s"))?;
+            if span == Span::from_ms(0) || (ALERT_SILENCE_MIN..=ALERT_SILENCE_MAX).contains(&span) {
                 Ok(span)
             } else {
-                Err(format!("`{text}` is not between 1s and {CLICK_RETENTION_MAX}"))
+                Err(format!("`{text}` is not 0s, nor between {ALERT_SILENCE_MIN} and {ALERT_SILENCE_MAX}"))
+            }
+        });
+        Some(span).filter(|span| span.ms() > 0)
+    }
+
+    fn retention(&mut self, key: &str, most: Span) -> Span {
+        self.parsed(key, Span::from_days(1), |text| {
+            let span =
+                Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 120d or 36h"))?;
+            if (Span::from_seconds(1)..=most).contains(&span) {
+                Ok(span)
+            } else {
+                Err(format!("`{text}` is not between 1s and {most}"))
             }
         })
     }

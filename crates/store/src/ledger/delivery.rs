@@ -18,30 +18,6 @@ use super::statements::sql;
 use super::{Ledger, event, fact, id_from, rows};
 use crate::Error;
 
-/// An endpoint with work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EndpointHead {
-    /// Owner.
-    pub workspace: WorkspaceNo,
-    /// Who is told, and by what.
-    pub endpoint: Endpoint,
-    /// When its earliest delivery is due.
-    pub due: Timestamp,
-    /// How many wait.
-    pub waiting: u64,
-}
-
-/// A row of an endpoint's queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueItem {
-    /// When it is due.
-    pub due: Timestamp,
-    /// What.
-    pub delivery: Id<kind::Delivery>,
-    /// Sends so far.
-    pub sends: u32,
-}
-
 /// What a send needs.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
@@ -258,60 +234,6 @@ pub(super) fn row(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<
 }
 
 impl Ledger {
-    /// Every endpoint that has work, with when its first is due. One row per endpoint, not per delivery.
-    pub async fn queue_endpoints(&self) -> Result<Vec<EndpointHead>, Error> {
-        self.read(|conn| {
-            let mut statement = conn.prepare_cached(sql("queue_endpoints"))?;
-            let mut rows = statement.query([])?;
-            let mut heads = Vec::new();
-            while let Some(row) = rows.next()? {
-                heads.push(EndpointHead {
-                    workspace: WorkspaceNo(row.get(0)?),
-                    endpoint: Endpoint::from_bytes(row.get(1)?, row.get(2)?),
-                    due: Timestamp::from_ms(row.get(3)?),
-                    waiting: row.get(4)?,
-                });
-            }
-            Ok(heads)
-        })
-        .await
-    }
-
-    /// The first `limit` rows of an endpoint's queue, by when they are due.
-    pub async fn queue_window(
-        &self,
-        workspace: WorkspaceNo,
-        endpoint: Endpoint,
-        limit: u32,
-    ) -> Result<Vec<QueueItem>, Error> {
-        self.read(move |conn| {
-            let mut statement = conn.prepare_cached(sql("queue_window"))?;
-            let (teller, partner) = (endpoint.teller(), endpoint.partner());
-            let mut rows = statement.query((workspace.0, teller, partner, limit))?;
-            let mut window = Vec::new();
-            while let Some(row) = rows.next()? {
-                let id: Vec<u8> = row.get(1)?;
-                window.push(QueueItem {
-                    due: Timestamp::from_ms(row.get(0)?),
-                    delivery: id_from(&id, "queue", "delivery")?,
-                    sends: row.get(2)?,
-                });
-            }
-            Ok(window)
-        })
-        .await
-    }
-
-    /// When the oldest waiting delivery is due, and how many wait in all.
-    pub async fn queue_oldest(&self) -> Result<(Option<Timestamp>, u64), Error> {
-        self.read(|conn| {
-            Ok(conn.prepare_cached(sql("queue_oldest"))?.query_row([], |row| {
-                Ok((row.get::<_, Option<i64>>(0)?.map(Timestamp::from_ms), row.get(1)?))
-            })?)
-        })
-        .await
-    }
-
     /// What several sends need, in the same order.
     pub async fn delivery_load_all(&self, items: Vec<Due>) -> Result<Vec<Option<Outgoing>>, Error> {
         let catalog = self.catalog();
@@ -433,6 +355,18 @@ pub(super) fn cancel(
     at: Timestamp,
     rollups: &mut Rollups,
 ) -> Result<bool, Error> {
+    end_unsent(conn, ws, id, ("cancelled", reason), at, rollups)
+}
+
+/// Ends a delivery that waits, in a state and for a reason, without a send. `false` when it does not wait any more.
+pub(super) fn end_unsent(
+    conn: &Connection,
+    ws: u32,
+    id: Id<kind::Delivery>,
+    (state, reason): (&str, &str),
+    at: Timestamp,
+    rollups: &mut Rollups,
+) -> Result<bool, Error> {
     let Some(row) = row(conn, ws, id)? else { return Ok(false) };
     let waiting: Option<(i64, u32)> = conn
         .prepare_cached(sql("queue_of_delivery"))?
@@ -452,8 +386,9 @@ pub(super) fn cancel(
         item.endpoint.partner().as_slice(),
         due,
         id.bytes().as_slice(),
+        sends,
     ))?;
-    let end = (ws, id.bytes(), "cancelled", reason, at.ms(), sends);
+    let end = (ws, id.bytes(), state, reason, at.ms(), sends);
     conn.prepare_cached(sql("finish_insert"))?.execute(end)?;
     count(conn, &item, Metric::Finished, Some(end.2), 1, rollups)?;
     Ok(true)
@@ -517,16 +452,16 @@ pub(super) fn is_cancelled(conn: &Connection, ws: u32, id: &[u8]) -> Result<Opti
     Ok(state.map(|state| state == "cancelled"))
 }
 
-/// Whether it waits for its very first send because its rule holds it back.
-pub(super) fn is_held(conn: &Connection, ws: u32, id: &[u8]) -> Result<bool, Error> {
-    let held: Option<bool> = conn
+/// Whether it waits for its very first send because its rule delays it.
+pub(super) fn is_delayed(conn: &Connection, ws: u32, id: &[u8]) -> Result<bool, Error> {
+    let delayed: Option<bool> = conn
         .prepare_cached(sql("queue_of_delivery"))?
         .query_row((ws, id), |row| Ok(row.get::<_, u32>(1)? == 0 && row.get::<_, String>(2)? == DELAYED))
         .optional()?;
-    Ok(held.unwrap_or(false))
+    Ok(delayed.unwrap_or(false))
 }
 
-/// The reason in the queue of what its rule holds back.
+/// The reason in the queue of what its rule delays.
 pub(super) const DELAYED: &str = "delayed";
 
 fn settle(
@@ -543,6 +478,7 @@ fn settle(
         item.endpoint.partner().as_slice(),
         item.due.ms(),
         delivery.as_slice(),
+        item.sends,
     ))?;
     if let Some(attempt) = &settlement.attempt {
         conn.prepare_cached(sql("attempt_insert"))?.execute(rusqlite::params![
@@ -624,11 +560,13 @@ pub(super) fn count(
     Ok(())
 }
 
-/// How a delivery stands: its state, the reason, when it is due if it waits, and its sends.
+/// How a delivery stands: its state, the reason, when it is due if it waits, and its sends. What waits for an endpoint
+/// that is stopped is `held`.
 pub(super) fn state(
     conn: &Connection,
     ws: u32,
     delivery: &[u8],
+    is_held: bool,
 ) -> Result<(String, String, Option<Timestamp>, u32), Error> {
     let finish = conn
         .prepare_cached(sql("finish_get"))?
@@ -643,7 +581,8 @@ pub(super) fn state(
         .prepare_cached(sql("queue_of_delivery"))?
         .query_row((ws, delivery), |row| {
             let due = Timestamp::from_ms(row.get(0)?);
-            Ok(("scheduled".to_owned(), row.get::<_, String>(2)?, Some(due), row.get::<_, u32>(1)?))
+            let state = if is_held { "held" } else { "scheduled" };
+            Ok((state.to_owned(), row.get::<_, String>(2)?, Some(due), row.get::<_, u32>(1)?))
         })
         .optional()?;
     Ok(waiting.unwrap_or_else(|| {
@@ -658,7 +597,8 @@ pub(super) fn story(
     id: Id<kind::Delivery>,
 ) -> Result<Option<super::DeliveryStory>, Error> {
     let Some(row) = row(conn, ws, id)? else { return Ok(None) };
-    let (state, reason, due, sends) = state(conn, ws, &id.bytes())?;
+    let held = super::endpoint::held(conn, WorkspaceNo(ws), row.endpoint)?;
+    let (state, reason, due, sends) = state(conn, ws, &id.bytes(), held.is_some())?;
     let mut statement = conn.prepare_cached(sql("attempt_list"))?;
     let attempts = statement
         .query_map((ws, id.bytes().as_slice()), |row| {
@@ -687,6 +627,8 @@ pub(super) fn story(
         reason,
         due,
         sends,
+        held,
+        live: None,
         attempts,
     }))
 }

@@ -17,12 +17,12 @@ use rusqlite::types::Value;
 use super::{delivery, id_from};
 use crate::Error;
 
-/// How a delivery stands, in lists and filters. Stories say `scheduled` of what is held too, with the reason.
+/// How a delivery stands, in lists, filters and stories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeliveryState {
     /// It waits for a send.
     Scheduled,
-    /// It waits for its first send because its rule delays it.
+    /// It waits until its endpoint, which is paused or disabled, is told again.
     Held,
     /// The receiver has it.
     Delivered,
@@ -182,8 +182,10 @@ impl DeliveryFilter {
 
 /// How far a clock may have stepped back between a fact and what tells it, in milliseconds: a day.
 const CLOCK_STEP_MAX_MS: i64 = 86_400_000;
-/// What a row of the queue is: held by its rule's delay before its first send, or scheduled.
-const WAITING_STATE: &str = "CASE WHEN q.sends = 0 AND q.reason = 'delayed' THEN 'held' WHEN q.sends IS NOT NULL THEN 'scheduled' END";
+/// What a row of the queue is: held while its endpoint is paused or disabled (any state but 0), else scheduled.
+const WAITING_STATE: &str = "CASE WHEN q.sends IS NULL THEN NULL \
+    WHEN EXISTS (SELECT 1 FROM endpoint e WHERE e.workspace = d.workspace AND e.teller = d.teller \
+    AND e.partner = d.partner AND e.state <> 0) THEN 'held' ELSE 'scheduled' END";
 /// Values that every scan binds: the workspace, the ids between which it walks, and the most rows.
 const BOUND_BEFORE: usize = 4;
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::filter::{DeliveryFilter, DeliveryState, Order, Scan};
 use super::statements::sql;
-use super::{DeliveryStory, Ledger, delivery, id_from};
+use super::{DeliveryStory, Ledger, delivery, endpoint, id_from};
 use crate::Error;
 
 /// Most rows that one page of a list looks at.
@@ -144,6 +144,7 @@ pub(super) fn listed(
     let Some(row) = rows.next()? else { return Ok(None) };
     let (event, fact, app): (Vec<u8>, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(4)?);
     let replay_of: Option<Vec<u8>> = row.get(7)?;
+    let receiver = Endpoint::from_bytes(row.get(2)?, row.get(3)?);
     let finish: Option<(String, String, i64, u32)> = match row.get::<_, Option<String>>(8)? {
         Some(state) => Some((state, row.get(9)?, row.get(10)?, row.get(11)?)),
         None => None,
@@ -164,7 +165,7 @@ pub(super) fn listed(
             (state, reason, None, Some(Timestamp::from_ms(at)), sends)
         }
         (None, Some((due, sends, reason))) => {
-            let is_held = sends == 0 && reason == delivery::DELAYED;
+            let is_held = endpoint::held(conn, ws, receiver)?.is_some();
             let state = if is_held { DeliveryState::Held } else { DeliveryState::Scheduled };
             (state, reason, Some(Timestamp::from_ms(due)), None, sends)
         }
@@ -181,7 +182,7 @@ pub(super) fn listed(
         id,
         event: id_from(&event, "delivery", "event")?,
         fact: id_from(&fact, "delivery", "fact")?,
-        endpoint: Endpoint::from_bytes(row.get(2)?, row.get(3)?),
+        endpoint: receiver,
         app: id_from(&app, "delivery", "app")?,
         kind: row.get(5)?,
         created_at: Timestamp::from_ms(row.get(6)?),

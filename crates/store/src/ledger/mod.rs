@@ -14,6 +14,7 @@
 mod claim;
 mod decide;
 mod delivery;
+mod endpoint;
 mod event;
 mod fact;
 mod filter;
@@ -22,6 +23,8 @@ mod install;
 mod job;
 mod list;
 mod listed;
+mod live;
+mod queue;
 mod recover;
 mod report;
 mod retention;
@@ -55,13 +58,18 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tokio::sync::Semaphore;
 
 pub use self::decide::{Committed, Due, Prepared};
-pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Replay, Settled, Settlement};
+pub use self::delivery::{AttemptRow, Outgoing, Replay, Settled, Settlement};
+pub use self::endpoint::{
+    ACTOR_ENGINE, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
+};
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::fact::NoticeRow;
 pub use self::filter::{DeliveryFilter, DeliveryState};
 pub use self::job::{Into, JOBS_OPEN_MAX, Job, JobAnswer, JobHead, JobKind, JobPlan, JobState, JobWish};
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::listed::{DeliveryListed, DeliveryPage, LIST_ROWS_MAX, LastAttempt};
+pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
+pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueWindow, WindowWish};
 pub use self::recover::{JobCount, JobStep, STEP_MATCHES_MAX, states_default, unfit_rule};
 pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
 pub use self::retention::{Expired, Kept};
@@ -137,6 +145,7 @@ struct Inner {
     handoff: handoff::Handoff,
     tail: tail::Tail,
     share_key: share::ShareKey,
+    live: ArcSwap<LivePicture>,
     /// Whether a copy of it is being made.
     copying: Arc<AtomicBool>,
 }
@@ -205,6 +214,7 @@ impl Ledger {
             share_key,
             entropy,
             handoff: handoff::Handoff::default(),
+            live: ArcSwap::default(),
             copying: Arc::default(),
         };
         Ok((Self { inner: Arc::new(inner) }, OpenReport { created, schema_found }))

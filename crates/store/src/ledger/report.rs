@@ -61,15 +61,17 @@ pub struct BalanceRow {
     pub finished: BTreeMap<String, i64>,
     /// Deliveries that wait.
     pub waiting: i64,
+    /// Deliveries that are held, because their endpoint is paused or disabled.
+    pub held: i64,
 }
 
 impl BalanceRow {
-    /// What does not add up: considered − planned − suppressed, and planned + replayed − finished − waiting.
+    /// What does not add up: considered − planned − suppressed, and planned + replayed − finished − waiting − held.
     /// Zeros unless there is a bug.
     pub fn differences(&self) -> (i64, i64) {
         (
             self.considered - self.planned - self.suppressed.values().sum::<i64>(),
-            self.planned + self.replayed - self.finished.values().sum::<i64>() - self.waiting,
+            self.planned + self.replayed - self.finished.values().sum::<i64>() - self.waiting - self.held,
         )
     }
 }
@@ -113,6 +115,23 @@ fn some_id<K>(bytes: [u8; 16]) -> Option<Id<K>> {
 }
 
 impl Ledger {
+    /// The bucket of an app's last conversion since `from`, to a quarter of an hour.
+    pub async fn last_conversion(
+        &self,
+        ws: WorkspaceNo,
+        app: Id<kind::App>,
+        from: Timestamp,
+    ) -> Result<Option<Timestamp>, Error> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(sql("rollup_last"))?;
+            let last: Option<i64> = statement
+                .query_row((ws.0, from.ms(), app.bytes(), Metric::Conversion as u8), |row| row.get(0))?;
+            // The end of the bucket: nobody is called silent who may have spoken in it.
+            Ok(last.map(|bucket| Timestamp::from_ms(bucket + super::rollup::BUCKET_MS)))
+        })
+        .await
+    }
+
     /// The counts of whole buckets in `from..to`.
     pub async fn report(
         &self,
@@ -170,9 +189,10 @@ impl Ledger {
                 Metric::Touch | Metric::FlaggedClick | Metric::Conversion | Metric::Sent => {}
             }
         }
-        for (key, n) in waiting {
+        for (key, (waiting, held)) in waiting {
             if key.0 >= from.floor_to(DAY_MS) && key.0 < to {
-                books.entry(key).or_default().waiting = n;
+                let row = books.entry(key).or_default();
+                (row.waiting, row.held) = (waiting, held);
             }
         }
         books.retain(|_, row| {
@@ -214,8 +234,9 @@ impl Ledger {
                     entry.planned += 1;
                 }
             }
-            for (key, n) in waiting(conn, ws)? {
-                books.entry(key).or_default().waiting = n;
+            for (key, (waiting, held)) in waiting(conn, ws)? {
+                let row = books.entry(key).or_default();
+                (row.waiting, row.held) = (waiting, held);
             }
             Ok(books)
         })
@@ -257,15 +278,17 @@ fn counts(
     Ok(report)
 }
 
-/// What waits, from the queue's own rows.
-fn waiting(conn: &Connection, ws: WorkspaceNo) -> Result<BTreeMap<BalanceKey, i64>, Error> {
-    let mut counts = BTreeMap::new();
+/// What waits and what is held, from the queue's own rows.
+fn waiting(conn: &Connection, ws: WorkspaceNo) -> Result<BTreeMap<BalanceKey, (i64, i64)>, Error> {
+    let mut counts: BTreeMap<BalanceKey, (i64, i64)> = BTreeMap::new();
     let mut statement = conn.prepare_cached(sql("recount_queue"))?;
     let mut rows = statement.query([ws.0])?;
     while let Some(row) = rows.next()? {
         let day = Timestamp::from_ms(row.get(2)?).floor_to(DAY_MS);
         let receiver = Receiver::of_delivery(row.get(4)?, row.get(0)?);
-        *counts.entry((day, receiver, row.get(1)?)).or_default() += row.get::<_, i64>(3)?;
+        let (waiting, held) = counts.entry((day, receiver, row.get(1)?)).or_default();
+        let is_held: bool = row.get(5)?;
+        *(if is_held { held } else { waiting }) += row.get::<_, i64>(3)?;
     }
     Ok(counts)
 }

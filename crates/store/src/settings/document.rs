@@ -192,6 +192,9 @@ pub struct Partner {
     /// are refused without it: whoever writes a click chooses the host that the server calls.
     #[serde(default, skip_serializing_if = "is_default")]
     pub in_link_callbacks: bool,
+    /// Most sends to it a second, by all rules together: 0.1 to 10000. Absent: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// How long after the click it accepts installs, such as `7d`; 1h to 3650d. It binds the rules that tell it of
     /// installs and do not say otherwise; a longer click window is warned of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -478,6 +481,9 @@ pub struct Rule {
     /// How long after the decision it is sent; at most 7d. Absent: at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<String>,
+    /// Most sends a second to each partner that it tells: 0.1 to 10000. Absent: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// Event names as the partner knows them. When not empty, other names are not told.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rename: BTreeMap<String, String>,
@@ -671,6 +677,9 @@ pub struct Webhook {
     /// Also told of conversions that wait for approval; they are told when they are approved otherwise.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pending: bool,
+    /// Most sends a second: 0.1 to 10000. Absent: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// When it is sent again: the waits between sends, such as `["10s", "5m"]`, or `{waits, for}`. Absent: twelve
     /// sends over 71 h 42 m. All but a 2xx is sent again; 410 disables the webhook.
     #[serde(default, skip_serializing_if = "is_default")]

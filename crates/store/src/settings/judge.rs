@@ -438,6 +438,7 @@ impl<'a> Judge<'a> {
             ref_id: doc.ref_id.clone().unwrap_or_else(|| entry.slug.clone()),
             cfg: doc.cfg.iter().map(|(name, Secret(value))| (name.clone(), value.clone())).collect(),
             in_link_callbacks: doc.in_link_callbacks,
+            rate: self.rate(entry, doc.rate),
             accepts_within,
         }
     }

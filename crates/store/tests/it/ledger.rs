@@ -3,6 +3,7 @@
 mod birth;
 mod country;
 mod deliver;
+mod endpoint;
 mod jobs;
 mod keep;
 mod order;

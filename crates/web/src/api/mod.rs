@@ -6,8 +6,8 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `job`, `tail`, `endpoint_test`, `status`,
-//!   `report`, `egress`, `backup`. To add a noun, add a file with
+//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `job`, `tail`, `endpoint`,
+//!   `endpoint_test`, `status`, `report`, `egress`, `backup`. To add a noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
@@ -22,6 +22,7 @@ mod call;
 mod change;
 mod delivery;
 mod egress;
+mod endpoint;
 mod endpoint_test;
 mod explain;
 mod fields;
@@ -96,6 +97,7 @@ fn routes() -> Vec<Route> {
     routes.extend(job::routes());
     routes.extend(tail::routes());
     routes.extend(endpoint_test::routes());
+    routes.extend(endpoint::routes());
     routes.extend(status::routes());
     routes.extend(report::routes());
     routes.extend(egress::routes());

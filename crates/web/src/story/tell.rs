@@ -70,6 +70,7 @@ fn shown(
         Endpoint::Postback { rule, partner } => (Some(named(rule, names)), Some(named(partner, names)), None),
         Endpoint::Webhook(webhook) => (None, None, Some(named(webhook, names))),
     };
+    let why = delivery.why(now);
     Delivery {
         id: delivery.id.to_string(),
         fact: delivery.fact.to_string(),
@@ -86,6 +87,8 @@ fn shown(
         reason: delivery.reason.clone(),
         sentence: words::delivery(delivery, now),
         due: delivery.due.map(|due| due.to_string()),
+        waits: why.map(|why| why.wait.code().to_owned()),
+        waits_until: why.and_then(|why| why.until).map(|at| at.to_string()),
         sends: delivery.sends,
         attempts: delivery.attempts.iter().map(|row| evidence::attempt(row, mask)).collect(),
     }

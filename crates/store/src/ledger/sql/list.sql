@@ -10,7 +10,8 @@ ORDER BY c.id DESC LIMIT ?6;
 -- name: suppressed_of_event
 SELECT count(*) FROM told WHERE workspace = ?1 AND event = ?2 AND reason <> 0;
 -- name: states_of_event
-SELECT coalesce(f.state, 'scheduled'), count(*) FROM delivery d
+SELECT coalesce(f.state, CASE WHEN e.state > 0 THEN 'held' ELSE 'scheduled' END), count(*) FROM delivery d
+LEFT JOIN endpoint e ON e.workspace = d.workspace AND e.teller = d.teller AND e.partner = d.partner
 LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
 WHERE d.workspace = ?1 AND d.event = ?2 GROUP BY 1 ORDER BY 1;
 -- name: delivery_listed

@@ -23,8 +23,9 @@ SELECT d.partner, d.kind, d.booked_at, f.state, d.replay_of IS NOT NULL, d.telle
 LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
 WHERE d.workspace = ?1 AND d.booked_at IS NOT NULL;
 -- name: recount_queue
-SELECT d.partner, d.kind, d.booked_at, count(*), d.teller FROM queue q JOIN delivery d ON d.workspace = q.workspace AND d.id = q.delivery
-WHERE q.workspace = ?1 AND d.booked_at IS NOT NULL GROUP BY d.partner, d.teller, d.kind, d.booked_at;
+SELECT d.partner, d.kind, d.booked_at, count(*), d.teller, coalesce(e.state, 0) > 0 FROM queue q JOIN delivery d ON d.workspace = q.workspace AND d.id = q.delivery
+LEFT JOIN endpoint e ON e.workspace = q.workspace AND e.teller = q.teller AND e.partner = q.partner
+WHERE q.workspace = ?1 AND d.booked_at IS NOT NULL GROUP BY d.partner, d.teller, d.kind, d.booked_at, coalesce(e.state, 0) > 0;
 -- name: expire_event_key
 DELETE FROM event_key WHERE (workspace, scope, key) IN (SELECT workspace, scope, key FROM event_key WHERE workspace = ?1 AND expires_at <= ?2 LIMIT ?3);
 -- name: expire_attempt
@@ -35,3 +36,5 @@ DELETE FROM payload WHERE (workspace, fact) IN (SELECT workspace, fact FROM payl
 DELETE FROM notice WHERE (workspace, id) IN (SELECT workspace, id FROM notice WHERE workspace = ?1 AND id < ?2 ORDER BY id LIMIT ?3);
 -- name: todo_has
 SELECT 1 FROM todo WHERE workspace = ?1 AND event = ?2;
+-- name: rollup_last
+SELECT max(bucket) FROM rollup WHERE workspace = ?1 AND bucket >= ?2 AND app = ?3 AND metric = ?4;

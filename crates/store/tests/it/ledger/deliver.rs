@@ -1,7 +1,9 @@
 //! The queue: settled once, replayed as the same fact, and the books closed at every step.
 
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Replay, Settled, Settlement};
+use roundtrip_store::ledger::{
+    AttemptRow, Due, Outgoing, QueueDepth, Replay, Settled, Settlement, WindowWish,
+};
 use roundtrip_testkit::{Tell, World};
 use serde_json::json;
 
@@ -62,11 +64,13 @@ async fn a_delivery_is_sent_again_and_delivered_and_settling_twice_changes_nothi
     let again = settled(due, "http_503", Settled::Again { due: later, reason: "http_503".into() });
     for _ in 0..2 {
         world.ledger.delivery_settle(vec![again.clone()], due.due).await.unwrap();
-        let window = world.ledger.queue_window(ws, due.endpoint, 64).await.unwrap();
-        assert_eq!(window.iter().map(|i| (i.due, i.sends)).collect::<Vec<_>>(), [(later, 1)]);
+        let wish = WindowWish { workspace: ws, endpoint: due.endpoint, firsts: 64, retries: 64 };
+        let window = world.ledger.queue_windows(vec![wish]).await.unwrap().remove(0);
+        assert_eq!(window.firsts, []);
+        assert_eq!(window.retries.iter().map(|i| (i.due, i.sends)).collect::<Vec<_>>(), [(later, 1)]);
         assert_eq!(books(&world).await, (1, 0, 0, 0));
     }
-    assert_eq!(world.ledger.queue_oldest().await, Ok((Some(later), 1)));
+    assert_eq!(world.ledger.queue_depth().await, Ok(QueueDepth { oldest: Some(later), waiting: 1, held: 0 }));
     let state = world.story(out.fact).await.deliveries.remove(0);
     assert_eq!(
         (state.state.as_str(), state.reason.as_str(), state.due, state.sends),
@@ -87,7 +91,7 @@ async fn a_delivery_is_sent_again_and_delivered_and_settling_twice_changes_nothi
         state.attempts.iter().map(|a| a.outcome.as_str()).collect::<Vec<_>>(),
         ["http_503", "http_200"]
     );
-    assert_eq!(world.ledger.queue_oldest().await, Ok((None, 0)));
+    assert_eq!(world.ledger.queue_depth().await, Ok(QueueDepth::default()));
 }
 
 #[tokio::test]

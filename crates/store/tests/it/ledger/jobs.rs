@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use roundtrip_domain::endpoint::State;
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{
-    AttemptRow, DeliveryFilter, DeliveryState, Due, Into, Job, JobAnswer, JobKind, JobPlan, JobState,
-    JobStep, JobWish, Settled, Settlement, StatusWish, states_default,
+    AttemptRow, DeliveryFilter, DeliveryState, Due, EndpointWish, Into, Job, JobAnswer, JobKind, JobPlan,
+    JobState, JobStep, JobWish, Settled, Settlement, StatusWish, states_default,
 };
 use roundtrip_testkit::{NOON, Tell, World};
 use serde_json::json;
@@ -114,6 +115,14 @@ async fn deliveries_are_listed_by_what_is_asked_for() {
         ids
     };
     use DeliveryState as S;
+    let pause = EndpointWish {
+        workspace: ws,
+        endpoint: held[0].endpoint,
+        to: State::Paused,
+        reason: "test".into(),
+        actor: "test".into(),
+    };
+    world.ledger.endpoint_set(pause, NOON).await.unwrap();
     assert_eq!(listed(&world, Default::default()).await, ids(&due), "the newest first");
     for (states, want) in [
         (vec![S::Delivered], vec![fast[0]]),
@@ -217,7 +226,7 @@ async fn a_job_replays_what_died_once_through_every_restart() {
     let count = world.ledger.job_count(ws, wish.clone(), 2, 1_000, minute(60)).await.unwrap();
     assert_eq!((count.matched, count.done, count.is_whole, count.sample.len()), (5, 5, true, 2));
     assert!(count.skipped.is_empty(), "{count:?}");
-    assert_eq!(world.ledger.queue_oldest().await.unwrap().1, 1, "counting plans nothing");
+    assert_eq!(world.ledger.queue_depth().await.unwrap().waiting, 1, "counting plans nothing");
 
     let made = job(&world, wish, minute(60)).await;
     assert_eq!(world.ledger.job_unfinished(10).await.unwrap().len(), 1);
@@ -346,7 +355,7 @@ async fn what_waits_is_cancelled_and_comes_back_by_a_replay() {
     let made = job(&world, plan(JobKind::Cancel, filter.clone()), minute(1)).await;
     let cancelled = finish(&world, &made, minute(1)).await;
     assert_eq!((cancelled.matched, cancelled.done), (2, 2));
-    assert_eq!(world.ledger.queue_oldest().await.unwrap().1, 2, "the other rule's wait as before");
+    assert_eq!(world.ledger.queue_depth().await.unwrap().waiting, 2, "the other rule's wait as before");
     let item =
         world.ledger.delivery_list(world.workspace, of(&[DeliveryState::Cancelled]), None, 9).await.unwrap();
     assert!(item.items.iter().all(|item| item.reason == "cancelled_by_owner"), "{item:?}");
