@@ -83,8 +83,8 @@ pub struct ApiState {
 /// Every route, noun by noun.
 fn routes() -> Vec<Route> {
     let mut routes = Vec::new();
-    routes.extend(resources::routes());
     routes.extend(webhook::routes());
+    routes.extend(resources::routes());
     routes.extend(workspaces::routes());
     routes.extend(settings::routes());
     routes.extend(audit::routes());
