@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KINDS")]
     kind: Option<String>,
     #[command(flatten)]
-    job: job::Flags,
+    job: job::Making,
     #[command(flatten)]
     pub(crate) server: client::Flags,
 }

@@ -14,7 +14,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
-    job: job::Flags,
+    job: job::Making,
     #[command(flatten)]
     pub(crate) server: client::Flags,
 }

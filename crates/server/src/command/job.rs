@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// How a job is made and followed.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Flags {
+pub(crate) struct Making {
     /// How many in a second, at most.
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<u32>,
@@ -43,7 +43,7 @@ pub(crate) struct Flags {
 ///
 /// # Errors
 /// When the server cannot be asked, or refuses, or nobody is there to agree.
-pub(crate) async fn run(client: &Client, mut body: Value, flags: &Flags) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(client: &Client, mut body: Value, flags: &Making) -> anyhow::Result<ExitCode> {
     let path = format!("/api/v1/jobs?workspace={}", encoded(&flags.workspace));
     if let Some(rate) = flags.rate {
         body["rate"] = rate.into();
@@ -94,7 +94,7 @@ fn agree(trial: &JobTrial) -> anyhow::Result<bool> {
 }
 
 /// Looks at a job until it is over or paused.
-async fn follow(client: &Client, mut job: Job, flags: &Flags) -> anyhow::Result<ExitCode> {
+async fn follow(client: &Client, mut job: Job, flags: &Making) -> anyhow::Result<ExitCode> {
     let path = format!("/api/v1/jobs/{}?workspace={}", encoded(&job.id), encoded(&flags.workspace));
     let shows = io::stderr().is_terminal() && !flags.json;
     while !job.is_over() && job.state != "paused" {

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ENDPOINT")]
     into: Option<String>,
     #[command(flatten)]
-    job: job::Flags,
+    job: job::Making,
     #[command(flatten)]
     pub(crate) server: client::Flags,
 }
