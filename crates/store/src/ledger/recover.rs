@@ -117,6 +117,9 @@ fn differs(source: &Rule, target: &Rule, template: &Template) -> Option<&'static
         .then_some("how they name events")
 }
 
+/// A delivery of a fact to an endpoint, and how it ended, unless it waits.
+type Telling = (Id<kind::Delivery>, Option<String>);
+
 /// What a step works with.
 struct Bench<'a> {
     conn: &'a Connection,
@@ -230,7 +233,7 @@ impl Bench<'_> {
         row: &delivery::Row,
         endpoint: Endpoint,
         id: Id<kind::Delivery>,
-    ) -> Result<Vec<(Id<kind::Delivery>, Option<String>)>, Error> {
+    ) -> Result<Vec<Telling>, Error> {
         let mut statement = self.conn.prepare_cached(sql("delivery_tellings"))?;
         let mut rows = statement.query((
             self.ws.0,

@@ -199,7 +199,7 @@ async fn a_link_shows_one_delivery_and_nothing_else_until_it_ends() {
     let path = share(&world, install.parse().expect("an id"), "7d").await;
     let page = open(&world, &path, "text/html").await;
     assert_eq!(page.status, 200, "{}", page.text);
-    insta::assert_snapshot!("shared_page", redact(&page.text.split("</style>").nth(1).expect("a body")));
+    insta::assert_snapshot!("shared_page", redact(page.text.split("</style>").nth(1).expect("a body")));
     let value = open(&world, &path, "application/json").await;
     assert_eq!(value.json(200)["delivery"]["id"], install);
     for answer in [&page, &value] {
