@@ -60,6 +60,8 @@ pub mod kind {
         Conversion = "cnv",
         /// One intent to tell one endpoint about one event.
         Delivery = "dlv",
+        /// A replay, backfill or cancellation of many deliveries.
+        Job = "job",
     }
 }
 

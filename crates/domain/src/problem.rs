@@ -198,7 +198,11 @@ codes! {
     /// A replay of what was rejected.
     ConversionRejected = "conversion_rejected", 409, "of a rejected conversion only the rejection is told again", "approve the conversion first, or replay the delivery that tells of the rejection";
     /// A replay that makes no sense.
-    ReplayRefused = "replay_refused", 409, "a delivery is replayed when its rule still exists", "restore the rule, or ask for another delivery";
+    ReplayRefused = "replay_refused", 409, "a delivery is replayed while its rule or webhook exists, and into another endpoint where what that one needs is stored", "restore the rule, or ask for other deliveries or another endpoint";
+    /// A wish that a job cannot follow.
+    JobRefused = "job_refused", 409, "a job that is over does not change, and 100 jobs of a workspace are open at once", "see how it stands with roundtrip jobs; make a new one, or end others";
+    /// A link to a delivery that opens no more.
+    ShareEnded = "share_ended", 410, "a link that shows a delivery opens until its time is over or it is taken back", "ask whoever sent it for a new one";
     /// What an endpoint's state does not allow.
     EndpointState = "endpoint_state", 409, "a paused endpoint is resumed, a disabled one is enabled", "ask for what the message names";
 

@@ -1,8 +1,9 @@
 //! The loops that move work along.
 //!
 //! The cast: [`attribute`] turns recorded events into decisions and planned deliveries; [`deliver`] sends
-//! what is due through the guarded [`sender`] and settles it; [`upkeep`] publishes closed slices of the click
-//! log and deletes what is too old; [`alert`] tells the owner how it goes. Each is a thin shell over steps that a test can drive. [`Engine`] starts
+//! what is due through the guarded [`sender`] and settles it; [`recover`] takes the steps of jobs; [`upkeep`] publishes
+//! closed slices of the click log and deletes what is too old; [`alert`] tells the owner how it goes. Each is a thin
+//! shell over steps that a test can drive. [`Engine`] starts
 //! them, restarts one that panics, and gives up loudly when panics repeat.
 //!
 //! Not here: what to decide and when to try again (pure, in `domain`), and HTTP towards us (`web`). The two
@@ -11,6 +12,7 @@
 pub mod alert;
 pub mod attribute;
 pub mod deliver;
+pub mod recover;
 pub mod sender;
 mod supervise;
 pub mod upkeep;
@@ -22,7 +24,7 @@ use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::retry::Policy;
 use roundtrip_domain::time::Span;
 use roundtrip_store::click_log::ClickLog;
-use roundtrip_store::ledger::Ledger;
+use roundtrip_store::ledger::{Kept, Ledger};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -43,8 +45,8 @@ pub struct Config {
     pub entropy: Entropy,
     /// How a postback is sent and tried again, where its rule says nothing else.
     pub policy: Policy,
-    /// How long attempts of finished deliveries are kept. Default 30 d.
-    pub attempts_kept: Span,
+    /// How long attempts of finished deliveries and bodies of webhooks are kept.
+    pub kept: Kept,
     /// When the owner is told how telling goes.
     pub alerts: alert::Alerts,
     /// What deliveries are bounded by.
@@ -75,6 +77,8 @@ pub struct Stats {
     pub decided: AtomicU64,
     /// Deliveries planned.
     pub planned: AtomicU64,
+    /// Deliveries that jobs planned or cancelled.
+    pub recovered: AtomicU64,
     /// Sends begun.
     pub sends: AtomicU64,
     /// Deliveries delivered.
@@ -134,6 +138,10 @@ impl Engine {
             supervise::run("deliver", shared.clone(), {
                 let config = config.clone();
                 move |shared| deliver::run(config.clone(), shared)
+            }),
+            supervise::run("recover", shared.clone(), {
+                let config = config.clone();
+                move |shared| recover::run(config.clone(), shared)
             }),
             supervise::run("alert", shared.clone(), {
                 let config = config.clone();

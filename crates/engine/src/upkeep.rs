@@ -13,6 +13,8 @@ const PUBLISH_MS: u64 = 1_000;
 const EXPIRE_ROUNDS: u32 = 60;
 /// Bounded deletes in one round, so that a backlog does not keep the writer busy.
 const EXPIRE_STEPS_MAX: u32 = 20;
+/// How long others have the writer to themselves between two of them.
+const EXPIRE_PAUSE_MS: u64 = 50;
 
 /// Works until told to stop.
 pub async fn run(config: Config, mut shared: Shared) {
@@ -21,7 +23,7 @@ pub async fn run(config: Config, mut shared: Shared) {
         publish(&config).await;
         if round.is_multiple_of(EXPIRE_ROUNDS) {
             let now = config.clock.now();
-            expire(&config, now).await;
+            expire(&config, &mut shared, now).await;
             let expired = release_held(&config, now).await;
             Stats::add(&shared.stats.held_expired, expired);
         }
@@ -45,8 +47,8 @@ pub async fn publish(config: &Config) {
     }
 }
 
-/// Deletes what is too old.
-pub async fn expire(config: &Config, now: Timestamp) {
+/// Deletes what is too old, in pieces with pauses between them.
+async fn expire(config: &Config, shared: &mut Shared, now: Timestamp) {
     let clicks = config.clicks.clone();
     let deleted = tokio::task::spawn_blocking(move || clicks.expire(now)).await;
     match deleted {
@@ -65,8 +67,11 @@ pub async fn expire(config: &Config, now: Timestamp) {
     let workspaces: Vec<_> = config.ledger.catalog().workspaces().iter().map(|s| s.workspace).collect();
     for workspace in workspaces {
         for _ in 0..EXPIRE_STEPS_MAX {
-            match config.ledger.expire(workspace, now, config.attempts_kept).await {
-                Ok(step) if step.is_partial() => {}
+            if shared.is_stopping() {
+                return;
+            }
+            match config.ledger.expire(workspace, now, config.kept).await {
+                Ok(step) if step.is_partial() => shared.pause(EXPIRE_PAUSE_MS).await,
                 Ok(_) => break,
                 Err(error) => {
                     tracing::warn!(error = %error, "old rows cannot be deleted");

@@ -215,6 +215,24 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How long clicks are kept. Below the longest window of any link, late conversions find no click.",
     ),
     one(
+        "attempts_kept",
+        "attempts-kept",
+        "ROUNDTRIP_ATTEMPTS_KEPT",
+        "SPAN",
+        "30d",
+        "How long every send of a finished delivery is kept, with what was sent and answered; 1d to 400d. How it ended \
+         is kept for ever.",
+    ),
+    one(
+        "payload_kept",
+        "payload-kept",
+        "ROUNDTRIP_PAYLOAD_KEPT",
+        "SPAN",
+        "30d",
+        "How long the bodies of webhooks are kept, 1d to 400d. That of a conversion is made again when it is wanted \
+         later.",
+    ),
+    one(
         "alert_success_rate",
         "alert-success-rate",
         "ROUNDTRIP_ALERT_SUCCESS_RATE",
@@ -376,6 +394,10 @@ pub(crate) struct Config {
     pub(crate) click_durability: Durability,
     /// How long clicks are kept.
     pub(crate) click_retention: Span,
+    /// How long attempts of finished deliveries are kept.
+    pub(crate) attempts_kept: Span,
+    /// How long bodies of webhooks are kept.
+    pub(crate) payload_kept: Span,
     /// Below how many percent of sends in an hour a notice is given; 0 is never.
     pub(crate) alert_success_rate: u32,
     /// After how long without a conversion of an app a notice is given.

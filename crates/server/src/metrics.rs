@@ -107,6 +107,8 @@ metrics! {
     sends_in_flight: Gauge = "sends_in_flight", Gauge::default();
     /// Due deliveries that only a sweep of the table found; stays where it is after the start.
     deliveries_swept: Counter = "deliveries_swept", Counter::default();
+    /// Deliveries that jobs planned or cancelled.
+    deliveries_recovered: Counter = "deliveries_recovered", Counter::default();
     /// Times that an endpoint's breaker opened.
     breakers_opened: Counter = "breakers_opened", Counter::default();
     /// Deliveries that were held for too long and expired.
@@ -332,6 +334,7 @@ impl Metrics {
             (&declared.sends, &engine.sends),
             (&declared.sends_retried, &engine.retried),
             (&declared.deliveries_swept, &engine.swept),
+            (&declared.deliveries_recovered, &engine.recovered),
             (&declared.breakers_opened, &engine.breakers_opened),
             (&declared.deliveries_held_expired, &engine.held_expired),
             (&declared.loop_panics, &engine.panics),

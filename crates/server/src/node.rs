@@ -18,9 +18,9 @@ use anyhow::Context as _;
 use axum::Router;
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::retry::Policy;
-use roundtrip_domain::time::Span;
 use roundtrip_engine::Engine;
 use roundtrip_engine::sender::{self, Guard, Sender};
+use roundtrip_store::ledger::Kept;
 use roundtrip_web as web;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -40,8 +40,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 const CUT_MAX: Duration = Duration::from_secs(1);
 /// How long the loops may take to stop: the longest exchange with a partner, 15 s, and its settlement.
 const ENGINE_STOP_MAX: Duration = Duration::from_secs(20);
-/// How long attempts of finished deliveries are kept.
-const ATTEMPTS_KEPT: Span = Span::from_days(30);
 /// How often a node looks whether a store lost its durability.
 const FATAL_POLL: Duration = Duration::from_millis(100);
 /// Connections on the admin listener: people, scrapers and scripts, not the world.
@@ -101,7 +99,7 @@ impl Node {
             clock: clock.clone(),
             entropy: entropy.clone(),
             policy: Policy::postback(),
-            attempts_kept: ATTEMPTS_KEPT,
+            kept: Kept { attempts: config.attempts_kept, payloads: config.payload_kept },
             alerts: roundtrip_engine::alert::Alerts {
                 success_rate: u8::try_from(config.alert_success_rate).ok().filter(|percent| *percent > 0),
                 silence: config.alert_silence,
@@ -122,7 +120,12 @@ impl Node {
             geo: geo.clone(),
             options: ingest_options(config),
             counters: counters.clone(),
-        });
+        })
+        .beside(web::share::router(web::share::ShareState {
+            ledger: stores.ledger.clone(),
+            clicks: stores.clicks.clone(),
+            clock: clock.clone(),
+        }));
 
         let (stage, staged) = watch::channel(Stage::Run);
         let metrics = Metrics::new(&clock);

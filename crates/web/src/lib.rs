@@ -1,14 +1,17 @@
-//! HTTP: `ingest`, `api`, `dashboard`; three routers that know nothing of each other.
+//! HTTP: `ingest`, `share`, `api`, `dashboard`; routers that know nothing of each other.
 
 pub mod api;
 pub mod books;
 pub mod conversions;
 pub mod dashboard;
+pub mod deliveries;
 pub mod import;
 pub mod ingest;
+pub mod jobs;
 pub mod problem;
 pub mod reconcile;
 pub mod report;
+pub mod share;
 pub mod sheet;
 pub mod statement;
 pub mod story;

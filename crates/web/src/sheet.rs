@@ -20,6 +20,7 @@ mod shape;
 
 pub use self::fill::fill;
 pub(crate) use self::fill::is_told;
+pub(crate) use self::sample::sample_values;
 pub use self::shape::{Example, Field, LinkSheet, Macro, Owner, PostbackSheet, Sheet, System};
 
 use roundtrip_domain::problem::Problem;

@@ -14,21 +14,28 @@
 mod evidence;
 mod find;
 mod mask;
+mod phases;
 mod shape;
 mod tell;
 pub mod text;
 mod touch;
-mod words;
+pub(crate) mod words;
 
 pub use self::find::{Finder, Reference};
+pub use self::phases::Phases;
 pub use self::shape::{
     Answer, Attempt, Candidate, Click, ClickStory, Coded, Dead, Decision, Delivery, Device, Earlier, Earned,
     Event, Explained, Handover, Location, Money, Named, Param, Postback, Request, Rule, Step, Story,
 };
-pub use self::tell::tell;
+pub use self::tell::{tell, tell_delivery};
 pub use self::touch::{earned, tell_click};
 
 use roundtrip_domain::time::Timestamp;
+
+/// A send by itself, personal data and all.
+pub(crate) fn attempt(row: &roundtrip_store::ledger::AttemptRow) -> Attempt {
+    evidence::attempt(row, &mask::Mask::new(true))
+}
 
 /// How a story is told.
 #[derive(Debug, Clone, Copy)]

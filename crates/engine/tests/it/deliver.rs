@@ -15,7 +15,7 @@ use roundtrip_domain::time::Span;
 use roundtrip_engine::sender::{self, Guard, Resolve, Sender};
 use roundtrip_engine::{Bounds, Config, Engine};
 use roundtrip_store::click_log::{self, Append, ClickLog};
-use roundtrip_store::ledger::{DeliveryStory, Replay, StatusAnswer, StatusWish, Story};
+use roundtrip_store::ledger::{DeliveryStory, Kept, Replay, StatusAnswer, StatusWish, Story};
 use roundtrip_testkit::{Tell, World, sample};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -26,6 +26,7 @@ mod auth;
 mod callback;
 mod fair;
 mod policy;
+mod recover;
 mod webhook;
 
 /// Far longer than anything here takes; only a hang reaches it.
@@ -67,7 +68,7 @@ impl House {
                 waits: waits_ms.iter().copied().map(Span::from_ms).collect(),
                 ..Policy::postback()
             },
-            attempts_kept: Span::from_days(30),
+            kept: Kept { attempts: Span::from_days(30), payloads: Span::from_days(30) },
             alerts: Default::default(),
             bounds: Bounds::default(),
         };

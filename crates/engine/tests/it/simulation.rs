@@ -15,6 +15,7 @@ use roundtrip_domain::time::Span;
 use roundtrip_engine::sender::{self, Failure, Guard, Receivers, Reply, Sender};
 use roundtrip_engine::{Config, Engine};
 use roundtrip_store::click_log::{self, ClickLog};
+use roundtrip_store::ledger::Kept;
 use roundtrip_testkit::simulation::{Answer, Bounds, Line, Outgoing, Report, Seat, Workers, simulate};
 
 /// How many worlds there are when nobody says how many.
@@ -59,7 +60,7 @@ impl Workers for Engines {
             },
             alerts: Default::default(),
             bounds: Default::default(),
-            attempts_kept: Span::from_days(30),
+            kept: Kept { attempts: Span::from_days(30), payloads: Span::from_days(30) },
         })
     }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use super::endpoint_test;
 use super::explain::encoded;
 use crate::client::{self, Client};
 use crate::terminal;
@@ -27,6 +28,8 @@ enum Verb {
     Enable(Change),
     /// Stops telling one until it is enabled: what is planned for it is held.
     Disable(Change),
+    /// Sends a test, waits for its end and prints the evidence.
+    Test(endpoint_test::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,6 +70,7 @@ impl Args {
             Verb::Pause(change) | Verb::Resume(change) | Verb::Enable(change) | Verb::Disable(change) => {
                 &change.common
             }
+            Verb::Test(test) => return test.server.clone(),
         };
         common.server.clone()
     }
@@ -78,6 +82,7 @@ impl Args {
 /// When the server cannot be asked, or refuses.
 pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode> {
     let (verb, change) = match &args.verb {
+        Verb::Test(test) => return endpoint_test::run(test, client).await,
         Verb::List(list) => return self::list(list, client).await,
         Verb::Pause(change) => ("pause", change),
         Verb::Resume(change) => ("resume", change),

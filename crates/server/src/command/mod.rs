@@ -3,13 +3,20 @@
 //! A new command is a file, a line in [`Command`] and a line in [`Command::run`].
 
 mod apply;
+mod backfill;
 mod backup;
 mod bench;
+mod cancel;
 mod conversion;
+mod deliveries;
 mod demo;
 mod endpoint;
+mod endpoint_test;
 mod explain;
+mod filter;
 mod import;
+mod job;
+mod jobs;
 mod key;
 mod library;
 mod partner;
@@ -20,6 +27,7 @@ mod restore;
 mod serve;
 mod statement;
 mod status;
+mod tail;
 mod template;
 mod webhook;
 
@@ -68,10 +76,23 @@ enum Command {
     Statement(statement::Args),
     /// Approves or rejects a conversion.
     Conversion(conversion::Args),
+    /// Lists the latest deliveries, and how each stands.
+    Deliveries(deliveries::Args),
+    /// Tells the same facts once more: one delivery, or all that a filter means.
+    ///
+    /// With a filter it is a job: it says beforehand what it would do and asks, goes on through restarts, and can be
+    /// paused and ended (`roundtrip jobs`). Without --state it means what was given up or came too late.
+    Replay(Box<replay::Args>),
+    /// Tells a webhook of facts from the past that nobody told it.
+    Backfill(backfill::Args),
+    /// Ends deliveries that wait; `roundtrip replay --state cancelled` is the way back.
+    Cancel(Box<cancel::Args>),
+    /// Shows replays, backfills and cancellations, and pauses, resumes or ends them.
+    Jobs(jobs::Args),
+    /// Follows deliveries live, and can send webhooks on to a program on this machine.
+    Tail(Box<tail::Args>),
     /// Lists who is told and how that goes; stops an endpoint and lets it go on.
     Endpoint(endpoint::Args),
-    /// Tells a partner the same fact once more.
-    Replay(replay::Args),
     /// Copies a whole installation into one file, while its server works or while it is down.
     ///
     /// The file holds everything that the server knows, secrets included, and is readable by its owner alone. It shows
@@ -125,11 +146,26 @@ impl Command {
             Self::Conversion(args) => {
                 with_client(&args.server(), async |client| conversion::run(args, client).await)
             }
+            Self::Deliveries(args) => {
+                with_client(&args.server.clone(), async |client| deliveries::run(args, client).await)
+            }
             Self::Endpoint(args) => {
                 with_client(&args.server(), async |client| endpoint::run(args, client).await)
             }
             Self::Replay(args) => {
-                with_client(&args.server.clone(), async |client| replay::run(args, client).await)
+                with_client(&args.server.clone(), async |client| replay::run(*args, client).await)
+            }
+            Self::Backfill(args) => {
+                with_client(&args.server.clone(), async |client| backfill::run(args, client).await)
+            }
+            Self::Cancel(args) => {
+                with_client(&args.server.clone(), async |client| cancel::run(*args, client).await)
+            }
+            Self::Jobs(args) => {
+                with_client(&args.server.clone(), async |client| jobs::run(args, client).await)
+            }
+            Self::Tail(args) => {
+                with_client(&args.server.clone(), async |client| tail::run(*args, client).await)
             }
             Self::Backup(args) => backup::run(&args),
             Self::Restore(args) => restore::run(&args),

@@ -1,25 +1,28 @@
-//! `roundtrip replay`: tells a partner the same fact once more.
+//! `roundtrip replay`: tells the same facts once more, one delivery or many.
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use serde_json::Value;
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
 
 use super::explain::encoded;
+use super::filter::Filter;
+use super::job;
 use crate::client::{self, Client};
 use crate::terminal;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The delivery (dlv_…).
+    /// One delivery (dlv_…). Without it, all that the filter means.
     #[arg(value_name = "DELIVERY")]
-    id: String,
-    /// The workspace's slug.
-    #[arg(long, value_name = "SLUG", default_value = "default")]
-    workspace: String,
-    /// Prints JSON.
-    #[arg(long)]
-    json: bool,
+    id: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Tells another endpoint instead: webhook:SLUG, or rule:SLUG, the same partner by that rule as it is now.
+    #[arg(long, value_name = "ENDPOINT")]
+    into: Option<String>,
+    #[command(flatten)]
+    job: job::Making,
     #[command(flatten)]
     pub(crate) server: client::Flags,
 }
@@ -29,11 +32,29 @@ pub(crate) struct Args {
 /// # Errors
 /// When the server cannot be asked, or refuses.
 pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode> {
+    let is_filtered = !args.filter.given().is_empty();
+    let Some(id) = &args.id else {
+        if !is_filtered {
+            bail!(
+                "replay: say what, a delivery (dlv_…) or a filter such as --since 24h; --state all means everything"
+            );
+        }
+        let mut body = json!({ "kind": "replay", "filter": args.filter.object() });
+        if let Some(into) = &args.into {
+            body["into"] = into.as_str().into();
+        }
+        return job::run(client, body, &args.job).await;
+    };
+    if is_filtered || args.into.is_some() {
+        bail!(
+            "replay {id}: one delivery takes no filter and goes where it went; --event names what it is about"
+        );
+    }
     let path =
-        format!("/api/v1/deliveries/{}/replay?workspace={}", encoded(&args.id), encoded(&args.workspace));
+        format!("/api/v1/deliveries/{}/replay?workspace={}", encoded(id), encoded(&args.job.workspace));
     let answer = client::accepted(client.post(&path, &Value::Null).await?).context("replay it")?;
     let text = |name: &str| answer[name].as_str().unwrap_or("?");
-    terminal::line(&if args.json {
+    terminal::line(&if args.job.json {
         answer.to_string()
     } else {
         format!(

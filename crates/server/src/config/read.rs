@@ -53,6 +53,8 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         held_retention: r.retention("held_retention", HELD_RETENTION_MAX),
         workspace_sends_day: r.number("workspace_sends_day", 0..=1_000_000_000),
         workspace_sends_at_once: r.number("workspace_sends_at_once", 0..=1_024),
+        attempts_kept: r.kept("attempts_kept"),
+        payload_kept: r.kept("payload_kept"),
         connections_max: r.number("connections_max", 1..=1_000_000),
         client_rate: r.number("client_rate", 0..=1_000_000_000),
         client_burst: r.number("client_burst", 1..=1_000_000_000),
@@ -251,6 +253,20 @@ impl Reader<'_> {
                 Ok(span)
             } else {
                 Err(format!("`{text}` is not between 1s and {most}"))
+            }
+        })
+    }
+
+    /// How long something is kept: 1 to 400 days.
+    fn kept(&mut self, key: &str) -> Span {
+        let (least, most) = (Span::from_days(1), Span::from_days(400));
+        self.parsed(key, least, |text| {
+            let span =
+                Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 30d or 36h"))?;
+            if (least..=most).contains(&span) {
+                Ok(span)
+            } else {
+                Err(format!("`{text}` is not between {least} and {most}"))
             }
         })
     }

@@ -13,5 +13,6 @@ mod import;
 mod library;
 mod process;
 mod receivers;
+mod recovery;
 mod rules;
 mod serve;

@@ -252,6 +252,7 @@ impl Ledger {
         batch: Vec<Settlement>,
         at: Timestamp,
     ) -> Result<Vec<Option<Due>>, Error> {
+        let sends = super::tail::sends(&batch);
         let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
         let (still, is_news, planned) = self
             .write(move |conn| {
@@ -274,6 +275,7 @@ impl Ledger {
         if is_news {
             self.inner.handoff.undecided();
         }
+        self.inner.tail.push(sends.into_iter());
         Ok(still)
     }
 
@@ -290,13 +292,17 @@ impl Ledger {
         let replay = self
             .write(move |conn| {
                 let Some(row) = row(conn, workspace.0, id)? else { return Ok(Replay::Unknown) };
-                if super::status::is_rejected(conn, workspace.0, row.event)? {
+                // A webhook is told what happened, and it happened.
+                if row.endpoint.postback().is_some()
+                    && super::status::is_rejected(conn, workspace.0, row.event)?
+                {
                     return Ok(Replay::Rejected);
                 }
                 let delivery: Id<kind::Delivery> = entropy.id(at);
                 let item = Due { workspace, endpoint: row.endpoint, due: at, delivery, sends: 0 };
+                // Whoever asks for it after its time wants it sent.
                 let deadline = row.deadline.filter(|deadline| *deadline > at);
-                let row = Row { created_at: at, replay_of: Some(id), deadline, ..row };
+                let row = Row { created_at: at, deadline, replay_of: Some(id), ..row };
                 let mut rollups = Rollups::default();
                 plan(conn, &row, &item, "replayed", &mut rollups)?;
                 rollups.flush(conn)?;

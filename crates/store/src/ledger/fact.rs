@@ -406,7 +406,7 @@ impl Ledger {
                 let mut planned = Vec::new();
                 for id in &events {
                     let mut news = News { conn, entropy: &entropy, at, rollups: &mut rollups };
-                    planned.extend(fill(&mut news, settings, webhook, *id)?);
+                    planned.extend(fill(&mut news, settings, webhook, *id, &[])?);
                 }
                 rollups.flush(conn)?;
                 Ok(planned)
@@ -417,16 +417,26 @@ impl Ledger {
     }
 }
 
-/// Plans what a webhook has not been told yet of an event, by the decision that holds: what fills it from the past.
-/// `None` when there is nothing to tell, it does not ask for that, or it was told.
-pub(super) fn fill(
-    news: &mut News<'_>,
+/// What a webhook was not told of an event.
+pub(super) struct Untold {
+    row: Event,
+    original: Option<Event>,
+    known: Previous,
+    is_install: bool,
+    is_sandbox: bool,
+    topic: Topic,
+}
+
+/// What a webhook has not been told yet of an event, by the decision that holds. `None` when there is nothing to tell,
+/// it does not ask for that, or it was told. `kinds` are the topics that are meant; none: all.
+pub(super) fn untold(
+    conn: &Connection,
     settings: &Settings,
     webhook: &Webhook,
     id: Id<kind::Event>,
-) -> Result<Option<Due>, Error> {
-    let (conn, workspace) = (news.conn, settings.workspace);
-    let ws = workspace.0;
+    kinds: &[String],
+) -> Result<Option<Untold>, Error> {
+    let ws = settings.workspace.0;
     let Some(row) = event::get(conn, ws, &id.bytes())? else { return Ok(None) };
     let Some(app) = settings.apps.get(&row.app) else { return Ok(None) };
     let Some(known) = previous_decision(conn, ws, id)? else { return Ok(None) };
@@ -447,7 +457,8 @@ pub(super) fn fill(
     let is_install = is_birth(app, about, follows);
     let topic = Topic::of_conversion(conversion, &known.credit, known.status);
     let name = if is_install { "install" } else { about.name.as_str() };
-    if !webhook.wants(Fact { app: Some(app.id), topic, event: name })
+    if !(kinds.is_empty() || kinds.iter().any(|kind| kind == topic.name()))
+        || !webhook.wants(Fact { app: Some(app.id), topic, event: name })
         || conn.prepare_cached(sql("webhook_told"))?.exists((
             ws,
             id.bytes(),
@@ -457,6 +468,21 @@ pub(super) fn fill(
     {
         return Ok(None);
     }
+    Ok(Some(Untold { row, original, known, is_install, is_sandbox, topic }))
+}
+
+/// Plans what a webhook has not been told yet of an event: what fills it from the past. `None` as [`untold`] says.
+pub(super) fn fill(
+    news: &mut News<'_>,
+    settings: &Settings,
+    webhook: &Webhook,
+    id: Id<kind::Event>,
+    kinds: &[String],
+) -> Result<Option<Due>, Error> {
+    let workspace = settings.workspace;
+    let Some(untold) = untold(news.conn, settings, webhook, id, kinds)? else { return Ok(None) };
+    let Untold { row, original, known, is_install, is_sandbox, topic } = untold;
+    let Some(app) = settings.apps.get(&row.app) else { return Ok(None) };
     let telling = Telling {
         fact: id,
         topic,
@@ -469,7 +495,7 @@ pub(super) fn fill(
     let told = payload::Told {
         fact: id,
         topic,
-        event: about,
+        event: original.as_ref().unwrap_or(&row),
         change: row.change.as_deref().map(|change| (change, row.received_at)),
         is_install,
         credit: &known.credit,
@@ -479,6 +505,40 @@ pub(super) fn fill(
         app,
         settings,
     };
-    news.keep(ws, id, &payload::of_conversion(&told).write())?;
+    news.keep(workspace.0, id, &payload::of_conversion(&told).write())?;
     Ok(Some(due))
+}
+
+/// Events in the order of their ids, which is that of their arrival, as far as they can be facts to tell.
+pub(super) struct FactsPage {
+    /// Those of the app, if one is meant.
+    pub(super) events: Vec<Id<kind::Event>>,
+    /// How many rows were looked at.
+    pub(super) rows: u32,
+    /// The last row that was looked at.
+    pub(super) last: Option<u128>,
+}
+
+/// A page of events after one and before another.
+pub(super) fn facts_page(
+    conn: &Connection,
+    ws: u32,
+    app: Option<Id<kind::App>>,
+    ids: std::ops::Range<u128>,
+    rows_max: u32,
+) -> Result<FactsPage, Error> {
+    let mut statement = conn.prepare_cached(sql("event_page"))?;
+    let (low, high) = (ids.start.to_be_bytes(), ids.end.to_be_bytes());
+    let mut rows = statement.query((ws, low, high, rows_max))?;
+    let mut page = FactsPage { events: Vec::new(), rows: 0, last: None };
+    while let Some(row) = rows.next()? {
+        let bytes: Vec<u8> = row.get(0)?;
+        let id: Id<kind::Event> = id_from(&bytes, "event", "id")?;
+        page.rows += 1;
+        page.last = Some(id.bits());
+        if app.is_none_or(|app| row.get::<_, [u8; 16]>(1).is_ok_and(|own| own == app.bytes())) {
+            page.events.push(id);
+        }
+    }
+    Ok(page)
 }

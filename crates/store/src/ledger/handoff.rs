@@ -21,6 +21,7 @@ pub(super) struct Handoff {
     overflowed: AtomicBool,
     due_signal: Notify,
     undecided_signal: Notify,
+    jobs_signal: Notify,
     /// Endpoints whose state changed.
     endpoints: Mutex<Vec<EndpointRow>>,
 }
@@ -48,12 +49,21 @@ impl Handoff {
     pub(super) fn undecided(&self) {
         self.undecided_signal.notify_one();
     }
+
+    pub(super) fn jobs(&self) {
+        self.jobs_signal.notify_one();
+    }
 }
 
 impl Ledger {
     /// Resolves when events may wait for a decision.
     pub async fn undecided_signal(&self) {
         self.inner.handoff.undecided_signal.notified().await;
+    }
+
+    /// Resolves when a job was made or changed.
+    pub async fn jobs_signal(&self) {
+        self.inner.handoff.jobs_signal.notified().await;
     }
 
     /// Takes the endpoints whose state changed since the last call, in the order in which they changed.

@@ -198,9 +198,9 @@ impl Ledger {
     /// # Errors
     /// When what is stored cannot be read.
     pub fn simulated(database: &Database, hook: Arc<dyn Hook>, entropy: Entropy) -> Result<Self, Error> {
-        let (identity, catalog): (Identity, _) = {
+        let (identity, catalog, share_key): (Identity, _, _) = {
             let conn = database.lock();
-            (identity(&conn, &entropy)?, settings::load_catalog(&conn)?)
+            (identity(&conn, &entropy)?, settings::load_catalog(&conn)?, super::share::key(&conn, &entropy)?)
         };
         let inner = Inner {
             way: Way::Inline(Inline { database: database.clone(), hook, stats: WriterStats::default() }),
@@ -210,6 +210,8 @@ impl Ledger {
             entropy,
             handoff: handoff::Handoff::default(),
             live: ArcSwap::default(),
+            tail: super::tail::Tail::new(0),
+            share_key,
             copying: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })

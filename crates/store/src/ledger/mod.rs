@@ -17,27 +17,34 @@ mod delivery;
 mod endpoint;
 mod event;
 mod fact;
+mod filter;
 mod handoff;
 #[cfg(feature = "simulation")]
 mod inline;
 mod install;
+mod job;
 mod list;
+mod listed;
 mod live;
 mod queue;
 mod reconcile;
+mod recover;
 mod report;
 mod retention;
 mod revision;
 mod rollup;
 mod rows;
 mod settings;
+mod share;
 mod slice;
 mod snapshot;
 mod statement;
 mod statements;
 mod status;
 mod story;
+mod tail;
 mod tell;
+mod test_delivery;
 mod todo;
 mod writer;
 
@@ -62,21 +69,28 @@ pub use self::endpoint::{
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::fact::NoticeRow;
+pub use self::filter::{DeliveryFilter, DeliveryState};
 #[cfg(feature = "simulation")]
 pub use self::inline::{Call, Database, Fate, Hook, Standing};
+pub use self::job::{Into, JOBS_OPEN_MAX, Job, JobAnswer, JobHead, JobKind, JobPlan, JobState, JobWish};
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
+pub use self::listed::{DeliveryListed, DeliveryPage, LIST_ROWS_MAX, LastAttempt};
 pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
 pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueWindow, WindowWish};
 pub use self::reconcile::{Fact, FactDelivery, FactPage, FactsWanted};
+pub use self::recover::{JobCount, JobStep, STEP_MATCHES_MAX, states_default, unfit_rule};
 pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
-pub use self::retention::Expired;
+pub use self::retention::{Expired, Kept};
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
+pub use self::share::Shared;
 pub use self::slice::FlaggedClicks;
 pub(crate) use self::snapshot::{Snapshot, Turn, waiting_of};
 pub use self::statement::{Arrival, ArrivalMark};
 pub use self::status::{StatusAnswer, StatusWish};
 pub use self::story::{ChangeStory, DeliveryStory, RuleStory, Story, StoryRevision};
+pub use self::tail::{TAIL_MAX, TailItem, TailPlace, Tailed};
+pub use self::test_delivery::{DeliveryTest, TEST_KIND};
 pub use self::todo::{Undecided, Waiting};
 pub use self::writer::WriterStats;
 
@@ -139,6 +153,8 @@ struct Inner {
     templates: Mutex<settings::TemplateCache>,
     entropy: Entropy,
     handoff: handoff::Handoff,
+    tail: tail::Tail,
+    share_key: share::ShareKey,
     live: ArcSwap<LivePicture>,
     /// Whether a copy of it is being made.
     copying: Arc<AtomicBool>,
@@ -210,6 +226,7 @@ impl Ledger {
         )?;
         let schema_found = migrate(&conn, now)?;
         let identity = identity(&conn, &entropy)?;
+        let share_key = share::key(&conn, &entropy)?;
         let catalog = settings::load_catalog(&conn)?;
         let readers = Readers {
             idle: Arc::default(),
@@ -222,6 +239,8 @@ impl Ledger {
             catalog: ArcSwap::from_pointee(catalog),
             identity,
             templates: Mutex::default(),
+            tail: tail::Tail::new(entropy.u32()),
+            share_key,
             entropy,
             handoff: handoff::Handoff::default(),
             live: ArcSwap::default(),

@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     include_str!("sql/endpoint.sql"),
     include_str!("sql/report.sql"),
     include_str!("sql/list.sql"),
+    include_str!("sql/job.sql"),
     include_str!("sql/backup.sql"),
 ];
 
@@ -92,6 +93,14 @@ mod tests {
             include_str!("story.rs"),
             include_str!("report.rs"),
             include_str!("list.rs"),
+            include_str!("listed.rs"),
+            include_str!("fact.rs"),
+            include_str!("filter.rs"),
+            include_str!("status.rs"),
+            include_str!("job.rs"),
+            include_str!("recover.rs"),
+            include_str!("share.rs"),
+            include_str!("tail.rs"),
             include_str!("rollup.rs"),
             include_str!("retention.rs"),
             include_str!("slice.rs"),

@@ -22,6 +22,7 @@ pub const RESERVED: &[&str] = &[
     "postback",
     "readyz",
     "robots.txt",
+    "share",
     "sitemap.xml",
     "static",
     "stories",

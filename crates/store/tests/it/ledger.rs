@@ -4,6 +4,7 @@ mod birth;
 mod country;
 mod deliver;
 mod endpoint;
+mod jobs;
 mod keep;
 mod order;
 mod record;

@@ -1,18 +1,21 @@
-//! Deliveries: what one came to, and telling it again.
+//! Deliveries: the list, what one came to, telling it again, and links that show one to somebody outside.
 
 use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
-use roundtrip_domain::settings::KeyScope;
-use roundtrip_store::ledger::Replay;
+use roundtrip_domain::settings::{KeyScope, Settings};
+use roundtrip_domain::time::Span;
+use roundtrip_store::ledger::{DeliveryFilter, Replay};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
 use super::call::{Answer, Call, Failure};
 use super::explain::{finder, telling};
+use super::fields::Fields;
 use super::route::{Needs, Route, schema};
-use crate::story::{Delivery, Telling, tell};
+use crate::deliveries::{self, Deliveries, PARAMETERS, Wanted};
+use crate::story::{Delivery, Telling, tell, tell_delivery};
 
 /// A delivery and what it tells of.
 #[derive(Serialize, JsonSchema)]
@@ -40,8 +43,95 @@ struct Replayed {
     sentence: String,
 }
 
+/// For how long a link opens.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used; bodies are read by `Fields`")]
+struct ShareWish {
+    /// A span such as `7d`, at most `90d`; 7 days when absent.
+    r#for: Option<String>,
+}
+
+/// A link that shows one delivery.
+#[derive(Serialize, JsonSchema)]
+struct ShareLink {
+    /// Open to whoever has it, without a key.
+    url: String,
+    /// When it ends.
+    until: String,
+    /// In words.
+    sentence: String,
+}
+
+/// Links that were taken back.
+#[derive(Serialize, JsonSchema)]
+struct Revoked {
+    /// In words.
+    sentence: String,
+}
+
+/// How long a link opens when nobody says.
+const SHARE_DEFAULT: Span = Span::from_days(7);
+/// The longest that a link opens.
+const SHARE_MAX: Span = Span::from_days(90);
+
+impl Route {
+    /// Adds the parameters of a filter of deliveries; the handler asks [`wanted`].
+    pub(super) fn filtered(self) -> Self {
+        PARAMETERS
+            .iter()
+            .fold(self, |route, (name, about)| route.query(name, about, json!({ "type": "string" })))
+    }
+}
+
+/// The filter in a call's query.
+pub(super) fn wanted(call: &Call, settings: &Settings) -> Result<DeliveryFilter, Problem> {
+    Wanted::read(|name| call.query.text(name)).judge(settings, call.state.clock.now(), "")
+}
+
 pub(super) fn routes() -> Vec<Route> {
     vec![
+        Route::get("/api/v1/deliveries", "delivery_list", "Lists the latest deliveries, the newest first")
+            .in_workspace()
+            .limited()
+            .query(
+                "before",
+                "The delivery before which the page begins: `next` of the page before.",
+                json!({ "type": "string" }),
+            )
+            .filtered()
+            .answers(
+                200,
+                "A page. It looks at a bounded number of rows, and says when the filter ran into that.",
+                schema::<Deliveries>,
+            )
+            .does(list),
+        Route::post(
+            "/api/v1/deliveries/{id}/share",
+            "delivery_share",
+            "Makes a link that shows the delivery to whoever has it, for some days",
+        )
+        .in_workspace()
+        .takes(schema::<ShareWish>)
+        .answers(201, "The link. It shows this delivery alone, personal data masked.", schema::<ShareLink>)
+        .codes(&[Code::IdUnknown, Code::FieldType, Code::FieldUnknown])
+        .does(share),
+        Route::delete(
+            "/api/v1/deliveries/{id}/share",
+            "delivery_unshare",
+            "Takes back every link that shows the delivery",
+        )
+        .in_workspace()
+        .answers(200, "None of the links made so far opens any more.", schema::<Revoked>)
+        .does(unshare),
+        Route::delete(
+            "/api/v1/shares",
+            "share_revoke_all",
+            "Takes back every link that shows a delivery of the workspace",
+        )
+        .in_workspace()
+        .answers(200, "None of the links made so far opens any more.", schema::<Revoked>)
+        .does(unshare_all),
         Route::get("/api/v1/deliveries/{id}", "delivery_read", "Shows a delivery with every send")
             .in_workspace()
             .told()
@@ -61,16 +151,75 @@ fn id_of(call: &Call) -> Result<Id<kind::Delivery>, Problem> {
     call.path("id").parse().map_err(refused)
 }
 
+async fn list(call: Call) -> Result<Answer, Failure> {
+    let limit = call.limit()?;
+    let settings = call.workspace()?;
+    let before = match call.query.text("before") {
+        None => None,
+        Some(text) => Some(text.parse::<Id<kind::Delivery>>().map_err(|_| {
+            Problem::new(Code::ParameterInvalid, "before", "it is the id of a delivery (dlv_…)")
+        })?),
+    };
+    let filter = wanted(&call, &settings)?;
+    Ok(Answer::ok(json!(deliveries::list(&call.state.ledger, &settings, filter, before, limit).await?)))
+}
+
 async fn read(call: Call) -> Result<Answer, Failure> {
     let id = id_of(&call)?;
     let (settings, telling) = (call.workspace()?, telling(&call)?);
-    let finder = finder(&call, &settings, telling);
-    let event = finder.event_of(id).await?;
-    let story = tell(&finder.story(event).await?, telling);
-    let delivery = story.deliveries.into_iter().find(|delivery| delivery.id == id.to_string());
-    let delivery =
-        delivery.ok_or_else(|| Problem::new(Code::IdUnknown, "id", "the delivery is no longer kept"))?;
-    Ok(Answer::ok(json!(DeliveryOfEvent { event: story.event.id, event_sentence: story.sentence, delivery })))
+    let (delivery, event, story) = finder(&call, &settings, telling).delivery(id).await?;
+    let names = deliveries::names(&delivery, story.as_ref(), &settings);
+    let event_sentence = match &story {
+        Some(story) => tell(story, telling).sentence,
+        None => "It tells of no event.".to_owned(),
+    };
+    Ok(Answer::ok(json!(DeliveryOfEvent {
+        event: event.to_string(),
+        event_sentence,
+        delivery: tell_delivery(&delivery, story.as_ref(), &names, telling),
+    })))
+}
+
+async fn share(mut call: Call) -> Result<Answer, Failure> {
+    let id = id_of(&call)?;
+    let settings = call.workspace()?;
+    let now = call.state.clock.now();
+    let mut fields = Fields::of(call.body.take())?;
+    let life = match fields.text("for")? {
+        None => SHARE_DEFAULT,
+        Some(text) => Span::parse(&text)
+            .filter(|span| (Span::from_seconds(1)..=SHARE_MAX).contains(span))
+            .ok_or_else(|| Problem::new(Code::FieldType, "for", "it is a span such as 7d, from 1s to 90d"))?,
+    };
+    fields.done()?;
+    finder(&call, &settings, Telling { now, full: false }).event_of(id).await?;
+    let (token, until) = call.state.ledger.share_make(settings.workspace, id, life, now).await?;
+    tracing::info!(delivery.id = %id, share.until = %until, actor = call.caller.actor(), "a delivery is shared");
+    Ok(Answer::created(json!(ShareLink {
+        url: format!("{}/share/{token}", call.state.public_url),
+        until: until.to_string(),
+        sentence: format!(
+            "Whoever has the link sees this one delivery, personal data masked, until {until}."
+        ),
+    })))
+}
+
+async fn unshare(call: Call) -> Result<Answer, Failure> {
+    let id = id_of(&call)?;
+    revoke(call, Some(id)).await
+}
+
+async fn unshare_all(call: Call) -> Result<Answer, Failure> {
+    revoke(call, None).await
+}
+
+async fn revoke(call: Call, id: Option<Id<kind::Delivery>>) -> Result<Answer, Failure> {
+    let settings = call.workspace()?;
+    call.state.ledger.share_revoke(settings.workspace, id, call.state.clock.now()).await?;
+    let of = id.map_or_else(|| "all deliveries".to_owned(), |id| id.to_string());
+    tracing::info!(share.of = of, actor = call.caller.actor(), "links to deliveries were taken back");
+    let sentence = format!("No link to {of} that was made so far opens any more.");
+    Ok(Answer::ok(json!(Revoked { sentence })))
 }
 
 async fn replay(call: Call) -> Result<Answer, Failure> {

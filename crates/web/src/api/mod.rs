@@ -6,8 +6,8 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `endpoint`, `status`, `report`, `egress`, `backup`. To add a
-//!   noun, add a file with
+//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `job`, `tail`, `endpoint`,
+//!   `endpoint_test`, `status`, `report`, `egress`, `backup`. To add a noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
@@ -23,9 +23,11 @@ mod change;
 mod delivery;
 mod egress;
 mod endpoint;
+mod endpoint_test;
 mod explain;
 mod fields;
 mod import;
+mod job;
 mod json;
 mod library;
 mod openapi;
@@ -37,6 +39,7 @@ mod settings;
 mod sheet;
 mod statement;
 mod status;
+mod tail;
 mod template;
 mod webhook;
 mod workspaces;
@@ -82,8 +85,8 @@ pub struct ApiState {
 /// Every route, noun by noun.
 fn routes() -> Vec<Route> {
     let mut routes = Vec::new();
-    routes.extend(resources::routes());
     routes.extend(webhook::routes());
+    routes.extend(resources::routes());
     routes.extend(workspaces::routes());
     routes.extend(settings::routes());
     routes.extend(audit::routes());
@@ -93,6 +96,9 @@ fn routes() -> Vec<Route> {
     routes.extend(sheet::routes());
     routes.extend(explain::routes());
     routes.extend(delivery::routes());
+    routes.extend(job::routes());
+    routes.extend(tail::routes());
+    routes.extend(endpoint_test::routes());
     routes.extend(endpoint::routes());
     routes.extend(status::routes());
     routes.extend(report::routes());

@@ -183,11 +183,12 @@ pub(super) fn status_badge(status: &str) -> Option<Badge> {
 }
 
 /// How deliveries in one state are shown.
-pub(super) fn state_badge(state: &str, n: i64) -> Badge {
+pub(crate) fn state_badge(state: &str, n: i64) -> Badge {
     let (tone, word) = match state {
         "delivered" => ("good", "delivered"),
         "scheduled" => ("wait", "waiting"),
         "held" => ("wait", "held"),
+        "cancelled" => ("quiet", "cancelled"),
         "dead" => ("bad", "given up"),
         "expired" => ("bad", "expired"),
         other => ("bad", other),

@@ -4,13 +4,15 @@
 //! - `session` remembers who signed in: a random cookie that stands for a token, which is judged anew, by the
 //!   API's own function, on each request. A token that was reset closes its sessions at once.
 //! - `pages` has the typed context of each template in `templates/`, and renders it; values are escaped there.
-//! - `home` lays out the list, `story` the story and the click.
+//! - `home` lays out the list, `deliveries` and `jobs` theirs, `story` the story and the click.
 //!
 //! Not relied on: scripts (there are none, and the content security policy allows none), resources from
 //! elsewhere, and the browser's good will: forms check where they were sent from, the cookie is not sent across
 //! sites, and nothing here changes anything but sessions.
 
+mod deliveries;
 mod home;
+mod jobs;
 mod pages;
 mod session;
 mod story;
@@ -34,6 +36,8 @@ use roundtrip_store::click_log::ClickLog;
 use roundtrip_store::ledger::Ledger;
 use tokio::sync::Mutex;
 
+pub(crate) use self::home::state_badge;
+pub(crate) use self::pages::Badge;
 use self::pages::PartnerRow;
 use self::session::Sessions;
 use crate::api::{AdminToken, may_read};
@@ -78,12 +82,14 @@ struct Inner {
 
 type Shared = State<Arc<Inner>>;
 
-/// The router of the pages: `/`, `/conversions/{id}`, `/partners`, `/partners/{slug}`, `/explain`, `/login`, `/logout`, `/assets/style.css`.
+/// The router of the pages: `/`, `/conversions/{id}`, `/deliveries`, `/jobs`, `/partners`, `/partners/{slug}`, `/explain`, `/login`, `/logout`, `/assets/style.css`.
 pub fn router(state: DashboardState) -> Router {
     let inner = Inner { state, sessions: Sessions::default(), books: Mutex::new(None) };
     Router::new()
         .route("/", get(home))
         .route("/conversions/{id}", get(conversion))
+        .route("/deliveries", get(list_deliveries))
+        .route("/jobs", get(list_jobs))
         .route("/partners", get(partners))
         .route("/partners/{slug}", get(partner))
         .route("/explain", get(explain))
@@ -183,6 +189,24 @@ async fn conversion(State(inner): Shared, Path(id): Path<String>, request: Reque
         let telling = Telling { now: inner.now(), full };
         let explained = inner.finder(&settings, telling).explain(reference).await?;
         Ok(page(StatusCode::OK, story::render(explained, &id, telling)))
+    };
+    finish(outcome.await, &parts)
+}
+
+async fn list_deliveries(State(inner): Shared, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        let settings = inner.admit(&parts.headers)?;
+        Ok(page(StatusCode::OK, deliveries::render(&inner, &settings, &query(&parts)).await?))
+    };
+    finish(outcome.await, &parts)
+}
+
+async fn list_jobs(State(inner): Shared, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        let settings = inner.admit(&parts.headers)?;
+        Ok(page(StatusCode::OK, jobs::render(&inner, &settings, &query(&parts)).await?))
     };
     finish(outcome.await, &parts)
 }

@@ -8,13 +8,17 @@ use minijinja::{Environment, Error, UndefinedBehavior};
 use roundtrip_domain::problem::Problem;
 use serde::Serialize;
 
+use crate::deliveries::DeliveryRow;
+use crate::jobs::Job;
 use crate::story::{ClickStory, Named, Story};
 
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("layout.html", include_str!("../../templates/layout.html")),
     ("parts.html", include_str!("../../templates/parts.html")),
     ("login.html", include_str!("../../templates/login.html")),
     ("home.html", include_str!("../../templates/home.html")),
+    ("deliveries.html", include_str!("../../templates/deliveries.html")),
+    ("jobs.html", include_str!("../../templates/jobs.html")),
     ("partners.html", include_str!("../../templates/partners.html")),
     ("story.html", include_str!("../../templates/story.html")),
     ("click.html", include_str!("../../templates/click.html")),
@@ -42,10 +46,11 @@ fn render(name: &str, context: &impl Serialize) -> Result<String, Error> {
 
 /// A small coloured word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Badge {
+pub(crate) struct Badge {
     /// `good`, `bad`, `wait` or `quiet`.
-    pub(super) tone: &'static str,
-    pub(super) text: String,
+    pub(crate) tone: &'static str,
+    /// The word.
+    pub(crate) text: String,
 }
 
 /// A figure of the last 24 hours.
@@ -101,6 +106,74 @@ pub(super) struct Home {
 
 pub(super) fn home(context: &Home) -> Result<String, Error> {
     render("home.html", context)
+}
+
+/// A delivery in the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct ListedDelivery {
+    pub(super) row: DeliveryRow,
+    pub(super) age: String,
+    pub(super) state: Badge,
+}
+
+/// A choice of the filter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Choice {
+    pub(super) value: &'static str,
+    pub(super) label: &'static str,
+    pub(super) chosen: bool,
+}
+
+/// What stands in the filter's fields, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct FilterFields {
+    pub(super) partner: String,
+    pub(super) rule: String,
+    pub(super) webhook: String,
+    pub(super) kind: String,
+    pub(super) outcome: String,
+    pub(super) since: String,
+}
+
+/// The list of deliveries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct DeliveriesPage {
+    pub(super) states: Vec<Choice>,
+    pub(super) wanted: FilterFields,
+    pub(super) rows: Vec<ListedDelivery>,
+    pub(super) note: Option<String>,
+    /// The path of the next page, its query encoded.
+    pub(super) older: Option<String>,
+}
+
+pub(super) fn deliveries(context: &DeliveriesPage) -> Result<String, Error> {
+    render("deliveries.html", context)
+}
+
+/// A job in the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct ListedJob {
+    pub(super) job: Job,
+    pub(super) age: String,
+    pub(super) state: Badge,
+    /// What it means, in words.
+    pub(super) of: String,
+    /// What it left alone, in words.
+    pub(super) skipped: Vec<String>,
+}
+
+/// The list of jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct JobsPage {
+    /// Seconds between reloads while a job is under way.
+    pub(super) refresh_s: Option<u32>,
+    pub(super) rows: Vec<ListedJob>,
+    pub(super) next: Option<String>,
+    pub(super) is_later: bool,
+}
+
+pub(super) fn jobs(context: &JobsPage) -> Result<String, Error> {
+    render("jobs.html", context)
 }
 
 /// A partner in the list of all.

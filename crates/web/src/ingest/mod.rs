@@ -136,6 +136,12 @@ impl Front {
         Self { router: router_of(ingest.clone()), ingest }
     }
 
+    /// With routes of others on the same listener.
+    #[must_use]
+    pub fn beside(self, others: Router) -> Self {
+        Self { router: self.router.merge(others), ..self }
+    }
+
     /// Answers one request.
     pub async fn answer<B>(&self, request: Request<B>) -> Response
     where

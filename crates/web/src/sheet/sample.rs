@@ -9,7 +9,8 @@ use roundtrip_domain::event::ConversionKind;
 use roundtrip_domain::money::{self, Currency};
 use roundtrip_domain::settings::{App, Partner, Rule};
 use roundtrip_domain::template::{
-    Audience, Availability, Body, Parts, Rendered, Sending, Template, Use, VOCABULARY, Value, vocabulary,
+    Audience, Availability, Body, Parts, Rendered, Sending, Template, Use, VOCABULARY, Value, Values as _,
+    vocabulary,
 };
 
 use super::shape::Macro;
@@ -30,6 +31,20 @@ pub(super) struct Samples<'a> {
     pub(super) app: &'a App,
     pub(super) rule: &'a Rule,
     pub(super) template: &'a Template,
+}
+
+/// The sample values that a test delivery stores, as a real one would: what the template asks for, as far as the rule
+/// tells it. Not the partner's settings, which every send reads.
+pub(crate) fn sample_values(
+    partner: &Partner,
+    app: &App,
+    rule: &Rule,
+    template: &Template,
+) -> BTreeMap<String, Vec<u8>> {
+    let values = Samples { partner, app, rule, template }.values();
+    let audience = Audience { values: &values, revenue_shared: rule.share.is_shared(), winner: true };
+    let keys = template.macros().map(|used| &used.key).filter(|key| !key.starts_with("cfg."));
+    keys.filter_map(|key| Some((key.clone(), audience.get(key)?.decoded.into_owned()))).collect()
 }
 
 impl Samples<'_> {

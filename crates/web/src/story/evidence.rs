@@ -5,6 +5,7 @@ use roundtrip_store::ledger::AttemptRow;
 use serde_json::Value;
 
 use super::mask::Mask;
+use super::phases::Phases;
 use super::shape::{Answer, Attempt, Param, Request};
 use super::words;
 
@@ -38,6 +39,18 @@ pub(super) fn attempt(row: &AttemptRow, mask: &Mask) -> Attempt {
         body: text(&body["answer"]["body"]),
         is_cut: body["answer"]["body_truncated"].as_bool().unwrap_or_default(),
     });
+    let phase = |name: &str| body["timings_us"][name].as_u64();
+    let phases = phase("total").map(|total_us| Phases {
+        dns_us: phase("dns"),
+        connect_us: phase("connect"),
+        tls_us: phase("tls"),
+        first_byte_us: phase("first_byte"),
+        total_us,
+    });
+    let tls = body["tls"]["version"].as_str().map(|version| {
+        let cipher = body["tls"]["cipher"].as_str();
+        cipher.map_or_else(|| version.to_owned(), |cipher| format!("{version}, {cipher}"))
+    });
     let missing = body["missing"].as_array().map(Vec::as_slice).unwrap_or_default();
     Attempt {
         n: row.n,
@@ -46,6 +59,11 @@ pub(super) fn attempt(row: &AttemptRow, mask: &Mask) -> Attempt {
         status: row.status,
         total_us: row.total_us,
         sentence: words::attempt(row),
+        next: row.next.clone(),
+        address: body["address"].as_str().map(str::to_owned),
+        tls,
+        phases,
+        is_reused: body["reused"].as_bool().unwrap_or_default(),
         request,
         answer,
         error: text(&body["error"]),

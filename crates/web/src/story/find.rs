@@ -94,6 +94,22 @@ impl Finder<'_> {
         found.ok_or_else(|| unknown("no delivery of that id is kept in this workspace"))
     }
 
+    /// A delivery by itself, and the story of the event that it tells; a test tells of none.
+    ///
+    /// # Errors
+    /// As [`Self::explain`].
+    pub async fn delivery(
+        &self,
+        id: Id<kind::Delivery>,
+    ) -> Result<(ledger::DeliveryStory, Id<kind::Event>, Option<ledger::Story>), Problem> {
+        let event = self.event_of(id).await?;
+        let of_store = |error| problem::of_store(&error);
+        let story = self.ledger.story(self.settings.workspace, event).await.map_err(of_store)?;
+        let delivery = self.ledger.delivery_story(self.settings.workspace, id).await.map_err(of_store)?;
+        let delivery = delivery.ok_or_else(|| unknown("the delivery is no longer kept"))?;
+        Ok((delivery, event, story))
+    }
+
     /// A click's story: from the click log, else from a decision that kept a copy of it.
     ///
     /// # Errors

@@ -6,6 +6,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::phases::Phases;
+
 /// Something that has an id, with its slug.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Named {
@@ -575,6 +577,21 @@ pub struct Attempt {
     pub total_us: i64,
     /// What it came to and what followed, in words.
     pub sentence: String,
+    /// Why it is sent again and when, or why not, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub next: String,
+    /// The address that was called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// What TLS agreed on: protocol and cipher suite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+    /// How long each phase took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phases: Option<Phases>,
+    /// Whether the connection had served an earlier send.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_reused: bool,
     /// What was sent, secrets and personal data masked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,

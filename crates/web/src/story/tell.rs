@@ -1,5 +1,7 @@
 //! Builds an event's story from the ledger's.
 
+use std::collections::BTreeMap;
+
 use roundtrip_domain::attribution::{Credit, NOTES};
 use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::Environment;
@@ -8,6 +10,7 @@ use roundtrip_domain::money;
 use roundtrip_domain::postback::Detail;
 use roundtrip_domain::status::Status;
 use roundtrip_domain::time::{Timestamp, human};
+use roundtrip_domain::webhook::Topic;
 use roundtrip_store::ledger::{self, StoryRevision};
 use serde_json::Value;
 
@@ -33,6 +36,61 @@ pub fn tell(story: &ledger::Story, telling: Telling) -> Story {
         deliveries: story.deliveries.iter().map(|delivery| teller.delivery(delivery)).collect(),
         changes: story.changes.iter().map(|change| teller.change(change)).collect(),
         next: teller.next(),
+    }
+}
+
+/// A delivery by itself. `of` is the story of what it tells; without one, what was sent and answered is
+/// shown only to who may see personal data, because nobody knows what in it is that; but for a test and what is said about
+/// how telling goes. `names` are by printed id.
+pub fn tell_delivery(
+    delivery: &ledger::DeliveryStory,
+    of: Option<&ledger::Story>,
+    names: &BTreeMap<String, String>,
+    telling: Telling,
+) -> Delivery {
+    let mask = of.map_or_else(|| Mask::new(telling.full), |story| Mask::of(story, telling.full));
+    let mut told = shown(delivery, names, &mask, telling.now);
+    // What is said about how telling goes is about nobody.
+    let is_about_nobody = Topic::parse(&delivery.kind).is_some_and(|topic| !topic.is_conversion());
+    if of.is_none() && !telling.full && !is_about_nobody {
+        for attempt in &mut told.attempts {
+            (attempt.request, attempt.answer) = (None, None);
+        }
+    }
+    told
+}
+
+fn shown(
+    delivery: &ledger::DeliveryStory,
+    names: &BTreeMap<String, String>,
+    mask: &Mask,
+    now: Timestamp,
+) -> Delivery {
+    let (rule, partner, webhook) = match delivery.endpoint {
+        Endpoint::Postback { rule, partner } => (Some(named(rule, names)), Some(named(partner, names)), None),
+        Endpoint::Webhook(webhook) => (None, None, Some(named(webhook, names))),
+    };
+    let why = delivery.why(now);
+    Delivery {
+        id: delivery.id.to_string(),
+        fact: delivery.fact.to_string(),
+        kind: delivery.kind.clone(),
+        rule,
+        partner,
+        webhook,
+        version: delivery.teller_version,
+        deadline: delivery.deadline.map(|at| at.to_string()),
+        revision: delivery.revision,
+        created_at: delivery.created_at.to_string(),
+        replay_of: delivery.replay_of.map(|id| id.to_string()),
+        state: delivery.state.clone(),
+        reason: delivery.reason.clone(),
+        sentence: words::delivery(delivery, now),
+        due: delivery.due.map(|due| due.to_string()),
+        waits: why.map(|why| why.wait.code().to_owned()),
+        waits_until: why.and_then(|why| why.until).map(|at| at.to_string()),
+        sends: delivery.sends,
+        attempts: delivery.attempts.iter().map(|row| evidence::attempt(row, mask)).collect(),
     }
 }
 
@@ -452,34 +510,7 @@ impl Teller<'_> {
     }
 
     fn delivery(&self, delivery: &ledger::DeliveryStory) -> Delivery {
-        let (rule, partner, webhook) = match delivery.endpoint {
-            Endpoint::Postback { rule, partner } => {
-                (Some(named(rule, &self.story.names)), Some(named(partner, &self.story.names)), None)
-            }
-            Endpoint::Webhook(webhook) => (None, None, Some(named(webhook, &self.story.names))),
-        };
-        let why = delivery.why(self.now);
-        Delivery {
-            id: delivery.id.to_string(),
-            fact: delivery.fact.to_string(),
-            kind: delivery.kind.clone(),
-            rule,
-            partner,
-            webhook,
-            version: delivery.teller_version,
-            deadline: delivery.deadline.map(|at| at.to_string()),
-            revision: delivery.revision,
-            created_at: delivery.created_at.to_string(),
-            replay_of: delivery.replay_of.map(|id| id.to_string()),
-            state: delivery.state.clone(),
-            reason: delivery.reason.clone(),
-            sentence: words::delivery(delivery, self.now),
-            due: delivery.due.map(|due| due.to_string()),
-            waits: why.map(|why| why.wait.code().to_owned()),
-            waits_until: why.and_then(|why| why.until).map(|at| at.to_string()),
-            sends: delivery.sends,
-            attempts: delivery.attempts.iter().map(|row| evidence::attempt(row, &self.mask)).collect(),
-        }
+        shown(delivery, &self.story.names, &self.mask, self.now)
     }
 
     fn next(&self) -> Vec<Step> {

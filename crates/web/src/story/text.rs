@@ -298,6 +298,12 @@ impl Writer {
             Ink::Plain,
             &format!("{} {}", attempt.at, attempt.sentence),
         );
+        let connection: Vec<&str> =
+            [&attempt.address, &attempt.tls].into_iter().flatten().map(String::as_str).collect();
+        if !connection.is_empty() {
+            let phases = attempt.phases.map(|phases| phases.text()).unwrap_or_default();
+            self.line(7, "  ", Ink::Faint, &format!("{} ({phases})", connection.join(", ")));
+        }
         if let Some(request) = &attempt.request {
             let origin = request.origin.as_deref().unwrap_or_default();
             self.line(7, "→ ", Ink::Plain, &format!("{} [{origin}]", request.line));
@@ -320,7 +326,7 @@ impl Writer {
 }
 
 /// What could move a terminal's cursor is shown as U+FFFD: answers and parameters come from outside.
-fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -176,7 +176,7 @@ fn times(sends: u32) -> String {
 }
 
 /// Why a delivery is in its state, as the end of "given up because …".
-fn why(reason: &str) -> String {
+pub(crate) fn why(reason: &str) -> String {
     match reason {
         "refused_by_receiver" => {
             "the receiver refused it with an answer that more sends do not change".to_owned()
@@ -190,6 +190,13 @@ fn why(reason: &str) -> String {
         }
         "host_full" => "as much is under way to its host as may be".to_owned(),
         "conversion_rejected" => "the conversion was rejected before".to_owned(),
+        "accepted_by_receiver" => "the receiver has it".to_owned(),
+        "sent_before_cancelled" => "the receiver had it before it was cancelled".to_owned(),
+        "planned" => "it waits for its first send".to_owned(),
+        "replayed" => "it was asked for again".to_owned(),
+        "delayed" => "its rule holds it back".to_owned(),
+        "test" => "somebody tests the endpoint".to_owned(),
+        "cancelled_by_owner" => "its owner cancelled it; a replay tells it after all".to_owned(),
         "decision_changed" => {
             "by a later decision the rule does not tell it, or says something else".to_owned()
         }

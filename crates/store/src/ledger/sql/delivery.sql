@@ -37,6 +37,14 @@ UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = ?5 WHERE wo
 SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_booked
 SELECT kind, booked_at, app, created_at FROM delivery WHERE workspace = ?1 AND id = ?2;
+-- name: attempt_get
+SELECT at, outcome, status, total_us, next, body FROM attempt WHERE workspace = ?1 AND delivery = ?2 AND n = ?3;
+-- name: share_floor_get
+SELECT max(floor) FROM share_floor WHERE workspace = ?1 AND delivery IN (?2, ?3);
+-- name: share_floor_any
+SELECT max(floor) FROM share_floor WHERE workspace = ?1;
+-- name: share_floor_put
+INSERT INTO share_floor (workspace, delivery, floor) VALUES (?1, ?2, ?3) ON CONFLICT (workspace, delivery) DO UPDATE SET floor = max(floor, excluded.floor);
 -- name: payload_put
 INSERT INTO payload (workspace, fact, at, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
 -- name: payload_get

@@ -28,3 +28,5 @@ UPDATE todo SET tries = ?3, after = ?4 WHERE workspace = ?1 AND event = ?2;
 SELECT count(*) FROM (SELECT 1 FROM todo LIMIT 100000);
 -- name: births_list
 SELECT event FROM tie WHERE workspace = ?1 AND app = ?2 AND key = ?3 AND births = ?4 AND births > 0 ORDER BY event LIMIT ?5;
+-- name: event_page
+SELECT id, app FROM event WHERE workspace = ?1 AND id >= ?2 AND id < ?3 ORDER BY id LIMIT ?4;

@@ -28,3 +28,11 @@ WHERE d.workspace = ?1 AND d.event = ?2 AND d.partner = ?3 ORDER BY d.id;
 SELECT f.at, f.delivery, d.fact, d.kind, d."values" FROM finish f JOIN delivery d ON d.workspace = f.workspace AND d.id = f.delivery
 WHERE f.workspace = ?1 AND f.state = 'delivered' AND f.at >= ?2 AND f.at < ?3 AND (f.at, f.delivery) > (?2, ?4)
   AND d.partner = ?5 AND d.booked_at IS NOT NULL ORDER BY f.at, f.delivery LIMIT ?6;
+-- name: delivery_listed
+SELECT d.event, d.fact, d.teller, d.partner, d.app, d.kind, d.created_at, d.replay_of, f.state, f.reason, f.at, f.sends, q.due, q.sends, q.reason
+FROM delivery d
+LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
+LEFT JOIN queue q ON q.workspace = d.workspace AND q.delivery = d.id
+WHERE d.workspace = ?1 AND d.id = ?2;
+-- name: attempt_last
+SELECT at, outcome, status, total_us FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n DESC LIMIT 1;

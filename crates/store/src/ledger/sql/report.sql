@@ -37,6 +37,10 @@ WHERE a.workspace = ?1 AND d.booked_at IS NOT NULL;
 DELETE FROM event_key WHERE (workspace, scope, key) IN (SELECT workspace, scope, key FROM event_key WHERE workspace = ?1 AND expires_at <= ?2 LIMIT ?3);
 -- name: expire_attempt
 DELETE FROM attempt WHERE (workspace, delivery, n) IN (SELECT a.workspace, a.delivery, a.n FROM attempt a JOIN finish f ON f.workspace = a.workspace AND f.delivery = a.delivery WHERE a.workspace = ?1 AND a.delivery < ?2 LIMIT ?3);
+-- name: expire_payload
+DELETE FROM payload WHERE (workspace, fact) IN (SELECT workspace, fact FROM payload WHERE workspace = ?1 AND fact < ?2 ORDER BY fact LIMIT ?3);
+-- name: expire_notice
+DELETE FROM notice WHERE (workspace, id) IN (SELECT workspace, id FROM notice WHERE workspace = ?1 AND id < ?2 ORDER BY id LIMIT ?3);
 -- name: todo_has
 SELECT 1 FROM todo WHERE workspace = ?1 AND event = ?2;
 -- name: rollup_last

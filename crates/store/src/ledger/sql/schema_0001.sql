@@ -30,10 +30,12 @@
 -- | endpoint_log     | what became of endpoints, by whom and why                  | append-only              |
 -- | payload          | bodies of webhooks, one per fact                           | a set number of days     |
 -- | notice           | what was said about how telling goes                       | with payloads            |
--- | attempt          | every send, with its evidence                              | append-only, 90 days     |
+-- | attempt          | every send, with its evidence                              | append-only, some days   |
 -- | finish           | how a delivery ended                                       | append-only, see below   |
 -- | rollup           | counts in 15-minute buckets                                | for ever                 |
 -- | rollup_country   | touches and conversions whose country is known, by it      | for ever                 |
+-- | job              | replays, backfills and cancellations of many deliveries    | for ever                 |
+-- | share_floor      | until when links that show a delivery were taken back      | for ever                 |
 -- | slice            | manifest of the click log                                  | with the slice           |
 --
 -- Below: facts (event, decision, conversion, status_change, delivery, finish) and what hangs on them are kept for ever, until a
@@ -227,6 +229,26 @@ CREATE TABLE finish (
 ) WITHOUT ROWID;
 -- What arrived on a day, for the statements to partners. Nearly always written at its end, so it costs little.
 CREATE INDEX finish_by_arrival ON finish (workspace, at, delivery) WHERE state = 'delivered';
+
+-- What did not arrive is looked for among all that did.
+CREATE INDEX finish_undelivered ON finish (workspace, delivery) WHERE state <> 'delivered';
+
+-- Deliveries (of a backfill: facts) after `after` and before `below` are still to be looked at. `skipped` counts by
+-- reason, `done` what was planned or cancelled.
+CREATE TABLE job (
+  workspace INTEGER NOT NULL, id BLOB NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
+  created_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, ended_at INTEGER, actor TEXT NOT NULL,
+  rate INTEGER NOT NULL, after BLOB, below BLOB NOT NULL, rows INTEGER NOT NULL, matched INTEGER NOT NULL,
+  done INTEGER NOT NULL, skipped TEXT NOT NULL, expected INTEGER, note TEXT, body TEXT NOT NULL,
+  PRIMARY KEY (workspace, id)
+) WITHOUT ROWID;
+CREATE INDEX job_open ON job (workspace, id) WHERE ended_at IS NULL;
+
+-- Links made up to `floor` open nothing: those of a delivery, or, where it is zeros, of the whole workspace.
+CREATE TABLE share_floor (
+  workspace INTEGER NOT NULL, delivery BLOB NOT NULL, floor INTEGER NOT NULL,
+  PRIMARY KEY (workspace, delivery)
+) WITHOUT ROWID;
 
 CREATE TABLE rollup (
   workspace INTEGER NOT NULL, bucket INTEGER NOT NULL, app BLOB NOT NULL, partner BLOB NOT NULL,

@@ -6,7 +6,9 @@ use roundtrip_domain::id::Id;
 use roundtrip_domain::time::{Span, Timestamp};
 use roundtrip_store::Error;
 use roundtrip_store::click_log::{ClosedSlice, SliceCount};
-use roundtrip_store::ledger::{AttemptRow, Config, Ledger, Metric, SCHEMA_VERSION, Settled, Settlement};
+use roundtrip_store::ledger::{
+    AttemptRow, Config, Kept, Ledger, Metric, SCHEMA_VERSION, Settled, Settlement,
+};
 use roundtrip_testkit::{NOON, Tell, World, sample};
 use serde_json::json;
 
@@ -150,7 +152,7 @@ async fn expiry_goes_in_bounded_steps_and_keeps_what_is_unfinished() {
         answer.unwrap();
     }
     let far = minute(401 * 24 * 60);
-    let kept = Span::from_days(30);
+    let kept = Kept { attempts: Span::from_days(30), payloads: Span::from_days(60) };
     let step = async |at: Timestamp| {
         let done = world.ledger.expire(world.workspace, at, kept).await.unwrap();
         (done.event_keys, done.is_partial())
@@ -185,6 +187,28 @@ async fn expiry_goes_in_bounded_steps_and_keeps_what_is_unfinished() {
         .unwrap();
     let expired = world.ledger.expire(world.workspace, far, kept).await.unwrap();
     assert_eq!(expired.attempts, 1, "those of the finished delivery alone");
+
+    // Bodies of webhooks and notices go by the time in their ids, each to the day.
+    let conn = raw(&world);
+    let id = |day: i64| (((NOON.ms() + day * 86_400_000) as u128) << 80).to_be_bytes();
+    for day in 0..3 {
+        for n in 0..400_u16 {
+            let mut id = id(day);
+            id[14..].copy_from_slice(&n.to_be_bytes());
+            conn.execute("INSERT INTO payload VALUES (1, ?1, 0, '{}')", [id.as_slice()]).unwrap();
+        }
+        conn.execute("INSERT INTO notice VALUES (1, ?1, 0, 'silence', NULL, '{}')", [id(day).as_slice()])
+            .unwrap();
+    }
+    let step = async |day: i64| {
+        let at = NOON.plus_ms((day + 60) * 86_400_000);
+        let done = world.ledger.expire(world.workspace, at, kept).await.unwrap();
+        (done.payloads, done.notices, done.is_partial())
+    };
+    assert_eq!(step(0).await, (0, 0, false));
+    assert_eq!(step(1).await, (400, 1, false));
+    assert_eq!(step(3).await, (500, 2, true));
+    assert_eq!(step(3).await, (300, 0, false));
     world.books_balance_without_evidence().await;
 }
 

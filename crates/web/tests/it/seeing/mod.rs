@@ -1,6 +1,8 @@
 //! One story, the same as JSON, on a terminal and on a page; figures; and who may see them.
 
 mod api;
+mod deliveries;
+mod jobs;
 mod pages;
 mod reconcile;
 mod rules;

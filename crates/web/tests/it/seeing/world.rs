@@ -22,6 +22,7 @@ use roundtrip_store::ledger::{
 use roundtrip_store::settings::hash_token;
 use roundtrip_web::api::{self, AdminToken, ApiState};
 use roundtrip_web::dashboard::{self, DashboardState};
+use roundtrip_web::share::{self, ShareState};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -121,6 +122,11 @@ impl World {
             entropy: Entropy::seeded(4),
             admin_token,
             public_url: "https://go.shop.example".to_owned(),
+        }))
+        .merge(share::router(ShareState {
+            ledger: ledger.clone(),
+            clicks: clicks.clone(),
+            clock: clock.clone(),
         }));
         Self { ledger, clicks, clock, router, _dir: dir }
     }
@@ -378,7 +384,7 @@ pub(super) fn redact(text: &str) -> String {
     let mut rest = text;
     'text: while let Some(first) = rest.chars().next() {
         let is_start = out.chars().next_back().is_none_or(|c| !c.is_ascii_alphanumeric());
-        for prefix in ["evt_", "cnv_", "dlv_", "app_", "prt_", "cmp_", "lnk_", "rul_"] {
+        for prefix in ["evt_", "cnv_", "dlv_", "app_", "prt_", "cmp_", "lnk_", "rul_", "job_"] {
             if is_start
                 && rest.starts_with(prefix)
                 && rest.len() >= 30

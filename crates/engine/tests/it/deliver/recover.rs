@@ -1,0 +1,141 @@
+//! Jobs as the loop takes their steps: at their rate, whatever the clock does, and to their end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use roundtrip_domain::time::Timestamp;
+use roundtrip_engine::Stats;
+use roundtrip_engine::recover::{Recovery, Round};
+use roundtrip_store::ledger::{
+    DeliveryFilter, DeliveryState, Due, Job, JobKind, JobPlan, JobState, Settled, Settlement,
+};
+use roundtrip_testkit::NOON;
+
+use super::*;
+
+fn plan(rate_per_s: u32) -> JobPlan {
+    let filter = DeliveryFilter { states: vec![DeliveryState::Dead], ..Default::default() };
+    JobPlan { kind: JobKind::Replay, filter, into: None, rate_per_s }
+}
+
+async fn job(house: &House, id: roundtrip_domain::id::Id<roundtrip_domain::id::kind::Job>) -> Job {
+    house.world.ledger.job_get(house.world.workspace, id).await.unwrap().unwrap()
+}
+
+/// A house with `n` deliveries that were given up, and a job that replays them.
+async fn given_up(n: i64, rate_per_s: u32) -> (House, Job) {
+    let document =
+        with(json!({"tell": {"app": "game", "on": "install", "url": "https://p.example/?e={event_id}"}}));
+    let mut house = House::new(&document, &[10]).await;
+    house.config.clock = Clock::manual(NOON.plus_ms(3_600_000));
+    let mut planned: Vec<Due> = Vec::new();
+    for i in 0..n {
+        let click = house.world.click("game-acme", NOON, "click_id=a1");
+        let event = house.world.event("game", "install", NOON.plus_ms(i)).of(&format!("i{i}")).click(&click);
+        house.world.record(event).await;
+    }
+    planned.extend(house.world.decide().await.planned);
+    let dead =
+        |item| Settlement { item, attempt: None, next: Settled::Dead { reason: "template_not_kept".into() } };
+    house.world.ledger.delivery_settle(planned.into_iter().map(dead).collect(), NOON).await.unwrap();
+    house.world.ledger.due_take();
+    let (ws, now) = (house.world.workspace, house.config.clock.now());
+    let job = house.world.ledger.job_create(ws, plan(rate_per_s), None, "test".into(), now).await.unwrap();
+    (house, job.expect("room for a job"))
+}
+
+#[tokio::test]
+async fn a_job_keeps_its_rate_whatever_the_clock_does() {
+    let (house, made) = given_up(60, 10).await;
+    let (mut recovery, stats) = (Recovery::default(), Stats::default());
+    let begin = house.config.clock.now();
+    let at = async |recovery: &mut Recovery, ms: i64| {
+        let now: Timestamp = begin.plus_ms(ms);
+        // A loop goes on while there is room.
+        while recovery.round(&house.config, &stats, now).await == Round::Busy {}
+        job(&house, made.id).await.done
+    };
+    assert_eq!(at(&mut recovery, 0).await, 1, "the first at once");
+    assert_eq!(at(&mut recovery, 99).await, 1);
+    assert_eq!(at(&mut recovery, 100).await, 2);
+    assert_eq!(at(&mut recovery, 1_000).await, 11);
+    assert_eq!(at(&mut recovery, 86_400_000).await, 21, "a leap of a day gives a second's worth");
+    assert_eq!(at(&mut recovery, -86_400_000).await, 21, "and a step back nothing");
+    assert_eq!(at(&mut recovery, -86_399_000).await, 31);
+    let mut restarted = Recovery::default();
+    assert_eq!(at(&mut restarted, 90_000_000).await, 32, "a restart begins with an empty allowance");
+    for second in 1..=3 {
+        at(&mut restarted, 90_000_000 + second * 1_000).await;
+    }
+    let done = job(&house, made.id).await;
+    assert_eq!((done.state, done.done), (JobState::Done, 60));
+    assert_eq!(stats.recovered.load(Ordering::SeqCst), 60);
+    assert_eq!(restarted.round(&house.config, &stats, begin).await, Round::Idle);
+    assert_eq!(house.world.ledger.due_take().len(), 60);
+    house.world.books_balance().await;
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_read_fails_and_says_why() {
+    let (house, made) = given_up(1, 10).await;
+    let conn = rusqlite::Connection::open(house.world.dir().join("ledger.sqlite")).unwrap();
+    conn.busy_timeout(PATIENCE).unwrap();
+    conn.execute("UPDATE job SET body = '{\"v\":1,\"states\":[\"gone\"]}'", []).unwrap();
+    let (mut recovery, stats) = (Recovery::default(), Stats::default());
+    let now = house.config.clock.now();
+    recovery.round(&house.config, &stats, now).await;
+    assert_eq!(recovery.round(&house.config, &stats, now).await, Round::Idle);
+    let (state, note): (String, String) =
+        conn.query_row("SELECT state, note FROM job", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(state, "failed");
+    assert!(note.contains("gone") && note.contains(&made.id.to_string()), "{note}");
+    assert!(house.world.ledger.due_take().is_empty(), "a filter that cannot be read is never all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_died_while_a_partner_was_ill_is_delivered_when_it_is_well() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let well = is_well.clone();
+    let receiver = Receiver::start(move |_, mut stream, seen| {
+        let well = well.clone();
+        async move {
+            while seen.request(&mut stream).await.is_some() {
+                let answer = if well.load(Ordering::SeqCst) {
+                    OK
+                } else {
+                    "HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n"
+                };
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        }
+    })
+    .await;
+    let house = House::new(&with(json!({"tell": rule(receiver.address, "")})), &[10]).await;
+    let engine = Engine::start(house.config.clone());
+    let mut events = Vec::new();
+    for i in 0..20 {
+        let click = house.click("game-acme", "click_id=a1").await;
+        let mut event = house.event("install");
+        event.install_id = Some(format!("i{i}"));
+        event.click_id = Some(click);
+        events.push(house.world.record(event).await);
+    }
+    for event in &events {
+        house.until(*event, "its end", finished).await;
+    }
+    is_well.store(true, Ordering::SeqCst);
+    let ws = house.world.workspace;
+    let now = Clock::System.now().plus_ms(1);
+    house.world.ledger.job_create(ws, plan(1_000), None, "test".into(), now).await.unwrap();
+    for event in &events {
+        let story = house
+            .until(*event, "the replay", |story| story.deliveries.iter().any(|d| d.state == "delivered"))
+            .await;
+        let states: Vec<_> = story.deliveries.iter().map(|d| d.state.as_str()).collect();
+        assert_eq!(states, ["dead", "delivered"], "told once more, and the old one stands as it was");
+        assert_eq!(story.deliveries[0].fact, story.deliveries[1].fact);
+    }
+    engine.stop().await;
+    house.world.books_balance().await;
+}

@@ -1,0 +1,117 @@
+//! Testing an endpoint: a delivery with made-up values, sent like any other and counted nowhere.
+
+use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::id::{Id, kind};
+use roundtrip_domain::postback::MacroValue;
+use roundtrip_domain::problem::{Code, Problem};
+use roundtrip_domain::settings::{KeyScope, Settings};
+use roundtrip_store::ledger::DeliveryTest;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+
+use super::call::{Answer, Call, Failure};
+use super::route::{Needs, Route, schema};
+use crate::sheet;
+
+/// A test that is on its way.
+#[derive(Serialize, JsonSchema)]
+struct Testing {
+    /// The test delivery, `dlv_…`: `GET /api/v1/deliveries/{id}` shows what it came to.
+    delivery: String,
+    /// In words.
+    sentence: String,
+}
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::post(
+            "/api/v1/endpoints/{id}/test",
+            "endpoint_test",
+            "Sends a test to an endpoint: made-up values, like any other delivery, counted nowhere",
+        )
+        .in_workspace()
+        .query(
+            "partner",
+            "Which of the partners that the rule tells, by slug or id, where it tells several.",
+            json!({ "type": "string" }),
+        )
+        .needs(Needs::Scope(KeyScope::Replay))
+        .answers(201, "It waits in the endpoint's queue.", schema::<Testing>)
+        .codes(&[Code::IdUnknown, Code::ReplayRefused, Code::ParameterMissing])
+        .does(test),
+    ]
+}
+
+async fn test(call: Call) -> Result<Answer, Failure> {
+    let settings = call.workspace()?;
+    let name = call.path("id").to_owned();
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':' | b'@')) {
+        let message = "it is rule:SLUG, rule:SLUG@PARTNER or webhook:SLUG";
+        return Err(Problem::new(Code::ParameterInvalid, "id", message).into());
+    }
+    let wanted = match name.split_once(':') {
+        Some(("webhook", webhook)) => of_webhook(webhook, &settings)?,
+        Some(("rule", rule)) => of_rule(&call, rule, &settings)?,
+        _ => of_rule(&call, &name, &settings)?,
+    };
+    let id = call.state.ledger.delivery_test(settings.workspace, wanted, call.state.clock.now()).await?;
+    tracing::info!(delivery.id = %id, endpoint.name = name, actor = call.caller.actor(), "a test was asked for");
+    Ok(Answer::created(json!(Testing {
+        delivery: id.to_string(),
+        sentence: format!("A test is on its way as {id}; `roundtrip endpoint test` waits for its end."),
+    })))
+}
+
+fn of_webhook(name: &str, settings: &Settings) -> Result<DeliveryTest, Problem> {
+    let id: Option<Id<kind::Webhook>> = name.parse().ok();
+    let webhook = settings.webhooks.iter().find(|webhook| webhook.slug == name || Some(webhook.id) == id);
+    let message = || format!("there is no webhook `{name}`");
+    let webhook = webhook.ok_or_else(|| Problem::new(Code::IdUnknown, "id", message()))?;
+    Ok(DeliveryTest {
+        endpoint: Endpoint::Webhook(webhook.id),
+        version: webhook.version,
+        app: webhook.app.unwrap_or(Id::from_bits(0)),
+        values: Vec::new(),
+    })
+}
+
+/// A test of a rule: its template filled with what its partner's sheet shows.
+fn of_rule(call: &Call, name: &str, settings: &Settings) -> Result<DeliveryTest, Problem> {
+    let (name, named) = name.split_once('@').map_or((name, None), |(rule, partner)| (rule, Some(partner)));
+    let id: Option<Id<kind::Rule>> = name.parse().ok();
+    let rule = settings.rules.values().flatten().find(|rule| rule.slug == name || Some(rule.id) == id);
+    let rule =
+        rule.ok_or_else(|| Problem::new(Code::IdUnknown, "id", format!("there is no rule `{name}`")))?;
+    let told = || settings.partners.values().filter(|partner| sheet::is_told(settings, rule, partner));
+    let partner = match named.map(str::to_owned).or_else(|| call.query.text("partner")) {
+        Some(text) => {
+            let id: Option<Id<kind::Partner>> = text.parse().ok();
+            let message = || format!("rule `{}` tells no partner `{text}`", rule.slug);
+            told()
+                .find(|partner| partner.slug == text || Some(partner.id) == id)
+                .ok_or_else(|| Problem::new(Code::ParameterInvalid, "partner", message()))?
+        }
+        None => {
+            let mut all = told();
+            let message = || format!("rule `{}` tells several partners, or none: say which", rule.slug);
+            match (all.next(), all.next()) {
+                (Some(one), None) => one,
+                _ => return Err(Problem::new(Code::ParameterMissing, "partner", message())),
+            }
+        }
+    };
+    let (Some(app), Some(template)) = (settings.apps.get(&rule.app), rule.request.template()) else {
+        let message = "the rule tells the clicks' own callbacks, which a test cannot make up";
+        return Err(Problem::new(Code::ReplayRefused, "id", message));
+    };
+    let samples = sheet::sample_values(partner, app, rule, template);
+    let values =
+        samples.into_iter().map(|(name, decoded)| MacroValue { name, decoded, received: None }).collect();
+    Ok(DeliveryTest {
+        endpoint: Endpoint::Postback { rule: rule.id, partner: partner.id },
+        version: rule.version,
+        app: rule.app,
+        values,
+    })
+}

@@ -1,0 +1,388 @@
+//! The list of deliveries, as the API answers it, the dashboard shows it and commands print it; and the filter that
+//! lists and jobs share, from the words that people write.
+
+use std::collections::BTreeMap;
+
+use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::id::{Id, Kind, kind};
+use roundtrip_domain::problem::{Code, Problem};
+use roundtrip_domain::settings::Settings;
+use roundtrip_domain::time::{Span, Timestamp};
+use roundtrip_store::ledger::{DeliveryFilter, DeliveryListed, DeliveryState, DeliveryStory, Ledger, Story};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::conversions::{app, partner, webhook};
+use crate::problem;
+use crate::story::{Attempt, Named, words};
+
+/// A delivery in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeliveryRow {
+    /// `dlv_…`.
+    pub id: String,
+    /// What it is about, `evt_…`; of a test, an id that names nothing.
+    pub event: String,
+    /// What receivers see as the event id, and dedupe on.
+    pub fact: String,
+    /// The rule that tells; absent for a webhook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Named>,
+    /// The partner that is told; absent for a webhook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partner: Option<Named>,
+    /// The webhook that is told; absent for a postback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Named>,
+    /// Of which app or site.
+    pub app: Named,
+    /// The conversion kind, or the kind of a webhook's fact; `test` for a test.
+    pub kind: String,
+    /// When it was planned.
+    pub created_at: String,
+    /// The delivery that it replays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<String>,
+    /// `scheduled`, `held`, `delivered`, `dead`, `expired` or `cancelled`.
+    pub state: String,
+    /// Why; stable.
+    pub reason: String,
+    /// Why, in words.
+    pub sentence: String,
+    /// When it is sent next, if it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<String>,
+    /// When it ended, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    /// Sends so far.
+    pub sends: u32,
+    /// What the last send came to, while it is kept: `http_200`, `timeout`, ….
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// The HTTP status of its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// When the last send began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<String>,
+    /// How long it took, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_us: Option<i64>,
+}
+
+impl DeliveryRow {
+    /// Who is told, and by what, for a person.
+    pub fn receiver(&self) -> String {
+        match (&self.webhook, &self.partner, &self.rule) {
+            (Some(webhook), _, _) => format!("webhook {}", webhook.label()),
+            (None, Some(partner), Some(rule)) => format!("{} by {}", partner.label(), rule.label()),
+            _ => String::new(),
+        }
+    }
+}
+
+/// A page of deliveries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Deliveries {
+    /// The newest first.
+    pub items: Vec<DeliveryRow>,
+    /// Send it as `before` for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// How many rows were looked at. A page looks at a bounded number of them.
+    pub scanned: u32,
+    /// Set when the filter ran into that bound: the page is shorter than asked for, and more may follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// The end of a send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TailedSend {
+    /// The delivery, as it stands by now.
+    pub delivery: DeliveryRow,
+    /// The send. What was sent and answered is shown only with `full`.
+    pub attempt: Attempt,
+}
+
+/// What happened since a place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tail {
+    /// Sends that ended, in their order.
+    pub items: Vec<TailedSend>,
+    /// Where to go on: the next call's `after`.
+    pub next: String,
+    /// How many ends of sends went by unseen, because they were too many to be remembered until this call.
+    pub missed: u64,
+    /// Whether the server was started again since: then nobody knows how many went by.
+    pub restarted: bool,
+}
+
+/// Lists the latest deliveries of a workspace.
+///
+/// # Errors
+/// With `store_unavailable` when the ledger cannot answer.
+pub async fn list(
+    ledger: &Ledger,
+    settings: &Settings,
+    filter: DeliveryFilter,
+    before: Option<Id<kind::Delivery>>,
+    limit: u32,
+) -> Result<Deliveries, Problem> {
+    let page = ledger.delivery_list(settings.workspace, filter, before, limit).await;
+    let page = page.map_err(|error| problem::of_store(&error))?;
+    let is_short = page.items.len() < limit as usize;
+    let note = page.next.filter(|_| is_short).map(|_| {
+        format!(
+            "The filter was held against {} deliveries, as many as a page looks at; `next` goes on behind them.",
+            page.rows
+        )
+    });
+    Ok(Deliveries {
+        items: page.items.iter().map(|listed| row(listed, settings)).collect(),
+        next: page.next.map(|id| id.to_string()),
+        scanned: page.rows,
+        note,
+    })
+}
+
+/// A delivery as lists show it.
+pub fn row(listed: &DeliveryListed, settings: &Settings) -> DeliveryRow {
+    let (rule, told, hook) = match listed.endpoint {
+        Endpoint::Postback { rule: id, partner: to } => {
+            (Some(rule(id, settings)), Some(partner(to, settings)), None)
+        }
+        Endpoint::Webhook(id) => (None, None, Some(webhook(id, settings))),
+    };
+    let last = listed.last.as_ref();
+    DeliveryRow {
+        id: listed.id.to_string(),
+        event: listed.event.to_string(),
+        fact: listed.fact.to_string(),
+        rule,
+        partner: told,
+        webhook: hook,
+        app: app(listed.app, settings),
+        kind: listed.kind.clone(),
+        created_at: listed.created_at.to_string(),
+        replay_of: listed.replay_of.map(|id| id.to_string()),
+        state: listed.state.name().to_owned(),
+        reason: listed.reason.clone(),
+        sentence: words::why(&listed.reason),
+        due: listed.due.map(|at| at.to_string()),
+        ended_at: listed.ended_at.map(|at| at.to_string()),
+        sends: listed.sends,
+        outcome: last.map(|last| last.outcome.clone()),
+        status: last.and_then(|last| last.status),
+        sent_at: last.map(|last| last.at.to_string()),
+        total_us: last.map(|last| last.total_us),
+    }
+}
+
+/// A rule by the settings of now.
+pub fn rule(id: Id<kind::Rule>, settings: &Settings) -> Named {
+    Named { id: id.to_string(), slug: settings.rule(id).map(|rule| rule.slug.clone()) }
+}
+
+/// Who stands in a delivery, by printed id: by its event's story, which knows what was deleted since, else by the
+/// settings of now.
+pub fn names(
+    delivery: &DeliveryStory,
+    story: Option<&Story>,
+    settings: &Settings,
+) -> BTreeMap<String, String> {
+    let mut names = story.map(|story| story.names.clone()).unwrap_or_default();
+    let now = match delivery.endpoint {
+        Endpoint::Postback { rule: id, partner: to } => vec![rule(id, settings), partner(to, settings)],
+        Endpoint::Webhook(id) => vec![webhook(id, settings)],
+    };
+    for named in now {
+        if let (id, Some(slug)) = (named.id, named.slug) {
+            names.entry(id).or_insert(slug);
+        }
+    }
+    names
+}
+
+/// A filter as people write it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// A rule, by slug or id.
+    pub rule: Option<String>,
+    /// A webhook, by slug or id.
+    pub webhook: Option<String>,
+    /// A partner, by slug or id.
+    pub partner: Option<String>,
+    /// An app, by slug or id.
+    pub app: Option<String>,
+    /// Kinds of conversions or facts.
+    pub kinds: Vec<String>,
+    /// An event or conversion.
+    pub event: Option<String>,
+    /// A fact.
+    pub fact: Option<String>,
+    /// States.
+    pub states: Vec<String>,
+    /// What the last send came to: a code, or an HTTP status.
+    pub outcome: Option<String>,
+    /// Planned then or later: a moment, or a span ago.
+    pub since: Option<String>,
+    /// Planned before then: a moment, or a span ago.
+    pub until: Option<String>,
+}
+
+/// Names of the filter's parameters, for the API's document, with what they mean.
+pub const PARAMETERS: [(&str, &str); 11] = [
+    ("rule", "Told by this rule, by slug or id."),
+    ("webhook", "Told to this webhook, by slug or id."),
+    ("partner", "Told to this partner, by slug or id."),
+    ("app", "Of this app, by slug or id."),
+    ("kind", "Of one of these kinds of conversions or facts, with commas between them."),
+    ("event", "About this event or conversion."),
+    ("fact", "Telling this fact: what receivers see as the event id."),
+    (
+        "state",
+        "In one of these states, with commas between them: scheduled, held, delivered, dead, expired, cancelled; waiting is the first two.",
+    ),
+    ("outcome", "Whose last send came to that: http_404, timeout, …; 404 is http_404."),
+    ("since", "Planned then or later: a moment of RFC 3339, or a span such as 24h, that long ago."),
+    ("until", "Planned before then: a moment of RFC 3339, or a span, that long ago."),
+];
+
+/// Most kinds in one filter.
+const KINDS_MAX: usize = 16;
+/// Longest word in a filter, in bytes.
+const WORD_BYTES_MAX: usize = 64;
+
+impl Wanted {
+    /// Takes the filter's parameters one by one; lists are texts with commas.
+    pub fn read(mut text: impl FnMut(&str) -> Option<String>) -> Self {
+        let list = |text: Option<String>| -> Vec<String> {
+            let text = text.unwrap_or_default();
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            words.map(str::to_owned).collect()
+        };
+        let mut one = |name: &str| text(name).filter(|text| !text.is_empty());
+        Self {
+            rule: one("rule"),
+            webhook: one("webhook"),
+            partner: one("partner"),
+            app: one("app"),
+            kinds: list(one("kind")),
+            event: one("event"),
+            fact: one("fact"),
+            states: list(one("state")),
+            outcome: one("outcome"),
+            since: one("since"),
+            until: one("until"),
+        }
+    }
+
+    /// The filter. `prefix` stands before the names of fields in problems.
+    ///
+    /// # Errors
+    /// With `parameter_invalid` for a word that means nothing, or a slug of nothing.
+    pub fn judge(
+        &self,
+        settings: &Settings,
+        now: Timestamp,
+        prefix: &str,
+    ) -> Result<DeliveryFilter, Problem> {
+        let wrong = |name: &str, message: String| {
+            Problem::new(Code::ParameterInvalid, format!("{prefix}{name}"), message)
+        };
+        let is_word = |word: &String| {
+            (1..=WORD_BYTES_MAX).contains(&word.len())
+                && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        };
+        if self.rule.is_some() && self.webhook.is_some() {
+            return Err(wrong(
+                "webhook",
+                "a delivery is told by a rule or to a webhook, not both".to_owned(),
+            ));
+        }
+        if self.kinds.len() > KINDS_MAX || !self.kinds.iter().all(is_word) {
+            return Err(wrong(
+                "kind",
+                format!("it names at most {KINDS_MAX} kinds, such as install,purchase"),
+            ));
+        }
+        let mut states = Vec::new();
+        for word in &self.states {
+            match (DeliveryState::parse(word), word.as_str()) {
+                (Some(state), _) => states.push(state),
+                (None, "waiting") => states.extend([DeliveryState::Scheduled, DeliveryState::Held]),
+                (None, _) => {
+                    let names: Vec<&str> = DeliveryState::ALL.iter().map(|state| state.name()).collect();
+                    return Err(wrong("state", format!("`{word}` is none of {}, waiting", names.join(", "))));
+                }
+            }
+        }
+        states.sort();
+        states.dedup();
+        let outcome = match &self.outcome {
+            None => None,
+            Some(status) if status.len() == 3 && status.bytes().all(|b| b.is_ascii_digit()) => {
+                Some(format!("http_{status}"))
+            }
+            Some(code) if is_word(code) => Some(code.clone()),
+            Some(_) => return Err(wrong("outcome", "it is a code such as http_404 or timeout".to_owned())),
+        };
+        let event = |name: &str, text: &Option<String>| -> Result<Option<Id<kind::Event>>, Problem> {
+            let Some(text) = text else { return Ok(None) };
+            let conversion = || text.parse::<Id<kind::Conversion>>().map(Id::event);
+            let id = text.parse().or_else(|_| conversion());
+            id.map(Some).map_err(|_| wrong(name, "it is an event (evt_…) or a conversion (cnv_…)".to_owned()))
+        };
+        let moment = |name: &str, text: &Option<String>| -> Result<Option<Timestamp>, Problem> {
+            let Some(text) = text else { return Ok(None) };
+            let ago = || Span::parse(text).map(|span| now.plus_ms(-span.ms()));
+            let at = Timestamp::parse(text).or_else(ago);
+            at.map(Some).ok_or_else(|| {
+                wrong(name, "it is a moment of RFC 3339, or a span such as 24h or 7d".to_owned())
+            })
+        };
+        let rules = settings.rules.values().flatten().map(|rule| (rule.id, rule.slug.as_str()));
+        let partners = settings.partners.values().map(|partner| (partner.id, partner.slug.as_str()));
+        let apps = settings.apps.values().map(|app| (app.id, app.slug.as_str()));
+        let filter = DeliveryFilter {
+            rule: chosen(&self.rule, rules)
+                .map_err(|text| wrong("rule", format!("there is no rule `{text}`")))?,
+            webhook: chosen(&self.webhook, webhooks(settings))
+                .map_err(|text| wrong("webhook", format!("there is no webhook `{text}`")))?,
+            partner: chosen(&self.partner, partners)
+                .map_err(|text| wrong("partner", format!("there is no partner `{text}`")))?,
+            app: chosen(&self.app, apps).map_err(|text| wrong("app", format!("there is no app `{text}`")))?,
+            kinds: self.kinds.clone(),
+            event: event("event", &self.event)?,
+            fact: event("fact", &self.fact)?,
+            states,
+            outcome,
+            from: moment("since", &self.since)?,
+            until: moment("until", &self.until)?,
+        };
+        if filter.from.is_some_and(|from| filter.until.is_some_and(|until| until <= from)) {
+            return Err(wrong("until", "it lies before `since`, so nothing is meant".to_owned()));
+        }
+        Ok(filter)
+    }
+}
+
+/// Webhooks by their slugs.
+pub(crate) fn webhooks(settings: &Settings) -> impl Iterator<Item = (Id<kind::Webhook>, &str)> {
+    settings.webhooks.iter().map(|webhook| (webhook.id, webhook.slug.as_str()))
+}
+
+/// The resource of that slug or id. A well-formed id needs no resource behind it: facts outlive the settings they were
+/// made under. The error is the text that names nothing.
+pub(crate) fn chosen<'a, K: Kind>(
+    text: &Option<String>,
+    mut known: impl Iterator<Item = (Id<K>, &'a str)>,
+) -> Result<Option<Id<K>>, String> {
+    let Some(text) = text else { return Ok(None) };
+    if let Ok(id) = text.parse() {
+        return Ok(Some(id));
+    }
+    known.find(|(_, slug)| slug == text).map(|(id, _)| Some(id)).ok_or_else(|| text.clone())
+}

@@ -1,0 +1,256 @@
+//! Jobs as the API answers them, the dashboard shows them and commands print them.
+
+use std::collections::BTreeMap;
+
+use roundtrip_domain::settings::Settings;
+use roundtrip_store::ledger::{self, DeliveryFilter, Into, JobCount, JobKind, JobPlan, JobState};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::conversions::{app, partner, webhook};
+use crate::deliveries::{self, DeliveryRow, rule};
+use crate::story::Named;
+
+/// What a job means.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobFilter {
+    /// Told by this rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Named>,
+    /// Told to this webhook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Named>,
+    /// Told to this partner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partner: Option<Named>,
+    /// Of this app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<Named>,
+    /// Of one of these kinds; empty: of any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<String>,
+    /// About this event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// Telling this fact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fact: Option<String>,
+    /// In one of these states; empty: in any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<String>,
+    /// Whose last send came to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Planned then or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Planned before then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Job {
+    /// `job_…`.
+    pub id: String,
+    /// `replay`, `backfill` or `cancel`.
+    pub kind: String,
+    /// `planned`, `running`, `paused`, `done`, `cancelled` or `failed`.
+    pub state: String,
+    /// All of it in one sentence.
+    pub sentence: String,
+    /// What it means.
+    pub filter: JobFilter,
+    /// Who is told instead: `webhook:…` or `rule:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
+    /// How many it plans in a second, at most.
+    pub rate: u32,
+    /// Who asked for it.
+    pub actor: String,
+    /// When it was asked for. It means what was planned before.
+    pub created_at: String,
+    /// When it was last moved or changed.
+    pub changed_at: String,
+    /// When it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    /// How many rows were looked at.
+    pub scanned: u64,
+    /// How many of them fitted.
+    pub matched: u64,
+    /// How many of those were planned or, by a cancellation, cancelled.
+    pub done: u64,
+    /// How many were left alone, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped: BTreeMap<String, u64>,
+    /// How many fitted when it was asked for; absent if they were too many to count then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u64>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Job {
+    /// Whether nothing more comes of it.
+    pub fn is_over(&self) -> bool {
+        JobState::parse(&self.state).is_some_and(JobState::is_over)
+    }
+}
+
+/// A page of jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Jobs {
+    /// The newest first.
+    pub items: Vec<Job>,
+    /// Send it as `before` for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What a job would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobTrial {
+    /// `replay`, `backfill` or `cancel`.
+    pub kind: String,
+    /// What it would mean.
+    pub filter: JobFilter,
+    /// In one sentence.
+    pub sentence: String,
+    /// How many deliveries or facts fit.
+    pub matched: u64,
+    /// How many of them it would plan or cancel.
+    pub done: u64,
+    /// How many it would leave alone, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped: BTreeMap<String, u64>,
+    /// How many rows were looked at.
+    pub scanned: u64,
+    /// Whether that were all; if not, the counts are of the oldest ones.
+    pub whole: bool,
+    /// The oldest of those that it would plan or cancel.
+    pub sample: Vec<DeliveryRow>,
+}
+
+/// A job as people and programs read it.
+pub fn job(job: &ledger::Job, settings: &Settings) -> Job {
+    Job {
+        id: job.id.to_string(),
+        kind: job.plan.kind.name().to_owned(),
+        state: job.state.name().to_owned(),
+        sentence: sentence(job),
+        filter: filter(&job.plan.filter, settings),
+        into: into(job.plan.into, settings),
+        rate: job.plan.rate_per_s,
+        actor: job.actor.clone(),
+        created_at: job.created_at.to_string(),
+        changed_at: job.changed_at.to_string(),
+        ended_at: job.ended_at.map(|at| at.to_string()),
+        scanned: job.rows,
+        matched: job.matched,
+        done: job.done,
+        skipped: job.skipped.clone(),
+        expected: job.expected,
+        note: job.note.clone(),
+    }
+}
+
+/// What a job would do, as people and programs read it.
+pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings) -> JobTrial {
+    let skipped: u64 = count.skipped.values().sum();
+    let would = match plan.kind {
+        JobKind::Replay => "would be told again",
+        JobKind::Backfill => "would be told",
+        JobKind::Cancel => "would be cancelled",
+    };
+    let mut sentence = format!("{} of {} {would}", count.done, count.matched);
+    if skipped > 0 {
+        sentence.push_str(&format!(", {skipped} left alone"));
+    }
+    sentence.push_str(match count.is_whole {
+        true => ".",
+        false => ", among the oldest; there are more than are counted beforehand.",
+    });
+    JobTrial {
+        kind: plan.kind.name().to_owned(),
+        filter: filter(&plan.filter, settings),
+        sentence,
+        matched: count.matched,
+        done: count.done,
+        skipped: count.skipped.clone(),
+        scanned: count.rows,
+        whole: count.is_whole,
+        sample: count.sample.iter().map(|listed| deliveries::row(listed, settings)).collect(),
+    }
+}
+
+fn filter(filter: &DeliveryFilter, settings: &Settings) -> JobFilter {
+    JobFilter {
+        rule: filter.rule.map(|id| rule(id, settings)),
+        webhook: filter.webhook.map(|id| webhook(id, settings)),
+        partner: filter.partner.map(|id| partner(id, settings)),
+        app: filter.app.map(|id| app(id, settings)),
+        kinds: filter.kinds.clone(),
+        event: filter.event.map(|id| id.to_string()),
+        fact: filter.fact.map(|id| id.to_string()),
+        states: filter.states.iter().map(|state| state.name().to_owned()).collect(),
+        outcome: filter.outcome.clone(),
+        since: filter.from.map(|at| at.to_string()),
+        until: filter.until.map(|at| at.to_string()),
+    }
+}
+
+fn into(into: Option<Into>, settings: &Settings) -> Option<String> {
+    Some(match into? {
+        Into::Webhook(id) => format!("webhook:{}", webhook(id, settings).label()),
+        Into::Rule(id) => format!("rule:{}", rule(id, settings).label()),
+    })
+}
+
+fn sentence(job: &ledger::Job) -> String {
+    let (doing, did) = match job.plan.kind {
+        JobKind::Replay => ("Telling again", "told again"),
+        JobKind::Backfill => ("Filling", "told"),
+        JobKind::Cancel => ("Cancelling", "cancelled"),
+    };
+    let skipped: u64 = job.skipped.values().sum();
+    let of = job.expected.map_or_else(String::new, |n| format!(" of about {n}"));
+    let left = if skipped > 0 { format!(", {skipped} left alone") } else { String::new() };
+    let so_far = format!("{}{of} {did}{left}", job.done);
+    match job.state {
+        JobState::Planned => format!("{doing} begins in a moment."),
+        JobState::Running => format!("{doing}: {so_far}."),
+        JobState::Paused => format!("Paused: {so_far}."),
+        JobState::Done => format!("Done: {} {did}{left}.", job.done),
+        JobState::Cancelled => format!("Ended before its end: {so_far}."),
+        JobState::Failed => {
+            format!("It cannot go on, after {so_far}: {}.", job.note.as_deref().unwrap_or("nobody knows why"))
+        }
+    }
+}
+
+/// Why a job left something alone, in words.
+pub fn reason(code: &str) -> &str {
+    match code {
+        "waiting" => "waits and is sent anyway",
+        "waiting_already" => "already waits under another delivery",
+        "delivered_since" => "was delivered since, by another delivery",
+        "told_already" => "that endpoint has it already",
+        "repeated" => "a later delivery of the same fact is told again instead",
+        "conversion_rejected" => "its conversion was rejected",
+        "decided_otherwise" => "a later decision took it back",
+        "rule_deleted" => "its rule was deleted",
+        "webhook_deleted" => "its webhook was deleted",
+        "target_does_not_tell" => "the rule does not tell that partner",
+        "values_not_stored" => "the rule's template needs values that were not stored",
+        "rules_differ" => "the two rules differ in what they say of it",
+        "other_form" => "a postback and a webhook say different things",
+        "ended_meanwhile" => "ended before it could be cancelled",
+        "payload_expired" => "its payload is no longer kept",
+        "not_wanted" => "the webhook is not told of that",
+        "not_kept" => "is no longer kept",
+        other => other,
+    }
+}

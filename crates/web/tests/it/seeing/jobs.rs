@@ -1,0 +1,194 @@
+//! Jobs over the API and on their page.
+
+use http::Method;
+use roundtrip_store::ledger::JobState;
+use serde_json::{Value, json};
+
+use super::world::{WRITER, WS, World, redact};
+
+async fn post(world: &World, body: &Value, status: u16) -> Value {
+    world.call(Method::POST, "/api/v1/jobs", Some(body)).await.json(status)
+}
+
+/// Takes the steps that the engine would take.
+async fn run(world: &World, id: &str) -> Value {
+    let job = id.parse().expect("a job's id");
+    for _ in 0..10 {
+        let step =
+            world.ledger.job_step(WS, job, 100, world.clock.now()).await.expect("a step").expect("a job");
+        if step.state.is_over() {
+            assert_eq!(step.state, JobState::Done);
+            return world.get(&format!("/api/v1/jobs/{id}")).await.json(200);
+        }
+    }
+    panic!("the job does not end");
+}
+
+#[tokio::test]
+async fn a_replay_is_tried_first_then_made_and_followed() {
+    let (world, facts) = World::furnished().await;
+    let mut wish = json!({ "kind": "replay", "filter": { "since": "24h" }, "dry_run": true });
+    let trial = post(&world, &wish, 200).await;
+    assert_eq!((&trial["matched"], &trial["done"], &trial["whole"]), (&1.into(), &1.into(), &true.into()));
+    assert_eq!(trial["sample"][0]["id"], facts.dead.to_string());
+    assert_eq!(trial["filter"]["states"], json!(["dead", "expired"]), "what is meant is said");
+    assert_eq!(world.get("/api/v1/jobs").await.json(200)["items"], json!([]));
+
+    wish["dry_run"] = false.into();
+    wish["rate"] = 7.into();
+    let made = post(&world, &wish, 201).await;
+    let id = made["id"].as_str().expect("an id");
+    assert_eq!((&made["state"], &made["expected"], &made["rate"]), (&"planned".into(), &1.into(), &7.into()));
+    let done = run(&world, id).await;
+    assert_eq!((&done["state"], &done["done"], &done["matched"]), (&"done".into(), &1.into(), &1.into()));
+    assert_eq!(world.get("/api/v1/balance").await.json(200)["balanced"], true);
+    let page = world.get("/jobs").await;
+    assert_eq!(page.status, 200);
+    insta::assert_snapshot!("jobs_page", redact(&page.text));
+    let list = world.get("/api/v1/jobs?limit=1").await.json(200);
+    assert_eq!((&list["items"][0], list.get("next")), (&done, None));
+
+    for verb in ["pause", "resume", "cancel"] {
+        let refused = world.call(Method::POST, &format!("/api/v1/jobs/{id}/{verb}"), None).await.json(409);
+        assert_eq!(refused["error"]["code"], "job_refused", "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_paused_resumed_and_ended_over_the_api() {
+    let (world, _) = World::furnished().await;
+    let made = post(&world, &json!({ "kind": "replay", "filter": { "state": "all" } }), 201).await;
+    assert_eq!(made["filter"].get("states"), None, "all of them");
+    let path = |verb: &str| format!("/api/v1/jobs/{}/{verb}", made["id"].as_str().expect("an id"));
+    for (verb, state) in [("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")] {
+        let job = world.call(Method::POST, &path(verb), None).await.json(200);
+        assert_eq!(job["state"], state);
+    }
+    let key = world.call(Method::POST, &path("pause"), None).await.json(409);
+    assert_eq!(key["error"]["code"], "job_refused");
+}
+
+#[tokio::test]
+async fn what_waits_is_cancelled_and_told_after_all() {
+    let (world, facts) = World::furnished().await;
+    world.call(Method::POST, &format!("/api/v1/deliveries/{}/replay", facts.dead), None).await.json(201);
+    // A job means what was planned before it.
+    world.clock.advance(1);
+    let made = post(&world, &json!({ "kind": "cancel", "filter": { "partner": "acme" } }), 201).await;
+    assert_eq!(made["rate"], 10_000);
+    let done = run(&world, made["id"].as_str().expect("an id")).await;
+    assert_eq!(done["done"], 1);
+    let list = world.get("/api/v1/deliveries?state=cancelled").await.json(200);
+    assert_eq!(list["items"][0]["reason"], "cancelled_by_owner");
+    world.clock.advance(1);
+    let undo = json!({ "kind": "replay", "filter": { "partner": "acme", "state": "cancelled" } });
+    let made = post(&world, &undo, 201).await;
+    assert_eq!(run(&world, made["id"].as_str().expect("an id")).await["done"], 1);
+    assert_eq!(world.get("/api/v1/balance").await.json(200)["balanced"], true);
+}
+
+#[tokio::test]
+async fn what_could_never_be_done_is_refused() {
+    let (world, _) = World::furnished().await;
+    let cases = [
+        (json!({}), 400, "field_missing", "kind"),
+        (json!({ "kind": "resend", "filter": { "state": "all" } }), 400, "field_type", "kind"),
+        (json!({ "kind": "replay" }), 400, "field_missing", "filter"),
+        (json!({ "kind": "replay", "filter": {} }), 400, "field_missing", "filter"),
+        (json!({ "kind": "replay", "filter": [] }), 400, "field_type", "filter"),
+        (json!({ "kind": "replay", "filter": { "sate": "dead" } }), 400, "field_unknown", "filter.sate"),
+        (json!({ "kind": "replay", "filter": { "state": 1 } }), 400, "field_type", "filter.state"),
+        (
+            json!({ "kind": "replay", "filter": { "state": "gone" } }),
+            400,
+            "parameter_invalid",
+            "filter.state",
+        ),
+        (
+            json!({ "kind": "replay", "filter": { "rule": "nobody" } }),
+            400,
+            "parameter_invalid",
+            "filter.rule",
+        ),
+        (
+            json!({ "kind": "replay", "filter": { "state": "waiting" } }),
+            409,
+            "replay_refused",
+            "filter.state",
+        ),
+        (json!({ "kind": "replay", "filter": { "state": "dead" }, "rate": 0 }), 400, "field_type", "rate"),
+        (
+            json!({ "kind": "replay", "filter": { "state": "dead" }, "into": "acme" }),
+            400,
+            "parameter_invalid",
+            "into",
+        ),
+        (
+            json!({ "kind": "replay", "filter": { "state": "dead" }, "into": "webhook:x" }),
+            400,
+            "parameter_invalid",
+            "into",
+        ),
+        (
+            json!({ "kind": "replay", "filter": { "state": "dead" }, "into": "rule:acme-sale" }),
+            400,
+            "field_missing",
+            "filter.rule",
+        ),
+        (
+            json!({ "kind": "replay", "filter": { "rule": "zen-install" }, "into": "rule:acme-sale" }),
+            409,
+            "replay_refused",
+            "into",
+        ),
+        (
+            json!({ "kind": "cancel", "filter": { "state": "dead" } }),
+            400,
+            "parameter_invalid",
+            "filter.state",
+        ),
+        (
+            json!({ "kind": "cancel", "filter": { "state": "all" }, "into": "rule:acme-sale" }),
+            400,
+            "parameter_invalid",
+            "into",
+        ),
+        (json!({ "kind": "backfill", "filter": { "since": "30d" } }), 400, "parameter_invalid", "into"),
+        (
+            json!({ "kind": "replay", "filter": { "state": "dead" }, "rates": 1 }),
+            400,
+            "field_unknown",
+            "rates",
+        ),
+    ];
+    for (body, status, code, field) in cases {
+        let refused = post(&world, &body, status).await;
+        let error = &refused["error"];
+        assert_eq!((&error["code"], &error["field"]), (&code.into(), &field.into()), "{body}: {refused}");
+    }
+    let missing = post(
+        &world,
+        &json!({ "kind": "replay", "filter": { "rule": "zen-install" }, "into": "rule:acme-sale" }),
+        409,
+    )
+    .await;
+    let message = missing["error"]["message"].as_str().expect("a message");
+    assert!(message.contains("{gaid}") && message.contains("acme-sale"), "{message}");
+    assert_eq!(world.get("/api/v1/jobs").await.json(200)["items"], json!([]));
+    for (path, status, code) in [
+        ("/api/v1/jobs/job_01KAHS8Z4N2T7QX5W3R9M6B0CD", 404, "id_unknown"),
+        ("/api/v1/jobs/evt_1", 400, "parameter_invalid"),
+        ("/api/v1/jobs?before=evt_1", 400, "parameter_invalid"),
+    ] {
+        assert_eq!(world.get(path).await.json(status)["error"]["code"], code, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn jobs_need_the_scope_of_replays() {
+    let (world, _) = World::furnished().await;
+    let request = http::Request::post("/api/v1/jobs").header("authorization", format!("Bearer {WRITER}"));
+    let body = json!({ "kind": "replay", "filter": { "state": "all" } }).to_string();
+    let refused = world.send(request.body(axum::body::Body::from(body)).expect("a request")).await.json(403);
+    assert_eq!(refused["error"]["code"], "scope_missing");
+}
