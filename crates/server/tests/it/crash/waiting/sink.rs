@@ -19,8 +19,8 @@ use roundtrip_domain::id::{Id, kind};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::WAIT;
 use crate::house::{Call, Dice, Line};
+use crate::process::WAIT;
 
 /// Ports: several, so that more can be under way than one host is given.
 const PORTS: usize = 4;
