@@ -6,6 +6,7 @@
 //! | `world` | what is set up: apps, partners, links, rules, keys |
 //! | `visitor` | those who click, install, sign up and buy, and what they saw |
 //! | `judge` | compares what they saw with what the server and its files say in the end |
+//! | `waiting` | the same with 100,000 deliveries that wait: a test of its own |
 //!
 //! An answer is a promise; silence is none. So a click or event that was never answered may be there or not, but
 //! what is there has to be consistent. Each round ends when a random number of requests were answered, so the kill falls
@@ -17,6 +18,7 @@
 
 mod judge;
 mod visitor;
+mod waiting;
 mod world;
 
 use std::process::{Child, Stdio};

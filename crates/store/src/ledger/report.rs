@@ -184,9 +184,15 @@ impl Ledger {
 
     /// The books of whole days in `from..to`: from rollups, and what waits from the queue itself.
     pub async fn balance(&self, ws: WorkspaceNo, from: Timestamp, to: Timestamp) -> Result<Recount, Error> {
-        let report = self.report(ws, from.floor_to(DAY_MS), to).await?;
         let days = from.floor_to(DAY_MS)..to;
-        let waiting = self.read(move |conn| waiting(conn, ws, &days)).await?;
+        let (report, waiting) = self
+            .read(move |conn| {
+                // Both of one moment: what ends between two readings would be missing in the books, or there twice.
+                let _moment = conn.unchecked_transaction()?;
+                let report = counts(conn, sql("rollup_range"), ws, days.start, to)?;
+                Ok((report, waiting(conn, ws, &days)?))
+            })
+            .await?;
         let mut books = Recount::new();
         for row in report {
             let (kind, detail) = row.kind.split_once(':').unwrap_or((&row.kind, ""));
@@ -247,6 +253,7 @@ impl Ledger {
     /// The books of everything that is kept, counted from the rows.
     pub async fn recount(&self, ws: WorkspaceNo) -> Result<Recount, Error> {
         self.read(move |conn| {
+            let _moment = conn.unchecked_transaction()?;
             let mut books = Recount::new();
             let mut statement = conn.prepare_cached(sql("recount_told"))?;
             let mut rows = statement.query([ws.0])?;

@@ -249,3 +249,41 @@ async fn what_is_planned_after_its_window_is_planned_all_the_same() {
     assert_eq!(deadline, Some(minute(60)));
     assert_eq!(books(&world).await, (1, 0, 0, 0), "it waits, and the engine says that it expired");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_books_balance_at_every_moment_while_deliveries_end() {
+    let document = json!({
+        "apps": {"shop": {"platform": "web"}},
+        "webhooks": {"all": {"url": "https://owner.example/all", "events": ["purchase"]}},
+    });
+    let world = World::new(&document).await;
+    for n in 0..200 {
+        world.record(world.event("shop", "purchase", minute(n))).await;
+    }
+    let planned = world.decide().await.planned;
+    assert_eq!(planned.len(), 200);
+    let (ledger, ws) = (world.ledger.clone(), world.workspace);
+    let ending = tokio::spawn(async move {
+        for due in planned {
+            let end = settled(due, "http_200", Settled::Delivered);
+            ledger.delivery_settle(vec![end], due.due).await.expect("it is stored");
+        }
+    });
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    let mut between = 0;
+    loop {
+        let is_over = ending.is_finished();
+        let books = world.ledger.balance(ws, Timestamp::from_ms(0), far).await.unwrap();
+        for (key, row) in &books {
+            assert_eq!(row.differences(), (0, 0), "{key:?}: {row:?}");
+        }
+        let waiting: i64 = books.values().map(|row| row.waiting).sum();
+        between += u32::from((1..200).contains(&waiting));
+        if is_over {
+            break;
+        }
+    }
+    ending.await.expect("all have ended");
+    assert!(between > 0, "the books were never read while deliveries ended, so nothing was tried");
+    assert_eq!(books(&world).await, (0, 200, 0, 0));
+}
