@@ -86,7 +86,7 @@ async fn what_a_list_lacks_is_named_and_repaired() {
     let path = house.data().join("list.csv");
     list_of(&partners, &path);
     let file = path.display().to_string();
-    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::get("America/New_York").expect("a zone"));
+    let today = now().to_zoned(jiff::tz::TimeZone::get("America/New_York").expect("a zone"));
     // The list has no line of the third sale, whose day may have begun since.
     let to = format!("--to={}", today.date());
     let mapped =
@@ -130,7 +130,7 @@ async fn what_a_list_lacks_is_named_and_repaired() {
 
     // The owner's orders: one of them never came.
     let orders = house.data().join("orders.json");
-    let at = jiff::Timestamp::now();
+    let at = now();
     let order = |id: &str, total: f64| json!({ "order_id": id, "total": total, "currency": "EUR", "created_at": at.to_string() });
     let list = json!({ "orders": [order("o-1", 10.0), order("o-2", 1234.5), order("o-3", 31.0), order("o-4", 5.0)] });
     std::fs::write(&orders, list.to_string()).expect("it is written");
@@ -153,7 +153,7 @@ async fn what_a_list_lacks_is_named_and_repaired() {
 
 /// The days of a test that runs over midnight are two.
 async fn statements(house: &House, partners: &Partners) {
-    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let now = now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let days = [now.yesterday().expect("a day"), now];
     let key = house.admin().get("/api/v1/statement/key").await["key"].as_str().expect("a key").to_owned();
     let path = house.data().join("statement.json");
@@ -206,4 +206,9 @@ async fn statements(house: &House, partners: &Partners) {
         assert_eq!(command(house, &["statement", "acme", &day, &verify]).status.code(), Some(1));
     }
     assert_eq!(entries, 3, "each fact arrived once");
+}
+
+fn now() -> jiff::Timestamp {
+    let ms = roundtrip_ambient::Clock::System.now().ms();
+    jiff::Timestamp::from_millisecond(ms).expect("a time of this century")
 }

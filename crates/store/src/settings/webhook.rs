@@ -131,7 +131,7 @@ impl Step<'_> {
         {
             self.wrong(Code::SecretInvalid, "ed25519", &refused.to_string());
         }
-        if let Some(at) = doc.cut_over.as_deref().and_then(|text| Timestamp::parse(text)) {
+        if let Some(at) = doc.cut_over.as_deref().and_then(Timestamp::parse) {
             signing.cut_over(at);
         }
         if let Some(name) = &doc.signature_header {
