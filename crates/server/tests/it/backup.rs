@@ -348,8 +348,8 @@ async fn what_waited_is_sent_again_with_the_same_event_id() {
         ledger.query_row("SELECT count(*) FROM queue", [], |row| row.get(0)).expect("it counts");
     assert_eq!(waiting, 1);
     // A delivery that arrived is put back, as it stood before it was settled.
-    let put_back = "INSERT INTO queue (workspace, rule, partner, due, delivery, sends, reason) \
-                    SELECT workspace, rule, partner, 0, id, 0, 'planned' FROM delivery WHERE event = \
+    let put_back = "INSERT INTO queue (workspace, teller, partner, retry, due, delivery, sends, reason) \
+                    SELECT workspace, teller, partner, 0, 0, id, 0, 'planned' FROM delivery WHERE event = \
                     (SELECT event FROM delivery d JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id \
                      ORDER BY d.id LIMIT 1)";
     assert_eq!(ledger.execute(put_back, []).expect("it writes"), 1);
