@@ -46,7 +46,10 @@ pub(super) fn run(samples: &[(SocketAddr, Vec<u8>)], connections: usize, n: u64)
     let (took, cpu) = runtime.block_on(runtime.spawn(drive(requests, connections.max(1), n)))??;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     let n = n as f64;
-    Ok(Bare { per_s: n / took.as_secs_f64(), cpu_us: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / n) })
+    Ok(Bare {
+        per_s: n / took.as_secs_f64(),
+        cpu_us: cpu.filter(|cpu| !cpu.is_zero()).map(|cpu| cpu.as_secs_f64() * 1e6 / n),
+    })
 }
 
 async fn drive(

@@ -144,7 +144,7 @@ impl Bench {
         let (n, arrived) = (n as f64, arrivals.len() as f64);
         let round = Round {
             per_s: n / ended.duration_since(first).as_secs_f64(),
-            cpu_us: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / n),
+            cpu_us: cpu.filter(|cpu| !cpu.is_zero()).map(|cpu| cpu.as_secs_f64() * 1e6 / n),
             memory_mb: memory_mb / 1e6,
             connections,
             more_than_once: arrived - n,
@@ -225,7 +225,6 @@ impl Bench {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
             reason = "a run's deliveries, far below 2^53"
         )]
         let n = ((rate * PACED_S) as usize).min(like.len());

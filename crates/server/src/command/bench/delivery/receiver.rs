@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use roundtrip_ambient::Clock;
 use roundtrip_domain::id::{Id, kind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,6 +54,8 @@ pub(super) struct Arrival {
 /// What connections share.
 #[derive(Debug)]
 struct Shared {
+    /// The same moment on both clocks: the second in milliseconds since 1970.
+    zero: (Instant, f64),
     tempers: Mutex<Arc<[Temper]>>,
     arrivals: mpsc::UnboundedSender<Arrival>,
     samples: Mutex<HashMap<usize, Vec<u8>>>,
@@ -81,6 +84,7 @@ impl Receivers {
     pub(super) fn start() -> anyhow::Result<Self> {
         let (sender, arrivals) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
+            zero: same_moment(),
             tempers: Mutex::new(Arc::new([])),
             arrivals: sender,
             samples: Mutex::default(),
@@ -148,6 +152,18 @@ impl Receivers {
     }
 }
 
+/// Waits for the next millisecond of the wall clock to begin, which has nothing finer, and notes it on both clocks.
+fn same_moment() -> (Instant, f64) {
+    let before = Clock::System.now();
+    loop {
+        let now = Clock::System.now();
+        if now != before {
+            return (Instant::now(), super::wall_ms(now));
+        }
+        std::hint::spin_loop();
+    }
+}
+
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, peer)) = listener.accept().await {
@@ -194,13 +210,13 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             Ok(n) if n > 0 && buffer.len() <= REQUEST_BYTES_MAX => {}
             _ => return,
         }
-        let at = *began.get_or_insert_with(|| (Instant::now(), SystemTime::now()));
+        let at = *began.get_or_insert_with(Instant::now);
         let Some(request) = Parsed::of(&buffer) else { continue };
         if let Some(delivery) = request.delivery {
-            let wall = at.1.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let (zero, zero_ms) = shared.zero;
+            let wall_ms = zero_ms + at.duration_since(zero).as_secs_f64() * 1_000.0;
             // Nobody takes it only at the end of the run.
-            let _ =
-                shared.arrivals.send(Arrival { delivery, at: at.0, wall_ms: wall.as_secs_f64() * 1_000.0 });
+            let _ = shared.arrivals.send(Arrival { delivery, at, wall_ms });
             let mut samples = lock(&shared.samples);
             if samples.len() < SAMPLES_MAX && !samples.contains_key(&endpoint) {
                 samples.insert(endpoint, buffer[..request.bytes].to_vec());
