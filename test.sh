@@ -47,6 +47,8 @@ if [ "${1:-}" = "--clients" ]; then
 fi
 # Everything else the tests need they make themselves, or it comes as a crate.
 need gcc command -v cc
+# Runs examples/statements/verify.py, as a partner would; its standard library is enough.
+need python3 command -v python3
 
 echo "== formatting"
 cargo fmt --all --check

@@ -1,5 +1,7 @@
 //! What has a queue of its own: who is told, and by what.
 
+pub mod health;
+
 use crate::id::{Id, kind};
 
 /// A rule and the partner that it tells, or a webhook of the owner's.
@@ -49,6 +51,103 @@ impl Endpoint {
         match self {
             Self::Postback { rule, partner } => Some((rule, partner)),
             Self::Webhook(_) => None,
+        }
+    }
+}
+
+/// Whether an endpoint is told. Numbers are stored: append only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum State {
+    /// It is.
+    #[default]
+    Active = 0,
+    /// Somebody stopped it for a while: what is planned for it is held.
+    Paused = 1,
+    /// It failed for days, is gone, or somebody switched it off: what is planned for it is held.
+    Disabled = 2,
+}
+
+impl State {
+    /// The state with that number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Active,
+            1 => Self::Paused,
+            2 => Self::Disabled,
+            _ => return None,
+        })
+    }
+
+    /// Its word in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// Whether what is planned for it is held instead of sent.
+    pub const fn holds(self) -> bool {
+        !matches!(self, Self::Active)
+    }
+}
+
+/// Why a delivery waits now. Of several reasons the one that lasts longest, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wait {
+    /// Its rule's delay is not over.
+    Delayed,
+    /// It is due later: it is tried again.
+    DueAt,
+    /// Its endpoint is paused.
+    Paused,
+    /// Its endpoint is disabled.
+    Disabled,
+    /// Its endpoint was in trouble; a probe is sent now and then.
+    BreakerOpen,
+    /// The receiver asked for a rest with `Retry-After`.
+    RetryAfter,
+    /// Its endpoint or its partner takes only so many a second.
+    RateLimited,
+    /// As many as its host is given at once are under way there.
+    HostFull,
+    /// As many as its endpoint is given at once are under way.
+    ConcurrencyFull,
+    /// First attempts go before retries, four to one.
+    RetryBudget,
+    /// Its workspace has sent as many as it may today, or has as many under way as it may.
+    Quota,
+    /// As many as fit are under way in all, or other endpoints have used less and go first.
+    TotalFull,
+    /// The ledger does not keep up with what was sent: nothing new begins.
+    LedgerBusy,
+    /// It is being sent.
+    Sending,
+    /// Nothing holds it back: it is next.
+    Next,
+}
+
+impl Wait {
+    /// Its stable word.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Delayed => "delayed",
+            Self::DueAt => "due_at",
+            Self::Paused => "endpoint_paused",
+            Self::Disabled => "endpoint_disabled",
+            Self::BreakerOpen => "breaker_open",
+            Self::RetryAfter => "retry_after",
+            Self::RateLimited => "rate_limited",
+            Self::HostFull => "host_full",
+            Self::ConcurrencyFull => "concurrency_full",
+            Self::RetryBudget => "retry_budget",
+            Self::Quota => "quota",
+            Self::TotalFull => "total_full",
+            Self::LedgerBusy => "ledger_busy",
+            Self::Sending => "sending",
+            Self::Next => "next",
         }
     }
 }

@@ -29,6 +29,11 @@ impl Currency {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
+    /// Millionths in one minor unit.
+    pub fn minor_micros(&self) -> i64 {
+        MICROS / 10_i64.pow(self.minor_digits())
+    }
+
     /// Decimal places of the minor unit, from ISO 4217: 0, 2, 3 or 4.
     pub fn minor_digits(&self) -> u32 {
         match self.as_str() {
@@ -143,7 +148,7 @@ pub fn decimal(micros: i64, min_digits: usize) -> String {
 
 /// Prints millionths as an integer of the currency's minor unit, rounded half to even.
 pub fn minor(micros: i64, currency: Currency) -> String {
-    let per = MICROS / 10_i64.pow(currency.minor_digits());
+    let per = currency.minor_micros();
     let (quotient, rest) = (micros.div_euclid(per), micros.rem_euclid(per));
     let up = rest * 2 > per || (rest * 2 == per && quotient % 2 != 0);
     (quotient + i64::from(up)).to_string()

@@ -199,6 +199,8 @@ codes! {
     ConversionRejected = "conversion_rejected", 409, "of a rejected conversion only the rejection is told again", "approve the conversion first, or replay the delivery that tells of the rejection";
     /// A replay that makes no sense.
     ReplayRefused = "replay_refused", 409, "a delivery is replayed when its rule still exists", "restore the rule, or ask for another delivery";
+    /// What an endpoint's state does not allow.
+    EndpointState = "endpoint_state", 409, "a paused endpoint is resumed, a disabled one is enabled", "ask for what the message names";
 
     /// Nothing that could be imported.
     ImportUrlMissing = "import_url_missing", 400, "what is imported is one whole URL on one line", "paste it from its https:// on";

@@ -171,6 +171,14 @@ impl Outcome {
         }
     }
 
+    /// How long the receiver asked to be left in peace, in milliseconds.
+    pub const fn asked_ms(&self) -> Option<i64> {
+        match self {
+            Self::Answered { retry_after_ms, .. } => *retry_after_ms,
+            Self::Trouble(_) | Self::Refused(_) => None,
+        }
+    }
+
     /// Whether it tells of an endpoint in trouble: network errors, 429 and 5xx.
     pub fn is_trouble(&self) -> bool {
         match self {

@@ -17,6 +17,7 @@ use crate::event::ConversionKind;
 use crate::id::{Id, WorkspaceNo, kind};
 use crate::link_address::{Address, Addresses};
 use crate::money::Currency;
+use crate::rate::Rate;
 use crate::retry::{Late, Retry};
 use crate::sharing::Share;
 use crate::template::{Template, UrlTemplate};
@@ -63,7 +64,7 @@ pub const CLICK_WINDOW_MAX: Span = Span::from_days(90);
 /// How long a partner is told of a user's events, unless the rule says otherwise.
 pub const POSTBACK_WINDOW: Span = Span::from_days(30);
 
-/// The longest that a rule may hold a delivery back: what is told later than a week is not told in time.
+/// The longest that a rule may delay a delivery: what is told later than a week is not told in time.
 pub const DELAY_MAX: Span = Span::from_days(7);
 
 /// How inbound postbacks of an app prove who sent them.
@@ -148,6 +149,8 @@ pub struct Partner {
     pub cfg: BTreeMap<String, String>,
     /// Whether its links may carry their own callback URLs, for rules whose request is [`Request::Callback`].
     pub in_link_callbacks: bool,
+    /// Most sends a second, all rules together.
+    pub rate: Option<Rate>,
     /// How long after the click it accepts installs, where the rule that tells them says nothing else.
     pub accepts_within: Option<Span>,
 }
@@ -307,6 +310,8 @@ pub struct Rule {
     pub pending: bool,
     /// How long after the install (or click) the partner is told.
     pub window: Span,
+    /// Most sends a second, to each partner that it tells.
+    pub rate: Option<Rate>,
     /// How often it is sent, and when that is a success.
     pub retry: Retry,
     /// How long its receiver accepts it.

@@ -47,6 +47,25 @@ pub struct Config {
     pub attempts_kept: Span,
     /// When the owner is told how telling goes.
     pub alerts: alert::Alerts,
+    /// What deliveries are bounded by.
+    pub bounds: Bounds,
+}
+
+/// What the operator bounds deliveries by.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Sends of one workspace a day (UTC); `None` is no bound, the default.
+    pub workspace_per_day: Option<u64>,
+    /// Sends of one workspace at a time; `None` is no bound, the default.
+    pub workspace_in_flight: Option<u32>,
+    /// How long deliveries are held for an endpoint that is paused or disabled, before they expire. Default 30 d.
+    pub held_kept: Span,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { workspace_per_day: None, workspace_in_flight: None, held_kept: Span::from_days(30) }
+    }
 }
 
 /// Counters of the loops.
@@ -75,6 +94,10 @@ pub struct Stats {
     /// Due deliveries that a sweep of the table found and nobody had handed over. Should stay zero
     /// after the start.
     pub swept: AtomicU64,
+    /// Times an endpoint's breaker opened.
+    pub breakers_opened: AtomicU64,
+    /// Held deliveries that expired.
+    pub held_expired: AtomicU64,
     /// Loops that panicked and were started again.
     pub panics: AtomicU64,
     /// Set when a loop panicked too often, or durability was lost: the process must end.
@@ -119,6 +142,17 @@ impl Engine {
             supervise::run("upkeep", shared, move |shared| upkeep::run(config.clone(), shared)),
         ];
         Self { stop, loops, stats, failed }
+    }
+
+    /// Starts delivery alone: the other loops read a click log, which has threads, and a simulated world has none.
+    #[cfg(feature = "simulation")]
+    pub fn start_delivery(config: Config) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let (fail, failed) = watch::channel(false);
+        let stats = Arc::new(Stats::default());
+        let shared = supervise::Shared { stopping, stats: stats.clone(), fail: Arc::new(fail) };
+        let deliver = supervise::run("deliver", shared, move |shared| deliver::run(config.clone(), shared));
+        Self { stop, loops: vec![deliver], stats, failed }
     }
 
     /// Counters.

@@ -26,7 +26,8 @@ pub struct Shared {
 impl Shared {
     /// Whether nothing new is to be begun.
     pub(super) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        // A closed channel means that the engine was dropped, which is the same.
+        *self.stopping.borrow() || self.stopping.has_changed().is_err()
     }
 
     /// Resolves when the loop is to end.
@@ -44,9 +45,11 @@ impl Shared {
 
     /// Waits, unless stopping.
     pub(super) async fn pause(&mut self, for_ms: u64) {
+        // In this order, so that the same world goes the same way twice.
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(for_ms)) => {}
+            biased;
             () = self.stopped() => {}
+            () = tokio::time::sleep(Duration::from_millis(for_ms)) => {}
         }
     }
 }

@@ -4,8 +4,8 @@
 
 use roundtrip_domain::time::Timestamp;
 
-use crate::Config;
 use crate::supervise::Shared;
+use crate::{Config, Stats};
 
 /// How often closed slices are looked for.
 const PUBLISH_MS: u64 = 1_000;
@@ -20,7 +20,10 @@ pub async fn run(config: Config, mut shared: Shared) {
     while !shared.is_stopping() {
         publish(&config).await;
         if round.is_multiple_of(EXPIRE_ROUNDS) {
-            expire(&config, config.clock.now()).await;
+            let now = config.clock.now();
+            expire(&config, now).await;
+            let expired = release_held(&config, now).await;
+            Stats::add(&shared.stats.held_expired, expired);
         }
         round = round.wrapping_add(1);
         shared.pause(PUBLISH_MS).await;
@@ -72,4 +75,32 @@ pub async fn expire(config: &Config, now: Timestamp) {
             }
         }
     }
+}
+
+/// Ends what has been held for too long. Returns how many deliveries.
+pub async fn release_held(config: &Config, now: Timestamp) -> u64 {
+    let workspaces: Vec<_> = config.ledger.catalog().workspaces().iter().map(|s| s.workspace).collect();
+    let mut expired = 0;
+    for workspace in workspaces {
+        let mut of_workspace = 0;
+        for _ in 0..EXPIRE_STEPS_MAX {
+            match config.ledger.held_expire(workspace, now, config.bounds.held_kept).await {
+                Ok(0) => break,
+                Ok(n) => of_workspace += n,
+                Err(error) => {
+                    tracing::warn!(error = %error, "held deliveries cannot be ended");
+                    break;
+                }
+            }
+        }
+        if of_workspace > 0 {
+            tracing::warn!(
+                workspace = workspace.0,
+                deliveries = of_workspace,
+                "deliveries were held for too long and expired"
+            );
+        }
+        expired += of_workspace;
+    }
+    expired
 }

@@ -220,7 +220,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "ROUNDTRIP_ALERT_SUCCESS_RATE",
         "PERCENT",
         "80",
-        "Below how many percent of successful sends in an hour, of at least 20, webhooks that ask for          success_rate_low are told; 0 is never.",
+        "Below how many percent of successful sends in an hour, of at least 20, webhooks that ask for success_rate_low are told; 0 is never.",
     ),
     one(
         "alert_silence",
@@ -230,6 +230,31 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "0s",
         "After how long without a conversion of an app that had some, webhooks that ask for silence are told, 30m to \
          30d; 0s is never.",
+    ),
+    one(
+        "held_retention",
+        "held-retention",
+        "ROUNDTRIP_HELD_RETENTION",
+        "SPAN",
+        "30d",
+        "How long deliveries are held for an endpoint that is paused or disabled; then they expire.",
+    ),
+    one(
+        "workspace_sends_day",
+        "workspace-sends-day",
+        "ROUNDTRIP_WORKSPACE_SENDS_DAY",
+        "N",
+        "0",
+        "Sends of one workspace a day (UTC), counted anew at each start; what is over it waits for the next day. 0 is \
+         no limit.",
+    ),
+    one(
+        "workspace_sends_at_once",
+        "workspace-sends-at-once",
+        "ROUNDTRIP_WORKSPACE_SENDS_AT_ONCE",
+        "N",
+        "0",
+        "Sends of one workspace under way at a time; 0 is no limit but that of the server.",
     ),
     one(
         "connections_max",
@@ -355,6 +380,12 @@ pub(crate) struct Config {
     pub(crate) alert_success_rate: u32,
     /// After how long without a conversion of an app a notice is given.
     pub(crate) alert_silence: Option<Span>,
+    /// How long deliveries are held.
+    pub(crate) held_retention: Span,
+    /// Sends of one workspace a day; 0 is no limit.
+    pub(crate) workspace_sends_day: u32,
+    /// Sends of one workspace at a time; 0 is no limit.
+    pub(crate) workspace_sends_at_once: u32,
     /// Connections that the public listener serves at once.
     pub(crate) connections_max: u32,
     /// Events per second of one client key; 0 is no limit.

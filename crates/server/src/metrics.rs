@@ -107,6 +107,10 @@ metrics! {
     sends_in_flight: Gauge = "sends_in_flight", Gauge::default();
     /// Due deliveries that only a sweep of the table found; stays where it is after the start.
     deliveries_swept: Counter = "deliveries_swept", Counter::default();
+    /// Times that an endpoint's breaker opened.
+    breakers_opened: Counter = "breakers_opened", Counter::default();
+    /// Deliveries that were held for too long and expired.
+    deliveries_held_expired: Counter = "deliveries_held_expired", Counter::default();
     /// Loops that panicked and were started again.
     loop_panics: Counter = "loop_panics", Counter::default();
     /// Open connections to partners and webhooks.
@@ -328,6 +332,8 @@ impl Metrics {
             (&declared.sends, &engine.sends),
             (&declared.sends_retried, &engine.retried),
             (&declared.deliveries_swept, &engine.swept),
+            (&declared.breakers_opened, &engine.breakers_opened),
+            (&declared.deliveries_held_expired, &engine.held_expired),
             (&declared.loop_panics, &engine.panics),
         ] {
             set(counter, theirs.load(Ordering::Relaxed));

@@ -106,6 +106,11 @@ impl Node {
                 success_rate: u8::try_from(config.alert_success_rate).ok().filter(|percent| *percent > 0),
                 silence: config.alert_silence,
             },
+            bounds: roundtrip_engine::Bounds {
+                workspace_per_day: Some(u64::from(config.workspace_sends_day)).filter(|n| *n > 0),
+                workspace_in_flight: Some(config.workspace_sends_at_once).filter(|n| *n > 0),
+                held_kept: config.held_retention,
+            },
         });
 
         let counters = Arc::new(web::ingest::Counters::default());

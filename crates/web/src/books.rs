@@ -1,10 +1,13 @@
 //! The books, as the API answers them and `roundtrip status` prints them.
 //!
-//! Per partner, kind and day: considered = planned + suppressed, and planned + replayed = ended + waiting. What
-//! does not add up is shown as a difference, never smoothed away: it is a bug.
+//! Per partner (or webhook), kind and day: considered = planned + suppressed, and planned + replayed = ended + waiting +
+//! held. What does not add up is shown as a difference, never smoothed away: it is a bug. How long things took comes
+//! from histograms that are kept with the counts, so a percentile is at most an eighth off.
 
 use std::collections::BTreeMap;
 
+use roundtrip_domain::histogram::Histogram;
+use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::Problem;
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::{Timestamp, human};
@@ -17,9 +20,30 @@ use crate::problem;
 use crate::report::Period;
 use crate::story::Named;
 
+/// Which durations half, nine in ten and 99 in 100 did not exceed; at most an eighth off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Percentiles {
+    /// Half.
+    pub p50: i64,
+    /// Nine in ten.
+    pub p90: i64,
+    /// 99 in 100.
+    pub p99: i64,
+}
+
+impl Percentiles {
+    fn of(histogram: &Histogram) -> Option<Self> {
+        let at = |permille| histogram.permille(permille);
+        Some(Self { p50: at(500)?, p90: at(900)?, p99: at(990)? })
+    }
+}
+
 /// Figures of the books; of one row, or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Figures {
+    /// Conversions, whatever their status, for who has the credit now.
+    #[serde(default)]
+    pub conversions: i64,
     /// Conversions × matching rules.
     pub considered: i64,
     /// Deliveries that rules planned.
@@ -30,24 +54,54 @@ pub struct Figures {
     pub suppressed: BTreeMap<String, i64>,
     /// Deliveries that ended, by state.
     pub ended: BTreeMap<String, i64>,
-    /// Deliveries that wait.
+    /// Deliveries that wait and are sent when they are due.
     pub waiting: i64,
+    /// Deliveries that wait because their endpoint is paused or disabled.
+    #[serde(default)]
+    pub held: i64,
+    /// When the oldest of those that wait or are held was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_planned_at: Option<String>,
+    /// How long ago that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_age: Option<String>,
+    /// Delivered of all that ended, in percent with one decimal, rounded down; absent while nothing ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_rate: Option<String>,
+    /// Sends, by what they came to: `http_200`, `timeout`, ….
+    #[serde(default)]
+    pub sends: BTreeMap<String, i64>,
+    /// How long sends took, in microseconds; absent while nothing was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_us: Option<Percentiles>,
+    /// From planning to arrival, in milliseconds, a rule's delay and all waiting included; absent while nothing was
+    /// delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<Percentiles>,
     /// considered − planned − suppressed; zero unless there is a bug.
     pub difference_rules: i64,
-    /// planned + replayed − ended − waiting; zero unless there is a bug.
+    /// planned + replayed − ended − waiting − held; zero unless there is a bug.
     pub difference_deliveries: i64,
 }
 
 impl Figures {
-    fn of(row: BalanceRow) -> Self {
+    fn of(row: BalanceRow, now: Timestamp) -> Self {
         let (difference_rules, difference_deliveries) = row.differences();
         Self {
+            conversions: row.conversions,
             considered: row.considered,
             planned: row.planned,
             replayed: row.replayed,
+            success_rate: rate(&row.finished),
             suppressed: row.suppressed,
             ended: row.finished,
             waiting: row.waiting,
+            held: row.held,
+            oldest_planned_at: row.oldest.map(|at| at.to_string()),
+            oldest_age: row.oldest.map(|at| human(now.since(at).max(0))),
+            sends: row.sends,
+            send_us: Percentiles::of(&row.send_time),
+            latency_ms: Percentiles::of(&row.latency),
             difference_rules,
             difference_deliveries,
         }
@@ -68,29 +122,81 @@ impl Figures {
         self.ended.get(state).copied().unwrap_or_default()
     }
 
-    /// Adds a row. Differences are added by size, so that two of them cannot cancel each other.
-    fn add(&mut self, row: &Self) {
-        self.considered += row.considered;
-        self.planned += row.planned;
-        self.replayed += row.replayed;
-        self.waiting += row.waiting;
-        for (reason, n) in &row.suppressed {
-            *self.suppressed.entry(reason.clone()).or_default() += n;
-        }
-        for (state, n) in &row.ended {
-            *self.ended.entry(state.clone()).or_default() += n;
-        }
-        self.difference_rules += row.difference_rules.abs();
-        self.difference_deliveries += row.difference_deliveries.abs();
+    /// Deliveries that ended neither delivered nor given up, each with its state: `2 cancelled`.
+    fn ended_otherwise(&self) -> impl Iterator<Item = (&str, i64)> {
+        let others = self.ended.iter().filter(|(state, _)| !["delivered", "dead"].contains(&state.as_str()));
+        others.map(|(state, n)| (state.as_str(), *n))
     }
+}
+
+/// Delivered of all that ended. In thousandths, so that no float decides what is shown.
+fn rate(ended: &BTreeMap<String, i64>) -> Option<String> {
+    let all: i64 = ended.values().sum();
+    let permille =
+        ended.get("delivered").copied().unwrap_or_default().checked_mul(1_000)?.checked_div(all)?;
+    Some(format!("{}.{}", permille / 10, permille % 10))
+}
+
+/// Adds up rows. Differences are added by size, so that two of them cannot cancel each other.
+#[derive(Debug, Default)]
+struct Sum {
+    row: BalanceRow,
+    difference_rules: i64,
+    difference_deliveries: i64,
+}
+
+impl Sum {
+    fn add(&mut self, row: &BalanceRow) {
+        let (rules, deliveries) = row.differences();
+        self.difference_rules += rules.abs();
+        self.difference_deliveries += deliveries.abs();
+        let sum = &mut self.row;
+        for (into, n) in [
+            (&mut sum.conversions, row.conversions),
+            (&mut sum.considered, row.considered),
+            (&mut sum.planned, row.planned),
+            (&mut sum.replayed, row.replayed),
+            (&mut sum.waiting, row.waiting),
+            (&mut sum.held, row.held),
+        ] {
+            *into += n;
+        }
+        for (into, counts) in [
+            (&mut sum.suppressed, &row.suppressed),
+            (&mut sum.finished, &row.finished),
+            (&mut sum.sends, &row.sends),
+        ] {
+            for (word, n) in counts {
+                *into.entry(word.clone()).or_default() += n;
+            }
+        }
+        sum.send_time.merge(&row.send_time);
+        sum.latency.merge(&row.latency);
+        sum.oldest = [sum.oldest, row.oldest].into_iter().flatten().min();
+    }
+
+    fn figures(self, now: Timestamp) -> Figures {
+        let (difference_rules, difference_deliveries) = (self.difference_rules, self.difference_deliveries);
+        Figures { difference_rules, difference_deliveries, ..Figures::of(self.row, now) }
+    }
+}
+
+/// What of the books is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Only what this partner is told, or would have been.
+    pub partner: Option<Id<kind::Partner>>,
+    /// One row per partner and kind for all days together, instead of one for each day.
+    pub whole_period: bool,
 }
 
 /// The books of a partner, kind and day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "BooksRow")]
 pub struct Row {
-    /// The day on which the conversions arrived, UTC.
-    pub day: String,
+    /// The day on which the conversions arrived, UTC; absent in rows of a whole period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<String>,
     /// Who is told, or would have been; absent: the rule tells whoever won, and nobody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner: Option<Named>,
@@ -109,6 +215,9 @@ pub struct Row {
 pub struct Waiting {
     /// Deliveries that wait, in all workspaces.
     pub deliveries: u64,
+    /// Deliveries that are held, in all workspaces, because their endpoint is paused or disabled.
+    #[serde(default)]
+    pub held: u64,
     /// When the first of them is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_due: Option<String>,
@@ -149,44 +258,56 @@ pub async fn read(
     ledger: &Ledger,
     settings: &Settings,
     period: &Period,
+    asked: Asked,
     now: Timestamp,
 ) -> Result<Books, Problem> {
     let store = |error: roundtrip_store::Error| problem::of_store(&error);
     let from = period.from.floor_to(86_400_000);
     let recount = ledger.balance(settings.workspace, from, period.to).await.map_err(store)?;
-    let (oldest, deliveries) = ledger.queue_oldest().await.map_err(store)?;
+    let depth = ledger.queue_depth().await.map_err(store)?;
     let undecided = ledger.undecided_count().await.map_err(store)?;
-    let mut total = Figures::default();
-    let mut rows: Vec<Row> = Vec::with_capacity(recount.len());
+    let mut total = Sum::default();
+    let mut grouped: BTreeMap<(Option<Timestamp>, Receiver, String), Sum> = BTreeMap::new();
     for ((day, receiver, kind), row) in recount {
-        let figures = Figures::of(row);
-        total.add(&figures);
-        let mut day = day.to_string();
-        day.truncate(10);
+        if asked.partner.is_some_and(|partner| receiver != Receiver::Partner(partner)) {
+            continue;
+        }
+        total.add(&row);
+        let day = (!asked.whole_period).then_some(day);
+        grouped.entry((day, receiver, kind)).or_default().add(&row);
+    }
+    let total = total.figures(now);
+    let mut rows: Vec<Row> = Vec::with_capacity(grouped.len());
+    for ((day, receiver, kind), sum) in grouped {
+        let day = day.map(|day| {
+            let mut day = day.to_string();
+            day.truncate(10);
+            day
+        });
         let (partner, webhook) = match receiver {
             Receiver::Nobody => (None, None),
             Receiver::Partner(id) => (Some(conversions::partner(id, settings)), None),
             Receiver::Webhook(id) => (None, Some(conversions::webhook(id, settings))),
         };
-        rows.push(Row { day, partner, webhook, kind, figures });
+        rows.push(Row { day, partner, webhook, kind, figures: sum.figures(now) });
     }
-    let balanced = rows.iter().all(|row| row.figures.is_balanced());
-    let ended: i64 = total.ended.values().sum();
-    // In thousandths, so that no float decides what is shown.
-    let success_rate = (ended > 0).then(|| {
-        let permille = total.ended_as("delivered") * 1_000 / ended;
-        format!("{}.{}", permille / 10, permille % 10)
-    });
-    let overdue = oldest.map(|due| now.since(due)).filter(|ms| *ms > 0).map(human);
+    let balanced = total.is_balanced();
+    let overdue = depth.oldest.map(|due| now.since(due)).filter(|ms| *ms > 0).map(human);
     Ok(Books {
         from: from.to_string(),
         to: period.to.to_string(),
         balanced,
         sentence: sentence(&total, balanced),
         rows,
+        success_rate: total.success_rate.clone(),
         total,
-        success_rate,
-        waiting: Waiting { deliveries, oldest_due: oldest.map(|due| due.to_string()), overdue, undecided },
+        waiting: Waiting {
+            deliveries: depth.waiting,
+            held: depth.held,
+            oldest_due: depth.oldest.map(|due| due.to_string()),
+            overdue,
+            undecided,
+        },
     })
 }
 
@@ -197,26 +318,17 @@ fn sentence(total: &Figures, balanced: bool) -> String {
             total.difference_rules, total.difference_deliveries
         );
     }
-    let other: i64 = total
-        .ended
-        .iter()
-        .filter(|(state, _)| !["delivered", "dead", "expired"].contains(&state.as_str()))
-        .map(|(_, n)| n)
-        .sum();
     let replayed = match total.replayed {
         0 => String::new(),
         n => format!(" + {n} replayed"),
     };
-    let expired = match total.ended_as("expired") {
+    let held = match total.held {
         0 => String::new(),
-        n => format!(" + {n} expired"),
+        n => format!(" + {n} held"),
     };
-    let others = match other {
-        0 => String::new(),
-        n => format!(" + {n} ended otherwise"),
-    };
+    let others: String = total.ended_otherwise().map(|(state, n)| format!(" + {n} {state}")).collect();
     format!(
-        "The books balance: {} considered = {} planned + {} suppressed; {} planned{replayed} = {} delivered + {} waiting + {} given up{expired}{others}.",
+        "The books balance: {} considered = {} planned + {} suppressed; {} planned{replayed} = {} delivered + {} waiting{held} + {} given up{others}.",
         total.considered,
         total.planned,
         total.suppressed_all(),
@@ -233,16 +345,37 @@ mod tests {
 
     #[test]
     fn differences_are_shown_and_do_not_cancel() {
-        let row = |planned, waiting| {
-            Figures::of(BalanceRow { considered: 2, planned, waiting, ..BalanceRow::default() })
+        let now = Timestamp::from_ms(0);
+        let row = |planned, waiting| BalanceRow { considered: 2, planned, waiting, ..BalanceRow::default() };
+        let total = |rows: &[BalanceRow]| {
+            let mut sum = Sum::default();
+            rows.iter().for_each(|row| sum.add(row));
+            sum.figures(now)
         };
-        let mut total = Figures::default();
-        total.add(&row(2, 2));
-        assert!(total.is_balanced(), "{total:?}");
-        total.add(&row(1, 1));
-        total.add(&row(3, 3));
-        assert_eq!((total.considered, total.planned), (6, 6), "the sums alone would look right");
-        assert_eq!(total.difference_rules, 2);
-        assert!(sentence(&total, total.is_balanced()).contains("do not add up"));
+        assert!(total(&[row(2, 2)]).is_balanced());
+        let off = total(&[row(2, 2), row(1, 1), row(3, 3)]);
+        assert_eq!((off.considered, off.planned), (6, 6), "the sums alone would look right");
+        assert_eq!(off.difference_rules, 2);
+        assert!(sentence(&off, off.is_balanced()).contains("do not add up"));
+    }
+
+    #[test]
+    fn every_end_has_its_word() {
+        let ended = [("delivered", 2), ("cancelled", 1), ("expired", 3), ("dead", 1)];
+        let row = BalanceRow {
+            considered: 9,
+            planned: 9,
+            held: 1,
+            waiting: 1,
+            finished: ended.map(|(state, n)| (state.to_owned(), n)).into(),
+            ..BalanceRow::default()
+        };
+        let figures = Figures::of(row, Timestamp::from_ms(0));
+        assert_eq!(figures.success_rate.as_deref(), Some("28.5"));
+        let said = sentence(&figures, figures.is_balanced());
+        assert!(
+            said.ends_with("= 2 delivered + 1 waiting + 1 held + 1 given up + 1 cancelled + 3 expired."),
+            "{said}"
+        );
     }
 }

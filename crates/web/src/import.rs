@@ -103,8 +103,10 @@ pub fn answer(imported: &Imported) -> Answer {
         ref_id: partner.ref_id.clone(),
         cfg,
         in_link_callbacks: false,
+        rate: None,
         accepts_within: None,
         needs: Vec::new(),
+        report: None,
     };
     document.partners.insert(partner.slug.clone(), draft);
     if let Some(campaign) = &imported.campaign {
@@ -252,6 +254,7 @@ fn rule(draft: &RuleDraft, parts: &Parts) -> Rule {
         share_revenue: ShareRevenue(draft.share_revenue.into()),
         when: Default::default(),
         delay: None,
+        rate: None,
         rename: BTreeMap::new(),
         sandbox: false,
         pending: false,

@@ -328,7 +328,13 @@ impl Tally {
                 Some("expired") => self.postbacks.expired += n,
                 _ => self.postbacks.ended_otherwise += n,
             },
-            Metric::Sent | Metric::WebhookPlanned | Metric::WebhookReplayed | Metric::WebhookFinished => {}
+            Metric::Sent
+            | Metric::Latency
+            | Metric::WebhookPlanned
+            | Metric::WebhookReplayed
+            | Metric::WebhookFinished
+            | Metric::WebhookSent
+            | Metric::WebhookLatency => {}
         }
     }
 
@@ -402,6 +408,9 @@ impl Sources<'_> {
         let mut total = Tally::default();
         let mut groups: BTreeMap<(Date, Option<u128>), Tally> = BTreeMap::new();
         for row in &rows {
+            if !is_shown(row.metric) {
+                continue;
+            }
             let group = match by {
                 By::Partner => row.partner.map(Id::bits),
                 By::Campaign => row.campaign.map(Id::bits),
@@ -519,18 +528,29 @@ fn letters_of(bits: u128) -> String {
     (bits as u16).to_be_bytes().map(char::from).iter().collect()
 }
 
-const fn is_about_rules(metric: Metric) -> bool {
+/// Whether it is in this report at all. What the owner is told, and how long sends took, is in the books.
+const fn is_shown(metric: Metric) -> bool {
     match metric {
-        Metric::Considered
+        Metric::Sent
+        | Metric::Latency
+        | Metric::WebhookPlanned
+        | Metric::WebhookReplayed
+        | Metric::WebhookFinished
+        | Metric::WebhookSent
+        | Metric::WebhookLatency => false,
+        Metric::Touch
+        | Metric::FlaggedClick
+        | Metric::Conversion
+        | Metric::Considered
         | Metric::Planned
         | Metric::Suppressed
         | Metric::Finished
-        | Metric::Sent
         | Metric::Replayed => true,
-        // What the owner is told is in the books, not in the report on partners.
-        Metric::WebhookPlanned | Metric::WebhookReplayed | Metric::WebhookFinished => false,
-        Metric::Touch | Metric::FlaggedClick | Metric::Conversion => false,
     }
+}
+
+const fn is_about_rules(metric: Metric) -> bool {
+    is_shown(metric) && !matches!(metric, Metric::Touch | Metric::FlaggedClick | Metric::Conversion)
 }
 
 #[cfg(test)]

@@ -104,6 +104,7 @@ fn rule(on: ConversionKind, url: &str) -> Rule {
         sandbox: false,
         pending: false,
         window: Span::from_days(30),
+        rate: None,
         retry: Retry::default(),
         accepts: Accepts::default(),
         accepts_from: AcceptsFrom::default(),
@@ -184,6 +185,7 @@ impl Case {
                 ref_id: slug.into(),
                 cfg,
                 in_link_callbacks: self.callbacks,
+                rate: None,
                 accepts_within: self.partners_accept,
             };
             settings.partners.insert(id, Arc::new(partner));

@@ -239,6 +239,18 @@ fn sends(
         match next(policy, sent, deadline, outcome, Jitter::from_entropy(bits.rotate_left(sent.n))) {
             Verdict::Again { due, .. } => {
                 assert!(due.since(sent.ended_at) >= WAIT_MIN.ms(), "no storm: {due} after {}", sent.ended_at);
+                let since_first = due.since(sent.first_at);
+                assert!(
+                    policy.horizon.is_none_or(|horizon| since_first < horizon.ms()),
+                    "{due} is behind the horizon"
+                );
+                if let Some(Deadline { at, late }) = deadline {
+                    let last = at.plus_ms(-policy.timeout.ms() - ACCEPTANCE_MARGIN.ms());
+                    assert!(
+                        due <= last || (late == Late::TryOnce && due >= at),
+                        "{due} is behind the window"
+                    );
+                }
                 now = due;
             }
             other => return (begun, short(&other)),

@@ -12,6 +12,7 @@ mod topic;
 use std::fmt;
 
 use crate::id::{Id, kind};
+use crate::rate::Rate;
 use crate::retry::Retry;
 use crate::settings::Settings;
 
@@ -58,6 +59,8 @@ pub struct Webhook {
     pub sandbox: bool,
     /// Also told of conversions that wait for approval.
     pub pending: bool,
+    /// Most sends a second.
+    pub rate: Option<Rate>,
     /// What it says about sending again.
     pub retry: Retry,
 }

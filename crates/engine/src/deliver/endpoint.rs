@@ -1,22 +1,35 @@
-//! One endpoint in memory: what is due next, what is under way, and how much may be.
+//! One endpoint in memory: what is due next, what is under way, and what may start.
 //!
-//! Memory is bounded: at most [`WINDOW`](super::WINDOW) waiting deliveries are held, the rest stays in the
-//! queue's table and is read when these run out. Concurrency follows what the receiver can take: it
-//! starts at 4, grows by one after a full window of successes at the limit, and halves on trouble.
+//! The cast: two `Lane`s hold its next deliveries, first attempts and retries; `Limit` says how many may be under
+//! way, `Breaker` whether any, `Bucket` how often; this file asks them all and takes the delivery whose turn it is.
+//! Memory is bounded: at most [`WINDOW`](super::WINDOW) waiting deliveries are kept, the rest stays in the queue's
+//! table and is read when these run out.
+//!
+//! Retries let first attempts go before, four to one, while both wait: so they are at most a fifth of what a
+//! recovering receiver gets, and all of it when nothing else waits.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use roundtrip_domain::endpoint as domain;
+use roundtrip_domain::endpoint::health::{self, Health};
+use roundtrip_domain::endpoint::{State, Wait};
 use roundtrip_domain::id::WorkspaceNo;
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{Due, QueueItem};
+use roundtrip_store::ledger::{Due, EndpointRow, QueueWindow, WindowWish};
 
+use super::breaker::{Breaker, Change, Pass};
+use super::lane::Lane;
+use super::limit::Limit;
+use super::rate::Bucket;
+use super::reach::Reach;
+use super::share::Standing;
 use super::{DeliveryId, WINDOW};
 
-/// Sends under way at the start.
-const LIMIT_START: u32 = 4;
-/// Most sends under way towards one endpoint.
-const LIMIT_MAX: u32 = 64;
+/// Of the window, what retries get.
+const RETRIES: usize = WINDOW / 4;
+/// First attempts between two retries, while both wait.
+const FIRSTS_PER_RETRY: u8 = 4;
 
 /// What names an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,246 +38,409 @@ pub(super) struct Key {
     pub(super) endpoint: domain::Endpoint,
 }
 
+/// One reading of the clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    /// By which deliveries are due.
+    pub(super) wall: Timestamp,
+    /// By which everything else waits.
+    pub(super) steady: Duration,
+}
+
+/// When to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// When something is due.
+    Due(Timestamp),
+    /// When so much time has passed.
+    Steady(Duration),
+}
+
+/// Why nothing may start, and when to look again; `None`: something that ends will say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Blocked {
+    pub(super) wait: Wait,
+    pub(super) wake: Option<Wake>,
+}
+
+impl Blocked {
+    const fn until(wait: Wait, at: Duration) -> Self {
+        Self { wait, wake: Some(Wake::Steady(at)) }
+    }
+
+    pub(super) const fn by(wait: Wait) -> Self {
+        Self { wait, wake: None }
+    }
+}
+
+/// What the end of a send says about its endpoint.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Report {
+    pub(super) reach: Reach,
+    /// How long the receiver took; zero when it was not asked.
+    pub(super) took: Duration,
+    /// The rest that it asked for.
+    pub(super) rest: Option<Duration>,
+}
+
+impl Report {
+    /// Nothing was sent.
+    pub(super) const UNSENT: Self = Self { reach: Reach::Unknown, took: Duration::ZERO, rest: None };
+}
+
+/// What the end of a send changed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ended {
+    /// How long it occupied its place.
+    pub(super) occupied: Duration,
+    pub(super) breaker: Option<Change>,
+    pub(super) health: health::Change,
+}
+
 /// An endpoint with work.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    /// What waits, by when it is due.
-    waiting: BTreeSet<(Timestamp, DeliveryId, u32)>,
-    /// Whether the table may hold more than `waiting`.
-    pub(super) more: bool,
-    /// Sent or being sent, and not settled yet.
-    busy: HashSet<DeliveryId>,
+    firsts: Lane,
+    retries: Lane,
+    /// First attempts since the last retry, while both wait.
+    firsts_since: u8,
+    /// Sent or being sent, and not settled yet; with when that began, until it ended.
+    busy: BTreeMap<DeliveryId, Option<Duration>>,
     /// Being sent.
     in_flight: u32,
-    limit: u32,
-    /// Whether as much was under way as the limit allows, since the last change of the limit.
-    reached: bool,
-    successes: u32,
+    limit: Limit,
+    /// The limit when trouble began, for the ramp after it.
+    former: u32,
+    breaker: Breaker,
+    probe: Option<DeliveryId>,
+    bucket: Bucket,
+    /// Before this nothing is sent: the receiver asked for a rest.
+    not_before: Duration,
+    pub(super) state: State,
+    pub(super) health: Health,
+    /// When something of it was settled last.
+    settled_at: Duration,
     /// Scheme, host and port; empty while not known.
     pub(super) host: String,
+    /// The settings that host and rate were read from.
+    pub(super) settings_version: u64,
     /// Whether it waits for a place at its host.
     pub(super) host_full: bool,
-    /// Whether it stands in the coordinator's list of ready ones.
-    pub(super) queued: bool,
+    /// Whether it waits for a place of its workspace's.
+    pub(super) workspace_full: bool,
+    /// Why it could not start anything when that was tried last.
+    pub(super) blocked: Option<Blocked>,
+    pub(super) standing: Standing,
     /// When the coordinator's timer looks at it.
-    pub(super) timer: Option<Timestamp>,
+    pub(super) timer: Option<Wake>,
 }
 
 impl Default for Endpoint {
     fn default() -> Self {
         Self {
-            waiting: BTreeSet::new(),
-            more: false,
-            busy: HashSet::new(),
+            firsts: Lane::new(WINDOW - RETRIES),
+            retries: Lane::new(RETRIES),
+            firsts_since: 0,
+            busy: BTreeMap::new(),
             in_flight: 0,
-            limit: LIMIT_START,
-            reached: false,
-            successes: 0,
+            limit: Limit::default(),
+            former: 0,
+            breaker: Breaker::default(),
+            probe: None,
+            bucket: Bucket::default(),
+            not_before: Duration::ZERO,
+            state: State::Active,
+            health: Health::default(),
+            settled_at: Duration::ZERO,
             host: String::new(),
+            settings_version: 0,
             host_full: false,
-            queued: false,
+            workspace_full: false,
+            blocked: None,
+            standing: Standing::default(),
             timer: None,
         }
     }
 }
 
 impl Endpoint {
-    /// An endpoint at that host and port; empty when it is not known.
-    pub(super) fn at(host: String) -> Self {
-        Self { host, ..Self::default() }
-    }
-
-    /// Learns of a waiting delivery. When the window is full the one that is due last goes back to the table.
+    /// Learns of a waiting delivery.
     pub(super) fn push(&mut self, due: &Due) {
-        if self.busy.contains(&due.delivery) {
+        if self.busy.contains_key(&due.delivery) {
             return;
         }
-        // With an unread rest in the table, what is due after the window's end may not be held: something in
-        // the table could be due before it.
-        let last = self.waiting.last().map(|(at, ..)| *at);
-        if self.more && last.is_none_or(|last| due.due >= last) {
-            return;
-        }
-        self.waiting.insert((due.due, due.delivery, due.sends));
-        if self.waiting.len() > WINDOW {
-            self.waiting.pop_last();
-            self.more = true;
-        }
+        let lane = if due.sends == 0 { &mut self.firsts } else { &mut self.retries };
+        if self.state.holds() { lane.suspect() } else { lane.push(due) }
     }
 
-    pub(super) fn needs_refill(&self) -> bool {
-        self.more && self.waiting.is_empty() && self.in_flight < self.limit
-    }
-
-    pub(super) fn busy(&self) -> usize {
-        self.busy.len()
+    /// What to read of the table before anything can start; `None` when memory suffices, or nothing could start.
+    pub(super) fn wish(&self, key: Key, now: Now) -> Option<WindowWish> {
+        let cannot = self.state.holds()
+            || self.in_flight >= self.limit.get()
+            || matches!(self.breaker.pass(now.steady), Pass::Wait(_));
+        if cannot || !(self.firsts.needs_refill() || self.retries.needs_refill()) {
+            return None;
+        }
+        // What is under way still stands in the table; the read must reach beyond it.
+        let reach = |lane: &Lane| if lane.needs_refill() { (lane.cap() + self.busy.len()) as u32 } else { 0 };
+        Some(WindowWish {
+            workspace: key.workspace,
+            endpoint: key.endpoint,
+            firsts: reach(&self.firsts),
+            retries: reach(&self.retries),
+        })
     }
 
     /// Takes over what the table holds.
-    pub(super) fn fill(&mut self, items: &[QueueItem], is_all: bool) {
-        self.waiting = items
-            .iter()
-            .filter(|item| !self.busy.contains(&item.delivery))
-            .map(|item| (item.due, item.delivery, item.sends))
-            .collect();
-        self.more = !is_all;
-        while self.waiting.len() > WINDOW {
-            self.waiting.pop_last();
-            self.more = true;
-        }
-    }
-
-    /// Takes the next due delivery, if one may start.
-    pub(super) fn take(&mut self, key: Key, now: Timestamp) -> Option<Due> {
-        if self.in_flight >= self.limit {
-            return None;
-        }
-        let (due, delivery, sends) = *self.waiting.first().filter(|(due, ..)| *due <= now)?;
-        self.waiting.pop_first();
-        self.busy.insert(delivery);
-        self.in_flight += 1;
-        self.reached |= self.in_flight == self.limit;
-        Some(Due { workspace: key.workspace, endpoint: key.endpoint, due, delivery, sends })
-    }
-
-    /// When to look again; `None` when the end of a send will say so.
-    pub(super) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.in_flight >= self.limit {
-            return None;
-        }
-        self.waiting.first().map(|(due, ..)| (*due).max(now))
-    }
-
-    /// Whether a delivery could start now, its host aside.
-    pub(super) fn can_take(&self, now: Timestamp) -> bool {
-        self.in_flight < self.limit && self.waiting.first().is_some_and(|(due, ..)| *due <= now)
-    }
-
-    /// A send to that host ended.
-    pub(super) fn ended(&mut self, host: String, is_trouble: bool) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        if is_trouble {
-            self.limit = (self.limit / 2).max(1);
-            self.successes = 0;
-            self.reached = false;
-        } else {
-            // Only a limit that was reached says anything about what lies above it.
-            self.successes += u32::from(self.reached);
-            if self.successes >= self.limit {
-                self.limit = (self.limit + 1).min(LIMIT_MAX);
-                self.successes = 0;
-                self.reached = false;
+    pub(super) fn fill(&mut self, wish: &WindowWish, window: &QueueWindow, now: Now) {
+        let busy = &self.busy;
+        for (lane, limit, rows) in [
+            (&mut self.firsts, wish.firsts, &window.firsts),
+            (&mut self.retries, wish.retries, &window.retries),
+        ] {
+            if limit > 0 {
+                lane.fill(rows, rows.len() < limit as usize, now.wall, |id| !busy.contains_key(&id));
             }
         }
-        self.host = host;
     }
 
-    pub(super) fn settled(&mut self, delivery: DeliveryId) {
+    /// Has the table read again before memory is trusted.
+    pub(super) const fn suspect(&mut self) {
+        self.firsts.suspect();
+        self.retries.suspect();
+    }
+
+    /// Whether a delivery may start now, its host and everybody else aside.
+    pub(super) fn ready(&self, partner: Option<&Bucket>, now: Now) -> Result<(), Blocked> {
+        match self.state {
+            State::Active => {}
+            State::Paused => return Err(Blocked::by(Wait::Paused)),
+            State::Disabled => return Err(Blocked::by(Wait::Disabled)),
+        }
+        let next = [&self.firsts, &self.retries].into_iter().filter_map(|l| l.first()).map(|i| i.ready).min();
+        let has_unread = self.firsts.needs_refill() || self.retries.needs_refill();
+        match next {
+            Some(next) if next > now.wall && !has_unread => {
+                return Err(Blocked { wait: Wait::DueAt, wake: Some(Wake::Due(next)) });
+            }
+            None if !has_unread => return Err(Blocked::by(Wait::Next)),
+            // What is not read yet may be due: what is in its way says when to read it.
+            Some(_) | None => {}
+        }
+        let is_probe = match self.breaker.pass(now.steady) {
+            Pass::Free => false,
+            Pass::Probe => true,
+            Pass::Wait(at) => {
+                return Err(Blocked { wait: Wait::BreakerOpen, wake: at.map(Wake::Steady) });
+            }
+        };
+        if self.not_before > now.steady {
+            return Err(Blocked::until(Wait::RetryAfter, self.not_before));
+        }
+        // What began before the breaker opened holds no probe back.
+        if !is_probe && self.in_flight >= self.limit.get() {
+            return Err(Blocked::by(Wait::ConcurrencyFull));
+        }
+        let at = self.bucket.ready_at(now.steady);
+        let at = at.max(partner.map_or(Duration::ZERO, |bucket| bucket.ready_at(now.steady)));
+        if at > now.steady {
+            return Err(Blocked::until(Wait::RateLimited, at));
+        }
+        Ok(())
+    }
+
+    /// Takes the delivery whose turn it is; only after [`Self::ready`].
+    pub(super) fn take(&mut self, key: Key, now: Now) -> Option<Due> {
+        let is_probe = self.breaker.pass(now.steady) == Pass::Probe;
+        let next = |lane: &Lane| if is_probe { lane.oldest(now.wall) } else { lane.due(now.wall).copied() };
+        let (first, retry) = (next(&self.firsts), next(&self.retries));
+        let takes_retry = match (first, retry) {
+            (None, None) => return None,
+            (Some(_), None) => false,
+            (None, Some(_)) => true,
+            // The probe is the one that waits longest: the one that was planned first.
+            (Some(first), Some(retry)) if is_probe => retry.delivery < first.delivery,
+            (Some(_), Some(_)) => self.firsts_since >= FIRSTS_PER_RETRY,
+        };
+        self.firsts_since = match takes_retry {
+            true => 0,
+            false => (self.firsts_since + 1).min(FIRSTS_PER_RETRY),
+        };
+        let item = if takes_retry { retry } else { first }?;
+        if takes_retry {
+            self.retries.remove(&item)
+        } else {
+            self.firsts.remove(&item)
+        }
+        self.busy.insert(item.delivery, Some(now.steady));
+        self.in_flight += 1;
+        self.limit.began(self.in_flight);
+        self.bucket.take(now.steady);
+        if is_probe {
+            self.breaker.probe();
+            self.probe = Some(item.delivery);
+        }
+        self.blocked = None;
+        Some(Due {
+            workspace: key.workspace,
+            endpoint: key.endpoint,
+            due: item.due,
+            delivery: item.delivery,
+            sends: item.sends,
+        })
+    }
+
+    /// A send ended. `jitter` is any random number.
+    pub(super) fn ended(
+        &mut self,
+        key: Key,
+        delivery: DeliveryId,
+        report: Report,
+        now: Now,
+        jitter: u32,
+    ) -> Ended {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let began = self.busy.get_mut(&delivery).and_then(Option::take);
+        let occupied = began.map_or(Duration::ZERO, |at| now.steady.saturating_sub(at));
+        let is_probe = self.probe == Some(delivery);
+        if is_probe {
+            self.probe = None;
+        }
+        let reach = report.reach;
+        if !reach.says_something() {
+            self.bucket.give_back();
+        }
+        if reach.is_trouble() {
+            // Of several troubles in a row, the limit before the first of them is where the ramp leads.
+            self.former = self.former.max(self.limit.get());
+        }
+        if reach.asks_for_less() {
+            self.limit.failed();
+        } else if reach.says_something() && !reach.is_trouble() {
+            self.limit.succeeded(report.took);
+        }
+        if let Some(rest) = report.rest.filter(|_| reach.is_trouble()) {
+            self.not_before = self.not_before.max(now.steady + rest);
+        }
+        let breaker = self.breaker.ended(reach, is_probe, now.steady, jitter);
+        if breaker == Some(Change::Closed) {
+            self.limit.ramp(self.former);
+        }
+        if reach == Reach::Delivered && self.breaker.is_quiet() {
+            self.former = 0;
+        }
+        Ended { occupied, breaker, health: self.judge(key, reach, now) }
+    }
+
+    /// What the end says of how long it has been failing. A webhook's receiver that refuses what it asked for fails
+    /// too; a partner that refuses one conversion says something about that conversion.
+    fn judge(&mut self, key: Key, reach: Reach, now: Now) -> health::Change {
+        let is_webhook = matches!(key.endpoint, domain::Endpoint::Webhook(_));
+        match reach {
+            Reach::Delivered => self.health.succeeded(now.wall),
+            Reach::Overloaded | Reach::Failing | Reach::Unreachable => self.health.failed(now.wall),
+            Reach::Refused if is_webhook => self.health.failed(now.wall),
+            Reach::Refused | Reach::Gone | Reach::Unknown => health::Change::default(),
+        }
+    }
+
+    /// The end of a delivery is durable.
+    pub(super) fn settled(&mut self, delivery: DeliveryId, now: Now) {
         self.busy.remove(&delivery);
+        self.settled_at = now.steady;
+    }
+
+    /// Somebody paused or disabled it, or let it go on: then it starts with one at a time.
+    pub(super) fn set(&mut self, row: &EndpointRow) {
+        let before = std::mem::replace(&mut self.state, row.state);
+        if before == row.state {
+            return;
+        }
+        if row.state.holds() {
+            self.forget();
+            return;
+        }
+        let former = self.former.max(self.limit.get());
+        self.limit.ramp(former);
+        if before == State::Disabled {
+            self.breaker = Breaker::default();
+            self.not_before = Duration::ZERO;
+            self.health.forgive();
+        }
+        self.suspect();
+    }
+
+    /// Forgets what waits; it is read again from the table.
+    fn forget(&mut self) {
+        self.firsts.forget();
+        self.retries.forget();
+    }
+
+    /// The wall clock was set: what waits is read again, and starts with one at a time.
+    pub(super) fn clock_set(&mut self, by_ms: i64) {
+        self.forget();
+        let limit = self.limit.get();
+        self.limit.ramp(limit);
+        self.health.moved(by_ms);
+    }
+
+    /// The rate of the endpoint itself.
+    pub(super) fn set_rate(&mut self, rate: Option<roundtrip_domain::rate::Rate>) {
+        self.bucket.set(rate);
     }
 
     /// Whether memory knows of no work here.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.busy.is_empty() && !self.more
+        self.busy.is_empty() && self.firsts.is_empty() && self.retries.is_empty()
     }
 
-    /// Whether nothing is lost by forgetting it: idle, and its limit is where it starts.
-    pub(super) fn is_forgettable(&self) -> bool {
-        self.is_idle() && self.timer.is_none() && self.limit >= LIMIT_START
+    /// Whether it settled something since then.
+    pub(super) fn has_settled_since(&self, at: Duration) -> bool {
+        self.settled_at >= at
+    }
+
+    /// Whether nothing is lost by forgetting it: no work, and everything as at the start.
+    pub(super) fn is_forgettable(&self, now: Now) -> bool {
+        self.is_idle()
+            && self.timer.is_none()
+            && !self.host_full
+            && !self.workspace_full
+            && !self.standing.is_queued()
+            && self.state == State::Active
+            && self.limit.is_usual()
+            && self.breaker.is_quiet()
+            && self.bucket.is_full(now.steady)
+            && self.not_before <= now.steady
+            && self.health.failing_since.is_none()
+    }
+
+    pub(super) fn limit(&self) -> u32 {
+        self.limit.get()
+    }
+
+    pub(super) const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// What is being sent.
+    pub(super) fn sending(&self) -> impl Iterator<Item = DeliveryId> {
+        self.busy.iter().filter(|(_, began)| began.is_some()).map(|(id, _)| *id)
+    }
+
+    /// When the next probe may start, while the breaker is open.
+    pub(super) const fn probe_at(&self) -> Option<Duration> {
+        self.breaker.open_until()
+    }
+
+    pub(super) const fn not_before(&self) -> Duration {
+        self.not_before
+    }
+
+    /// Whether a retry is due and lets a first attempt go before.
+    pub(super) fn retries_wait(&self, now: Now) -> bool {
+        self.firsts.due(now.wall).is_some() && self.retries.due(now.wall).is_some()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use roundtrip_domain::id::Id;
-
-    use super::*;
-
-    fn key() -> Key {
-        let endpoint = domain::Endpoint::Postback { rule: Id::from_bits(1), partner: Id::from_bits(2) };
-        Key { workspace: WorkspaceNo::DEFAULT, endpoint }
-    }
-
-    fn due(at: i64, n: u128) -> Due {
-        let key = key();
-        Due {
-            workspace: key.workspace,
-            endpoint: key.endpoint,
-            due: Timestamp::from_ms(at),
-            delivery: Id::from_bits(n),
-            sends: 0,
-        }
-    }
-
-    fn item(at: i64, n: u128) -> QueueItem {
-        QueueItem { due: Timestamp::from_ms(at), delivery: Id::from_bits(n), sends: 0 }
-    }
-
-    #[test]
-    fn holds_a_window_and_leaves_the_rest_in_the_table() {
-        let mut e = Endpoint::default();
-        for n in 0..200 {
-            e.push(&due(n, n as u128));
-        }
-        assert_eq!(e.waiting.len(), WINDOW);
-        assert!(e.more);
-        assert_eq!(
-            e.take(key(), Timestamp::from_ms(1_000)).unwrap().delivery,
-            Id::from_bits(0),
-            "oldest first"
-        );
-        e.push(&due(199, 500));
-        assert_eq!(e.waiting.len(), WINDOW - 1, "what is due after the window stays in the table");
-        e.push(&due(-5, 501));
-        assert_eq!(e.take(key(), Timestamp::from_ms(1_000)).unwrap().delivery, Id::from_bits(501));
-    }
-
-    #[test]
-    fn a_refill_skips_what_is_under_way() {
-        let mut e = Endpoint::default();
-        e.push(&due(0, 1));
-        let taken = e.take(key(), Timestamp::from_ms(0)).unwrap();
-        e.fill(&[item(0, 1), item(1, 2)], true);
-        assert_eq!(e.take(key(), Timestamp::from_ms(5)).unwrap().delivery, Id::from_bits(2));
-        assert_eq!(e.take(key(), Timestamp::from_ms(5)), None);
-        e.push(&taken);
-        assert_eq!(e.take(key(), Timestamp::from_ms(5)), None, "not sent twice at once");
-    }
-
-    #[test]
-    fn concurrency_grows_on_success_and_halves_on_trouble() {
-        let mut e = Endpoint::default();
-        let mut n = 0;
-        let mut round = |e: &mut Endpoint, trouble| {
-            let mut taken = 0;
-            for _ in 0..100 {
-                n += 1;
-                e.push(&due(0, n));
-            }
-            while e.take(key(), Timestamp::from_ms(0)).is_some() {
-                taken += 1;
-            }
-            for _ in 0..taken {
-                e.ended("h".into(), trouble);
-            }
-            e.fill(&[], true);
-            taken
-        };
-        assert_eq!(round(&mut e, false), 4);
-        for _ in 0..600 {
-            round(&mut e, false);
-        }
-        assert_eq!(round(&mut e, false), LIMIT_MAX);
-        round(&mut e, true);
-        assert_eq!(round(&mut e, true), 1, "a receiver in trouble is asked one at a time");
-    }
-
-    #[test]
-    fn looks_again_when_the_next_one_is_due() {
-        let mut e = Endpoint::default();
-        e.push(&due(50, 1));
-        assert_eq!(e.take(key(), Timestamp::from_ms(49)), None);
-        assert_eq!(e.next_due(Timestamp::from_ms(49)), Some(Timestamp::from_ms(50)));
-        assert!(!e.is_forgettable());
-    }
-}
+mod tests;

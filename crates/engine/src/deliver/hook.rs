@@ -95,6 +95,7 @@ mod tests {
             sandbox: false,
             pending: false,
             retry: Default::default(),
+            rate: None,
         }
     }
 

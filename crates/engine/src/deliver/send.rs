@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use roundtrip_domain::endpoint::Endpoint as Receiver;
@@ -14,11 +15,12 @@ use roundtrip_domain::time::{Span, Timestamp, human};
 use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement};
 use tokio::sync::mpsc;
 
-use super::endpoint::{Endpoint, Key};
+use super::endpoint::{Endpoint, Key, Report};
 use super::places::Places;
+use super::reach::Reach;
 use super::settle::{Ended, Notice};
 use super::{Message, evidence, hook};
-use crate::sender::{self, Failure, Limits, Request};
+use crate::sender::{self, Limits, Request};
 use crate::{Config, Stats};
 
 /// Headers by which a receiver can tell one send from another. They name the evidence, not the fact: what
@@ -37,20 +39,33 @@ pub(super) fn begin(
     let counted: Vec<String> =
         begin.iter().map(|(key, _)| endpoints.get(key).map(|e| e.host.clone()).unwrap_or_default()).collect();
     let (config, stats) = (config.clone(), stats.clone());
+    let began = config.clock.now();
+    // Whatever happens from here on, also a panic, each end is told: a lost end would hold a place for ever.
+    let guards: Vec<EndGuard> = begin
+        .into_iter()
+        .zip(counted)
+        .map(|((key, due), host)| EndGuard {
+            key,
+            due,
+            began,
+            host,
+            own_place: None,
+            ends: ends.clone(),
+            told: false,
+        })
+        .collect();
     tokio::spawn(async move {
-        let items = begin.iter().map(|(_, due)| *due).collect();
+        let items = guards.iter().map(|guard| guard.due).collect();
         let loaded = config.ledger.delivery_load_all(items).await;
         let mut loaded = match loaded {
             Ok(loaded) => loaded.into_iter().map(Ok).collect::<Vec<_>>(),
-            Err(error) => begin.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => guards.iter().map(|_| Err(error.clone())).collect(),
         };
-        for ((key, due), host) in begin.into_iter().zip(counted).rev() {
+        for mut guard in guards.into_iter().rev() {
             let outgoing = loaded.pop().unwrap_or(Ok(None));
             let (config, stats) = (config.clone(), stats.clone());
-            let ends = ends.clone();
             tokio::spawn(async move {
-                // Whatever happens in here, also a panic, its end is told: a lost end would hold a place for ever.
-                let mut guard = EndGuard { key, due, host, own_place: None, ends, told: false };
+                let due = guard.due;
                 let end = one(&config, &stats, due, outgoing, &mut guard).await;
                 guard.tell(end);
             });
@@ -69,6 +84,8 @@ pub(super) struct Ends {
 struct EndGuard {
     key: Key,
     due: Due,
+    /// When it was taken to be sent.
+    began: Timestamp,
     /// The endpoint's host when the send began, at which the coordinator took a place for it.
     host: String,
     /// The host of its own at which the send took a place.
@@ -91,12 +108,13 @@ impl EndGuard {
     }
 
     fn send(&self, end: End) {
-        let End { settlement, notice, host, is_trouble } = end;
+        let End { settlement, notice, host, report } = end;
         let host = host.unwrap_or_else(|| self.host.clone());
         // Nobody hears it only when the engine is gone; then the next start sends it again.
         let _ = self.ends.settler.send(Ended { key: self.key, settlement, notice });
         let places = [self.host.clone()].into_iter().chain(self.own_place.clone()).collect();
-        let _ = self.ends.messages.send(Message::Ended { key: self.key, places, host, is_trouble });
+        let (key, delivery) = (self.key, self.due.delivery);
+        let _ = self.ends.messages.send(Message::Ended { key, delivery, places, host, report });
     }
 }
 
@@ -107,21 +125,22 @@ pub(super) struct End {
     notice: Option<Notice>,
     /// The host that was called; `None` when none was.
     host: Option<String>,
-    is_trouble: bool,
+    /// What it says about the endpoint.
+    report: Report,
 }
 
 impl End {
     /// Of what was not sent.
     pub(super) fn unsent(item: Due, next: Settled) -> Self {
         let settlement = Settlement { item, attempt: None, next };
-        Self { settlement, notice: None, host: None, is_trouble: false }
+        Self { settlement, notice: None, host: None, report: Report::UNSENT }
     }
 }
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
         if !self.told {
-            let next = Settled::Again { due: self.due.due.plus_ms(60_000), reason: "panicked".into() };
+            let next = Settled::Again { due: self.began.plus_ms(60_000), reason: "panicked".into() };
             self.send(End::unsent(self.due, next));
         }
     }
@@ -282,7 +301,9 @@ impl Basis<'_> {
         let jitter = Jitter::from_entropy(config.entropy.u32());
         let first_at = self.first_at.unwrap_or(self.began);
         let sent = Sent { n, first_at, at: self.began, ended_at };
-        let (next, next_words) = match retry::next(self.policy, sent, self.deadline, outcome, jitter) {
+        let verdict = retry::next(self.policy, sent, self.deadline, outcome, jitter);
+        let reach = Reach::of(&verdict, outcome);
+        let (next, next_words) = match verdict {
             Verdict::Delivered => (Settled::Delivered, "delivered".to_owned()),
             Verdict::Again { due, reason, is_pulled_in } => {
                 let wait = human(due.since(ended_at));
@@ -296,7 +317,8 @@ impl Basis<'_> {
                 (Settled::Expired { reason: reason.into() }, format!("expired: {reason}"))
             }
             Verdict::Disable => {
-                (Settled::Dead { reason: "endpoint_gone".into() }, "given up: endpoint_gone".into())
+                let held = Settled::Again { due: ended_at, reason: "endpoint_gone".into() };
+                (held, "held: the endpoint is disabled".into())
             }
         };
         let notice = self.deadline.and_then(|Deadline { at, .. }| match &next {
@@ -327,10 +349,12 @@ impl Basis<'_> {
             next: next_words,
             body,
         };
-        // A full pool or an ill proxy is ours, not the endpoint's.
-        let is_ours = Failure::ALL.iter().any(|f| f.is_ours() && *outcome == Outcome::Trouble(f.code()));
-        let is_trouble = outcome.is_trouble() && !is_ours;
-        End { settlement: Settlement { item, attempt: Some(attempt), next }, notice, host, is_trouble }
+        let report = Report {
+            reach,
+            took: Duration::from_micros(evidence.timings.total_us),
+            rest: outcome.asked_ms().map(|ms| Duration::from_millis(ms.unsigned_abs())),
+        };
+        End { settlement: Settlement { item, attempt: Some(attempt), next }, notice, host, report }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Ends that arrive while a commit runs join the next one. What cannot be stored is tried again until it
 //! can: an end that were dropped would be a send that nobody knows of.
 
+use std::sync::Arc;
+
 use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::Topic;
 use roundtrip_store::ledger::{Due, Settled, Settlement};
@@ -40,7 +42,7 @@ pub(super) struct Notice {
 /// What there is to know of such a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
-    /// It is not delivered, and only the last quarter of its window is left.
+    /// It is not delivered, and is sent again in the last quarter of its window.
     RunningOut,
     /// Its window is over.
     Expired,
@@ -69,7 +71,7 @@ async fn give_notice(config: &Config, stats: &Stats, notice: Notice) {
                 delivery.id = %delivery,
                 code = "delivery_running_out",
                 deadline = %ends_at,
-                "a delivery is not delivered yet, and three quarters of its acceptance window are over"
+                "a delivery is not delivered yet, and is sent again in the last quarter of its acceptance window"
             );
             let notice = payload::Notice {
                 sentence: format!(
@@ -97,33 +99,47 @@ async fn give_notice(config: &Config, stats: &Stats, notice: Notice) {
 pub(super) struct Done {
     pub(super) key: Key,
     pub(super) delivery: DeliveryId,
-    /// Where it waits now, if it is sent again.
+    /// Where it waits now, by the table, if it is sent again.
     pub(super) again: Option<Due>,
 }
 
-/// Settles until every sender is gone.
+/// Settles until every sender is gone, also for sends that a coordinator began that is gone itself.
 pub(super) async fn run(
     config: Config,
     mut shared: Shared,
     mut ended: mpsc::UnboundedReceiver<Ended>,
-    tell: impl Fn(Vec<Done>) -> bool,
+    tell: impl Fn(Vec<Done>),
 ) {
     let mut batch: Vec<Ended> = Vec::new();
     while ended.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let batch = std::mem::take(&mut batch);
-        let Some(done) = settle(&config, &mut shared, batch).await else { return };
-        if !tell(done) {
-            return;
-        }
+        let batch = Arc::new(std::mem::take(&mut batch));
+        let done = loop {
+            // A task of its own, so that a panic in there leaves the ends in hand.
+            match tokio::spawn(settle(config.clone(), shared.clone(), batch.clone())).await {
+                Ok(Some(done)) => break done,
+                Ok(None) => return,
+                Err(_) => {
+                    Stats::add(&shared.stats.panics, 1);
+                    tracing::error!(
+                        engine.loop = "settle", panics = 1, "a loop panicked and is started again"
+                    );
+                    if shared.is_stopping() {
+                        return;
+                    }
+                    shared.pause(1_000).await;
+                }
+            }
+        };
+        tell(done);
     }
 }
 
 /// Stores a batch: all of it, or, when something in it cannot be stored at all, each by itself. `None` when the
 /// ledger takes nothing any more and the process is to end or is ending: what is in the queue stays there
 /// and is sent again after the next start.
-async fn settle(config: &Config, shared: &mut Shared, batch: Vec<Ended>) -> Option<Vec<Done>> {
-    match store(config, shared, &batch).await {
-        Ok(()) => Some(batch.into_iter().map(done).collect()),
+async fn settle(config: Config, mut shared: Shared, batch: Arc<Vec<Ended>>) -> Option<Vec<Done>> {
+    match store(&config, &mut shared, &batch).await {
+        Ok(waits) => Some(batch.iter().zip(waits).map(done).collect()),
         Err(error) if config.ledger.is_fatal() || error.is_retryable() => {
             tracing::error!(error = %error, ends = batch.len(), "ends of sends cannot be stored");
             if config.ledger.is_fatal() {
@@ -133,10 +149,9 @@ async fn settle(config: &Config, shared: &mut Shared, batch: Vec<Ended>) -> Opti
         }
         Err(_) => {
             let mut all = Vec::with_capacity(batch.len());
-            for one in batch {
-                let one = [one];
-                match store(config, shared, &one).await {
-                    Ok(()) => {}
+            for one in batch.chunks(1) {
+                let waits = match store(&config, &mut shared, one).await {
+                    Ok(waits) => waits,
                     Err(error) if config.ledger.is_fatal() || error.is_retryable() => return None,
                     Err(error) => {
                         // It stays in the queue's table; only this process stops caring for it. The next start
@@ -145,16 +160,21 @@ async fn settle(config: &Config, shared: &mut Shared, batch: Vec<Ended>) -> Opti
                         tracing::error!(delivery.id = %id, error = %error, "the end of a send cannot be stored");
                         continue;
                     }
-                }
-                all.extend(one.map(done));
+                };
+                all.extend(one.iter().zip(waits).map(done));
             }
             Some(all)
         }
     }
 }
 
-/// Stores ends in one commit, again and again while the ledger only has no room or no time.
-async fn store(config: &Config, shared: &mut Shared, batch: &[Ended]) -> Result<(), roundtrip_store::Error> {
+/// Stores ends in one commit, again and again while the ledger only has no room or no time. Says where each waits
+/// from then on.
+async fn store(
+    config: &Config,
+    shared: &mut Shared,
+    batch: &[Ended],
+) -> Result<Vec<Option<Due>>, roundtrip_store::Error> {
     let mut trouble: u32 = 0;
     loop {
         let settlements = batch.iter().map(|e| e.settlement.clone()).collect();
@@ -164,12 +184,12 @@ async fn store(config: &Config, shared: &mut Shared, batch: &[Ended]) -> Result<
                 trouble = (trouble + 1).min(6);
                 shared.pause(50 << trouble).await;
             }
-            Ok(()) => {
+            Ok(waits) => {
                 count(&shared.stats, batch, config.clock.now());
                 for notice in batch.iter().filter_map(|ended| ended.notice) {
                     give_notice(config, &shared.stats, notice).await;
                 }
-                return Ok(());
+                return Ok(waits);
             }
             Err(error) => return Err(error),
         }
@@ -194,12 +214,6 @@ fn count(stats: &Stats, batch: &[Ended], now: Timestamp) {
     }
 }
 
-fn done(ended: Ended) -> Done {
-    let item = ended.settlement.item;
-    let sends = item.sends + u32::from(ended.settlement.attempt.is_some());
-    let again = match ended.settlement.next {
-        Settled::Again { due, .. } => Some(Due { due, sends, ..item }),
-        Settled::Delivered | Settled::Dead { .. } | Settled::Expired { .. } | Settled::Ended => None,
-    };
-    Done { key: ended.key, delivery: item.delivery, again }
+fn done((ended, again): (&Ended, Option<Due>)) -> Done {
+    Done { key: ended.key, delivery: ended.settlement.item.delivery, again }
 }

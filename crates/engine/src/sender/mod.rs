@@ -35,6 +35,8 @@ mod pool;
 mod proxy;
 mod request;
 mod resolve;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod tap;
 mod tls;
 mod token;
@@ -62,6 +64,8 @@ pub use outcome::{Failure, Outcome};
 pub use proxy::{Proxy, ProxyError};
 pub use request::Request;
 pub use resolve::{Lookups, Resolve};
+#[cfg(feature = "simulation")]
+pub use simulated::{Receivers, Reply};
 pub use token::{Refused, TokenEvidence};
 
 /// How the sender is set up, once per process.
@@ -184,7 +188,12 @@ pub struct Exchange {
 
 /// The client. Cheap to clone; clones share the pool.
 #[derive(Clone)]
-pub struct Sender(Arc<Inner>);
+pub struct Sender(
+    Arc<Inner>,
+    /// Who answers in the place of the network.
+    #[cfg(feature = "simulation")]
+    Option<Arc<dyn Receivers>>,
+);
 
 struct Inner {
     connector: Connector,
@@ -226,7 +235,12 @@ impl Sender {
             age_max: Duration::from_millis(config.age_max_ms),
         });
         let user_agent = HeaderValue::from_str(&user_agent).map_err(|_| ConfigError::DocsUrl)?;
-        Ok(Self(Arc::new(Inner { connector, pool, tokens: token::Tokens::default(), user_agent })))
+        let inner = Inner { connector, pool, tokens: token::Tokens::default(), user_agent };
+        Ok(Self(
+            Arc::new(inner),
+            #[cfg(feature = "simulation")]
+            None,
+        ))
     }
 
     /// Sends one request and reads its answer. Every way this can end is an [`Outcome`]. Dropping the
@@ -295,6 +309,11 @@ impl Sender {
         evidence.request = prepared.shown();
         let target = &prepared.target;
         connector.guard.check_scheme_and_port(target.key.https, target.key.port)?;
+        #[cfg(feature = "simulation")]
+        if let Some(receivers) = &self.1 {
+            let status = simulated::exchange(receivers.as_ref(), &prepared, deadline, evidence).await?;
+            return Ok((status, None));
+        }
         evidence.via = connector.proxy.as_ref().map(ToString::to_string);
         let kept = |connection, keep: bool| keep.then(|| (target.key.clone(), connection));
 

@@ -13,7 +13,7 @@ use roundtrip_domain::retry::Policy;
 use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Span;
 use roundtrip_engine::sender::{self, Guard, Resolve, Sender};
-use roundtrip_engine::{Config, Engine};
+use roundtrip_engine::{Bounds, Config, Engine};
 use roundtrip_store::click_log::{self, Append, ClickLog};
 use roundtrip_store::ledger::{DeliveryStory, Replay, StatusAnswer, StatusWish, Story};
 use roundtrip_testkit::{Tell, World, sample};
@@ -24,6 +24,7 @@ use crate::sender::receiver::{OK, Receiver, reset};
 
 mod auth;
 mod callback;
+mod fair;
 mod policy;
 mod webhook;
 
@@ -68,6 +69,7 @@ impl House {
             },
             attempts_kept: Span::from_days(30),
             alerts: Default::default(),
+            bounds: Bounds::default(),
         };
         Self { world, config }
     }
@@ -130,7 +132,8 @@ fn rule(address: SocketAddr, more: &str) -> Value {
 }
 
 fn finished(story: &Story) -> bool {
-    !story.deliveries.is_empty() && story.deliveries.iter().all(|d| d.state != "scheduled")
+    !story.deliveries.is_empty()
+        && story.deliveries.iter().all(|d| !matches!(d.state.as_str(), "scheduled" | "held"))
 }
 
 fn with(rules: Value) -> Value {

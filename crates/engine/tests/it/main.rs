@@ -3,3 +3,4 @@
 mod alert;
 mod deliver;
 mod sender;
+mod simulation;

@@ -7,15 +7,18 @@ mod backup;
 mod bench;
 mod conversion;
 mod demo;
+mod endpoint;
 mod explain;
 mod import;
 mod key;
 mod library;
 mod partner;
+mod reconcile;
 mod replay;
 mod report;
 mod restore;
 mod serve;
+mod statement;
 mod status;
 mod template;
 mod webhook;
@@ -59,8 +62,14 @@ enum Command {
     Report(report::Args),
     /// Shows whether the books balance, and what waits.
     Status(status::Args),
+    /// Compares a partner's own list, or the owner's orders, with what was told; names every cause, and repairs.
+    Reconcile(Box<reconcile::Args>),
+    /// States what arrived at a partner on a day, signed; checks such a statement.
+    Statement(statement::Args),
     /// Approves or rejects a conversion.
     Conversion(conversion::Args),
+    /// Lists who is told and how that goes; stops an endpoint and lets it go on.
+    Endpoint(endpoint::Args),
     /// Tells a partner the same fact once more.
     Replay(replay::Args),
     /// Copies a whole installation into one file, while its server works or while it is down.
@@ -107,8 +116,17 @@ impl Command {
             Self::Status(args) => {
                 with_client(&args.server.clone(), async |client| status::run(args, client).await)
             }
+            Self::Reconcile(args) => {
+                with_client(&args.server.clone(), async |client| reconcile::run(*args, client).await)
+            }
+            Self::Statement(args) => {
+                with_client(&args.server.clone(), async |client| statement::run(args, client).await)
+            }
             Self::Conversion(args) => {
                 with_client(&args.server(), async |client| conversion::run(args, client).await)
+            }
+            Self::Endpoint(args) => {
+                with_client(&args.server(), async |client| endpoint::run(args, client).await)
             }
             Self::Replay(args) => {
                 with_client(&args.server.clone(), async |client| replay::run(args, client).await)

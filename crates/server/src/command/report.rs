@@ -97,21 +97,7 @@ fn text(report: &Report) -> String {
         rows.push(cells(&row.day, group, &row.counts));
     }
     rows.push(cells("total", "", &report.total));
-    let widths: Vec<usize> = (0..head.len())
-        .map(|at| {
-            rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
-    let mut lines: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at {
-                0 | 1 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        })
-        .collect();
+    let mut lines = terminal::aligned(&rows, 2);
     if report.rows.is_empty() {
         lines.insert(1, "(nothing happened)".to_owned());
     }

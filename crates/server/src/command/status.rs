@@ -1,9 +1,11 @@
 //! `roundtrip status`: the books, and what waits. A difference is a bug and is shown as one.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use roundtrip_web::books::Books;
+use roundtrip_domain::time::human;
+use roundtrip_web::books::{Books, Figures, Row};
 
 use super::explain::encoded;
 use crate::client::{self, Client};
@@ -17,6 +19,12 @@ pub(crate) struct Args {
     /// The last day. Absent: today.
     #[arg(long, value_name = "WHEN")]
     to: Option<String>,
+    /// Only what this partner is told: its slug.
+    #[arg(long, value_name = "SLUG")]
+    partner: Option<String>,
+    /// A row per day, not one for the whole period.
+    #[arg(long)]
+    days: bool,
     /// The workspace's slug.
     #[arg(long, value_name = "SLUG", default_value = "default")]
     workspace: String,
@@ -33,7 +41,8 @@ pub(crate) struct Args {
 /// When the server cannot be asked, or refuses.
 pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode> {
     let mut path = format!("/api/v1/balance?workspace={}", encoded(&args.workspace));
-    for (name, value) in [("from", &args.from), ("to", &args.to)] {
+    path.push_str(if args.days { "&by=day" } else { "&by=period" });
+    for (name, value) in [("from", &args.from), ("to", &args.to), ("partner", &args.partner)] {
         if let Some(value) = value {
             path.push_str(&format!("&{name}={}", encoded(value)));
         }
@@ -48,19 +57,42 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
 fn text(books: &Books) -> String {
     let mut lines = vec![books.sentence.clone()];
     for row in books.rows.iter().filter(|row| !row.figures.is_balanced()) {
-        let partner = row.partner.as_ref().map_or("(nobody)", |partner| partner.label());
+        let day = row.day.as_deref().map(|day| format!("{day} ")).unwrap_or_default();
         lines.push(format!(
-            "  {} {partner} {}: {} rules, {} deliveries off",
-            row.day, row.kind, row.figures.difference_rules, row.figures.difference_deliveries
+            "  {day}{} {}: {} rules, {} deliveries off",
+            receiver(row),
+            row.kind,
+            row.figures.difference_rules,
+            row.figures.difference_deliveries
         ));
     }
-    let suppressed: Vec<String> =
-        books.total.suppressed.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-    if !suppressed.is_empty() {
-        lines.push(format!("Not told, by reason: {}.", suppressed.join(", ")));
+    if !books.rows.is_empty() {
+        lines.push(String::new());
+        lines.extend(table(books));
+        lines.push(String::new());
+    }
+    let listed = |counts: &BTreeMap<String, i64>| {
+        let words: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
+        words.join(", ")
+    };
+    if !books.total.suppressed.is_empty() {
+        lines.push(format!("Not told, by reason: {}.", listed(&books.total.suppressed)));
     }
     if let Some(rate) = &books.success_rate {
         lines.push(format!("Delivered of all that ended: {rate} %."));
+    }
+    if !books.total.sends.is_empty() {
+        lines.push(format!("Sends, by answer: {}.", listed(&books.total.sends)));
+    }
+    if let Some(took) = &books.total.send_us {
+        let [half, tenth, most] = [took.p50, took.p90, took.p99].map(micros);
+        lines.push(format!("A send took {half} (half), {tenth} (9 of 10), {most} (99 of 100)."));
+    }
+    if let Some(took) = &books.total.latency_ms {
+        let [half, tenth, most] = [took.p50, took.p90, took.p99].map(human);
+        lines.push(format!(
+            "From planned to delivered: {half} (half), {tenth} (9 of 10), {most} (99 of 100)."
+        ));
     }
     let waiting = &books.waiting;
     lines.push(match (waiting.deliveries, &waiting.overdue, &waiting.oldest_due) {
@@ -68,6 +100,9 @@ fn text(books: &Books) -> String {
         (n, Some(overdue), _) => format!("Waiting: {n}, the oldest due since {overdue}."),
         (n, None, due) => format!("Waiting: {n}, the first due at {}.", due.as_deref().unwrap_or("?")),
     });
+    if waiting.held > 0 {
+        lines.push(format!("Held: {}; `roundtrip endpoint list` says for whom and why.", waiting.held));
+    }
     if waiting.undecided > 0 {
         lines.push(format!("Events that wait for a decision: {}.", waiting.undecided));
     }
@@ -75,22 +110,80 @@ fn text(books: &Books) -> String {
     lines.join("\n")
 }
 
+fn receiver(row: &Row) -> String {
+    match (&row.partner, &row.webhook) {
+        (Some(partner), _) => partner.label().to_owned(),
+        (None, Some(webhook)) => format!("webhook {}", webhook.label()),
+        (None, None) => "(nobody)".to_owned(),
+    }
+}
+
+/// Microseconds for people.
+fn micros(us: i64) -> String {
+    if us < 1_000 { format!("{us} µs") } else { human(us / 1_000) }
+}
+
+/// The books' rows, numbers aligned to the right.
+fn table(books: &Books) -> Vec<String> {
+    let has_days = books.rows.iter().any(|row| row.day.is_some());
+    let cells = |day: &str, who: &str, kind: &str, figures: &Figures| {
+        let mut cells: Vec<String> = if has_days { vec![day.to_owned()] } else { Vec::new() };
+        cells.extend([who, kind].map(str::to_owned));
+        let numbers = [
+            figures.conversions,
+            figures.suppressed_all(),
+            figures.ended_as("delivered"),
+            figures.waiting,
+            figures.held,
+            figures.ended_as("dead"),
+            figures.ended_as("expired"),
+            figures.ended_as("cancelled"),
+        ];
+        cells.extend(numbers.map(|n| n.to_string()));
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        cells.push(or_dash(figures.success_rate.as_ref().map(|rate| format!("{rate} %"))));
+        cells.push(or_dash(figures.latency_ms.map(|took| human(took.p50))));
+        cells.push(or_dash(figures.latency_ms.map(|took| human(took.p99))));
+        cells.push(or_dash(figures.oldest_age.clone()));
+        cells
+    };
+    let mut head = if has_days { vec!["day"] } else { Vec::new() };
+    head.extend(["told", "kind", "conversions", "not told", "delivered", "waiting", "held", "given up"]);
+    head.extend(["expired", "cancelled", "rate", "p50", "p99", "oldest"]);
+    let mut rows = vec![head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()];
+    for row in &books.rows {
+        rows.push(cells(row.day.as_deref().unwrap_or_default(), &receiver(row), &row.kind, &row.figures));
+    }
+    rows.push(cells("total", if has_days { "" } else { "total" }, "", &books.total));
+    terminal::aligned(&rows, if has_days { 3 } else { 2 })
+}
+
 #[cfg(test)]
 mod tests {
-    use roundtrip_web::books::{Figures, Row, Waiting};
+    use roundtrip_web::books::{Percentiles, Waiting};
 
     use super::*;
 
     #[test]
     fn a_difference_is_named() {
-        let figures = Figures { considered: 3, planned: 2, difference_rules: 1, ..Figures::default() };
+        let took = Some(Percentiles { p50: 900, p90: 40_000, p99: 2_500_000 });
+        let figures = Figures {
+            conversions: 3,
+            considered: 3,
+            planned: 2,
+            difference_rules: 1,
+            sends: [("http_200".to_owned(), 2), ("timeout".to_owned(), 1)].into(),
+            send_us: took,
+            latency_ms: took,
+            ..Figures::default()
+        };
         let books = Books {
             from: "2026-05-05T00:00:00.000Z".into(),
             to: "2026-06-05T00:00:00.000Z".into(),
             balanced: false,
             sentence: "The books do not add up.".into(),
             rows: vec![Row {
-                day: "2026-06-04".into(),
+                day: Some("2026-06-04".into()),
                 partner: None,
                 webhook: None,
                 kind: "install".into(),

@@ -20,6 +20,8 @@ use crate::telemetry;
 /// The longest that clicks may be kept; the ledger keeps idempotency keys for 400 days, and nothing needs a
 /// click for ten years.
 const CLICK_RETENTION_MAX: Span = Span::from_days(3_650);
+/// The longest that deliveries may be held: what is told a year late is told to nobody.
+const HELD_RETENTION_MAX: Span = Span::from_days(365);
 
 /// Silence is noticed to a quarter of an hour.
 const ALERT_SILENCE_MIN: Span = Span::from_seconds(1_800);
@@ -45,9 +47,12 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         extra_roots: r.one("extra_roots").map(PathBuf::from),
         click_durability: r
             .choice("click_durability", &[("strict", Durability::Strict), ("relaxed", Durability::Relaxed)]),
-        click_retention: r.click_retention(),
         alert_success_rate: r.number("alert_success_rate", 0..=100),
         alert_silence: r.alert_silence(),
+        click_retention: r.retention("click_retention", CLICK_RETENTION_MAX),
+        held_retention: r.retention("held_retention", HELD_RETENTION_MAX),
+        workspace_sends_day: r.number("workspace_sends_day", 0..=1_000_000_000),
+        workspace_sends_at_once: r.number("workspace_sends_at_once", 0..=1_024),
         connections_max: r.number("connections_max", 1..=1_000_000),
         client_rate: r.number("client_rate", 0..=1_000_000_000),
         client_burst: r.number("client_burst", 1..=1_000_000_000),
@@ -238,14 +243,14 @@ impl Reader<'_> {
         Some(span).filter(|span| span.ms() > 0)
     }
 
-    fn click_retention(&mut self) -> Span {
-        self.parsed("click_retention", Span::from_days(1), |text| {
+    fn retention(&mut self, key: &str, most: Span) -> Span {
+        self.parsed(key, Span::from_days(1), |text| {
             let span =
                 Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 120d or 36h"))?;
-            if (Span::from_seconds(1)..=CLICK_RETENTION_MAX).contains(&span) {
+            if (Span::from_seconds(1)..=most).contains(&span) {
                 Ok(span)
             } else {
-                Err(format!("`{text}` is not between 1s and {CLICK_RETENTION_MAX}"))
+                Err(format!("`{text}` is not between 1s and {most}"))
             }
         })
     }

@@ -6,6 +6,7 @@
 
 use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::ConversionKind;
+use roundtrip_domain::histogram;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::MacroValue;
 use roundtrip_domain::settings::Catalog;
@@ -13,34 +14,10 @@ use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::decide::Due;
-use super::rollup::{Metric, Rollups, of_partner};
+use super::rollup::{DAY_MS, Metric, Rollups, of_partner};
 use super::statements::sql;
 use super::{Ledger, event, fact, id_from, rows};
 use crate::Error;
-
-/// An endpoint with work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EndpointHead {
-    /// Owner.
-    pub workspace: WorkspaceNo,
-    /// Who is told, and by what.
-    pub endpoint: Endpoint,
-    /// When its earliest delivery is due.
-    pub due: Timestamp,
-    /// How many wait.
-    pub waiting: u64,
-}
-
-/// A row of an endpoint's queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueItem {
-    /// When it is due.
-    pub due: Timestamp,
-    /// What.
-    pub delivery: Id<kind::Delivery>,
-    /// Sends so far.
-    pub sends: u32,
-}
 
 /// What a send needs.
 #[derive(Debug, Clone)]
@@ -59,7 +36,8 @@ pub struct Outgoing {
     pub replay_of: Option<Id<kind::Delivery>>,
     /// Macro values; empty for a webhook.
     pub values: Vec<MacroValue>,
-    /// Whether it still waits; what was cancelled meanwhile is not sent.
+    /// Whether it still waits as the asker believes, after so many sends until then; what was cancelled or moved
+    /// meanwhile is not sent.
     pub is_waiting: bool,
     /// The body of a webhook, as it is kept.
     pub payload: Option<String>,
@@ -108,7 +86,7 @@ pub enum Settled {
         /// Why.
         reason: String,
     },
-    /// It had ended already, without this send: nothing is stored.
+    /// It does not wait any more as it was handed over, and was not sent: nothing is stored.
     Ended,
 }
 
@@ -258,94 +236,45 @@ pub(super) fn row(conn: &Connection, ws: u32, id: Id<kind::Delivery>) -> Result<
 }
 
 impl Ledger {
-    /// Every endpoint that has work, with when its first is due. One row per endpoint, not per delivery.
-    pub async fn queue_endpoints(&self) -> Result<Vec<EndpointHead>, Error> {
-        self.read(|conn| {
-            let mut statement = conn.prepare_cached(sql("queue_endpoints"))?;
-            let mut rows = statement.query([])?;
-            let mut heads = Vec::new();
-            while let Some(row) = rows.next()? {
-                heads.push(EndpointHead {
-                    workspace: WorkspaceNo(row.get(0)?),
-                    endpoint: Endpoint::from_bytes(row.get(1)?, row.get(2)?),
-                    due: Timestamp::from_ms(row.get(3)?),
-                    waiting: row.get(4)?,
-                });
-            }
-            Ok(heads)
-        })
-        .await
-    }
-
-    /// The first `limit` rows of an endpoint's queue, by when they are due.
-    pub async fn queue_window(
-        &self,
-        workspace: WorkspaceNo,
-        endpoint: Endpoint,
-        limit: u32,
-    ) -> Result<Vec<QueueItem>, Error> {
-        self.read(move |conn| {
-            let mut statement = conn.prepare_cached(sql("queue_window"))?;
-            let (teller, partner) = (endpoint.teller(), endpoint.partner());
-            let mut rows = statement.query((workspace.0, teller, partner, limit))?;
-            let mut window = Vec::new();
-            while let Some(row) = rows.next()? {
-                let id: Vec<u8> = row.get(1)?;
-                window.push(QueueItem {
-                    due: Timestamp::from_ms(row.get(0)?),
-                    delivery: id_from(&id, "queue", "delivery")?,
-                    sends: row.get(2)?,
-                });
-            }
-            Ok(window)
-        })
-        .await
-    }
-
-    /// When the oldest waiting delivery is due, and how many wait in all.
-    pub async fn queue_oldest(&self) -> Result<(Option<Timestamp>, u64), Error> {
-        self.read(|conn| {
-            Ok(conn.prepare_cached(sql("queue_oldest"))?.query_row([], |row| {
-                Ok((row.get::<_, Option<i64>>(0)?.map(Timestamp::from_ms), row.get(1)?))
-            })?)
-        })
-        .await
-    }
-
     /// What several sends need, in the same order.
     pub async fn delivery_load_all(&self, items: Vec<Due>) -> Result<Vec<Option<Outgoing>>, Error> {
         let catalog = self.catalog();
-        self.read(move |conn| {
-            let load = |item: &Due| load(conn, item, &catalog);
-            items.iter().map(load).collect()
-        })
-        .await
+        self.read(move |conn| items.iter().map(|item| load(conn, item, &catalog)).collect()).await
     }
 
     /// Stores the ends of sends, all in one transaction. Applying one twice changes nothing.
-    pub async fn delivery_settle(&self, batch: Vec<Settlement>, at: Timestamp) -> Result<(), Error> {
+    ///
+    /// Answers, in the same order, where each waits from now on; `None` when it has ended. That is what the table
+    /// says, which is not what was settled when somebody else moved the row meanwhile: a settlement holds only for the
+    /// row that it names, but for `Delivered`, which is true whoever says it.
+    pub async fn delivery_settle(
+        &self,
+        batch: Vec<Settlement>,
+        at: Timestamp,
+    ) -> Result<Vec<Option<Due>>, Error> {
         let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
-        let (is_news, planned) = self
+        let (still, is_news, planned) = self
             .write(move |conn| {
                 let mut rollups = Rollups::default();
                 let mut is_news = false;
-                let mut planned = Vec::new();
+                let (mut still, mut planned) = (Vec::with_capacity(batch.len()), Vec::new());
                 for settlement in &batch {
                     if let Some(ended) = settle(conn, settlement, at, &mut rollups)? {
                         let news = fact::News { conn, entropy: &entropy, at, rollups: &mut rollups };
                         planned.extend(news.of_end(&catalog, &settlement.item, &ended)?);
                     }
+                    still.push(waits(conn, &settlement.item)?);
                     is_news |= heard(conn, settlement)?;
                 }
                 rollups.flush(conn)?;
-                Ok((is_news, planned))
+                Ok((still, is_news, planned))
             })
             .await?;
         self.inner.handoff.due(&planned);
         if is_news {
             self.inner.handoff.undecided();
         }
-        Ok(())
+        Ok(still)
     }
 
     /// Plans the same fact once more: same event id, same values, new delivery id. Of a rejected conversion only
@@ -395,7 +324,7 @@ fn load(conn: &Connection, item: &Due, catalog: &Catalog) -> Result<Option<Outgo
     let Some(row) = row(conn, ws, id)? else { return Ok(None) };
     let payload = match row.endpoint {
         Endpoint::Postback { .. } => None,
-        Endpoint::Webhook(_) => fact::body(conn, ws, &row, catalog)?,
+        Endpoint::Webhook(_) => fact::body(conn, item.workspace.0, &row, catalog)?,
     };
     let first_at: Option<i64> = match item.sends {
         0 => None,
@@ -413,7 +342,7 @@ fn load(conn: &Connection, item: &Due, catalog: &Catalog) -> Result<Option<Outgo
         deadline: row.deadline,
         replay_of: row.replay_of,
         values: rows::values_read(&id.to_string(), &row.values)?,
-        is_waiting: conn.prepare_cached(sql("queue_of_delivery"))?.exists((ws, id.bytes().as_slice()))?,
+        is_waiting: waits(conn, item)?.as_ref() == Some(item),
         first_at: first_at.map(Timestamp::from_ms),
     }))
 }
@@ -424,6 +353,18 @@ pub(super) fn cancel(
     ws: u32,
     id: Id<kind::Delivery>,
     reason: &str,
+    at: Timestamp,
+    rollups: &mut Rollups,
+) -> Result<bool, Error> {
+    end_unsent(conn, ws, id, ("cancelled", reason), at, rollups)
+}
+
+/// Ends a delivery that waits, in a state and for a reason, without a send. `false` when it does not wait any more.
+pub(super) fn end_unsent(
+    conn: &Connection,
+    ws: u32,
+    id: Id<kind::Delivery>,
+    (state, reason): (&str, &str),
     at: Timestamp,
     rollups: &mut Rollups,
 ) -> Result<bool, Error> {
@@ -440,14 +381,8 @@ pub(super) fn cancel(
         delivery: id,
         sends,
     };
-    conn.prepare_cached(sql("queue_delete"))?.execute((
-        ws,
-        item.endpoint.teller().as_slice(),
-        item.endpoint.partner().as_slice(),
-        due,
-        id.bytes().as_slice(),
-    ))?;
-    let end = (ws, id.bytes(), "cancelled", reason, at.ms(), sends);
+    dequeue(conn, &item)?;
+    let end = (ws, id.bytes(), state, reason, at.ms(), sends);
     conn.prepare_cached(sql("finish_insert"))?.execute(end)?;
     count(conn, &item, Metric::Finished, Some(end.2), 1, rollups)?;
     Ok(true)
@@ -511,17 +446,53 @@ pub(super) fn is_cancelled(conn: &Connection, ws: u32, id: &[u8]) -> Result<Opti
     Ok(state.map(|state| state == "cancelled"))
 }
 
-/// Whether it waits for its very first send because its rule holds it back.
-pub(super) fn is_held(conn: &Connection, ws: u32, id: &[u8]) -> Result<bool, Error> {
-    let held: Option<bool> = conn
+/// Whether it waits for its very first send because its rule delays it.
+pub(super) fn is_delayed(conn: &Connection, ws: u32, id: &[u8]) -> Result<bool, Error> {
+    let delayed: Option<bool> = conn
         .prepare_cached(sql("queue_of_delivery"))?
         .query_row((ws, id), |row| Ok(row.get::<_, u32>(1)? == 0 && row.get::<_, String>(2)? == DELAYED))
         .optional()?;
-    Ok(held.unwrap_or(false))
+    Ok(delayed.unwrap_or(false))
 }
 
-/// The reason in the queue of what its rule holds back.
+/// The reason in the queue of what its rule delays.
 pub(super) const DELAYED: &str = "delayed";
+
+/// Where a delivery waits in the queue.
+fn waits(conn: &Connection, item: &Due) -> Result<Option<Due>, Error> {
+    let row: Option<(i64, u32)> = conn
+        .prepare_cached(sql("queue_of_delivery"))?
+        .query_row((item.workspace.0, item.delivery.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(row.map(|(due, sends)| Due { due: Timestamp::from_ms(due), sends, ..*item }))
+}
+
+/// Removes a row of the queue. `false` when it does not stand there.
+fn dequeue(conn: &Connection, item: &Due) -> Result<bool, Error> {
+    let removed = conn.prepare_cached(sql("queue_delete"))?.execute((
+        item.workspace.0,
+        item.endpoint.teller().as_slice(),
+        item.endpoint.partner().as_slice(),
+        item.due.ms(),
+        item.delivery.bytes().as_slice(),
+        item.sends,
+    ))?;
+    Ok(removed > 0)
+}
+
+/// How a delivery ended.
+pub(super) struct Ended {
+    pub(super) state: &'static str,
+    pub(super) reason: String,
+    pub(super) sends: u32,
+}
+
+/// Whether a settlement holds for a row that was moved since: the send that it tells of is the row's next one, or it
+/// arrived, which is true whoever says it.
+fn is_next_of(settlement: &Settlement, moved: &Due) -> bool {
+    let is_next = settlement.attempt.is_some() && moved.sends == settlement.item.sends;
+    is_next || settlement.next == Settled::Delivered
+}
 
 fn settle(
     conn: &Connection,
@@ -531,15 +502,9 @@ fn settle(
 ) -> Result<Option<Ended>, Error> {
     let item = &settlement.item;
     let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
-    let removed = conn.prepare_cached(sql("queue_delete"))?.execute((
-        ws,
-        item.endpoint.teller().as_slice(),
-        item.endpoint.partner().as_slice(),
-        item.due.ms(),
-        delivery.as_slice(),
-    ))?;
+    let booked = Booked::read(conn, item)?;
     if let Some(attempt) = &settlement.attempt {
-        conn.prepare_cached(sql("attempt_insert"))?.execute(rusqlite::params![
+        let added = conn.prepare_cached(sql("attempt_insert"))?.execute(rusqlite::params![
             ws,
             delivery.as_slice(),
             attempt.n,
@@ -550,21 +515,32 @@ fn settle(
             attempt.next,
             attempt.body,
         ])?;
-    }
-    if removed == 0 {
-        // Settled before, or cancelled: the row in the queue is what says that it is unfinished. What arrived
-        // although it was cancelled under way was delivered, and the books say so.
-        let sends = item.sends + u32::from(settlement.attempt.is_some());
-        if settlement.next == Settled::Delivered {
-            let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
-            if conn.prepare_cached(sql("finish_mend"))?.execute(mended)? > 0 {
-                count(conn, item, Metric::Finished, Some("cancelled"), -1, rollups)?;
-                count(conn, item, Metric::Finished, Some("delivered"), 1, rollups)?;
-            }
+        if added > 0 {
+            booked.sent(attempt, rollups);
         }
-        return Ok(None);
     }
-    let sends = item.sends + u32::from(settlement.attempt.is_some());
+    let mut sends = item.sends + u32::from(settlement.attempt.is_some());
+    if settlement.next != Settled::Ended && !dequeue(conn, item)? {
+        // Settled before, moved or cancelled: the row in the queue is what says that it is unfinished, and since when.
+        match waits(conn, item)? {
+            // Put off without a send, or sent by somebody else too, in vain.
+            Some(moved) if is_next_of(settlement, &moved) => {
+                dequeue(conn, &moved)?;
+                sends = sends.max(moved.sends);
+            }
+            Some(_) => return Ok(None),
+            // What arrived although it was cancelled under way was delivered, and the books say so.
+            None if settlement.next == Settled::Delivered => {
+                let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
+                if conn.prepare_cached(sql("finish_mend"))?.execute(mended)? > 0 {
+                    booked.count(Metric::Finished, Some("cancelled"), -1, rollups);
+                    booked.delivered(at, rollups);
+                }
+                return Ok(None);
+            }
+            None => return Ok(None),
+        }
+    }
     let (state, reason) = match &settlement.next {
         Settled::Again { due, reason } => {
             enqueue(conn, &Due { due: *due, sends, ..*item }, reason)?;
@@ -573,11 +549,7 @@ fn settle(
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
         Settled::Expired { reason } => ("expired", reason.as_str()),
-        // Its row was there after all, so it is still to be sent.
-        Settled::Ended => {
-            enqueue(conn, &Due { sends, ..*item }, "planned")?;
-            return Ok(None);
-        }
+        Settled::Ended => return Ok(None),
     };
     conn.prepare_cached(sql("finish_insert"))?.execute((
         ws,
@@ -587,15 +559,11 @@ fn settle(
         at.ms(),
         sends,
     ))?;
-    count(conn, item, Metric::Finished, Some(state), 1, rollups)?;
+    match &settlement.next {
+        Settled::Delivered => booked.delivered(at, rollups),
+        _ => booked.count(Metric::Finished, Some(state), 1, rollups),
+    }
     Ok(Some(Ended { state, reason: reason.to_owned(), sends }))
-}
-
-/// How a delivery ended.
-pub(super) struct Ended {
-    pub(super) state: &'static str,
-    pub(super) reason: String,
-    pub(super) sends: u32,
 }
 
 /// Counts something of a delivery, by conversion kind and state, in the bucket where it is booked.
@@ -607,22 +575,80 @@ pub(super) fn count(
     n: i64,
     rollups: &mut Rollups,
 ) -> Result<(), Error> {
-    let ws = item.workspace.0;
-    let counted: Option<(String, Option<i64>, [u8; 16])> = conn
-        .prepare_cached(sql("delivery_booked"))?
-        .query_row((ws, item.delivery.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    let Some((kind, Some(booked_at), app)) = counted else { return Ok(()) };
-    let kind = state.map_or_else(|| kind.clone(), |state| format!("{kind}:{state}"));
-    book(ws, item.endpoint, metric, &kind, Timestamp::from_ms(booked_at), app, n, rollups);
+    Booked::read(conn, item)?.count(metric, state, n, rollups);
     Ok(())
 }
 
-/// How a delivery stands: its state, the reason, when it is due if it waits, and its sends.
+/// Where a delivery counts; `None`: nowhere.
+struct Booked(Option<BookedIn>);
+
+struct BookedIn {
+    workspace: u32,
+    kind: String,
+    booked_at: Timestamp,
+    app: [u8; 16],
+    created_at: Timestamp,
+    endpoint: Endpoint,
+}
+
+impl Booked {
+    fn read(conn: &Connection, item: &Due) -> Result<Self, Error> {
+        let found: Option<(String, Option<i64>, [u8; 16], i64)> = conn
+            .prepare_cached(sql("delivery_booked"))?
+            .query_row((item.workspace.0, item.delivery.bytes().as_slice()), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
+            .optional()?;
+        Ok(Self(found.and_then(|(kind, booked_at, app, created_at)| {
+            Some(BookedIn {
+                workspace: item.workspace.0,
+                kind,
+                booked_at: Timestamp::from_ms(booked_at?),
+                app,
+                created_at: Timestamp::from_ms(created_at),
+                endpoint: item.endpoint,
+            })
+        })))
+    }
+
+    fn count(&self, metric: Metric, state: Option<&str>, n: i64, rollups: &mut Rollups) {
+        let Some(booked) = &self.0 else { return };
+        let kind = match state {
+            None => booked.kind.clone(),
+            Some(state) => format!("{}:{state}", booked.kind),
+        };
+        booked.change(booked.booked_at, metric, &kind, n, rollups);
+    }
+
+    /// Counts a send, by what it came to and how long it took.
+    fn sent(&self, attempt: &AttemptRow, rollups: &mut Rollups) {
+        let Some(booked) = &self.0 else { return };
+        let kind = format!("{}:{}:{}", booked.kind, attempt.outcome, histogram::bucket(attempt.total_us));
+        booked.change(booked.booked_at.floor_to(DAY_MS), Metric::Sent, &kind, 1, rollups);
+    }
+
+    /// Counts that it arrived, and how long that took.
+    fn delivered(&self, at: Timestamp, rollups: &mut Rollups) {
+        self.count(Metric::Finished, Some("delivered"), 1, rollups);
+        let Some(booked) = &self.0 else { return };
+        let kind = format!("{}:{}", booked.kind, histogram::bucket(at.since(booked.created_at)));
+        booked.change(booked.booked_at.floor_to(DAY_MS), Metric::Latency, &kind, 1, rollups);
+    }
+}
+
+impl BookedIn {
+    fn change(&self, at: Timestamp, metric: Metric, kind: &str, n: i64, rollups: &mut Rollups) {
+        book(self.workspace, self.endpoint, metric, kind, at, self.app, n, rollups);
+    }
+}
+
+/// How a delivery stands: its state, the reason, when it is due if it waits, and its sends. What waits for an endpoint
+/// that is stopped is `held`.
 pub(super) fn state(
     conn: &Connection,
     ws: u32,
     delivery: &[u8],
+    is_held: bool,
 ) -> Result<(String, String, Option<Timestamp>, u32), Error> {
     let finish = conn
         .prepare_cached(sql("finish_get"))?
@@ -637,7 +663,8 @@ pub(super) fn state(
         .prepare_cached(sql("queue_of_delivery"))?
         .query_row((ws, delivery), |row| {
             let due = Timestamp::from_ms(row.get(0)?);
-            Ok(("scheduled".to_owned(), row.get::<_, String>(2)?, Some(due), row.get::<_, u32>(1)?))
+            let state = if is_held { "held" } else { "scheduled" };
+            Ok((state.to_owned(), row.get::<_, String>(2)?, Some(due), row.get::<_, u32>(1)?))
         })
         .optional()?;
     Ok(waiting.unwrap_or_else(|| {
@@ -652,7 +679,8 @@ pub(super) fn story(
     id: Id<kind::Delivery>,
 ) -> Result<Option<super::DeliveryStory>, Error> {
     let Some(row) = row(conn, ws, id)? else { return Ok(None) };
-    let (state, reason, due, sends) = state(conn, ws, &id.bytes())?;
+    let held = super::endpoint::held(conn, WorkspaceNo(ws), row.endpoint)?;
+    let (state, reason, due, sends) = state(conn, ws, &id.bytes(), held.is_some())?;
     let mut statement = conn.prepare_cached(sql("attempt_list"))?;
     let attempts = statement
         .query_map((ws, id.bytes().as_slice()), |row| {
@@ -681,6 +709,8 @@ pub(super) fn story(
         reason,
         due,
         sends,
+        held,
+        live: None,
         attempts,
     }))
 }

@@ -1,5 +1,6 @@
 //! What commits hand to the loops of the same process, so that nobody polls: a signal that there are events
-//! to decide, and the deliveries that became due.
+//! to decide, the deliveries that became due, and endpoints that were stopped or
+//! let go on.
 //!
 //! Correctness never leans on it: the loops also look at the tables from time to time, and count what they
 //! find there that was not handed over.
@@ -9,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Due, Ledger};
+use super::{Due, EndpointRow, Ledger};
 
 /// Most deliveries that are handed over in memory; more are found in the queue's table.
 const DUE_MAX: usize = 100_000;
@@ -20,6 +21,8 @@ pub(super) struct Handoff {
     overflowed: AtomicBool,
     due_signal: Notify,
     undecided_signal: Notify,
+    /// Endpoints whose state changed.
+    endpoints: Mutex<Vec<EndpointRow>>,
 }
 
 impl Handoff {
@@ -37,6 +40,11 @@ impl Handoff {
         self.due_signal.notify_one();
     }
 
+    pub(super) fn endpoint(&self, row: EndpointRow) {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).push(row);
+        self.due_signal.notify_one();
+    }
+
     pub(super) fn undecided(&self) {
         self.undecided_signal.notify_one();
     }
@@ -48,7 +56,12 @@ impl Ledger {
         self.inner.handoff.undecided_signal.notified().await;
     }
 
-    /// Resolves when [`Self::due_take`] may have something.
+    /// Takes the endpoints whose state changed since the last call, in the order in which they changed.
+    pub fn endpoint_changes(&self) -> Vec<EndpointRow> {
+        std::mem::take(&mut *self.inner.handoff.endpoints.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Resolves when [`Self::due_take`] or [`Self::endpoint_changes`] may have something.
     pub async fn due_signal(&self) {
         self.inner.handoff.due_signal.notified().await;
     }

@@ -14,11 +14,17 @@
 mod claim;
 mod decide;
 mod delivery;
+mod endpoint;
 mod event;
 mod fact;
 mod handoff;
+#[cfg(feature = "simulation")]
+mod inline;
 mod install;
 mod list;
+mod live;
+mod queue;
+mod reconcile;
 mod report;
 mod retention;
 mod revision;
@@ -27,6 +33,7 @@ mod rows;
 mod settings;
 mod slice;
 mod snapshot;
+mod statement;
 mod statements;
 mod status;
 mod story;
@@ -42,22 +49,32 @@ use arc_swap::ArcSwap;
 use roundtrip_ambient::Entropy;
 use roundtrip_domain::click_id::CheckKey;
 use roundtrip_domain::settings::Catalog;
+use roundtrip_domain::statement::StatementKey;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tokio::sync::Semaphore;
 
 pub use self::decide::{Committed, Due, Prepared};
-pub use self::delivery::{AttemptRow, EndpointHead, Outgoing, QueueItem, Replay, Settled, Settlement};
+pub use self::delivery::{AttemptRow, Outgoing, Replay, Settled, Settlement};
+pub use self::endpoint::{
+    ACTOR_ENGINE, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
+};
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::fact::NoticeRow;
+#[cfg(feature = "simulation")]
+pub use self::inline::{Call, Database, Fate, Hook, Standing};
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
+pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
+pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueWindow, WindowWish};
+pub use self::reconcile::{Fact, FactDelivery, FactPage, FactsWanted};
 pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
 pub use self::retention::Expired;
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
 pub use self::slice::FlaggedClicks;
 pub(crate) use self::snapshot::{Snapshot, Turn, waiting_of};
+pub use self::statement::{Arrival, ArrivalMark};
 pub use self::status::{StatusAnswer, StatusWish};
 pub use self::story::{ChangeStory, DeliveryStory, RuleStory, Story, StoryRevision};
 pub use self::todo::{Undecided, Waiting};
@@ -105,6 +122,8 @@ pub struct Identity {
     pub check_keys: Vec<CheckKey>,
     /// The newest millisecond that a published slice holds.
     pub click_floor: Option<Timestamp>,
+    /// What signs daily statements to partners.
+    pub statement_key: StatementKey,
 }
 
 /// A handle to the ledger; clones share it.
@@ -114,21 +133,41 @@ pub struct Ledger {
 }
 
 struct Inner {
-    writer: Writer,
-    readers: Readers,
+    way: Way,
     catalog: ArcSwap<Catalog>,
     identity: Identity,
     templates: Mutex<settings::TemplateCache>,
     entropy: Entropy,
     handoff: handoff::Handoff,
+    live: ArcSwap<LivePicture>,
     /// Whether a copy of it is being made.
     copying: Arc<AtomicBool>,
 }
 
+/// The way to the tables.
+enum Way {
+    /// One thread writes, a few read.
+    Threads { writer: Writer, readers: Readers },
+    /// The calling task does it: only in simulations.
+    #[cfg(feature = "simulation")]
+    Inline(inline::Inline),
+}
+
+impl Way {
+    /// The ledger's file; in simulations there is none.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Threads { readers, .. } => &readers.path,
+            #[cfg(feature = "simulation")]
+            Self::Inline(_) => Path::new(""),
+        }
+    }
+}
+
 struct Readers {
-    idle: Mutex<Vec<Connection>>,
+    idle: Arc<Mutex<Vec<Connection>>>,
     permits: Semaphore,
-    path: PathBuf,
+    path: Arc<Path>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -173,19 +212,19 @@ impl Ledger {
         let identity = identity(&conn, &entropy)?;
         let catalog = settings::load_catalog(&conn)?;
         let readers = Readers {
-            idle: Mutex::new(Vec::new()),
+            idle: Arc::default(),
             permits: Semaphore::new(config.readers.max(1)),
-            path: config.path.clone(),
+            path: config.path.as_path().into(),
         };
         let writer = Writer::start(conn).map_err(|e| Error::Unavailable(e.to_string()))?;
         let inner = Inner {
-            writer,
-            readers,
+            way: Way::Threads { writer, readers },
             catalog: ArcSwap::from_pointee(catalog),
             identity,
             templates: Mutex::default(),
             entropy,
             handoff: handoff::Handoff::default(),
+            live: ArcSwap::default(),
             copying: Arc::default(),
         };
         Ok((Self { inner: Arc::new(inner) }, OpenReport { created, schema_found }))
@@ -203,12 +242,20 @@ impl Ledger {
 
     /// Whether durability was lost: the process must end.
     pub fn is_fatal(&self) -> bool {
-        self.inner.writer.is_fatal()
+        match &self.inner.way {
+            Way::Threads { writer, .. } => writer.is_fatal(),
+            #[cfg(feature = "simulation")]
+            Way::Inline(_) => false,
+        }
     }
 
     /// Counters of the writer.
     pub fn stats(&self) -> &WriterStats {
-        self.inner.writer.stats()
+        match &self.inner.way {
+            Way::Threads { writer, .. } => writer.stats(),
+            #[cfg(feature = "simulation")]
+            Way::Inline(inline) => &inline.stats,
+        }
     }
 
     /// Whether a write can be made durable now: writes a row and waits for the commit.
@@ -222,10 +269,16 @@ impl Ledger {
 
     /// Ends the writer after what is queued. Later writes answer `Unavailable`.
     pub async fn close(&self) {
-        self.inner.writer.close().await;
-        let writer = self.inner.writer.clone();
-        // The thread has answered; joining it waits for its last checkpoint only.
-        let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        match &self.inner.way {
+            Way::Threads { writer, .. } => {
+                writer.close().await;
+                let writer = writer.clone();
+                // The thread has answered; joining it waits for its last checkpoint only.
+                let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+            }
+            #[cfg(feature = "simulation")]
+            Way::Inline(_) => {}
+        }
     }
 
     async fn write<T, F>(&self, job: F) -> Result<T, Error>
@@ -233,7 +286,11 @@ impl Ledger {
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, Error> + Send + 'static,
     {
-        self.inner.writer.write(job).await
+        match &self.inner.way {
+            Way::Threads { writer, .. } => writer.write(job).await,
+            #[cfg(feature = "simulation")]
+            Way::Inline(inline) => inline.write(job).await,
+        }
     }
 
     async fn read<T, F>(&self, job: F) -> Result<T, Error>
@@ -241,18 +298,30 @@ impl Ledger {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
-        let inner = self.inner.clone();
-        let permit =
-            self.inner.readers.permits.acquire().await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        match &self.inner.way {
+            Way::Threads { readers, .. } => readers.read(job).await,
+            #[cfg(feature = "simulation")]
+            Way::Inline(inline) => inline.read(job).await,
+        }
+    }
+}
+
+impl Readers {
+    async fn read<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let (idle, path) = (self.idle.clone(), self.path.clone());
+        let permit = self.permits.acquire().await.map_err(|e| Error::Unavailable(e.to_string()))?;
         let result = tokio::task::spawn_blocking(move || {
-            let readers = &inner.readers;
-            let idle = readers.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-            let conn = match idle {
+            let conn = idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+            let conn = match conn {
                 Some(conn) => conn,
-                None => open_connection(&readers.path, true)?,
+                None => open_connection(&path, true)?,
             };
             let result = job(&conn);
-            readers.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(conn);
+            idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(conn);
             result
         })
         .await;
@@ -314,9 +383,24 @@ fn identity(conn: &Connection, entropy: &Entropy) -> Result<Identity, Error> {
             what: "no key of 16 bytes".into(),
         });
     }
+    let seed = match get("statement_key")? {
+        Some(bytes) => bytes,
+        None => {
+            let mut seed = vec![0; 32];
+            entropy.fill(&mut seed);
+            conn.prepare(sql("meta_put"))?.execute(("statement_key", &seed))?;
+            seed
+        }
+    };
+    let seed: [u8; 32] = seed.try_into().map_err(|_| Error::Corrupt {
+        table: "meta",
+        column: "value",
+        row: "statement_key".into(),
+        what: "no key of 32 bytes".into(),
+    })?;
     let click_floor = get("click_floor")?
         .and_then(|bytes| Some(Timestamp::from_ms(i64::from_be_bytes(bytes.as_slice().try_into().ok()?))));
-    Ok(Identity { node, check_keys, click_floor })
+    Ok(Identity { node, check_keys, click_floor, statement_key: StatementKey::from_seed(seed) })
 }
 
 /// The 16 bytes of an id from a row, or an error that names the row.

@@ -4,15 +4,17 @@
 //! [`Ledger::recount`] from the rows; a difference is a bug and is shown as one.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::histogram::{self, Histogram};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::location::Country;
 use roundtrip_domain::postback::Suppressed;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::Connection;
 
-use super::rollup::{Metric, Status};
+use super::rollup::{DAY_MS, Metric, Status};
 use super::statements::sql;
 use super::{Ledger, id_from};
 use crate::Error;
@@ -49,6 +51,8 @@ pub struct ReportRow {
 /// The books of one partner, kind and day.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BalanceRow {
+    /// Conversions, whatever their status, for who has the credit now.
+    pub conversions: i64,
     /// Rules considered.
     pub considered: i64,
     /// Deliveries planned.
@@ -59,19 +63,48 @@ pub struct BalanceRow {
     pub suppressed: BTreeMap<String, i64>,
     /// Deliveries that ended, by state.
     pub finished: BTreeMap<String, i64>,
-    /// Deliveries that wait.
+    /// Deliveries that wait and may be sent when they are due.
     pub waiting: i64,
+    /// Deliveries that wait because their endpoint is paused or disabled.
+    pub held: i64,
+    /// When the oldest of those that wait or are held was planned.
+    pub oldest: Option<Timestamp>,
+    /// Sends, by outcome. Counted as long as their evidence is kept, when counted from the rows.
+    pub sends: BTreeMap<String, i64>,
+    /// How long sends took, in microseconds.
+    pub send_time: Histogram,
+    /// From planning to arrival, in milliseconds, of what was delivered.
+    pub latency: Histogram,
 }
 
 impl BalanceRow {
-    /// What does not add up: considered − planned − suppressed, and planned + replayed − finished − waiting.
+    /// What does not add up: considered − planned − suppressed, and planned + replayed − finished − waiting − held.
     /// Zeros unless there is a bug.
     pub fn differences(&self) -> (i64, i64) {
         (
             self.considered - self.planned - self.suppressed.values().sum::<i64>(),
-            self.planned + self.replayed - self.finished.values().sum::<i64>() - self.waiting,
+            self.planned + self.replayed - self.finished.values().sum::<i64>() - self.waiting - self.held,
         )
     }
+
+    fn send(&mut self, outcome: &str, bucket: u16, n: i64) {
+        *self.sends.entry(outcome.to_owned()).or_default() += n;
+        self.send_time.add(bucket, n);
+    }
+
+    fn wait(&mut self, waiting: &Queued) {
+        self.waiting = waiting.count;
+        self.held = waiting.held;
+        self.oldest = waiting.oldest;
+    }
+}
+
+/// What waits of one row of the books.
+#[derive(Debug, Default)]
+struct Queued {
+    count: i64,
+    held: i64,
+    oldest: Option<Timestamp>,
 }
 
 /// Who is told.
@@ -105,8 +138,6 @@ pub type BalanceKey = (Timestamp, Receiver, String);
 
 /// The books, counted anew from the rows.
 pub type Recount = BTreeMap<BalanceKey, BalanceRow>;
-
-const DAY_MS: i64 = 86_400_000;
 
 fn some_id<K>(bytes: [u8; 16]) -> Option<Id<K>> {
     (bytes != [0; 16]).then(|| Id::from_bits(u128::from_be_bytes(bytes)))
@@ -154,12 +185,17 @@ impl Ledger {
     /// The books of whole days in `from..to`: from rollups, and what waits from the queue itself.
     pub async fn balance(&self, ws: WorkspaceNo, from: Timestamp, to: Timestamp) -> Result<Recount, Error> {
         let report = self.report(ws, from.floor_to(DAY_MS), to).await?;
-        let waiting = self.read(move |conn| waiting(conn, ws)).await?;
+        let days = from.floor_to(DAY_MS)..to;
+        let waiting = self.read(move |conn| waiting(conn, ws, &days)).await?;
         let mut books = Recount::new();
         for row in report {
             let (kind, detail) = row.kind.split_once(':').unwrap_or((&row.kind, ""));
             let receiver = match row.metric {
-                Metric::WebhookPlanned | Metric::WebhookReplayed | Metric::WebhookFinished => {
+                Metric::WebhookPlanned
+                | Metric::WebhookReplayed
+                | Metric::WebhookFinished
+                | Metric::WebhookSent
+                | Metric::WebhookLatency => {
                     row.partner.map_or(Receiver::Nobody, |id| Receiver::Webhook(Id::from_bits(id.bits())))
                 }
                 _ => row.partner.map_or(Receiver::Nobody, Receiver::Partner),
@@ -184,16 +220,25 @@ impl Ledger {
                 Metric::Finished | Metric::WebhookFinished => {
                     entry(&mut books, &|b| *b.finished.entry(detail.to_owned()).or_default() += row.count);
                 }
-                Metric::Touch | Metric::FlaggedClick | Metric::Conversion | Metric::Sent => {}
+                Metric::Conversion => entry(&mut books, &|b| b.conversions += row.count),
+                Metric::Sent | Metric::WebhookSent => {
+                    let Some((outcome, bucket)) = detail.rsplit_once(':') else { continue };
+                    let Ok(bucket) = bucket.parse() else { continue };
+                    entry(&mut books, &|b| b.send(outcome, bucket, row.count));
+                }
+                Metric::Latency | Metric::WebhookLatency => {
+                    let Ok(bucket) = detail.parse() else { continue };
+                    entry(&mut books, &|b| b.latency.add(bucket, row.count));
+                }
+                Metric::Touch | Metric::FlaggedClick => {}
             }
         }
-        for (key, n) in waiting {
-            if key.0 >= from.floor_to(DAY_MS) && key.0 < to {
-                books.entry(key).or_default().waiting = n;
-            }
+        for (key, waiting) in waiting {
+            books.entry(key).or_default().wait(&waiting);
         }
         books.retain(|_, row| {
             row.suppressed.retain(|_, n| *n != 0);
+            row.finished.retain(|_, n| *n != 0);
             *row != BalanceRow::default()
         });
         Ok(books)
@@ -222,6 +267,10 @@ impl Ledger {
                 let receiver = Receiver::of_delivery(row.get(5)?, row.get(0)?);
                 let entry = books.entry((day, receiver, row.get(1)?)).or_default();
                 if let Some(state) = row.get::<_, Option<String>>(3)? {
+                    if state == "delivered" {
+                        let (created_at, at): (i64, i64) = (row.get(6)?, row.get(7)?);
+                        entry.latency.add(histogram::bucket(at - created_at), 1);
+                    }
                     *entry.finished.entry(state).or_default() += 1;
                 }
                 let is_replay: bool = row.get(4)?;
@@ -231,8 +280,27 @@ impl Ledger {
                     entry.planned += 1;
                 }
             }
-            for (key, n) in waiting(conn, ws)? {
-                books.entry(key).or_default().waiting = n;
+            let mut statement = conn.prepare_cached(sql("recount_conversions"))?;
+            let mut rows = statement.query([ws.0])?;
+            while let Some(row) = rows.next()? {
+                let day = Timestamp::from_ms(row.get(2)?).floor_to(DAY_MS);
+                let receiver =
+                    row.get::<_, Option<[u8; 16]>>(0)?.map_or(Receiver::Nobody, Receiver::of_partner);
+                books.entry((day, receiver, row.get(1)?)).or_default().conversions += 1;
+            }
+            let mut statement = conn.prepare_cached(sql("recount_attempts"))?;
+            let mut rows = statement.query([ws.0])?;
+            while let Some(row) = rows.next()? {
+                let day = Timestamp::from_ms(row.get(2)?).floor_to(DAY_MS);
+                let receiver = Receiver::of_delivery(row.get(5)?, row.get(0)?);
+                let outcome: String = row.get(3)?;
+                let entry = books.entry((day, receiver, row.get(1)?)).or_default();
+                entry.send(&outcome, histogram::bucket(row.get(4)?), 1);
+            }
+            for (key, waiting) in
+                waiting(conn, ws, &(Timestamp::from_ms(i64::MIN)..Timestamp::from_ms(i64::MAX)))?
+            {
+                books.entry(key).or_default().wait(&waiting);
             }
             Ok(books)
         })
@@ -274,15 +342,26 @@ fn counts(
     Ok(report)
 }
 
-/// What waits, from the queue's own rows.
-fn waiting(conn: &Connection, ws: WorkspaceNo) -> Result<BTreeMap<BalanceKey, i64>, Error> {
-    let mut counts = BTreeMap::new();
+/// What waits of what is booked in `days`, from the queue's own rows: row by row, so that it takes no memory.
+fn waiting(
+    conn: &Connection,
+    ws: WorkspaceNo,
+    days: &Range<Timestamp>,
+) -> Result<BTreeMap<BalanceKey, Queued>, Error> {
+    let mut counts: BTreeMap<BalanceKey, Queued> = BTreeMap::new();
     let mut statement = conn.prepare_cached(sql("recount_queue"))?;
     let mut rows = statement.query([ws.0])?;
     while let Some(row) = rows.next()? {
         let day = Timestamp::from_ms(row.get(2)?).floor_to(DAY_MS);
+        if !days.contains(&day) {
+            continue;
+        }
         let receiver = Receiver::of_delivery(row.get(4)?, row.get(0)?);
-        *counts.entry((day, receiver, row.get(1)?)).or_default() += row.get::<_, i64>(3)?;
+        let created_at = Timestamp::from_ms(row.get(3)?);
+        let entry = counts.entry((day, receiver, row.get(1)?)).or_default();
+        let is_held: bool = row.get(5)?;
+        *(if is_held { &mut entry.held } else { &mut entry.count }) += 1;
+        entry.oldest = Some(entry.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
     }
     Ok(counts)
 }

@@ -45,7 +45,7 @@ pub(crate) struct Snapshot {
 impl Ledger {
     /// The directory that the ledger lies in.
     pub(crate) fn dir(&self) -> &Path {
-        let path = &self.inner.readers.path;
+        let path = self.inner.way.path();
         path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
@@ -58,7 +58,7 @@ impl Ledger {
 
     /// Holds this moment. Blocks for moments.
     pub(crate) fn snapshot(&self) -> Result<Snapshot, Error> {
-        let conn = open_connection(&self.inner.readers.path, true)?;
+        let conn = open_connection(self.inner.way.path(), true)?;
         conn.execute_batch("BEGIN")?;
         // The transaction begins with its first read.
         let pages: u64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;

@@ -10,6 +10,7 @@ const FILES: &[&str] = &[
     include_str!("sql/event.sql"),
     include_str!("sql/decide.sql"),
     include_str!("sql/delivery.sql"),
+    include_str!("sql/endpoint.sql"),
     include_str!("sql/report.sql"),
     include_str!("sql/list.sql"),
     include_str!("sql/backup.sql"),
@@ -54,7 +55,10 @@ mod tests {
         conn.execute_batch(sql("schema_0001")).unwrap();
         for (name, index) in [
             ("queue_of_delivery", "queue_by_delivery (workspace=? AND delivery=?)"),
+            ("queue_window", "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=?)"),
+            ("held_too_long", "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=? AND due<?)"),
             ("todo_due", "todo_by_after (workspace=? AND after<?)"),
+            ("arrivals", "finish_by_arrival (workspace=? AND at>? AND at<?)"),
             ("births_list", "tie_by_births (workspace=? AND app=? AND key=? AND births=?)"),
             ("todo_by_identity", "PRIMARY KEY (workspace=? AND app=? AND kind=? AND key=?)"),
         ] {
@@ -84,6 +88,7 @@ mod tests {
             include_str!("tell.rs"),
             include_str!("revision.rs"),
             include_str!("delivery.rs"),
+            include_str!("endpoint.rs"),
             include_str!("story.rs"),
             include_str!("report.rs"),
             include_str!("list.rs"),

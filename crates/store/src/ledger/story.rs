@@ -114,7 +114,7 @@ pub struct DeliveryStory {
     pub deadline: Option<Timestamp>,
     /// The delivery that it replays.
     pub replay_of: Option<Id<kind::Delivery>>,
-    /// `scheduled`, `delivered`, `dead`, ….
+    /// `scheduled`, `held`, `delivered`, `dead`, ….
     pub state: String,
     /// Why it is in that state.
     pub reason: String,
@@ -122,8 +122,25 @@ pub struct DeliveryStory {
     pub due: Option<Timestamp>,
     /// Sends so far.
     pub sends: u32,
+    /// How its endpoint stands, if that is stopped; whatever became of this delivery.
+    pub held: Option<super::EndpointRow>,
+    /// What the engine last saw of its endpoint, while it waits.
+    pub live: Option<super::EndpointLive>,
     /// Every send.
     pub attempts: Vec<AttemptRow>,
+}
+
+impl DeliveryStory {
+    /// Why it waits now; `None` when it does not.
+    pub fn why(&self, now: Timestamp) -> Option<super::Why> {
+        let asked = super::WhyAsked {
+            delivery: self.id,
+            due: self.due?,
+            sends: self.sends,
+            is_delayed: self.sends == 0 && self.reason == delivery::DELAYED,
+        };
+        Some(super::why(asked, self.held.as_ref(), self.live.as_ref(), now))
+    }
 }
 
 impl Ledger {
@@ -170,6 +187,17 @@ impl Ledger {
             Ok(Some(story))
         })
         .await
+        .map(|story| story.map(|story| self.with_live(story)))
+    }
+
+    /// Adds what the engine last saw of the endpoints of what waits.
+    fn with_live(&self, mut story: Story) -> Story {
+        let (seen, ws) = (self.live(), story.event.workspace);
+        let of_changes = story.changes.iter_mut().flat_map(|change| &mut change.deliveries);
+        for delivery in story.deliveries.iter_mut().chain(of_changes).filter(|one| one.due.is_some()) {
+            delivery.live = seen.get(&(ws, delivery.endpoint)).cloned();
+        }
+        story
     }
 
     /// The events that a click earned or competes for, oldest first, at most 100.

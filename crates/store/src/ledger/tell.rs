@@ -217,7 +217,7 @@ impl Step<'_> {
     }
 
     /// Cancels what was planned and is not to be told any more, as far as nothing of it was sent: everything that
-    /// waits for a rejected conversion or tells of an outdated status, and what its rule held back and would not
+    /// waits for a rejected conversion or tells of an outdated status, and what its rule delays and would not
     /// plan now, or not with these values. Says which events would have been the first instead.
     fn take_back(
         &mut self,
@@ -239,7 +239,7 @@ impl Step<'_> {
             let wanted = of_rule
                 .find(|one| one.partner.map_or(NOBODY, Id::bytes) == told.partner)
                 .and_then(|one| one.outcome.as_ref().ok());
-            if !is_known || !delivery::is_held(conn, ws, &id.bytes())? {
+            if !is_known || !delivery::is_delayed(conn, ws, &id.bytes())? {
                 return Ok(Vec::new());
             }
             // The credit can have moved to another click of the same partner: then what it would say is wrong.

@@ -25,7 +25,7 @@ const BATCH_MAX: usize = 512;
 /// Most jobs that may wait; one more is answered `Unavailable`.
 const QUEUE_MAX: usize = 16_384;
 
-type Job = Box<dyn FnMut(&Connection) -> Result<(), Error> + Send>;
+pub(super) type Job = Box<dyn FnMut(&Connection) -> Result<(), Error> + Send>;
 
 struct Request {
     job: Job,
@@ -222,6 +222,13 @@ fn together(conn: &Connection, batch: &mut [Request]) -> Result<Vec<Result<(), E
         return Err(error.into());
     }
     Ok(results)
+}
+
+/// Runs one job in a transaction of its own, as one that nobody came beside.
+#[cfg(feature = "simulation")]
+pub(super) fn alone(conn: &Connection, stats: &WriterStats, job: Job) -> Result<(), Error> {
+    let (done, _) = oneshot::channel();
+    commit(conn, &mut [Request { job, done }], stats).pop().unwrap_or(Ok(()))
 }
 
 /// Runs a statement that is run for every job: parsed once, not each time.

@@ -37,6 +37,7 @@ fn webhook(form: Form, without: &[&str], url: &str) -> Webhook {
         signing: Signing::new(Secret::generate([1; 32])),
         sandbox: false,
         pending: false,
+        rate: None,
         retry: Default::default(),
     }
 }
@@ -235,6 +236,7 @@ fn partner_of(id: Id<kind::Partner>) -> Partner {
         ref_id: String::new(),
         cfg: Default::default(),
         in_link_callbacks: false,
+        rate: None,
         accepts_within: None,
     }
 }

@@ -192,6 +192,9 @@ pub struct Partner {
     /// are refused without it: whoever writes a click chooses the host that the server calls.
     #[serde(default, skip_serializing_if = "is_default")]
     pub in_link_callbacks: bool,
+    /// Most sends to it a second, by all rules together: 0.1 to 10000. Absent: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// How long after the click it accepts installs, such as `7d`; 1h to 3650d. It binds the rules that tell it of
     /// installs and do not say otherwise; a longer click window is warned of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,6 +202,47 @@ pub struct Partner {
     /// Macros that it needs in every postback, such as `click_id`; a template without one is warned of.
     #[serde(default, skip_serializing_if = "is_default")]
     pub needs: Vec<String>,
+    /// How its own list of conversions is read by `roundtrip reconcile`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<PartnerReport>,
+}
+
+/// How a partner's own list of conversions is read, CSV or JSON. `roundtrip reconcile --save-mapping` writes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartnerReport {
+    /// What stands in which column: `click_id` (the partner's), `rt_click_id` (Roundtrip's), `event_id`, `order_id`,
+    /// `event`, `amount`, `currency`, `time`; each with the column's name in the list.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub columns: BTreeMap<String, String>,
+    /// Whose times they are, where a time says no offset: an IANA name such as `Europe/Berlin`; absent: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// ISO 4217: the currency of amounts, where no column says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// How times are written, such as `%d.%m.%Y %H:%M`; absent: RFC 3339, `2026-06-04 09:21:44`, days, unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date_format: Option<String>,
+    /// The decimal sign of amounts; absent: whichever the list's amounts end with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<DecimalSign>,
+}
+
+/// What stands before the decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DecimalSign {
+    /// `12.50`
+    Point,
+    /// `12,50`
+    Comma,
+}
+
+impl PartnerReport {
+    /// What columns can hold.
+    pub const COLUMNS: [&str; 8] =
+        ["click_id", "rt_click_id", "event_id", "order_id", "event", "amount", "currency", "time"];
 }
 
 /// Partners that rules tell together.
@@ -478,6 +522,9 @@ pub struct Rule {
     /// How long after the decision it is sent; at most 7d. Absent: at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<String>,
+    /// Most sends a second to each partner that it tells: 0.1 to 10000. Absent: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// Event names as the partner knows them. When not empty, other names are not told.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rename: BTreeMap<String, String>,
@@ -671,6 +718,9 @@ pub struct Webhook {
     /// Also told of conversions that wait for approval; they are told when they are approved otherwise.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pending: bool,
+    /// Most sends a second: 0.1 to 10000. Absent: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// When it is sent again: the waits between sends, such as `["10s", "5m"]`, or `{waits, for}`. Absent: twelve
     /// sends over 71 h 42 m. All but a 2xx is sent again; 410 disables the webhook.
     #[serde(default, skip_serializing_if = "is_default")]

@@ -431,6 +431,9 @@ impl<'a> Judge<'a> {
         }
         let accepts_within = self.acceptance(entry, doc.accepts_within.as_ref());
         self.needs_known(entry, &doc.needs);
+        if let Some(report) = &doc.report {
+            self.report(entry, report);
+        }
         domain::Partner {
             id: Id::from_bits(entry.id),
             slug: entry.slug.clone(),
@@ -438,7 +441,46 @@ impl<'a> Judge<'a> {
             ref_id: doc.ref_id.clone().unwrap_or_else(|| entry.slug.clone()),
             cfg: doc.cfg.iter().map(|(name, Secret(value))| (name.clone(), value.clone())).collect(),
             in_link_callbacks: doc.in_link_callbacks,
+            rate: self.rate(entry, doc.rate),
             accepts_within,
+        }
+    }
+
+    /// How a partner's list is read: only `roundtrip reconcile` asks for it.
+    fn report(&mut self, entry: &Entry, doc: &document::PartnerReport) {
+        for (what, column) in &doc.columns {
+            let field = join("report.columns", what);
+            if !document::PartnerReport::COLUMNS.contains(&what.as_str()) {
+                let message =
+                    format!("a column holds one of {}", document::PartnerReport::COLUMNS.join(", "));
+                self.wrong(entry, Code::ConfigInvalid, &field, message);
+            } else if column.trim().is_empty() || column.len() > 200 || column.chars().any(char::is_control) {
+                let message =
+                    "it is the column's name in the list, 1 to 200 bytes without control characters";
+                self.wrong(entry, Code::ConfigInvalid, &field, message);
+            }
+        }
+        if let Some(zone) = &doc.time_zone
+            && jiff::tz::TimeZone::get(zone).is_err()
+        {
+            let message = format!("`{zone}` is no IANA time zone such as Europe/Berlin");
+            self.wrong(entry, Code::ConfigInvalid, "report.time_zone", message);
+        }
+        if let Some(currency) = &doc.currency
+            && Currency::parse(currency).is_none()
+        {
+            let message = format!("`{currency}` is no active ISO 4217 code");
+            self.wrong(entry, Code::ConfigInvalid, "report.currency", message);
+        }
+        // What cannot be printed cannot be read either.
+        let example = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);
+        if let Some(format) = &doc.date_format
+            && (format.len() > 100
+                || !format.contains('%')
+                || jiff::fmt::strtime::format(format.as_bytes(), &example).is_err())
+        {
+            let message = "it is written with %Y, %m, %d, %H, %M, %S: `%d.%m.%Y %H:%M`";
+            self.wrong(entry, Code::ConfigInvalid, "report.date_format", message);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use roundtrip_domain::id::Id;
 use roundtrip_domain::problem::Code;
+use roundtrip_domain::rate::{RATE_MAX, RATE_MIN, Rate};
 use roundtrip_domain::retry::Receiver;
 use roundtrip_domain::settings as domain;
 use roundtrip_domain::settings::{DELAY_MAX, POSTBACK_WINDOW};
@@ -96,6 +97,7 @@ impl Judge<'_> {
         let share = self.share(entry, &doc.share_revenue);
         let conditions = self.conditions(entry, &doc.when);
         let delay = self.span(entry, "delay", doc.delay.as_ref(), DELAY_MAX);
+        let rate = self.rate(entry, doc.rate);
         self.needs_known(entry, &doc.needs);
         let how = HowSent { retry: &doc.retry, timeout: doc.timeout.as_ref(), success: &doc.success };
         let retry = self.retry(entry, how, Receiver::Postback);
@@ -128,11 +130,22 @@ impl Judge<'_> {
             sandbox: doc.sandbox,
             pending: doc.pending,
             window,
+            rate,
             retry,
             accepts,
             accepts_from: doc.accepts_from.into(),
             late: doc.late.into(),
         })
+    }
+
+    /// Most sends a second.
+    pub(super) fn rate(&mut self, entry: &Entry, per_s: Option<f64>) -> Option<Rate> {
+        let rate = Rate::per_s(per_s?);
+        if rate.is_none() {
+            let message = format!("a rate is {RATE_MIN} to {RATE_MAX} sends a second");
+            self.wrong(entry, Code::ConfigInvalid, "rate", message);
+        }
+        rate
     }
 
     fn event_name(&mut self, entry: &Entry, field: &str, name: &str) {

@@ -225,6 +225,7 @@ impl Judge<'_> {
             signing: entry.stored.signing.clone()?,
             sandbox: doc.sandbox,
             pending: doc.pending,
+            rate: self.rate(entry, doc.rate),
             retry,
         })
     }

@@ -3,6 +3,7 @@
 mod birth;
 mod country;
 mod deliver;
+mod endpoint;
 mod keep;
 mod order;
 mod record;

@@ -118,7 +118,7 @@ async fn list(call: Call) -> Result<Answer, Failure> {
 
 /// The resource that a filter names by slug or id. A well-formed id needs no resource behind it: facts outlive
 /// the settings they were made under.
-fn chosen<'a, K: Kind>(
+pub(super) fn chosen<'a, K: Kind>(
     call: &Call,
     name: &str,
     mut known: impl Iterator<Item = (Id<K>, &'a str)>,

@@ -6,7 +6,7 @@
 //!   so a route that answers is a route that is documented.
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
-//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `status`, `report`, `egress`, `backup`. To add a
+//!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `endpoint`, `status`, `report`, `egress`, `backup`. To add a
 //!   noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
@@ -22,17 +22,20 @@ mod call;
 mod change;
 mod delivery;
 mod egress;
+mod endpoint;
 mod explain;
 mod fields;
 mod import;
 mod json;
 mod library;
 mod openapi;
+mod reconcile;
 mod report;
 mod resources;
 mod route;
 mod settings;
 mod sheet;
+mod statement;
 mod status;
 mod template;
 mod webhook;
@@ -90,8 +93,11 @@ fn routes() -> Vec<Route> {
     routes.extend(sheet::routes());
     routes.extend(explain::routes());
     routes.extend(delivery::routes());
+    routes.extend(endpoint::routes());
     routes.extend(status::routes());
     routes.extend(report::routes());
+    routes.extend(reconcile::routes());
+    routes.extend(statement::routes());
     routes.extend(egress::routes());
     routes.extend(backup::routes());
     routes.extend(openapi::routes());

@@ -4,8 +4,9 @@ use roundtrip_domain::problem::{Code, Problem};
 use serde_json::{Value, json};
 
 use super::call::{Answer, Call, Failure};
+use super::explain::chosen;
 use super::route::{Route, schema};
-use crate::books::{self, Books};
+use crate::books::{self, Asked, Books};
 use crate::report::{By, Period, Report, Sources};
 
 /// How many days the books have when nobody says, in milliseconds: what partners argue about.
@@ -30,6 +31,12 @@ pub(super) fn routes() -> Vec<Route> {
             .in_workspace()
             .query("from", "A day such as 2026-06-04, UTC. Absent: 30 days ago.", text())
             .query("to", "A day, which is included. Absent: today.", text())
+            .query("partner", "Only what this partner is told: its slug or id.", text())
+            .query(
+                "by",
+                "`day`: a row per day, partner and kind; `period`: one per partner and kind.",
+                json!({ "enum": ["day", "period"], "default": "day" }),
+            )
             .answers(200, "The books.", schema::<Books>)
             .does(balance),
     ]
@@ -59,5 +66,13 @@ async fn balance(call: Call) -> Result<Answer, Failure> {
     let now = call.state.clock.now();
     let from = call.query.text("from").unwrap_or_else(|| now.plus_ms(-BOOKS_MS).to_string());
     let period = Period::parse(Some(&from), call.query.text("to").as_deref(), None, now)?;
-    Ok(Answer::ok(json!(books::read(&call.state.ledger, &settings, &period, now).await?)))
+    let partners = settings.partners.values().map(|partner| (partner.id, partner.slug.as_str()));
+    let partner = chosen(&call, "partner", partners)?;
+    let whole_period = match call.query.text("by").as_deref() {
+        None | Some("day") => false,
+        Some("period") => true,
+        Some(_) => return Err(Problem::new(Code::ParameterInvalid, "by", "it is day or period").into()),
+    };
+    let asked = Asked { partner, whole_period };
+    Ok(Answer::ok(json!(books::read(&call.state.ledger, &settings, &period, asked, now).await?)))
 }

@@ -9,7 +9,7 @@ use roundtrip_store::ledger::ConversionFilter;
 
 use super::pages::{self, Badge, Figure, Home, HomeRow, Try};
 use super::{Inner, Refused};
-use crate::books::{self, Books};
+use crate::books::{self, Asked, Books, Figures};
 use crate::conversions::{self, Conversion};
 use crate::report::{By, Counts, Period, Sources};
 
@@ -50,6 +50,7 @@ pub(super) async fn render(
         refresh_s: before.is_none().then_some(REFRESH_S),
         figures: figures(&report.total),
         books_balanced: books.balanced,
+        speed: speed(&books.total),
         books: books.sentence,
         waiting,
         rows: list.items.iter().map(|item| row(item, now)).collect(),
@@ -68,9 +69,23 @@ async fn books(inner: &Inner, settings: &Settings, now: Timestamp) -> Result<Boo
         return Ok(books.clone());
     }
     let period = Period::last_hours(BOOKS_HOURS, now);
-    let books = books::read(&inner.state.ledger, settings, &period, now).await?;
+    let books = books::read(
+        &inner.state.ledger,
+        settings,
+        &period,
+        Asked { whole_period: true, ..Asked::default() },
+        now,
+    )
+    .await?;
     *kept = Some((now, books.clone()));
     Ok(books)
+}
+
+/// How sure and how fast postbacks arrive.
+fn speed(total: &Figures) -> Option<String> {
+    let (rate, latency) = (total.success_rate.as_ref()?, total.latency_ms?);
+    let [half, most] = [latency.p50, latency.p99].map(human);
+    Some(format!("{rate} % arrived, half within {half}, 99 of 100 within {most}"))
 }
 
 /// 1234567 as 1,234,567.
@@ -172,6 +187,7 @@ pub(super) fn state_badge(state: &str, n: i64) -> Badge {
     let (tone, word) = match state {
         "delivered" => ("good", "delivered"),
         "scheduled" => ("wait", "waiting"),
+        "held" => ("wait", "held"),
         "dead" => ("bad", "given up"),
         "expired" => ("bad", "expired"),
         other => ("bad", other),

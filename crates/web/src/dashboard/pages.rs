@@ -91,6 +91,8 @@ pub(super) struct Home {
     pub(super) figures: Vec<Figure>,
     pub(super) books_balanced: bool,
     pub(super) books: String,
+    /// How sure and how fast postbacks arrive.
+    pub(super) speed: Option<String>,
     pub(super) waiting: Option<String>,
     pub(super) rows: Vec<HomeRow>,
     pub(super) next: Option<String>,
@@ -262,6 +264,7 @@ mod tests {
             figures: vec![Figure { label: "Clicks", value: "1".to_owned(), detail: "<b>".to_owned() }],
             books_balanced: false,
             books: "They do not add up.".to_owned(),
+            speed: Some("all arrived <b>".to_owned()),
             waiting: Some("1 waiting".to_owned()),
             rows: vec![row],
             next: Some("cnv_0".to_owned()),

@@ -270,6 +270,7 @@ mod tests {
                     ref_id: "p-1".into(),
                     cfg: Default::default(),
                     in_link_callbacks: false,
+                    rate: None,
                     accepts_within: None,
                 }),
             );

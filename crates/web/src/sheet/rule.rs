@@ -112,7 +112,7 @@ fn or(words: &[String]) -> String {
     }
 }
 
-/// How long a delivery is held back, in a sentence; `None` when it is not.
+/// How long a delivery is delayed, in a sentence; `None` when it is not.
 pub(super) fn delay(rule: &Rule) -> Option<String> {
     let time = human(rule.delay.ms());
     // An `m` alone could be a month.

@@ -510,7 +510,7 @@ pub struct Delivery {
     /// After which it is of no use to its receiver, if there is such a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<String>,
-    /// `scheduled`, `delivered`, `dead`, ….
+    /// `scheduled`, `held`, `delivered`, `dead`, ….
     pub state: String,
     /// Why it is in that state; stable.
     pub reason: String,
@@ -519,6 +519,14 @@ pub struct Delivery {
     /// When it is sent next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<String>,
+    /// Why it waits now, if it does: `delayed`, `due_at`, `endpoint_paused`, `endpoint_disabled`, `breaker_open`,
+    /// `retry_after`, `rate_limited`, `host_full`, `concurrency_full`, `retry_budget`, `quota`, `total_full`,
+    /// `ledger_busy`, `sending` or `next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
+    /// Until when that lasts, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_until: Option<String>,
     /// Sends so far.
     pub sends: u32,
     /// Every send.

@@ -110,11 +110,12 @@ impl Teller<'_> {
     fn told(&self) -> String {
         let count = |state: &str| self.story.deliveries.iter().filter(|d| d.state == state).count();
         let (delivered, waiting, dead) = (count("delivered"), count("scheduled"), count("dead"));
-        let (expired, cancelled) = (count("expired"), count("cancelled"));
-        let other = self.story.deliveries.len() - delivered - waiting - dead - expired - cancelled;
+        let (held, expired, cancelled) = (count("held"), count("expired"), count("cancelled"));
+        let other = self.story.deliveries.len() - delivered - waiting - held - dead - expired - cancelled;
         let states = [
             (delivered, "delivered"),
             (waiting, "waiting"),
+            (held, "held"),
             (dead, "given up"),
             (expired, "expired"),
             (cancelled, "cancelled"),
@@ -457,6 +458,7 @@ impl Teller<'_> {
             }
             Endpoint::Webhook(webhook) => (None, None, Some(named(webhook, &self.story.names))),
         };
+        let why = delivery.why(self.now);
         Delivery {
             id: delivery.id.to_string(),
             fact: delivery.fact.to_string(),
@@ -473,6 +475,8 @@ impl Teller<'_> {
             reason: delivery.reason.clone(),
             sentence: words::delivery(delivery, self.now),
             due: delivery.due.map(|due| due.to_string()),
+            waits: why.map(|why| why.wait.code().to_owned()),
+            waits_until: why.and_then(|why| why.until).map(|at| at.to_string()),
             sends: delivery.sends,
             attempts: delivery.attempts.iter().map(|row| evidence::attempt(row, &self.mask)).collect(),
         }

@@ -2,11 +2,13 @@
 
 use roundtrip_domain::attribution::{Candidate, DeadEnd, MatchType, Verdict};
 use roundtrip_domain::click::TouchKind;
+use roundtrip_domain::endpoint::Wait;
 use roundtrip_domain::postback::{Detail, Suppressed};
 use roundtrip_domain::time::{Timestamp, human};
 use roundtrip_store::ledger::{AttemptRow, DeliveryStory, RuleStory};
 
 use super::shape::{Shared, Unmet};
+use crate::waits;
 
 /// "12.50 EUR", as in sentences.
 pub(super) fn money(amount: &str, currency: Option<&str>) -> String {
@@ -239,10 +241,20 @@ fn outcome(code: &str) -> String {
 /// How a delivery stands.
 pub(super) fn delivery(delivery: &DeliveryStory, now: Timestamp) -> String {
     let sends = times(delivery.sends);
+    let because = delivery.why(now).map(|why| (why.wait, waits::because(why, delivery.held.as_ref(), now)));
     match (delivery.state.as_str(), delivery.due) {
+        ("held", Some(_)) => {
+            let because = because.map_or_else(|| "its endpoint is stopped".to_owned(), |(_, text)| text);
+            format!("Held after {sends}, because {because}.")
+        }
         ("delivered", _) => format!("Delivered: the partner has it, after {sends}."),
         ("scheduled", Some(due)) if delivery.sends == 0 && delivery.reason == "delayed" => {
-            format!("Held back as its rule says; it is sent at {due}, {}.", from_now(due, now))
+            format!("Delayed as its rule says; it is sent at {due}, {}.", from_now(due, now))
+        }
+        // What is due and is not next has something in its way.
+        ("scheduled", Some(_)) if because.as_ref().is_some_and(|(wait, _)| !is_plain(*wait)) => {
+            let (_, because) = because.unwrap_or((Wait::Next, String::new()));
+            format!("Waits after {sends}: {because}.")
         }
         ("scheduled", Some(due)) if delivery.sends == 0 => {
             format!("Waits for its first send, due {}.", from_now(due, now))
@@ -263,6 +275,11 @@ pub(super) fn delivery(delivery: &DeliveryStory, now: Timestamp) -> String {
         ("expired", _) => format!("Expired after {sends}, because {}.", why(&delivery.reason)),
         (state, _) => format!("It is {state} after {sends}: {}.", why(&delivery.reason)),
     }
+}
+
+/// Whether the time at which it is due says all there is to say.
+const fn is_plain(wait: Wait) -> bool {
+    matches!(wait, Wait::Delayed | Wait::DueAt | Wait::Next)
 }
 
 /// What a send came to and what followed.

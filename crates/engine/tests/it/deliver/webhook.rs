@@ -99,3 +99,44 @@ async fn the_end_of_a_postback_is_told_as_soon_as_it_is_known() {
     engine.stop().await;
     house.world.books_balance().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_gone_is_disabled_holds_what_is_for_it_and_the_others_hear_of_it() {
+    let gone = Receiver::start(|_, mut stream, seen| async move {
+        while seen.request(&mut stream).await.is_some() {
+            if stream.write_all(b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n").await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let ops = busy_once().await;
+    let mut document = sample();
+    document["webhooks"] = json!({
+        "gone": {"url": format!("http://{}/", gone.address), "events": ["organic_install"]},
+        "ops": {"url": format!("http://{}/", ops.address), "events": ["endpoint_disabled"]},
+    });
+    let house = House::new(&document, &[5, 5]).await;
+    let engine = Engine::start(house.config.clone());
+    let id = house.world.record(house.event("install").of("i1")).await;
+    house.until(id, "it is held", |story| story.deliveries.iter().any(|d| d.sends == 1)).await;
+    let deadline = tokio::time::Instant::now() + super::PATIENCE;
+    while ops.seen.requests().len() < 2 {
+        assert!(tokio::time::Instant::now() < deadline, "nobody was told that it was disabled");
+        tokio::task::yield_now().await;
+    }
+    let body = ops.seen.requests().pop().expect("a request");
+    let body: Value = serde_json::from_str(body.split_once("\r\n\r\n").expect("whole").1).expect("JSON");
+    assert_eq!(
+        (&body["kind"], &body["notice"]["about"]),
+        (&json!("endpoint_disabled"), &json!("webhook:gone"))
+    );
+    // What comes later is held too, and nothing is sent.
+    let later = house.world.record(house.event("install").of("i2")).await;
+    house.until(later, "it is planned", |story| !story.deliveries.is_empty()).await;
+    let story = house.world.story(id).await;
+    assert!(story.deliveries.iter().all(|d| d.state == "held"), "{:?}", story.deliveries);
+    assert_eq!(gone.seen.requests().len(), 1);
+    engine.stop().await;
+    house.world.books_balance().await;
+}

@@ -32,6 +32,7 @@ impl Told {
 struct Inbox {
     told: Mutex<Vec<Told>>,
     is_unwell: AtomicBool,
+    is_refusing: AtomicBool,
     dice: Dice,
 }
 
@@ -48,7 +49,12 @@ impl Partners {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
         let told = Mutex::default();
-        let inbox = Arc::new(Inbox { told, is_unwell: AtomicBool::new(false), dice: Dice::seeded(seed) });
+        let inbox = Arc::new(Inbox {
+            told,
+            is_unwell: AtomicBool::new(false),
+            is_refusing: AtomicBool::new(false),
+            dice: Dice::seeded(seed),
+        });
         let router = Router::new().fallback(take).with_state(inbox.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { address, inbox }
@@ -64,6 +70,11 @@ impl Partners {
         self.inbox.is_unwell.store(is_unwell, Ordering::SeqCst);
     }
 
+    /// Whether all is answered 404.
+    pub(crate) fn set_refusing(&self, is_refusing: bool) {
+        self.inbox.is_refusing.store(is_refusing, Ordering::SeqCst);
+    }
+
     /// Everything they were told, in the order of arrival.
     pub(crate) fn told(&self) -> Vec<Told> {
         self.inbox.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -73,6 +84,11 @@ impl Partners {
 async fn take(State(inbox): State<Arc<Inbox>>, uri: Uri) -> StatusCode {
     let query = uri.query().unwrap_or_default();
     let parameters = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    if inbox.is_refusing.load(Ordering::SeqCst) {
+        let told = Told { path: uri.path().to_owned(), parameters, taken: false };
+        inbox.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+        return StatusCode::NOT_FOUND;
+    }
     let taken = !(inbox.is_unwell.load(Ordering::SeqCst) && inbox.dice.one_in(50));
     let told = Told { path: uri.path().to_owned(), parameters, taken };
     inbox.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);

@@ -102,7 +102,7 @@ DELETE FROM second WHERE workspace = ?1 AND rule = ?2 AND partner = ?3 AND subje
 INSERT INTO delivery (workspace, id, event, fact, revision, teller, teller_version, partner, app, kind, created_at, booked_at, deadline, replay_of, "values")
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15);
 -- name: queue_insert
-INSERT INTO queue (workspace, teller, partner, due, delivery, sends, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7);
+INSERT INTO queue (workspace, teller, partner, retry, due, delivery, sends, reason) VALUES (?1, ?2, ?3, ?6 > 0, ?4, ?5, ?6, ?7);
 -- name: rollup_add
 INSERT INTO rollup (workspace, bucket, app, partner, campaign, link, metric, kind, status, currency, count, micros)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)

@@ -1,11 +1,18 @@
 -- name: queue_endpoints
-SELECT workspace, teller, partner, min(due), count(*) FROM queue GROUP BY workspace, teller, partner;
+SELECT c.workspace, c.teller, c.partner, c.n,
+  (SELECT min(q.due) FROM queue q WHERE q.workspace = c.workspace AND q.teller = c.teller AND q.partner = c.partner AND q.retry = 0),
+  (SELECT min(q.due) FROM queue q WHERE q.workspace = c.workspace AND q.teller = c.teller AND q.partner = c.partner AND q.retry = 1)
+FROM queue_count c WHERE c.n > 0;
 -- name: queue_window
-SELECT due, delivery, sends FROM queue WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 ORDER BY due, delivery LIMIT ?4;
+SELECT due, delivery, sends, (SELECT a.at FROM attempt a WHERE a.workspace = q.workspace AND a.delivery = q.delivery AND a.n = q.sends) FROM queue q
+WHERE q.workspace = ?1 AND q.teller = ?2 AND q.partner = ?3 AND q.retry = ?4 ORDER BY q.due, q.delivery LIMIT ?5;
 -- name: queue_delete
-DELETE FROM queue WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 AND due = ?4 AND delivery = ?5;
--- name: queue_oldest
-SELECT min(due), count(*) FROM queue;
+DELETE FROM queue WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 AND retry = (?6 > 0) AND due = ?4 AND delivery = ?5;
+-- name: queue_depth
+SELECT min((SELECT min(q.due) FROM queue q WHERE q.workspace = c.workspace AND q.teller = c.teller AND q.partner = c.partner AND q.retry = r.retry)),
+  coalesce(sum(CASE r.retry WHEN 0 THEN c.n END), 0), coalesce(sum(CASE WHEN r.retry = 0 AND e.state > 0 THEN c.n END), 0)
+FROM queue_count c CROSS JOIN (SELECT 0 AS retry UNION ALL SELECT 1) r
+LEFT JOIN endpoint e ON e.workspace = c.workspace AND e.teller = c.teller AND e.partner = c.partner WHERE c.n > 0;
 -- name: queue_of_delivery
 SELECT due, sends, reason FROM queue WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_get
@@ -29,7 +36,7 @@ UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = ?5 WHERE wo
 -- name: finish_get
 SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_booked
-SELECT kind, booked_at, app FROM delivery WHERE workspace = ?1 AND id = ?2;
+SELECT kind, booked_at, app, created_at FROM delivery WHERE workspace = ?1 AND id = ?2;
 -- name: payload_put
 INSERT INTO payload (workspace, fact, at, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
 -- name: payload_get

@@ -19,12 +19,20 @@ DELETE FROM slice WHERE workspace = 0 AND node = ?1 AND seq = ?2;
 SELECT t.partner, c.kind, c.received_at, t.reason, t.delivery IS NOT NULL FROM told t JOIN conversion c ON c.workspace = t.workspace AND c.id = t.event
 WHERE t.workspace = ?1 AND c.environment = 'production';
 -- name: recount_deliveries
-SELECT d.partner, d.kind, d.booked_at, f.state, d.replay_of IS NOT NULL, d.teller FROM delivery d
+SELECT d.partner, d.kind, d.booked_at, f.state, d.replay_of IS NOT NULL, d.teller, d.created_at, f.at FROM delivery d
 LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
 WHERE d.workspace = ?1 AND d.booked_at IS NOT NULL;
 -- name: recount_queue
-SELECT d.partner, d.kind, d.booked_at, count(*), d.teller FROM queue q JOIN delivery d ON d.workspace = q.workspace AND d.id = q.delivery
-WHERE q.workspace = ?1 AND d.booked_at IS NOT NULL GROUP BY d.partner, d.teller, d.kind, d.booked_at;
+SELECT d.partner, d.kind, d.booked_at, d.created_at, d.teller, coalesce(e.state, 0) > 0 FROM queue q JOIN delivery d ON d.workspace = q.workspace AND d.id = q.delivery
+LEFT JOIN endpoint e ON e.workspace = q.workspace AND e.teller = q.teller AND e.partner = q.partner
+WHERE q.workspace = ?1 AND d.booked_at IS NOT NULL;
+-- name: recount_conversions
+SELECT d.partner, c.kind, c.received_at FROM conversion c JOIN decision d ON d.workspace = c.workspace AND d.event = c.id
+  AND d.revision = (SELECT max(x.revision) FROM decision x WHERE x.workspace = c.workspace AND x.event = c.id)
+WHERE c.workspace = ?1 AND c.environment = 'production' AND c.kind NOT IN ('status_change', 'rejected');
+-- name: recount_attempts
+SELECT d.partner, d.kind, d.booked_at, a.outcome, a.total_us, d.teller FROM attempt a JOIN delivery d ON d.workspace = a.workspace AND d.id = a.delivery
+WHERE a.workspace = ?1 AND d.booked_at IS NOT NULL;
 -- name: expire_event_key
 DELETE FROM event_key WHERE (workspace, scope, key) IN (SELECT workspace, scope, key FROM event_key WHERE workspace = ?1 AND expires_at <= ?2 LIMIT ?3);
 -- name: expire_attempt

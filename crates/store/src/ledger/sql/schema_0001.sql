@@ -5,7 +5,7 @@
 --
 -- | table            | holds                                                      | life                     |
 -- | ---------------- | ---------------------------------------------------------- | ------------------------ |
--- | meta             | facts of the installation: node, check keys, click floor   | for ever                 |
+-- | meta             | facts of the installation: node, keys, click floor         | for ever                 |
 -- | workspace        | tenants                                                    | for ever                 |
 -- | resource         | settings: one row per resource and version that changed it | append-only              |
 -- | settings_version | who changed settings when (audit)                          | append-only              |
@@ -25,6 +25,9 @@
 -- | second           | what would be the first, were another not that yet waits   | with its event           |
 -- | delivery         | intents to tell                                            | append-only, see below   |
 -- | queue            | unfinished deliveries (small, hot), by endpoint and due    | until finished           |
+-- | queue_count      | how many deliveries of an endpoint are unfinished         | state                    |
+-- | endpoint         | endpoints that are stopped, or failing                     | state                    |
+-- | endpoint_log     | what became of endpoints, by whom and why                  | append-only              |
 -- | payload          | bodies of webhooks, one per fact                           | a set number of days     |
 -- | notice           | what was said about how telling goes                       | with payloads            |
 -- | attempt          | every send, with its evidence                              | append-only, 90 days     |
@@ -163,12 +166,41 @@ CREATE TABLE delivery (
 ) WITHOUT ROWID;
 CREATE INDEX delivery_by_event ON delivery (workspace, event);
 
+-- `retry` is 1 once it was sent: first attempts and retries of an endpoint stand in two lanes, each by when it is due.
 CREATE TABLE queue (
-  workspace INTEGER NOT NULL, teller BLOB NOT NULL, partner BLOB NOT NULL, due INTEGER NOT NULL,
+  workspace INTEGER NOT NULL, teller BLOB NOT NULL, partner BLOB NOT NULL, retry INTEGER NOT NULL, due INTEGER NOT NULL,
   delivery BLOB NOT NULL, sends INTEGER NOT NULL, reason TEXT NOT NULL,
-  PRIMARY KEY (workspace, teller, partner, due, delivery)
+  PRIMARY KEY (workspace, teller, partner, retry, due, delivery)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX queue_by_delivery ON queue (workspace, delivery);
+
+-- Kept by triggers, so that it is right whoever writes; counting millions of rows takes seconds.
+CREATE TABLE queue_count (
+  workspace INTEGER NOT NULL, teller BLOB NOT NULL, partner BLOB NOT NULL, n INTEGER NOT NULL,
+  PRIMARY KEY (workspace, teller, partner)
+) WITHOUT ROWID;
+CREATE TRIGGER queue_in AFTER INSERT ON queue BEGIN
+  INSERT INTO queue_count (workspace, teller, partner, n) VALUES (new.workspace, new.teller, new.partner, 1)
+  ON CONFLICT (workspace, teller, partner) DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER queue_out AFTER DELETE ON queue BEGIN
+  UPDATE queue_count SET n = n - 1 WHERE workspace = old.workspace AND teller = old.teller AND partner = old.partner;
+END;
+
+-- `state` 0 is told, 1 paused, 2 disabled: the queue's rows of the last two are held. `since`, `reason` and `actor` are
+-- of the last change of the state. The rest is how long it has been failing, and what was said of it.
+CREATE TABLE endpoint (
+  workspace INTEGER NOT NULL, teller BLOB NOT NULL, partner BLOB NOT NULL, state INTEGER NOT NULL,
+  reason TEXT NOT NULL, actor TEXT NOT NULL, since INTEGER NOT NULL, failing_since INTEGER, evidence_at INTEGER,
+  last_success INTEGER, notices INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (workspace, teller, partner)
+) WITHOUT ROWID;
+
+CREATE TABLE endpoint_log (
+  workspace INTEGER NOT NULL, teller BLOB NOT NULL, partner BLOB NOT NULL, at INTEGER NOT NULL, code TEXT NOT NULL,
+  reason TEXT NOT NULL, actor TEXT NOT NULL,
+  PRIMARY KEY (workspace, teller, partner, at, code)
+) WITHOUT ROWID;
 
 -- Made once per fact, when the first webhook is told of it; made again from the facts when it is gone.
 CREATE TABLE payload (
@@ -193,6 +225,8 @@ CREATE TABLE finish (
   at INTEGER NOT NULL, sends INTEGER NOT NULL,
   PRIMARY KEY (workspace, delivery)
 ) WITHOUT ROWID;
+-- What arrived on a day, for the statements to partners. Nearly always written at its end, so it costs little.
+CREATE INDEX finish_by_arrival ON finish (workspace, at, delivery) WHERE state = 'delivered';
 
 CREATE TABLE rollup (
   workspace INTEGER NOT NULL, bucket INTEGER NOT NULL, app BLOB NOT NULL, partner BLOB NOT NULL,

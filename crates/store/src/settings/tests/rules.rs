@@ -443,3 +443,37 @@ fn a_rule_has_a_url_or_tells_callbacks() {
     };
     assert_eq!(refused(&status), at(invalid, "on"));
 }
+
+#[test]
+fn how_a_partners_list_is_read_is_checked_when_it_is_saved() {
+    let report = json!({
+        "columns": { "click_id": "SubID", "amount": "Payout", "time": "Conv Time" },
+        "time_zone": "Europe/Berlin", "currency": "EUR", "date_format": "%d.%m.%Y %H:%M", "decimal": "comma",
+    });
+    let kept = Shelf::of(&with(&["partners", "acme", "report"], report.clone()));
+    let row = kept.rows.iter().find(|row| row.kind == ResourceKind::Partner && row.slug == "acme");
+    let body: Value = serde_json::from_str(&row.expect("the partner").body).expect("JSON");
+    assert_eq!(body["report"], report, "{body}");
+    for (path, value, field) in [
+        (&["columns", "payout"][..], json!("Payout"), "columns.payout"),
+        (&["columns", "click_id"], json!(" "), "columns.click_id"),
+        (&["columns", "click_id"], json!(7), "columns.click_id"),
+        (&["time_zone"], json!("Mars/Olympus"), "time_zone"),
+        (&["currency"], json!("XXQ"), "currency"),
+        (&["date_format"], json!("dd.mm.yyyy"), "date_format"),
+        (&["date_format"], json!("%!"), "date_format"),
+        (&["decimal"], json!("dot"), "decimal"),
+    ] {
+        let mut document = with(&["partners", "acme", "report"], report.clone());
+        let mut at = &mut document["partners"]["acme"]["report"];
+        for name in path {
+            at = &mut at[*name];
+        }
+        *at = value;
+        assert_eq!(
+            refused(&document),
+            [(Code::ConfigInvalid, format!("partners.acme.report.{field}"))],
+            "{path:?}"
+        );
+    }
+}

@@ -1,7 +1,9 @@
 //! The queue: settled once, replayed as the same fact, and the books closed at every step.
 
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Replay, Settled, Settlement};
+use roundtrip_store::ledger::{
+    AttemptRow, Due, Outgoing, QueueDepth, Replay, Settled, Settlement, WindowWish,
+};
 use roundtrip_testkit::{Tell, World};
 use serde_json::json;
 
@@ -62,11 +64,13 @@ async fn a_delivery_is_sent_again_and_delivered_and_settling_twice_changes_nothi
     let again = settled(due, "http_503", Settled::Again { due: later, reason: "http_503".into() });
     for _ in 0..2 {
         world.ledger.delivery_settle(vec![again.clone()], due.due).await.unwrap();
-        let window = world.ledger.queue_window(ws, due.endpoint, 64).await.unwrap();
-        assert_eq!(window.iter().map(|i| (i.due, i.sends)).collect::<Vec<_>>(), [(later, 1)]);
+        let wish = WindowWish { workspace: ws, endpoint: due.endpoint, firsts: 64, retries: 64 };
+        let window = world.ledger.queue_windows(vec![wish]).await.unwrap().remove(0);
+        assert_eq!(window.firsts, []);
+        assert_eq!(window.retries.iter().map(|i| (i.due, i.sends)).collect::<Vec<_>>(), [(later, 1)]);
         assert_eq!(books(&world).await, (1, 0, 0, 0));
     }
-    assert_eq!(world.ledger.queue_oldest().await, Ok((Some(later), 1)));
+    assert_eq!(world.ledger.queue_depth().await, Ok(QueueDepth { oldest: Some(later), waiting: 1, held: 0 }));
     let state = world.story(out.fact).await.deliveries.remove(0);
     assert_eq!(
         (state.state.as_str(), state.reason.as_str(), state.due, state.sends),
@@ -87,7 +91,46 @@ async fn a_delivery_is_sent_again_and_delivered_and_settling_twice_changes_nothi
         state.attempts.iter().map(|a| a.outcome.as_str()).collect::<Vec<_>>(),
         ["http_503", "http_200"]
     );
-    assert_eq!(world.ledger.queue_oldest().await, Ok((None, 0)));
+    assert_eq!(world.ledger.queue_depth().await, Ok(QueueDepth::default()));
+}
+
+/// Two owners by accident: what one has moved, the other neither moves nor sends, and what arrived is delivered.
+#[tokio::test]
+async fn a_settlement_holds_for_the_row_that_it_names() {
+    let (world, due) = planned().await;
+    let settle = async |next| {
+        let settlement = settled(due, "http_503", next);
+        world.ledger.delivery_settle(vec![settlement], due.due).await.unwrap().remove(0)
+    };
+    let again = |ms| Settled::Again { due: due.due.plus_ms(ms), reason: "http_503".into() };
+    let moved = Due { due: due.due.plus_ms(10_000), sends: 1, ..due };
+    assert!(load(&world, due).await.is_waiting);
+    assert_eq!(settle(again(10_000)).await, Some(moved));
+    assert!(!load(&world, due).await.is_waiting, "it was moved");
+    assert!(load(&world, moved).await.is_waiting);
+    assert_eq!(settle(again(99_000)).await, Some(moved), "the other's word counts");
+    assert_eq!(settle(Settled::Dead { reason: "redirect".into() }).await, Some(moved));
+    assert_eq!(settle(Settled::Ended).await, Some(moved));
+    assert_eq!(books(&world).await, (1, 0, 0, 0));
+
+    // Put off without a send: the end of a send that had begun before still holds.
+    let off = Settled::Again { due: due.due.plus_ms(60_000), reason: "store_unavailable".into() };
+    let off = Settlement { item: moved, attempt: None, next: off };
+    let put_off = world.ledger.delivery_settle(vec![off], due.due).await.unwrap().remove(0);
+    assert_eq!(put_off, Some(Due { due: due.due.plus_ms(60_000), ..moved }));
+    let done = settled(moved, "http_404", Settled::Dead { reason: "refused_by_receiver".into() });
+    assert_eq!(world.ledger.delivery_settle(vec![done], due.due).await.unwrap(), [None]);
+    assert_eq!(books(&world).await, (0, 0, 1, 0));
+}
+
+#[tokio::test]
+async fn what_arrived_is_delivered_whoever_says_it() {
+    let (world, due) = planned().await;
+    let again = Settled::Again { due: due.due.plus_ms(10_000), reason: "http_503".into() };
+    world.ledger.delivery_settle(vec![settled(due, "http_503", again)], due.due).await.unwrap();
+    let late = settled(due, "http_200", Settled::Delivered);
+    assert_eq!(world.ledger.delivery_settle(vec![late], due.due).await.unwrap(), [None]);
+    assert_eq!(books(&world).await, (0, 1, 0, 0));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod apply;
 mod backup;
 mod document;
 mod egress;
+mod endpoint;
 mod import;
 mod library;
 mod resources;

@@ -2,5 +2,6 @@
 
 mod api;
 mod pages;
+mod reconcile;
 mod rules;
 mod world;

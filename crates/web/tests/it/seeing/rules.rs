@@ -130,7 +130,7 @@ async fn what_was_told_of_the_revenue_and_when_it_is_sent_is_said() {
         .find(|d| d.rule.as_ref().and_then(|r| r.slug.as_deref()) == Some("held"))
         .expect("it is planned");
     let due = held.due.clone().expect("when");
-    assert_eq!(held.sentence, format!("Held back as its rule says; it is sent at {due}, in 10 m."));
+    assert_eq!(held.sentence, format!("Delayed as its rule says; it is sent at {due}, in 10 m."));
     assert!(story.next.iter().any(|step| step.at.as_deref() == Some(due.as_str())));
     let late = rule(&story, "short");
     assert_eq!(late.suppressed.as_deref(), Some("outside_window"));

@@ -1,0 +1,325 @@
+//! One endpoint, driven by hand.
+
+use roundtrip_domain::id::Id;
+use roundtrip_domain::rate::Rate;
+use roundtrip_store::ledger::QueueItem;
+
+use super::*;
+
+fn key() -> Key {
+    let endpoint = domain::Endpoint::Postback { rule: Id::from_bits(1), partner: Id::from_bits(2) };
+    Key { workspace: WorkspaceNo::DEFAULT, endpoint }
+}
+
+/// So many milliseconds have passed on both clocks.
+fn at(ms: i64) -> Now {
+    Now { wall: Timestamp::from_ms(ms), steady: Duration::from_millis(ms as u64) }
+}
+
+fn sent(due: i64, n: u128, sends: u32) -> Due {
+    let Key { workspace, endpoint } = key();
+    Due { workspace, endpoint, due: Timestamp::from_ms(due), delivery: Id::from_bits(n), sends }
+}
+
+fn due(ms: i64, n: u128) -> Due {
+    sent(ms, n, 0)
+}
+
+fn item(due: i64, n: u128) -> QueueItem {
+    let due = Timestamp::from_ms(due);
+    QueueItem { due, delivery: Id::from_bits(n), sends: 0, decided_at: due }
+}
+
+/// Takes what may start, as the coordinator does.
+fn take(e: &mut Endpoint, now: Now) -> Option<u128> {
+    e.ready(None, now).ok()?;
+    Some(e.take(key(), now)?.delivery.bits())
+}
+
+fn end(reach: Reach) -> Report {
+    Report { reach, took: Duration::from_millis(1), rest: None }
+}
+
+/// Takes all that may start and lets them end so. How many.
+fn round(e: &mut Endpoint, reach: Reach, now: Now) -> usize {
+    let taken: Vec<u128> = std::iter::from_fn(|| take(e, now)).collect();
+    for n in &taken {
+        e.ended(key(), Id::from_bits(*n), end(reach), now, 0);
+        e.settled(Id::from_bits(*n), now);
+    }
+    taken.len()
+}
+
+fn reason(e: &Endpoint, now: Now) -> Wait {
+    e.ready(None, now).expect_err("something holds it back").wait
+}
+
+fn fill(e: &mut Endpoint, firsts: &[QueueItem], now: Now) {
+    let wish = e.wish(key(), now).expect("it has to read");
+    e.fill(&wish, &QueueWindow { firsts: firsts.to_vec(), retries: Vec::new() }, now);
+}
+
+#[test]
+fn holds_a_window_and_leaves_the_rest_in_the_table() {
+    let mut e = Endpoint::default();
+    for n in 0..200 {
+        e.push(&due(n, n as u128));
+        e.push(&sent(n, 1_000 + n as u128, 1));
+    }
+    let mut held = 0;
+    let mut oldest = None;
+    e.limit.ramp(64);
+    while let Some(n) = take(&mut e, at(1_000)) {
+        held += 1;
+        oldest.get_or_insert(n);
+        e.ended(key(), Id::from_bits(n), end(Reach::Delivered), at(1_000), 0);
+    }
+    assert_eq!((held, oldest), (WINDOW, Some(0)), "oldest first");
+    let wish = e.wish(key(), at(1_000)).expect("both lanes have more");
+    assert!(wish.firsts > 48 && wish.retries > 16, "reads beyond what is not settled: {wish:?}");
+}
+
+#[test]
+fn what_is_due_after_the_window_stays_in_the_table() {
+    let mut e = Endpoint::default();
+    for n in 0..60 {
+        e.push(&due(n, n as u128));
+    }
+    e.push(&due(199, 500));
+    e.push(&due(-5, 501));
+    assert_eq!(take(&mut e, at(1_000)), Some(501));
+}
+
+#[test]
+fn a_refill_skips_what_is_under_way() {
+    let mut e = Endpoint::default();
+    e.push(&due(0, 1));
+    assert_eq!(take(&mut e, at(0)), Some(1));
+    e.suspect();
+    fill(&mut e, &[item(0, 1), item(1, 2)], at(5));
+    assert_eq!(take(&mut e, at(5)), Some(2));
+    assert_eq!(take(&mut e, at(5)), None);
+    e.push(&due(0, 1));
+    assert_eq!(take(&mut e, at(5)), None, "not sent twice at once");
+}
+
+#[test]
+fn looks_again_when_the_next_one_is_due() {
+    let mut e = Endpoint::default();
+    e.push(&due(50, 1));
+    let blocked = e.ready(None, at(49)).expect_err("it is not due");
+    assert_eq!(blocked, Blocked { wait: Wait::DueAt, wake: Some(Wake::Due(Timestamp::from_ms(50))) });
+    assert!(!e.is_forgettable(at(49)));
+}
+
+#[test]
+fn four_first_attempts_go_before_each_retry_while_both_wait() {
+    let mut e = Endpoint::default();
+    for n in 0..12 {
+        e.push(&due(0, n));
+    }
+    for n in 100..106 {
+        e.push(&sent(-50, n, 1));
+    }
+    let mut order = Vec::new();
+    while let Some(n) = take(&mut e, at(0)) {
+        order.push(n >= 100);
+        e.ended(key(), Id::from_bits(n), end(Reach::Delivered), at(0), 0);
+    }
+    let retries: Vec<usize> = (0..18).filter(|n| order[*n]).collect();
+    assert_eq!(retries, [4, 9, 14, 15, 16, 17], "unbounded once no first attempt waits");
+}
+
+#[test]
+fn an_open_breaker_lets_the_oldest_through_as_a_probe_and_ramps_when_it_closes() {
+    let mut e = Endpoint::default();
+    for n in 10..70 {
+        e.push(&due(0, n));
+    }
+    while e.limit() < 8 {
+        round(&mut e, Reach::Delivered, at(0));
+    }
+    let mut failed = Vec::new();
+    while e.probe_at().is_none() {
+        let n = take(&mut e, at(0)).expect("the breaker is closed");
+        e.ended(key(), Id::from_bits(n), end(Reach::Unreachable), at(0), 0);
+        e.settled(Id::from_bits(n), at(0));
+        // Tried again in 10 s.
+        e.push(&sent(10_000, n, 1));
+        failed.push(n);
+    }
+    assert_eq!(failed.len(), 5);
+    assert_eq!(reason(&e, at(29_999)), Wait::BreakerOpen, "nothing burns an attempt");
+    assert_eq!(take(&mut e, at(30_000)), Some(failed[0]), "the one that was planned first");
+    assert_eq!(reason(&e, at(30_000)), Wait::BreakerOpen, "one at a time");
+    let ended = e.ended(key(), Id::from_bits(failed[0]), end(Reach::Delivered), at(30_000), 0);
+    assert_eq!(ended.breaker, Some(Change::Closed));
+    let ramp: Vec<usize> = (0..4).map(|_| round(&mut e, Reach::Delivered, at(30_000))).collect();
+    assert_eq!(ramp, [1, 2, 4, 8], "up to what it was");
+}
+
+#[test]
+fn a_rest_that_the_receiver_asks_for_holds_everything_back() {
+    let mut e = Endpoint::default();
+    for n in 0..5 {
+        e.push(&due(0, n));
+    }
+    take(&mut e, at(0));
+    let rest = Some(Duration::from_secs(60));
+    e.ended(key(), Id::from_bits(0), Report { rest, ..end(Reach::Overloaded) }, at(0), 0);
+    assert_eq!(reason(&e, at(59_999)), Wait::RetryAfter);
+    assert_eq!(take(&mut e, at(60_000)), Some(1));
+    e.ended(key(), Id::from_bits(1), Report { rest, ..end(Reach::Delivered) }, at(60_000), 0);
+    assert_eq!(take(&mut e, at(60_000)), Some(2), "who takes it asks for no rest");
+}
+
+#[test]
+fn a_rate_is_kept_and_a_partners_too() {
+    let mut e = Endpoint::default();
+    e.set_rate(Rate::per_s(2.0));
+    for n in 0..9 {
+        e.push(&due(0, n));
+    }
+    assert_eq!(round(&mut e, Reach::Delivered, at(0)), 2);
+    assert_eq!(reason(&e, at(0)), Wait::RateLimited);
+    assert_eq!(round(&mut e, Reach::Delivered, at(500)), 1);
+    e.set_rate(None);
+    let mut partner = Bucket::default();
+    partner.set(Rate::per_s(1.0));
+    assert_eq!(e.ready(Some(&partner), at(500)), Ok(()));
+    partner.take(at(500).steady);
+    let blocked = e.ready(Some(&partner), at(500)).expect_err("its partner has had its share");
+    assert_eq!(blocked, Blocked::until(Wait::RateLimited, Duration::from_millis(1_500)));
+}
+
+fn row(state: State) -> EndpointRow {
+    let Key { workspace, endpoint } = key();
+    EndpointRow {
+        workspace,
+        endpoint,
+        state,
+        reason: String::new(),
+        actor: String::new(),
+        since: Timestamp::from_ms(0),
+        health: Health::default(),
+    }
+}
+
+#[test]
+fn a_stopped_endpoint_holds_no_memory_and_comes_back_by_ramp() {
+    let mut e = Endpoint::default();
+    for n in 0..40 {
+        e.push(&due(0, n));
+    }
+    e.set(&row(State::Paused));
+    assert_eq!(reason(&e, at(0)), Wait::Paused);
+    e.push(&due(0, 99));
+    assert_eq!(e.firsts.first(), None, "it stays in the table");
+    assert_eq!(e.wish(key(), at(0)), None, "and is not read");
+    e.set(&row(State::Disabled));
+    assert_eq!(reason(&e, at(0)), Wait::Disabled);
+    e.set(&row(State::Active));
+    let all: Vec<_> = (0..40).map(|n| item(0, n)).collect();
+    fill(&mut e, &all, at(0));
+    assert_eq!((0..3).map(|_| round(&mut e, Reach::Delivered, at(0))).collect::<Vec<_>>(), [1, 2, 4]);
+}
+
+#[test]
+fn a_clock_set_back_delays_nothing_by_more_than_its_wait() {
+    let day = 86_400_000;
+    let mut e = Endpoint::default();
+    e.suspect();
+    // Planned or sent a day from now, as it seems, and due ten seconds after.
+    let old = |n| QueueItem { decided_at: Timestamp::from_ms(day), ..item(day + 10_000, n) };
+    fill(&mut e, &[old(1)], at(5));
+    assert_eq!(reason(&e, at(10_004)), Wait::DueAt);
+    e.ready(None, at(10_005)).expect("it waited as long as it was to wait");
+    assert_eq!(
+        e.take(key(), at(10_005)).map(|d| d.due),
+        Some(Timestamp::from_ms(day + 10_000)),
+        "the row's own"
+    );
+    let mut e = Endpoint::default();
+    (0..9).for_each(|n| e.push(&due(0, n)));
+    e.clock_set(day);
+    let all: Vec<_> = (0..9).map(|n| item(0, n)).collect();
+    fill(&mut e, &all, at(day));
+    assert_eq!(round(&mut e, Reach::Delivered, at(day)), 1, "what comes due at once comes by ramp");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(40))]
+
+    /// Whatever happens, nothing is sent twice at once, nor beyond the limit, and what is pushed is sent in the end.
+    #[test]
+    fn loses_nothing(steps in proptest::collection::vec((0_u8..6, 1_i64..3_000, 0_usize..7), 1..300)) {
+        let mut e = Endpoint::default();
+        let (mut now, mut next) = (0_i64, 0_u128);
+        let mut under_way: Vec<u128> = Vec::new();
+        let mut table: BTreeMap<u128, Due> = BTreeMap::new();
+        let refill = |e: &mut Endpoint, table: &BTreeMap<u128, Due>, now: Now| {
+            let Some(wish) = e.wish(key(), now) else { return };
+            let mut rows: Vec<&Due> = table.values().collect();
+            rows.sort_by_key(|d| (d.due, d.delivery));
+            let lane = |is_retry: bool, limit: u32| rows.iter()
+                .filter(|d| (d.sends > 0) == is_retry).take(limit as usize)
+                .map(|d| QueueItem { due: d.due, delivery: d.delivery, sends: d.sends, decided_at: d.due }).collect();
+            let window = QueueWindow { firsts: lane(false, wish.firsts), retries: lane(true, wish.retries) };
+            e.fill(&wish, &window, now);
+        };
+        for (step, ms, reach) in steps {
+            now += ms;
+            let now = at(now);
+            match step {
+                0 | 1 => { for _ in 0..30 { let d = due(now.wall.ms(), next); table.insert(next, d); e.push(&d); next += 1; } }
+                2 | 3 => {
+                    refill(&mut e, &table, now);
+                    while let Some(n) = take(&mut e, now) {
+                        assert!(!under_way.contains(&n), "sent twice at once");
+                        assert!(table.contains_key(&n), "sent after its end");
+                        under_way.push(n);
+                        refill(&mut e, &table, now);
+                    }
+                    assert!(under_way.len() <= 65, "{}", under_way.len());
+                }
+                4 => e.clock_set(0),
+                _ => for n in under_way.drain(..) {
+                    let reach = Reach::ALL[reach];
+                    e.ended(key(), Id::from_bits(n), end(reach), now, 0);
+                    e.settled(Id::from_bits(n), now);
+                    let d = table.remove(&n).expect("it was under way");
+                    if reach.is_trouble() || reach == Reach::Unknown {
+                        let again = Due { due: now.wall.plus_ms(10_000), sends: d.sends + 1, ..d };
+                        table.insert(n, again);
+                        e.push(&again);
+                    }
+                },
+            }
+        }
+        for n in under_way.drain(..) {
+            e.ended(key(), Id::from_bits(n), end(Reach::Delivered), at(now), 0);
+            e.settled(Id::from_bits(n), at(now));
+            table.remove(&n);
+        }
+        // From here on time passes only as far as the endpoint asks for: what it does not ask for is a stall.
+        while !table.is_empty() {
+            refill(&mut e, &table, at(now));
+            while let Some(n) = take(&mut e, at(now)) {
+                e.ended(key(), Id::from_bits(n), end(Reach::Delivered), at(now), 0);
+                e.settled(Id::from_bits(n), at(now));
+                table.remove(&n).expect("it was in the table");
+                refill(&mut e, &table, at(now));
+            }
+            if table.is_empty() { break; }
+            let blocked = e.ready(None, at(now)).expect_err("nothing could be taken");
+            let wake = match blocked.wake {
+                Some(Wake::Due(due)) => due.ms(),
+                Some(Wake::Steady(steady)) => steady.as_millis() as i64,
+                None => panic!("{} wait, and nothing will wake it: {blocked:?}", table.len()),
+            };
+            assert!(wake > now, "it would be asked for ever: {blocked:?}");
+            now = wake;
+        }
+        assert!(e.is_idle());
+    }
+}

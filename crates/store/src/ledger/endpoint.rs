@@ -1,0 +1,336 @@
+//! Endpoints that are stopped or failing: paused, disabled, and for how long they have been failing.
+//!
+//! A row stands here only for what is not as usual. Whoever changes a state says who and why, and the engine of the
+//! same process hears of it at once; the queue's rows of a stopped endpoint stay where they are and are *held*.
+//! Who decides that an endpoint has failed for too long is `domain::endpoint::health`; the engine asks it and tells
+//! the answer here, with what somebody should know of it.
+
+use roundtrip_domain::endpoint::health::{Health, Notice};
+use roundtrip_domain::endpoint::{Endpoint, State};
+use roundtrip_domain::id::WorkspaceNo;
+use roundtrip_domain::time::{Span, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::rollup::Rollups;
+use super::statements::sql;
+use super::{Ledger, delivery, id_from};
+use crate::Error;
+
+/// Who stands in the log for what the program itself does.
+pub const ACTOR_ENGINE: &str = "roundtrip";
+/// Most rows of an endpoint's log that are read.
+const LOG_MAX: u32 = 100;
+/// Most held deliveries that one step ends.
+const STEP_ROWS: u32 = 500;
+
+/// How an endpoint stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointRow {
+    /// Owner.
+    pub workspace: WorkspaceNo,
+    /// Which.
+    pub endpoint: Endpoint,
+    /// Whether it is told.
+    pub state: State,
+    /// Why it is in that state; empty while nobody changed it.
+    pub reason: String,
+    /// Who changed it last.
+    pub actor: String,
+    /// When.
+    pub since: Timestamp,
+    /// For how long it has been failing.
+    pub health: Health,
+}
+
+/// An endpoint that has work or is not as usual.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointListed {
+    /// How it stands.
+    pub row: EndpointRow,
+    /// Deliveries in its queue: waiting, or held when its state holds them.
+    pub queued: u64,
+    /// When the oldest of them is due.
+    pub oldest_due: Option<Timestamp>,
+}
+
+/// A wish to stop an endpoint or to let it go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointWish {
+    /// Owner.
+    pub workspace: WorkspaceNo,
+    /// Which.
+    pub endpoint: Endpoint,
+    /// Its state from now on.
+    pub to: State,
+    /// Why, in a word or a sentence.
+    pub reason: String,
+    /// Who says so.
+    pub actor: String,
+}
+
+/// What the engine learned of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointNews {
+    /// Owner.
+    pub workspace: WorkspaceNo,
+    /// Which.
+    pub endpoint: Endpoint,
+    /// For how long it has been failing.
+    pub health: Health,
+    /// Why it is to be disabled, if it is.
+    pub disable: Option<&'static str>,
+    /// What somebody should know.
+    pub notice: Option<Notice>,
+}
+
+/// A line of an endpoint's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointLogRow {
+    /// When.
+    pub at: Timestamp,
+    /// `paused`, `active`, `disabled`, or a notice's code.
+    pub code: String,
+    /// Why, or how long.
+    pub reason: String,
+    /// Who.
+    pub actor: String,
+}
+
+type Key = (u32, [u8; 16], [u8; 16]);
+
+fn key(workspace: WorkspaceNo, endpoint: Endpoint) -> Key {
+    (workspace.0, endpoint.teller(), endpoint.partner())
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<EndpointRow> {
+    let time = |i| row.get::<_, Option<i64>>(i).map(|ms| ms.map(Timestamp::from_ms));
+    let failing_since = time(7)?;
+    Ok(EndpointRow {
+        workspace: WorkspaceNo(row.get(0)?),
+        endpoint: Endpoint::from_bytes(row.get(1)?, row.get(2)?),
+        // A number of a later release means something that this one does not know: held is the safe side.
+        state: State::from_number(row.get(3)?).unwrap_or(State::Disabled),
+        reason: row.get(4)?,
+        actor: row.get(5)?,
+        since: Timestamp::from_ms(row.get(6)?),
+        health: Health {
+            failing_since,
+            evidence_at: time(8)?,
+            last_success: time(9)?,
+            notices: row.get(10)?,
+            is_kept: failing_since.is_some(),
+        },
+    })
+}
+
+fn get(conn: &Connection, key: Key) -> Result<Option<EndpointRow>, Error> {
+    Ok(conn.prepare_cached(sql("endpoint_get"))?.query_row(key, row).optional()?)
+}
+
+/// Whether the endpoint's deliveries are held; and why.
+pub(super) fn held(
+    conn: &Connection,
+    workspace: WorkspaceNo,
+    endpoint: Endpoint,
+) -> Result<Option<EndpointRow>, Error> {
+    Ok(get(conn, key(workspace, endpoint))?.filter(|row| row.state.holds()))
+}
+
+fn log(conn: &Connection, key: Key, at: Timestamp, line: (&str, &str, &str)) -> Result<(), Error> {
+    let (code, reason, actor) = line;
+    conn.prepare_cached(sql("endpoint_log_put"))?.execute((
+        key.0,
+        key.1,
+        key.2,
+        at.ms(),
+        code,
+        reason,
+        actor,
+    ))?;
+    Ok(())
+}
+
+/// Changes a state; `None` when it is that already.
+fn set(conn: &Connection, wish: &EndpointWish, at: Timestamp) -> Result<Option<EndpointRow>, Error> {
+    let key = key(wish.workspace, wish.endpoint);
+    let before = get(conn, key)?;
+    if before.as_ref().map_or(State::Active, |row| row.state) == wish.to {
+        return Ok(None);
+    }
+    conn.prepare_cached(sql("endpoint_put_state"))?.execute((
+        key.0,
+        key.1,
+        key.2,
+        wish.to as u8,
+        &wish.reason,
+        &wish.actor,
+        at.ms(),
+    ))?;
+    let was_disabled = before.is_some_and(|row| row.state == State::Disabled);
+    if was_disabled && wish.to == State::Active {
+        conn.prepare_cached(sql("endpoint_forgive"))?.execute(key)?;
+    }
+    log(conn, key, at, (wish.to.name(), &wish.reason, &wish.actor))?;
+    get(conn, key)
+}
+
+impl Ledger {
+    /// Every endpoint that is stopped or failing.
+    pub async fn endpoint_rows(&self) -> Result<Vec<EndpointRow>, Error> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(sql("endpoint_rows"))?;
+            let rows = statement.query_map([], row)?.collect::<Result<_, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Pauses, disables or lets go on. Returns how the endpoint stands now; `None` when it was that already, and then
+    /// nothing is written.
+    pub async fn endpoint_set(
+        &self,
+        wish: EndpointWish,
+        at: Timestamp,
+    ) -> Result<Option<EndpointRow>, Error> {
+        let changed = self.write(move |conn| set(conn, &wish, at)).await?;
+        if let Some(row) = &changed {
+            self.inner.handoff.endpoint(row.clone());
+        }
+        Ok(changed)
+    }
+
+    /// Writes down what the engine learned of endpoints, all in one transaction: how long they have been failing,
+    /// that some are disabled, and what somebody should know of it.
+    pub async fn endpoint_news(&self, news: Vec<EndpointNews>, at: Timestamp) -> Result<(), Error> {
+        let disabled = self
+            .write(move |conn| {
+                let mut disabled = Vec::new();
+                for one in &news {
+                    disabled.extend(tell(conn, one, at)?);
+                }
+                Ok(disabled)
+            })
+            .await?;
+        for row in disabled {
+            self.inner.handoff.endpoint(row);
+        }
+        Ok(())
+    }
+
+    /// The endpoints of a workspace that have or had work, or are not as usual.
+    pub async fn endpoint_list(&self, ws: WorkspaceNo) -> Result<Vec<EndpointListed>, Error> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(sql("endpoint_list"))?;
+            let listed = statement
+                .query_map([ws.0], |r| {
+                    let (first, retry): (Option<i64>, Option<i64>) = (r.get(12)?, r.get(13)?);
+                    Ok(EndpointListed {
+                        row: row(r)?,
+                        queued: r.get(11)?,
+                        oldest_due: first.into_iter().chain(retry).min().map(Timestamp::from_ms),
+                    })
+                })?
+                .collect::<Result<_, _>>()?;
+            Ok(listed)
+        })
+        .await
+    }
+
+    /// What became of an endpoint, the newest first, at most 100 lines.
+    pub async fn endpoint_log(
+        &self,
+        ws: WorkspaceNo,
+        endpoint: Endpoint,
+    ) -> Result<Vec<EndpointLogRow>, Error> {
+        self.read(move |conn| {
+            let (ws, teller, partner) = key(ws, endpoint);
+            let mut statement = conn.prepare_cached(sql("endpoint_log_list"))?;
+            let rows = statement
+                .query_map((ws, teller, partner, LOG_MAX), |row| {
+                    Ok(EndpointLogRow {
+                        at: Timestamp::from_ms(row.get(0)?),
+                        code: row.get(1)?,
+                        reason: row.get(2)?,
+                        actor: row.get(3)?,
+                    })
+                })?
+                .collect::<Result<_, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// One bounded step: deliveries that have been held for longer than `kept` end as `expired`, because of
+    /// `held_too_long`. Returns how many; fewer than 500 are all.
+    pub async fn held_expire(&self, ws: WorkspaceNo, now: Timestamp, kept: Span) -> Result<u64, Error> {
+        self.write(move |conn| expire(conn, ws, now, kept)).await
+    }
+}
+
+fn tell(conn: &Connection, news: &EndpointNews, at: Timestamp) -> Result<Option<EndpointRow>, Error> {
+    let key = key(news.workspace, news.endpoint);
+    let health = &news.health;
+    conn.prepare_cached(sql("endpoint_put_health"))?.execute((
+        key.0,
+        key.1,
+        key.2,
+        at.ms(),
+        health.failing_since.map(Timestamp::ms),
+        health.evidence_at.map(Timestamp::ms),
+        health.last_success.map(Timestamp::ms),
+        health.notices,
+    ))?;
+    let mut disabled = None;
+    if let Some(reason) = news.disable {
+        let wish = EndpointWish {
+            workspace: news.workspace,
+            endpoint: news.endpoint,
+            to: State::Disabled,
+            reason: reason.to_owned(),
+            actor: ACTOR_ENGINE.to_owned(),
+        };
+        disabled = set(conn, &wish, at)?;
+    }
+    if let Some(notice) = news.notice {
+        notify(conn, key, notice, at)?;
+    }
+    Ok(disabled)
+}
+
+/// Records what somebody should know of an endpoint, in the transaction in which it became true.
+fn notify(conn: &Connection, key: Key, notice: Notice, at: Timestamp) -> Result<(), Error> {
+    let how_long = match notice {
+        Notice::Failing { hours } => format!("{hours}h"),
+        Notice::Disabled | Notice::Recovered => String::new(),
+    };
+    log(conn, key, at, (notice.code(), &how_long, ACTOR_ENGINE))
+}
+
+fn expire(conn: &Connection, ws: WorkspaceNo, now: Timestamp, kept: Span) -> Result<u64, Error> {
+    let before = now.plus_ms(-kept.ms());
+    let holding: Vec<([u8; 16], [u8; 16])> = conn
+        .prepare_cached(sql("endpoint_holding"))?
+        .query_map((ws.0, before.ms()), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut rollups = Rollups::default();
+    let mut ended = 0;
+    for (teller, partner) in holding {
+        for is_retry in [false, true] {
+            let room = STEP_ROWS - ended;
+            let due: Vec<Vec<u8>> = conn
+                .prepare_cached(sql("held_too_long"))?
+                .query_map((ws.0, teller, partner, is_retry, before.ms(), room), |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            for id in due {
+                let id = id_from(&id, "queue", "delivery")?;
+                let how = ("expired", "held_too_long");
+                ended += u32::from(delivery::end_unsent(conn, ws.0, id, how, now, &mut rollups)?);
+            }
+        }
+        if ended >= STEP_ROWS {
+            break;
+        }
+    }
+    rollups.flush(conn)?;
+    Ok(u64::from(ended))
+}

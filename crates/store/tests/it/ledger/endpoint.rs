@@ -1,0 +1,119 @@
+//! Endpoints that hold: their rows stay, are counted apart, and end when they were held for too long.
+
+use roundtrip_domain::endpoint::health::{Health, Notice};
+use roundtrip_domain::endpoint::{Endpoint, State};
+use roundtrip_domain::id::Id;
+use roundtrip_domain::time::{Span, Timestamp};
+use roundtrip_store::ledger::{EndpointNews, EndpointRow, EndpointWish, QueueDepth, WindowWish};
+use roundtrip_testkit::{Tell, World};
+use serde_json::json;
+
+use super::{minute, rule, with_rules};
+
+/// A world in which so many installs of acme's wait to be told.
+async fn waiting(n: usize) -> (World, Endpoint) {
+    let mut world = World::new(&with_rules(json!({"i": rule("install", None)}))).await;
+    for n in 0..n {
+        let click = world.click("game-acme", minute(0), &format!("click_id=a{n}"));
+        world.record(world.event("game", "install", minute(1)).of(&format!("i{n}")).click(&click)).await;
+    }
+    world.decide().await;
+    let endpoint = Endpoint::Postback { rule: world.rule("i"), partner: world.partner("acme") };
+    (world, endpoint)
+}
+
+async fn set(world: &World, endpoint: Endpoint, to: State, at: Timestamp) -> Option<EndpointRow> {
+    let wish =
+        EndpointWish { workspace: world.workspace, endpoint, to, reason: "why".into(), actor: "who".into() };
+    world.ledger.endpoint_set(wish, at).await.unwrap()
+}
+
+async fn depth(world: &World) -> (u64, u64) {
+    let QueueDepth { waiting, held, .. } = world.ledger.queue_depth().await.unwrap();
+    (waiting, held)
+}
+
+#[tokio::test]
+async fn what_is_held_is_counted_apart_and_handed_to_the_engine() {
+    let (mut world, endpoint) = waiting(3).await;
+    assert_eq!(depth(&world).await, (3, 0));
+    let row = set(&world, endpoint, State::Paused, minute(5)).await.expect("it is paused");
+    assert_eq!((row.state, row.since, row.reason.as_str()), (State::Paused, minute(5), "why"));
+    assert_eq!(world.ledger.endpoint_changes(), std::slice::from_ref(&row), "the engine hears of it");
+    assert_eq!(world.ledger.endpoint_changes(), [], "once");
+    assert_eq!(depth(&world).await, (0, 3));
+    world.books_balance().await;
+    world.reopen().await;
+    assert_eq!(world.ledger.endpoint_rows().await.unwrap(), [row]);
+    let listed = world.ledger.endpoint_list(world.workspace).await.unwrap().remove(0);
+    assert_eq!((listed.row.endpoint, listed.queued), (endpoint, 3));
+    assert_eq!(listed.oldest_due, world.ledger.queue_depth().await.unwrap().oldest);
+    set(&world, endpoint, State::Active, minute(6)).await.expect("it goes on");
+    assert_eq!(depth(&world).await, (3, 0));
+    assert_eq!(world.ledger.endpoint_rows().await.unwrap(), []);
+    world.books_balance().await;
+}
+
+#[tokio::test]
+async fn what_is_held_for_too_long_expires_in_steps_and_nothing_else_does() {
+    let (world, endpoint) = waiting(4).await;
+    let kept = Span::from_days(30);
+    let day = |n: i64| minute(n * 24 * 60);
+    assert_eq!(
+        world.ledger.held_expire(world.workspace, day(40), kept).await,
+        Ok(0),
+        "it waits, and is not held"
+    );
+    set(&world, endpoint, State::Disabled, day(10)).await.expect("it is disabled");
+    assert_eq!(world.ledger.held_expire(world.workspace, day(39), kept).await, Ok(0), "held for 29 days");
+    let id = world.ledger.queue_windows(vec![wish(&world, endpoint)]).await.unwrap()[0].firsts[0].delivery;
+    world.ledger.delivery_replay(world.workspace, id, day(38)).await.unwrap();
+    assert_eq!(depth(&world).await, (0, 5));
+    assert_eq!(world.ledger.held_expire(world.workspace, day(41), kept).await, Ok(4));
+    assert_eq!(depth(&world).await, (0, 1), "the one that came three days ago stays");
+    world.books_balance().await;
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    let books = world.ledger.balance(world.workspace, Timestamp::from_ms(0), far).await.unwrap();
+    assert!(books.values().any(|row| row.finished.get("expired") == Some(&4) && row.held == 1), "{books:?}");
+}
+
+fn wish(world: &World, endpoint: Endpoint) -> WindowWish {
+    WindowWish { workspace: world.workspace, endpoint, firsts: 9, retries: 9 }
+}
+
+#[tokio::test]
+async fn news_of_the_engine_is_kept_and_disables_once() {
+    let (world, endpoint) = waiting(1).await;
+    let health = Health {
+        failing_since: Some(minute(0)),
+        evidence_at: Some(minute(800)),
+        last_success: None,
+        notices: 3,
+        is_kept: true,
+    };
+    let news =
+        |disable, notice| EndpointNews { workspace: world.workspace, endpoint, health, disable, notice };
+    let at = minute(7_300);
+    world
+        .ledger
+        .endpoint_news(vec![news(None, Some(Notice::Failing { hours: 1 }))], minute(60))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let all = vec![news(Some("failing_for_days"), Some(Notice::Disabled))];
+        world.ledger.endpoint_news(all, at).await.unwrap();
+    }
+    let row = world.ledger.endpoint_rows().await.unwrap().remove(0);
+    assert_eq!((row.state, row.health, row.actor.as_str()), (State::Disabled, health, "roundtrip"));
+    assert_eq!(world.ledger.endpoint_changes().len(), 1);
+    let log = world.ledger.endpoint_log(world.workspace, endpoint).await.unwrap();
+    let codes: Vec<&str> = log.iter().map(|line| line.code.as_str()).collect();
+    assert_eq!(codes, ["disabled", "endpoint_disabled", "endpoint_failing"]);
+    set(&world, endpoint, State::Active, minute(8_000)).await.expect("somebody enables it");
+    let listed = world.ledger.endpoint_list(world.workspace).await.unwrap().remove(0);
+    assert_eq!(listed.row.health, Health::default(), "it begins anew");
+    assert_eq!(
+        world.ledger.endpoint_log(world.workspace, Endpoint::Webhook(Id::from_bits(7))).await,
+        Ok(vec![])
+    );
+}

@@ -1,0 +1,116 @@
+//! Why something waits, and how an endpoint stands: in words, for the API, the pages and the commands.
+
+use roundtrip_domain::endpoint::{Endpoint, State, Wait};
+use roundtrip_domain::settings::Settings;
+use roundtrip_domain::time::{Timestamp, human};
+use roundtrip_store::ledger::{EndpointRow, Why};
+
+/// An endpoint by the name that commands take: `webhook:SLUG`, `rule:SLUG@PARTNER`. What was deleted since is named
+/// by its id.
+pub fn name(endpoint: Endpoint, settings: &Settings) -> String {
+    match endpoint {
+        Endpoint::Webhook(id) => {
+            settings.webhook(id).map_or_else(|| id.to_string(), |webhook| format!("webhook:{}", webhook.slug))
+        }
+        Endpoint::Postback { rule, partner } => {
+            let (known, told) = (settings.rule(rule), settings.partners.get(&partner));
+            match (known, told) {
+                (Some(rule), Some(partner)) => format!("rule:{}@{}", rule.slug, partner.slug),
+                _ => id(endpoint),
+            }
+        }
+    }
+}
+
+/// An endpoint's id: `wbh_…`, or `rul_…:prt_…`.
+pub fn id(endpoint: Endpoint) -> String {
+    match endpoint {
+        Endpoint::Webhook(id) => id.to_string(),
+        Endpoint::Postback { rule, partner } => format!("{rule}:{partner}"),
+    }
+}
+
+/// Why an endpoint is stopped, as the end of a sentence: `paused since … by …: …`.
+pub fn stopped(row: &EndpointRow) -> String {
+    let why = match row.reason.as_str() {
+        "" => String::new(),
+        "failing_for_days" => ": it failed for five days".to_owned(),
+        "gone" => ": its receiver said that it is gone (410)".to_owned(),
+        other => format!(": {other}"),
+    };
+    format!("{} since {} by {}{why}", row.state.name(), row.since, row.actor)
+}
+
+/// Why something waits, as the end of "it waits because …". `held`: how its endpoint stands, if that is stopped.
+pub fn because(why: Why, held: Option<&EndpointRow>, now: Timestamp) -> String {
+    let until = |what: &str| match why.until {
+        Some(at) if at > now => format!("{what} in {}", human(at.since(now))),
+        Some(_) => format!("{what} now"),
+        None => format!("{what} when what is under way has ended"),
+    };
+    match (why.wait, held) {
+        (Wait::Paused | Wait::Disabled, Some(row)) => format!("its endpoint is {}", stopped(row)),
+        (Wait::Paused, None) => "its endpoint is paused".to_owned(),
+        (Wait::Disabled, None) => "its endpoint is disabled".to_owned(),
+        (Wait::Delayed, _) => until("its rule delays it; it is sent"),
+        (Wait::DueAt, _) => until("it is not due; it is sent"),
+        (Wait::BreakerOpen, _) => {
+            until("its endpoint was in trouble and is left in peace; one delivery finds out")
+        }
+        (Wait::RetryAfter, _) => until("the receiver asked for a rest; it goes on"),
+        (Wait::RateLimited, _) => until("only so many a second are sent there; the next one goes"),
+        (Wait::HostFull, _) => "as many requests as its host is given at once are under way".to_owned(),
+        (Wait::ConcurrencyFull, _) => {
+            "as many requests as its endpoint is given at once are under way".to_owned()
+        }
+        (Wait::RetryBudget, _) => "first attempts go before retries, four to one".to_owned(),
+        (Wait::Quota, _) => until("its workspace has used up its quota; it goes on"),
+        (Wait::TotalFull, _) => {
+            "as many requests as the server makes at once are under way, or it is the turn of others"
+                .to_owned()
+        }
+        (Wait::LedgerBusy, _) => "the ledger has not stored yet what came back from earlier sends".to_owned(),
+        (Wait::Sending, _) => "it is being sent".to_owned(),
+        (Wait::Next, _) => "its turn comes next".to_owned(),
+    }
+}
+
+/// What a state means, in a sentence.
+pub const fn state(state: State) -> &'static str {
+    match state {
+        State::Active => "It is told.",
+        State::Paused => "It is paused: what is planned for it is held until it is resumed.",
+        State::Disabled => "It is disabled: what is planned for it is held until it is enabled.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roundtrip_domain::endpoint::health::Health;
+    use roundtrip_domain::id::{Id, WorkspaceNo};
+
+    use super::*;
+
+    #[test]
+    fn says_who_stopped_it_and_until_when_it_waits() {
+        let at = Timestamp::from_ms;
+        let row = EndpointRow {
+            workspace: WorkspaceNo::DEFAULT,
+            endpoint: Endpoint::Webhook(Id::from_bits(1)),
+            state: State::Disabled,
+            reason: "failing_for_days".into(),
+            actor: "roundtrip".into(),
+            since: at(0),
+            health: Health::default(),
+        };
+        let why = |wait, until| Why { wait, until };
+        assert_eq!(
+            because(why(Wait::Disabled, None), Some(&row), at(5)),
+            "its endpoint is disabled since 1970-01-01T00:00:00.000Z by roundtrip: it failed for five days"
+        );
+        let rest = because(why(Wait::RetryAfter, Some(at(60_000))), None, at(0));
+        assert_eq!(rest, "the receiver asked for a rest; it goes on in 1 m");
+        let probing = because(why(Wait::BreakerOpen, None), None, at(0));
+        assert!(probing.ends_with("finds out when what is under way has ended"), "{probing}");
+    }
+}
