@@ -21,7 +21,7 @@ use roundtrip_domain::event::{Environment, Event, Source};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::Link;
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{self, Due, Ledger, NewEvent, Prepared, Recorded, Replay};
+use roundtrip_store::ledger::{self, Due, Ledger, NewEvent, Prepared, Recorded, Replay, Settled, Settlement};
 use roundtrip_store::settings::{self, Before};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
@@ -162,14 +162,14 @@ impl Planner {
                 let leads = named.iter().map(|named| named.touch(touch.clone(), &event)).collect();
                 Prepared { undecided, leads }
             });
-            let done = self.ledger.decision_commit(prepared.collect(), at).await.context("decide")?;
+            let done = self.ledger.decision_commit(prepared.collect(), now).await.context("decide")?;
             ensure!(
                 done.planned.len() == batch.len(),
                 "plan one delivery for each event: {} events made {}",
                 batch.len(),
                 done.planned.len()
             );
-            planned.extend(done.planned);
+            planned.extend(self.put_off(done.planned.into_iter().map(|due| (due, at)).collect()).await?);
             // Nobody takes them in this process.
             drop(self.ledger.due_take());
         }
@@ -178,7 +178,7 @@ impl Planner {
 
     /// Plans each of these once more, due at the time beside it, as a replay. They come back in the same order.
     pub(super) async fn again(&self, items: Vec<(Due, Timestamp)>) -> anyhow::Result<Vec<Due>> {
-        let mut tasks: JoinSet<anyhow::Result<(usize, Due)>> = JoinSet::new();
+        let mut tasks: JoinSet<anyhow::Result<(usize, Due, Timestamp)>> = JoinSet::new();
         let mut planned = Vec::with_capacity(items.len());
         for (number, (due, at)) in items.into_iter().enumerate() {
             if tasks.len() >= REPLAYS
@@ -187,9 +187,10 @@ impl Planner {
                 planned.push(done.context("plan a delivery")??);
             }
             let ledger = self.ledger.clone();
+            let now = Clock::System.now();
             tasks.spawn(async move {
-                match ledger.delivery_replay(due.workspace, due.delivery, at).await? {
-                    Replay::Planned(due) => Ok((number, due)),
+                match ledger.delivery_replay(due.workspace, due.delivery, now).await? {
+                    Replay::Planned(due) => Ok((number, due, at)),
                     other => Err(anyhow!("plan a delivery: {other:?}")),
                 }
             });
@@ -198,8 +199,25 @@ impl Planner {
             planned.push(done.context("plan a delivery")??);
         }
         drop(self.ledger.due_take());
-        planned.sort_unstable_by_key(|(number, _)| *number);
-        Ok(planned.into_iter().map(|(_, due)| due).collect())
+        planned.sort_unstable_by_key(|(number, ..)| *number);
+        self.put_off(planned.into_iter().map(|(_, due, at)| (due, at)).collect()).await
+    }
+
+    /// Puts what was planned off until the time beside it, as a send does that is to be made again. It is planned now
+    /// and due later: what was planned in the future would say that the clock was set back since, and not wait for it.
+    async fn put_off(&self, items: Vec<(Due, Timestamp)>) -> anyhow::Result<Vec<Due>> {
+        let now = Clock::System.now();
+        for batch in items.chunks(BATCH) {
+            let later = batch.iter().filter(|(_, at)| *at > now).map(|(item, at)| {
+                let next = Settled::Again { due: *at, reason: "put_off".to_owned() };
+                Settlement { item: *item, attempt: None, next }
+            });
+            self.ledger.delivery_settle(later.collect(), now).await.context("put deliveries off")?;
+        }
+        Ok(items
+            .into_iter()
+            .map(|(item, at)| if at > now { Due { due: at, ..item } } else { item })
+            .collect())
     }
 
     /// Closes the ledger, so that a server can open it.
