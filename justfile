@@ -36,3 +36,5 @@ crash rounds="50":
 bench:
     cargo run --release -- bench clicks
     cargo run --release -- bench events
+    cargo run --release -- bench delivery
+    cargo run --release -- bench delivery --skew

@@ -1,6 +1,7 @@
 //! The real binary: how it starts, answers, refuses and ends.
 
 mod backup;
+mod bench;
 mod books;
 mod breaking;
 mod clients;

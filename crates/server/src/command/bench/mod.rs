@@ -2,7 +2,7 @@
 //!
 //! | file | who does what |
 //! | --- | --- |
-//! | `clicks`, `events` | the two measurements, from start to report |
+//! | `clicks`, `events`, `delivery` | the measurements, from start to report |
 //! | `server`, `nginx`, `sink` | what is measured, what it is measured against, who receives postbacks |
 //! | `wrk`, `oha`, `http` | who makes load: closed loop, open loop, events |
 //! | `world` | apps, links and rules of the run; the requests that visitors send |
@@ -18,6 +18,7 @@
 //! what does is a run that could not measure.
 
 mod clicks;
+mod delivery;
 mod disk;
 mod events;
 mod http;
@@ -52,9 +53,11 @@ enum What {
     Clicks(clicks::Args),
     /// Events: accepted, attributed, planned, told to a sink on loopback.
     Events(events::Args),
+    /// Deliveries: sent to receivers on loopback, each settled durably, side by side with a bare hyper client.
+    Delivery(delivery::Args),
 }
 
-/// What both take.
+/// What all take.
 #[derive(Debug, Clone, clap::Args)]
 struct Shared {
     /// Where the temporary data directory is made; its file system is what is measured.
@@ -81,6 +84,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         match args.what {
             What::Clicks(args) => clicks::run(args).await,
             What::Events(args) => events::run(args).await,
+            What::Delivery(args) => delivery::run(args).await,
         }
     }));
     runtime.shutdown_background();

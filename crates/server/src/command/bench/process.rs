@@ -123,10 +123,7 @@ impl Process {
                 ticks += stat.ticks;
             }
         }
-        let per_second = rustix::param::clock_ticks_per_second().max(1);
-        #[expect(clippy::cast_precision_loss, reason = "ticks of a run of minutes are far below 2^53")]
-        let seconds = ticks as f64 / per_second as f64;
-        Some(Duration::from_secs_f64(seconds))
+        Some(time_of(ticks))
     }
 }
 
@@ -149,6 +146,26 @@ impl Drop for Process {
         }
         let _ = self.child.wait();
     }
+}
+
+/// The CPU time that this process's threads of that name have used; `None` where the system does not tell. A thread
+/// that has ended counts no more.
+pub(super) fn cpu_of_threads(name: &str) -> Option<Duration> {
+    let mut ticks = 0;
+    for entry in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
+        let Ok(text) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        if text.contains(&format!("({name})")) {
+            ticks += parse_stat(&text)?.ticks;
+        }
+    }
+    Some(time_of(ticks))
+}
+
+fn time_of(ticks: u64) -> Duration {
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    #[expect(clippy::cast_precision_loss, reason = "ticks of a run of minutes are far below 2^53")]
+    let seconds = ticks as f64 / per_second as f64;
+    Duration::from_secs_f64(seconds)
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -22,12 +22,13 @@ pub(super) struct Server {
     pub(super) process: Process,
     /// Where links and events are answered.
     pub(super) public: SocketAddr,
-    admin: SocketAddr,
+    /// Where its admin API is.
+    pub(super) admin: SocketAddr,
     data: PathBuf,
 }
 
 impl Server {
-    /// Starts one on an empty directory below `dir` and free ports.
+    /// Starts one on free ports and the directory `data` below `dir`, which it makes if it is not there.
     pub(super) async fn start(dir: &Path, more: &[&str]) -> anyhow::Result<Self> {
         let data = dir.join("data");
         let mut command = Command::new(std::env::current_exe().context("find this program")?);

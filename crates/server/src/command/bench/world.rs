@@ -156,7 +156,7 @@ pub(super) fn user_agents() -> Vec<String> {
 }
 
 /// What follows the partner's click id in a link's query.
-fn query_rest(random: &mut Random) -> String {
+pub(super) fn query_rest(random: &mut Random) -> String {
     let mut rest = format!(
         "&sub1=site-{}&sub2=placement_{}&sub3=creative-{:04x}&sub4={:08x}",
         random.below(5_000),
