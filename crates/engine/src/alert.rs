@@ -141,7 +141,7 @@ impl Watch {
             self.low.remove(&workspace);
             return Ok(());
         }
-        if !self.low.insert(workspace) {
+        if self.low.contains(&workspace) {
             return Ok(());
         }
         let sentence =
@@ -149,6 +149,7 @@ impl Watch {
         let figures = json!({ "sends": sends, "succeeded": well, "threshold_percent": least });
         let notice = Notice { sentence, about: None, figures };
         config.ledger.notice(workspace, Topic::SuccessRateLow, None, notice, now).await?;
+        self.low.insert(workspace);
         Ok(())
     }
 
@@ -168,13 +169,14 @@ impl Watch {
             self.silent.remove(&(workspace, app));
             return Ok(());
         }
-        if !self.silent.insert((workspace, app)) {
+        if self.silent.contains(&(workspace, app)) {
             return Ok(());
         }
         let sentence = format!("Nothing of {slug} has been reported for {}.", human(silent_ms));
         let figures = json!({ "silent_s": silent_ms / 1000, "threshold_s": longest.ms() / 1000 });
         let notice = Notice { sentence, about: Some(format!("app:{slug}")), figures };
         config.ledger.notice(workspace, Topic::Silence, Some(app), notice, now).await?;
+        self.silent.insert((workspace, app));
         Ok(())
     }
 
@@ -193,7 +195,7 @@ impl Watch {
             self.unbalanced.remove(&workspace);
             return Ok(());
         }
-        if !self.unbalanced.insert(workspace) {
+        if self.unbalanced.contains(&workspace) {
             return Ok(());
         }
         let sentence = format!(
@@ -203,6 +205,7 @@ impl Watch {
         let figures = json!({ "difference_rules": rules, "difference_deliveries": deliveries });
         let notice = Notice { sentence, about: None, figures };
         config.ledger.notice(workspace, Topic::BooksUnbalanced, None, notice, now).await?;
+        self.unbalanced.insert(workspace);
         Ok(())
     }
 }

@@ -59,14 +59,15 @@ fn request(webhook: &Webhook, item: &Due, outgoing: &Outgoing, body: String, now
     Request { method: http::Method::POST, url: webhook.url.clone(), headers, body: Bytes::from(body) }
 }
 
-/// What is masked in evidence: a webhook's own headers, and what its URL holds beside the host where that alone opens
+/// What is masked in evidence: a webhook's own headers, its URL's query, and the path of a Slack hook, which alone opens
 /// it.
 fn secrets(webhook: &Webhook) -> Vec<String> {
     let mut secrets: Vec<String> = webhook.headers.iter().map(|(_, value)| value.clone()).collect();
-    if webhook.is_slack()
-        && let Ok(url) = url::Url::parse(&webhook.url)
-    {
-        secrets.push(url.path().trim_start_matches('/').to_owned());
+    if let Ok(url) = url::Url::parse(&webhook.url) {
+        if webhook.is_slack() {
+            secrets.push(url.path().trim_start_matches('/').to_owned());
+        }
+        secrets.extend(url.query().map(str::to_owned));
     }
     secrets
 }

@@ -186,8 +186,15 @@ async fn store(
             }
             Ok(waits) => {
                 count(&shared.stats, batch, config.clock.now());
-                for notice in batch.iter().filter_map(|ended| ended.notice) {
-                    give_notice(config, &shared.stats, notice).await;
+                let notices: Vec<Notice> = batch.iter().filter_map(|ended| ended.notice).collect();
+                if !notices.is_empty() {
+                    // Beside this loop: each is a commit of its own, and nobody's sends wait for those.
+                    let (config, stats) = (config.clone(), shared.stats.clone());
+                    tokio::spawn(async move {
+                        for notice in notices {
+                            give_notice(&config, &stats, notice).await;
+                        }
+                    });
                 }
                 return Ok(waits);
             }

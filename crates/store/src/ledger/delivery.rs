@@ -541,6 +541,8 @@ fn settle(
                 if conn.prepare_cached(sql("finish_mend"))?.execute(mended)? > 0 {
                     booked.count(Metric::Finished, Some("cancelled"), -1, rollups);
                     booked.delivered(at, rollups);
+                    let reason = "sent_before_cancelled".to_owned();
+                    return Ok(Some(Ended { state: "delivered", reason, sends }));
                 }
                 return Ok(None);
             }

@@ -106,8 +106,9 @@ impl News<'_> {
         Ok(item)
     }
 
-    fn keep(&self, ws: u32, fact: Id<kind::Event>, body: &str) -> Result<(), Error> {
-        let row = (ws, fact.bytes(), self.at.ms(), body);
+    /// Keeps the body of a fact as a revision tells it: who is told later, by another one, is told that.
+    fn keep(&self, ws: u32, telling: &Telling, body: &str) -> Result<(), Error> {
+        let row = (ws, telling.fact.bytes(), telling.revision, self.at.ms(), body);
         self.conn.prepare_cached(sql("payload_put"))?.execute(row)?;
         Ok(())
     }
@@ -163,7 +164,7 @@ impl News<'_> {
             let slug = settings.apps.get(&app).map(|app| app.slug.clone());
             let postback = Some((about, telling.event));
             let body = payload::of_notice(telling.fact, telling.topic, self.at, slug, None, postback);
-            self.keep(workspace.0, telling.fact, &body.write())?;
+            self.keep(workspace.0, telling, &body.write())?;
         }
         Ok(planned)
     }
@@ -208,7 +209,8 @@ impl Step<'_> {
             } else if !is_ripe(webhook, about.status) {
                 continue;
             } else if previous.is_none()
-                || (!previous.is_some_and(|p| is_ripe(webhook, p.status)) && !was_told()?)
+                // What it was not told of so far, because it did not ask for that or it did not count, is news.
+                || ((moved || !previous.is_some_and(|p| is_ripe(webhook, p.status))) && !was_told()?)
             {
                 own
             } else if moved {
@@ -243,7 +245,7 @@ impl Step<'_> {
                 app: self.app,
                 settings,
             };
-            news.keep(ws, fact, &payload::of_conversion(&told).write())?;
+            news.keep(ws, &telling, &payload::of_conversion(&told).write())?;
         }
         Ok(planned)
     }
@@ -258,12 +260,17 @@ pub(super) fn body(
     catalog: &Catalog,
 ) -> Result<Option<String>, Error> {
     let fact = row.fact.bytes();
-    for statement in ["payload_get", "notice_get"] {
-        let kept: Option<String> =
-            conn.prepare_cached(sql(statement))?.query_row((ws, fact), |row| row.get(0)).optional()?;
-        if kept.is_some() {
-            return Ok(kept);
-        }
+    let kept: Option<String> = conn
+        .prepare_cached(sql("payload_get"))?
+        .query_row((ws, fact, row.revision), |row| row.get(0))
+        .optional()?;
+    if kept.is_some() {
+        return Ok(kept);
+    }
+    let kept: Option<String> =
+        conn.prepare_cached(sql("notice_get"))?.query_row((ws, fact), |row| row.get(0)).optional()?;
+    if kept.is_some() {
+        return Ok(kept);
     }
     let app: Id<kind::App> = Id::from_bits(u128::from_be_bytes(row.app));
     let Some(settings) = catalog.workspace(WorkspaceNo(ws)) else { return Ok(None) };
@@ -275,7 +282,9 @@ pub(super) fn body(
         None => None,
     };
     let about = original.as_ref().unwrap_or(&event);
-    let Some((credit, because)) = decision_at(conn, ws, event.id, row.revision)? else { return Ok(None) };
+    let Some((credit, because, status)) = decision_at(conn, ws, event.id, row.revision)? else {
+        return Ok(None);
+    };
     // A change follows what it changes; that says by which birth that was decided.
     let known = match &original {
         Some(original) => previous_decision(conn, ws, original.id)?.map(|known| known.because),
@@ -290,7 +299,7 @@ pub(super) fn body(
         is_install: is_birth(app, about, follows),
         credit: &credit,
         because: &because,
-        status: status_of(&event, about, &row.kind),
+        status: event.change.as_ref().map_or(status, |change| change.to),
         at: row.created_at,
         app,
         settings,
@@ -300,15 +309,6 @@ pub(super) fn body(
 
 fn is_birth(app: &App, event: &Event, follows: Option<Id<kind::Event>>) -> bool {
     app.platform.is_mobile() && event.names_install() && follows.is_none()
-}
-
-/// How a conversion counted when a fact of that kind was told.
-fn status_of(row: &Event, about: &Event, kind: &str) -> Status {
-    match &row.change {
-        Some(change) => change.to,
-        None if kind == Topic::AttributionUpdated.name() => Status::Approved,
-        None => Status::first_of(about),
-    }
 }
 
 impl Ledger {
@@ -505,7 +505,7 @@ pub(super) fn fill(
         app,
         settings,
     };
-    news.keep(workspace.0, id, &payload::of_conversion(&told).write())?;
+    news.keep(workspace.0, &telling, &payload::of_conversion(&told).write())?;
     Ok(Some(due))
 }
 

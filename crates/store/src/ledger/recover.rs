@@ -12,10 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::event::ConversionKind;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::{Rule, Settings};
 use roundtrip_domain::template::{Availability, Template, vocabulary};
 use roundtrip_domain::time::Timestamp;
+use roundtrip_domain::webhook::{Topic, Webhook};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::decide::Due;
@@ -91,6 +93,13 @@ pub fn unfit_rule(source: &Rule, source_template: Option<&Template>, target: &Ru
             target.slug,
             missing.join(", "),
             source.slug
+        ));
+    }
+    if source.on != target.on {
+        let (asked, told) = (target.on.name(), source.on.name());
+        return Some(format!(
+            "rule `{}` tells of {asked}, and `{}` told of {told}",
+            target.slug, source.slug
         ));
     }
     differs(source, target, template).map(|what| {
@@ -187,6 +196,10 @@ impl Bench<'_> {
 
     /// Who is told, and by which version of what.
     fn target(&self, row: &delivery::Row) -> Result<(Endpoint, u64), &'static str> {
+        if row.kind == Topic::Test.name() {
+            // Its values are made up: nobody is told them for real.
+            return Err("test");
+        }
         match (self.job.plan.into, row.endpoint) {
             (None, endpoint @ Endpoint::Postback { rule, .. }) => {
                 if self.settings.rule(rule).is_none() {
@@ -197,7 +210,10 @@ impl Bench<'_> {
             }
             (Some(Into::Rule(to)), Endpoint::Postback { rule, partner }) => {
                 let target = self.settings.rule(to).ok_or("rule_deleted")?;
-                if !tells(self.settings, target, partner) {
+                let is_kind = target.on.name() == row.kind
+                    || (target.on == ConversionKind::StatusChange
+                        && row.kind == ConversionKind::Rejected.name());
+                if !is_kind || !tells(self.settings, target, partner) {
                     return Err("target_does_not_tell");
                 }
                 let template = target.request.template().ok_or("values_not_stored")?;
@@ -215,9 +231,10 @@ impl Bench<'_> {
             (None, Endpoint::Webhook(webhook)) => self.webhook(webhook),
             (Some(Into::Webhook(to)), Endpoint::Webhook(_)) => {
                 let app: Id<kind::App> = Id::from_bits(u128::from_be_bytes(row.app));
-                let is_of_app =
-                    self.settings.webhook(to).is_some_and(|to| to.app.is_none_or(|own| own == app));
-                if self.settings.webhook(to).is_some() && !is_of_app {
+                let takes = |to: &Webhook| {
+                    to.app.is_none_or(|own| own == app) && (row.booked_at.is_some() || to.sandbox)
+                };
+                if self.settings.webhook(to).is_some_and(|to| !takes(to)) {
                     return Err("not_wanted");
                 }
                 self.webhook(to)

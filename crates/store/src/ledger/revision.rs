@@ -48,19 +48,20 @@ pub(super) fn previous_decision(
     .transpose()
 }
 
-/// Who had the credit by a revision, and why.
+/// Who had the credit by a revision, why, and whether the conversion counted.
 pub(super) fn decision_at(
     conn: &Connection,
     ws: u32,
     event: Id<kind::Event>,
     revision: u32,
-) -> Result<Option<(Credit, attribution::Because)>, Error> {
+) -> Result<Option<(Credit, attribution::Because, Status)>, Error> {
     let mut statement = conn.prepare_cached(sql("decision_all"))?;
     let rows = statement.query_map((ws, event.bytes().as_slice()), StoredDecision::from_row)?;
     for row in rows {
         let row = row?;
         if row.revision == revision {
-            return row.credit(event).map(Some);
+            let (credit, because) = row.credit(event)?;
+            return Ok(Some((credit, because, row.status(event)?)));
         }
     }
     Ok(None)

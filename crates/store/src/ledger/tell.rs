@@ -257,7 +257,7 @@ impl Step<'_> {
             return Ok(Vec::new());
         }
         // Nobody heard of it, so another may be the first: of those that it was the first of when it was planned.
-        let Some((credit, because)) = decision_at(conn, ws, about.row.id, told.revision)? else {
+        let Some((credit, because, _)) = decision_at(conn, ws, about.row.id, told.revision)? else {
             return Ok(Vec::new());
         };
         let born = if about.change.is_some() { about.born } else { self.born(about.event, &because) };

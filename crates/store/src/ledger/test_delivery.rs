@@ -79,7 +79,7 @@ impl Ledger {
                     let app = settings.and_then(|s| s.apps.get(&test.app)).map(|app| app.slug.clone());
                     let body = payload::of_notice(event, Topic::Test, at, app, Some(notice), None).write();
                     let bytes = event.bytes();
-                    conn.prepare_cached(sql("payload_put"))?.execute((ws.0, bytes, at.ms(), &body))?;
+                    conn.prepare_cached(sql("payload_put"))?.execute((ws.0, bytes, 0, at.ms(), &body))?;
                 }
                 let item = Due { workspace: ws, endpoint: test.endpoint, due: at, delivery, sends: 0 };
                 delivery::enqueue(conn, &item, TEST_KIND)?;

@@ -96,10 +96,13 @@ pub fn masked(document: &Any) -> Value {
             *secret = MASK.into();
         }
     }
-    if let Any::Webhook(_) = document
-        && let Some(Value::Object(headers)) = value.get_mut("headers")
-    {
-        headers.values_mut().for_each(|secret| *secret = MASK.into());
+    if let Any::Webhook(webhook) = document {
+        if let Some(Value::Object(headers)) = value.get_mut("headers") {
+            headers.values_mut().for_each(|secret| *secret = MASK.into());
+        }
+        if let Some(url) = value.get_mut("url") {
+            *url = webhook::url_shown(&webhook.url).into();
+        }
     }
     value
 }

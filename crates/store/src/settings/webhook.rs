@@ -34,6 +34,19 @@ const HEADER_BYTES_MAX: usize = 4_096;
 /// Longest URL, in bytes.
 const URL_BYTES_MAX: usize = 2_048;
 
+/// A webhook's URL as it is shown: of a Slack hook the path is the secret, and so is what stands behind a question
+/// mark. Sent back in a document, it means "as it is".
+pub(super) fn url_shown(url: &str) -> String {
+    let Ok(parsed) = url::Url::parse(url) else { return url.to_owned() };
+    if is_slack(url) {
+        return format!("{}/{MASK}", parsed.origin().ascii_serialization());
+    }
+    match url.split_once('?') {
+        Some((before, _)) => format!("{before}?{MASK}"),
+        None => url.to_owned(),
+    }
+}
+
 /// Writes what signs, for the stored form.
 pub(super) fn signing_write(signing: &Signing) -> Value {
     let older = |older: &OlderSecret| json!({ "secret": older.secret.shown(), "until": older.until.ms(), "cut_over": older.cut_over.ms() });

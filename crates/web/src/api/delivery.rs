@@ -192,7 +192,11 @@ async fn share(mut call: Call) -> Result<Answer, Failure> {
             .ok_or_else(|| Problem::new(Code::FieldType, "for", "it is a span such as 7d, from 1s to 90d"))?,
     };
     fields.done()?;
-    finder(&call, &settings, Telling { now, full: false }).event_of(id).await?;
+    let delivery = finder(&call, &settings, Telling { now, full: false }).delivery(id).await?.0;
+    if delivery.endpoint.postback().is_none() {
+        let message = "it tells you, not a partner: what a webhook says is not shared";
+        return Err(Problem::new(Code::ParameterInvalid, "id", message).into());
+    }
     let (token, until) = call.state.ledger.share_make(settings.workspace, id, life, now).await?;
     tracing::info!(delivery.id = %id, share.until = %until, actor = call.caller.actor(), "a delivery is shared");
     Ok(Answer::created(json!(ShareLink {

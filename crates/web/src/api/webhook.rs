@@ -156,9 +156,23 @@ async fn rotate(mut call: Call) -> Result<Answer, Failure> {
     let secret = new_secret(bytes);
     // A cut-over that was set for an earlier rotation says nothing about this one.
     let mut news = vec![("secret", Some(json!(secret))), ("cut_over", None)];
-    news.extend(overlap.map(|overlap| ("overlap", Some(json!(overlap)))));
-    let done =
-        change(&call, &workspace, TRIES, false, |_, resources| edited(resources, &slug, &news)).await?;
+    news.extend(overlap.as_ref().map(|overlap| ("overlap", Some(json!(overlap)))));
+    let usual = std::sync::OnceLock::new();
+    let done = change(&call, &workspace, TRIES, false, |_, resources| {
+        let before = edited(resources, &slug, &[])?;
+        let before = before.first().and_then(|edit| edit.document.as_ref()?.get("overlap").cloned());
+        drop(usual.set(before));
+        edited(resources, &slug, &news)
+    })
+    .await?;
+    let mut version = done.version;
+    if overlap.is_some() {
+        // It was meant for this rotation; what the settings say holds for the next.
+        let kept = [("overlap", usual.get().cloned().flatten())];
+        let done =
+            change(&call, &workspace, TRIES, false, |_, resources| edited(resources, &slug, &kept)).await?;
+        version = done.version;
+    }
     let settings = call.workspace()?;
     let signing = signing(found(&settings, &slug)?, call.state.clock.now());
     let sentence = match (&signing.plain_header_is_older_until, signing.older_secrets_until.first()) {
@@ -169,8 +183,7 @@ async fn rotate(mut call: Call) -> Result<Answer, Failure> {
         _ => "The new secret signs from now on, and nothing else does.".to_owned(),
     };
     tracing::info!(webhook.slug = slug, actor = call.caller.actor(), "a webhook's secret was rotated");
-    Ok(Answer::ok(json!(WebhookRotated { version: done.version, secret, signing, sentence }))
-        .at(done.version))
+    Ok(Answer::ok(json!(WebhookRotated { version, secret, signing, sentence })).at(version))
 }
 
 async fn cut_over(call: Call) -> Result<Answer, Failure> {

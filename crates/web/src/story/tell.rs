@@ -539,7 +539,13 @@ impl Teller<'_> {
                 Endpoint::Postback { partner, .. } => self.label::<kind::Partner>(partner),
                 Endpoint::Webhook(webhook) => format!("webhook {}", self.label::<kind::Webhook>(webhook)),
             };
-            if let Some(due) = delivery.due {
+            if delivery.held.is_some() {
+                let sentence = format!(
+                    "{} is held for {receiver}, which is stopped: `roundtrip endpoint list` says why, and `enable` or `resume` releases it.",
+                    delivery.id
+                );
+                steps.push(Step { at: None, sentence });
+            } else if let Some(due) = delivery.due {
                 let nth = delivery.sends + 1;
                 let sentence =
                     format!("Send {nth} to {receiver} ({}) {}.", delivery.id, words::from_now(due, self.now));

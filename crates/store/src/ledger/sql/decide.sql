@@ -63,7 +63,7 @@ JOIN told t ON t.workspace = s.workspace AND t.event = s.change
 WHERE s.workspace = ?1 AND s.event = ?2 AND t.partner = ?3 AND t.reason = 16 ON CONFLICT DO NOTHING;
 -- name: partner_heard
 SELECT 1 FROM (SELECT ?2 AS event UNION ALL SELECT change FROM status_change WHERE workspace = ?1 AND event = ?2) e
-CROSS JOIN delivery d ON d.workspace = ?1 AND d.event = e.event
+CROSS JOIN delivery d INDEXED BY delivery_by_event ON d.workspace = ?1 AND d.event = e.event
 WHERE e.event <> ?3 AND d.partner = ?4 AND (
   EXISTS (SELECT 1 FROM finish f WHERE f.workspace = d.workspace AND f.delivery = d.id AND (f.sends > 0 OR f.state = 'delivered'))
   OR EXISTS (SELECT 1 FROM queue q WHERE q.workspace = d.workspace AND q.delivery = d.id AND q.sends > 0)

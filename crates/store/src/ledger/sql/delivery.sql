@@ -20,7 +20,7 @@ SELECT event, fact, revision, teller, teller_version, partner, app, kind, create
 -- name: delivery_of_event
 SELECT id FROM delivery WHERE workspace = ?1 AND event = ?2 ORDER BY id;
 -- name: queue_of_event
-SELECT d.id FROM delivery d JOIN queue q ON q.workspace = d.workspace AND q.delivery = d.id
+SELECT d.id FROM delivery d INDEXED BY delivery_by_event JOIN queue q ON q.workspace = d.workspace AND q.delivery = d.id
 WHERE d.workspace = ?1 AND d.event = ?2 AND d.partner <> zeroblob(16) ORDER BY d.id;
 -- name: attempt_insert
 INSERT INTO attempt (workspace, delivery, n, at, outcome, status, total_us, next, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
@@ -46,9 +46,9 @@ SELECT max(floor) FROM share_floor WHERE workspace = ?1;
 -- name: share_floor_put
 INSERT INTO share_floor (workspace, delivery, floor) VALUES (?1, ?2, ?3) ON CONFLICT (workspace, delivery) DO UPDATE SET floor = max(floor, excluded.floor);
 -- name: payload_put
-INSERT INTO payload (workspace, fact, at, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
+INSERT INTO payload (workspace, fact, revision, at, body) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING;
 -- name: payload_get
-SELECT body FROM payload WHERE workspace = ?1 AND fact = ?2;
+SELECT body FROM payload WHERE workspace = ?1 AND fact = ?2 AND revision = ?3;
 -- name: notice_put
 INSERT INTO notice (workspace, id, at, topic, app, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
 -- name: notice_get
@@ -56,4 +56,4 @@ SELECT body FROM notice WHERE workspace = ?1 AND id = ?2;
 -- name: notice_list
 SELECT id, at, topic, body FROM notice WHERE workspace = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3;
 -- name: webhook_told
-SELECT 1 FROM delivery WHERE workspace = ?1 AND event = ?2 AND teller = ?3 AND fact = ?4 LIMIT 1;
+SELECT 1 FROM delivery INDEXED BY delivery_by_event WHERE workspace = ?1 AND event = ?2 AND teller = ?3 AND fact = ?4 LIMIT 1;

@@ -14,7 +14,7 @@ UPDATE job SET state = ?3, changed_at = ?4, ended_at = ?5, note = ?6 WHERE works
 -- name: job_move
 UPDATE job SET state = ?3, changed_at = ?4, ended_at = ?5, after = ?6, rows = rows + ?7, matched = matched + ?8, done = done + ?9, skipped = ?10 WHERE workspace = ?1 AND id = ?2;
 -- name: delivery_tellings
-SELECT d.id, f.state, q.sends IS NOT NULL FROM delivery d
+SELECT d.id, f.state, q.sends IS NOT NULL FROM delivery d INDEXED BY delivery_by_event
 LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
 LEFT JOIN queue q ON q.workspace = d.workspace AND q.delivery = d.id
 WHERE d.workspace = ?1 AND d.event = ?2 AND d.teller = ?3 AND d.partner = ?4 AND d.fact = ?5 ORDER BY d.id;

@@ -10,7 +10,7 @@ ORDER BY c.id DESC LIMIT ?6;
 -- name: suppressed_of_event
 SELECT count(*) FROM told WHERE workspace = ?1 AND event = ?2 AND reason <> 0;
 -- name: states_of_event
-SELECT coalesce(f.state, CASE WHEN e.state > 0 THEN 'held' ELSE 'scheduled' END), count(*) FROM delivery d
+SELECT coalesce(f.state, CASE WHEN e.state > 0 THEN 'held' ELSE 'scheduled' END), count(*) FROM delivery d INDEXED BY delivery_by_event
 LEFT JOIN endpoint e ON e.workspace = d.workspace AND e.teller = d.teller AND e.partner = d.partner
 LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
 WHERE d.workspace = ?1 AND d.event = ?2 GROUP BY 1 ORDER BY 1;
@@ -20,7 +20,7 @@ FROM conversion c JOIN decision d ON d.workspace = c.workspace AND d.event = c.i
   AND d.revision = (SELECT max(x.revision) FROM decision x WHERE x.workspace = c.workspace AND x.event = c.id)
 WHERE c.workspace = ?1 AND c.id > ?2 AND c.id < ?3 AND c.kind NOT IN ('status_change', 'rejected') ORDER BY c.id LIMIT ?4;
 -- name: fact_deliveries
-SELECT d.id, d.created_at, d.replay_of, f.state, f.reason, f.at, q.reason, d."values" FROM delivery d
+SELECT d.id, d.created_at, d.replay_of, f.state, f.reason, f.at, q.reason, d."values" FROM delivery d INDEXED BY delivery_by_event
 LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
 LEFT JOIN queue q ON q.workspace = d.workspace AND q.delivery = d.id
 WHERE d.workspace = ?1 AND d.event = ?2 AND d.partner = ?3 ORDER BY d.id;

@@ -8,7 +8,7 @@ UNION ALL
 SELECT bucket, app, partner, zeroblob(16), zeroblob(16), metric, kind, status, currency, count, micros, country FROM rollup_country
 WHERE workspace = ?1 AND bucket >= ?2 AND bucket < ?3;
 -- name: events_of_click
-SELECT d.event FROM decision d WHERE d.workspace = ?1 AND d.click = ?2 AND (d.kind IS NULL OR d.kind NOT IN ('status_change', 'rejected')) GROUP BY d.event ORDER BY d.event LIMIT 100;
+SELECT d.event FROM decision d INDEXED BY decision_by_click WHERE d.workspace = ?1 AND d.click = ?2 AND d.click IS NOT NULL AND (d.kind IS NULL OR d.kind NOT IN ('status_change', 'rejected')) GROUP BY d.event ORDER BY d.event LIMIT 100;
 -- name: slice_put
 INSERT INTO slice (workspace, node, seq, state, body) VALUES (0, ?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
 -- name: slice_list
@@ -38,7 +38,7 @@ DELETE FROM event_key WHERE (workspace, scope, key) IN (SELECT workspace, scope,
 -- name: expire_attempt
 DELETE FROM attempt WHERE (workspace, delivery, n) IN (SELECT a.workspace, a.delivery, a.n FROM attempt a JOIN finish f ON f.workspace = a.workspace AND f.delivery = a.delivery WHERE a.workspace = ?1 AND a.delivery < ?2 LIMIT ?3);
 -- name: expire_payload
-DELETE FROM payload WHERE (workspace, fact) IN (SELECT workspace, fact FROM payload WHERE workspace = ?1 AND fact < ?2 ORDER BY fact LIMIT ?3);
+DELETE FROM payload WHERE (workspace, fact, revision) IN (SELECT workspace, fact, revision FROM payload WHERE workspace = ?1 AND fact < ?2 ORDER BY fact LIMIT ?3);
 -- name: expire_notice
 DELETE FROM notice WHERE (workspace, id) IN (SELECT workspace, id FROM notice WHERE workspace = ?1 AND id < ?2 ORDER BY id LIMIT ?3);
 -- name: todo_has

@@ -28,7 +28,7 @@
 -- | queue_count      | how many deliveries of an endpoint are unfinished         | state                    |
 -- | endpoint         | endpoints that are stopped, or failing                     | state                    |
 -- | endpoint_log     | what became of endpoints, by whom and why                  | append-only              |
--- | payload          | bodies of webhooks, one per fact                           | a set number of days     |
+-- | payload          | bodies of webhooks, by fact                                | a set number of days     |
 -- | notice           | what was said about how telling goes                       | with payloads            |
 -- | attempt          | every send, with its evidence                              | append-only, some days   |
 -- | finish           | how a delivery ended                                       | append-only, see below   |
@@ -204,10 +204,10 @@ CREATE TABLE endpoint_log (
   PRIMARY KEY (workspace, teller, partner, at, code)
 ) WITHOUT ROWID;
 
--- Made once per fact, when the first webhook is told of it; made again from the facts when it is gone.
+-- Made once per fact and revision that is told of it, when the first webhook is; made again from the facts when it is gone.
 CREATE TABLE payload (
-  workspace INTEGER NOT NULL, fact BLOB NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
-  PRIMARY KEY (workspace, fact)
+  workspace INTEGER NOT NULL, fact BLOB NOT NULL, revision INTEGER NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (workspace, fact, revision)
 ) WITHOUT ROWID;
 
 CREATE TABLE notice (

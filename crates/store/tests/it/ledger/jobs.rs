@@ -397,8 +397,8 @@ async fn another_rule_is_told_instead_where_what_it_says_is_stored() {
     let rules = json!({
         "i": rule("install", None),
         "mended": {"app": "game", "on": "install", "partner": "zeta", "url": "https://new.example/?click={rt_click_id}&t={cfg.token}&n={attempt}"},
-        "acme-only": {"app": "game", "on": "signup", "partner": "acme", "url": url},
-        "more": {"app": "game", "on": "signup", "partner": "acme", "url": format!("{url}&os={{os_version}}")},
+        "acme-only": {"app": "game", "on": "install", "partner": "acme", "when": {"country": ["FR"]}, "url": url},
+        "more": {"app": "game", "on": "install", "partner": "acme", "when": {"country": ["FR"]}, "url": format!("{url}&os={{os_version}}")},
     });
     let (world, due) = planned(rules, 3).await;
     let ws = world.workspace;

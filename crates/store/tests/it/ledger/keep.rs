@@ -195,7 +195,7 @@ async fn expiry_goes_in_bounded_steps_and_keeps_what_is_unfinished() {
         for n in 0..400_u16 {
             let mut id = id(day);
             id[14..].copy_from_slice(&n.to_be_bytes());
-            conn.execute("INSERT INTO payload VALUES (1, ?1, 0, '{}')", [id.as_slice()]).unwrap();
+            conn.execute("INSERT INTO payload VALUES (1, ?1, 0, 0, '{}')", [id.as_slice()]).unwrap();
         }
         conn.execute("INSERT INTO notice VALUES (1, ?1, 0, 'silence', NULL, '{}')", [id(day).as_slice()])
             .unwrap();

@@ -260,3 +260,75 @@ async fn a_notice_is_kept_and_told() {
     assert_eq!((key.1, row.planned, row.waiting), (Receiver::Webhook(webhook), 1, 1));
     world.books_balance().await;
 }
+
+#[tokio::test]
+async fn an_install_that_was_organic_first_is_told_to_those_who_asked_for_installs() {
+    let mut world = World::new(&document(json!({
+        "won": hook(&["install"]),
+        "both": hook(&["install", "organic_install", "attribution_updated"]),
+    })))
+    .await;
+    let click = world.click("game-acme", minute(-5), "click_id=p1");
+    let open = world.tell(world.event("game", "open", NOON).of("i1")).await;
+    let id = open.event.id;
+    assert_eq!(told(&world, &open), [("both".into(), "organic_install".into(), id)]);
+    world.tell(world.event("game", "install", minute(1)).of("i1").click(&click)).await;
+    let story = world.story(id).await;
+    let facts = told(&world, &story);
+    let kinds: Vec<_> =
+        facts.iter().map(|(slug, kind, fact)| (slug.as_str(), kind.as_str(), *fact == id)).collect();
+    assert_eq!(
+        kinds,
+        [("both", "attribution_updated", false), ("both", "organic_install", true), ("won", "install", true)]
+    );
+    let won = body(&world, due_of(&story, "install")).await;
+    assert_eq!((&won["kind"], &won["attribution"]["source"]), (&json!("install"), &json!("acme")));
+    let first = body(&world, due_of(&story, "organic_install")).await;
+    assert_eq!(
+        (&first["kind"], &first["attribution"]["source"]),
+        (&json!("organic_install"), &json!("organic"))
+    );
+    world.books_balance().await;
+    super::assert_at_rest(&world).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_approval_is_told_that_it_was_approved_and_not_what_others_heard_before() {
+    let world = World::new(&document(json!({
+        "patient": hook(&["purchase"]),
+        "eager": {"app": "game", "url": "https://owner.example/eager", "events": ["purchase"], "pending": true},
+    })))
+    .await;
+    let mut event = world.event("game", "purchase", NOON);
+    event.postback = Some(roundtrip_domain::event::PostbackFields { pending: true, ..Default::default() });
+    let id = world.tell(event).await.event.id;
+    let wish = StatusWish {
+        conversion: id.conversion(),
+        to: Status::Approved,
+        asker: Asker::Owner,
+        by: "owner".into(),
+        reason: None,
+    };
+    world.ledger.status_change(world.workspace, wish, minute(5)).await.unwrap();
+    world.decide().await;
+    let story = world.story(id).await;
+    let status = async |slug: &str| {
+        let webhook = world.settings().webhooks.iter().find(|w| w.slug == slug).expect("it").id;
+        let found =
+            story.deliveries.iter().find(|d| d.endpoint == Endpoint::Webhook(webhook)).expect("planned");
+        let due = Due {
+            workspace: world.workspace,
+            endpoint: found.endpoint,
+            due: found.due.expect("it waits"),
+            delivery: found.id,
+            sends: 0,
+        };
+        let kept = body(&world, due).await;
+        // Made again from the rows, it says the same.
+        raw(&world).execute("DELETE FROM payload", []).unwrap();
+        assert_eq!(body(&world, due).await, kept);
+        kept["status"].as_str().expect("a status").to_owned()
+    };
+    assert_eq!(status("eager").await, "pending");
+    assert_eq!(status("patient").await, "approved");
+}

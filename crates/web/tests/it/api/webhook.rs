@@ -80,3 +80,22 @@ async fn what_is_wrong_with_a_webhook_is_said_all_at_once() {
     }
     assert!(body.contains("did you mean `install`"), "{body}");
 }
+
+#[tokio::test]
+async fn a_slack_url_is_a_secret_and_a_rotation_keeps_the_usual_overlap() {
+    let world = World::new();
+    let settings = json!({ "url": "https://hooks.slack.com/services/T0/B0/xyzsecret" });
+    world.post("/api/v1/webhooks", &json!({ "slug": "channel", "settings": settings })).await.expect(201);
+    let shown = world.get("/api/v1/webhooks/channel").await.expect(200);
+    assert!(!shown.to_string().contains("xyzsecret"), "{shown}");
+    let put = world.put("/api/v1/webhooks/channel", &shown["settings"]).await.expect(200);
+    assert_eq!(put["version"], 1, "nothing to change: {put}");
+    let url = world.ledger.catalog().namespace("default").expect("it is there").webhooks[0].url.clone();
+    assert!(url.ends_with("xyzsecret"), "it is kept");
+
+    world.post("/api/v1/webhooks/channel/rotate", &json!({ "overlap": "0s" })).await.expect(200);
+    let after = world.get("/api/v1/webhooks/channel").await.expect(200);
+    assert!(after["settings"].get("overlap").is_none(), "{after}");
+    let usual = world.post("/api/v1/webhooks/channel/rotate", &json!({})).await.expect(200);
+    assert_eq!(usual["signing"]["older_secrets_until"].as_array().expect("a list").len(), 1, "{usual}");
+}
