@@ -38,3 +38,7 @@ bench:
     cargo run --release -- bench events
     cargo run --release -- bench delivery
     cargo run --release -- bench delivery --skew
+
+# delivery in simulated worlds, as many as you like; SIM_SEED=n runs one and prints its trace
+worlds seeds="10000":
+    SIM_SEEDS={{seeds}} cargo test -p roundtrip-engine --test it simulation
