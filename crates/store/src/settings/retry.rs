@@ -1,6 +1,6 @@
 //! How something is sent again, and how long it is accepted: `retry`, `timeout`, `success`, `accepts_within`.
 //!
-//! Rules and webhooks write these the same way. Both are judged by [`Judge::retry`], which says what was set; what
+//! Rules and webhooks write these the same way. Both are judged by `Judge::retry`, which says what was set; what
 //! was not has its default where it is sent (`domain::retry::Retry::policy`).
 
 use std::borrow::Cow;
