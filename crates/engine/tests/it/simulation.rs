@@ -19,7 +19,7 @@ use roundtrip_store::ledger::Kept;
 use roundtrip_testkit::simulation::{Answer, Bounds, Line, Outgoing, Report, Seat, Workers, simulate};
 
 /// How many worlds there are when nobody says how many.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 320;
 /// Into how many tests they are divided, so that they run beside each other.
 const PARTS: u64 = 16;
 
