@@ -53,6 +53,11 @@ impl Lane {
         if self.more && self.waiting.last().is_none_or(|last| due.due >= last.ready) {
             return;
         }
+        // Read from the table before it was handed over, it may be here already, and ready at another time: it stands
+        // here once, or it would be sent twice at a time.
+        if self.waiting.iter().any(|item| item.delivery == due.delivery) {
+            return;
+        }
         let item = Item { ready: due.due, delivery: due.delivery, due: due.due, sends: due.sends };
         self.waiting.insert(item);
         self.trim();

@@ -472,6 +472,8 @@ impl Coordinator {
             tracing::warn!(error = %error, "the endpoints' queues cannot be read");
             Vec::new()
         });
+        // Time passed while it was read: by the clock of before, what was planned meanwhile would be of the future.
+        let now = Now { wall: self.config.clock.now(), ..now };
         for (n, wish) in wishes.iter().enumerate() {
             let key = Key { workspace: wish.workspace, endpoint: wish.endpoint };
             if let Some(window) = windows.get(n) {

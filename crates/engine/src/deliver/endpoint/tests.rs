@@ -247,6 +247,19 @@ fn a_clock_set_back_delays_nothing_by_more_than_its_wait() {
     assert_eq!(round(&mut e, Reach::Delivered, at(day)), 1, "what comes due at once comes by ramp");
 }
 
+#[test]
+fn what_was_read_and_then_handed_over_stands_there_once() {
+    let mut e = Endpoint::default();
+    e.suspect();
+    // Planned at 40 and read by a clock of before: it looks like of the future, and gets another ready time.
+    fill(&mut e, &[QueueItem { decided_at: Timestamp::from_ms(40), ..item(40, 1) }], at(10));
+    e.push(&due(40, 1));
+    let wish = e.firsts.first().expect("it is there").delivery;
+    e.ready(None, at(50)).expect("it is due");
+    assert_eq!(e.take(key(), at(50)).map(|d| d.delivery), Some(wish));
+    assert_eq!(e.firsts.first(), None, "it would be sent twice at a time");
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(40))]
 
@@ -320,6 +333,8 @@ proptest::proptest! {
             assert!(wake > now, "it would be asked for ever: {blocked:?}");
             now = wake;
         }
+        // It may have had to forget and not have read since; reading the empty table, it knows.
+        refill(&mut e, &table, at(now));
         assert!(e.is_idle());
     }
 }
