@@ -28,6 +28,7 @@ mod reach;
 mod send;
 mod settle;
 mod share;
+mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -97,8 +98,8 @@ enum Message {
     },
     /// Ends of sends are durable.
     Settled(Vec<Done>),
-    /// Every endpoint with work, as the table had it at some moment after `began`.
-    Swept { heads: Vec<EndpointHead>, began: Duration },
+    /// Every endpoint with work, as the table had it at some moment after `began`; `None` when it could not be read.
+    Swept { heads: Option<Vec<EndpointHead>>, began: Duration },
 }
 
 struct Coordinator {
@@ -288,23 +289,18 @@ impl Coordinator {
         if std::mem::replace(&mut self.is_sweeping, true) {
             return;
         }
-        let (ledger, messages) = (self.config.ledger.clone(), self.messages.clone());
         let began = self.config.clock.steady();
-        tokio::spawn(async move {
-            let heads = ledger.queue_endpoints().await.unwrap_or_else(|error| {
-                tracing::warn!(error = %error, "the queue cannot be read");
-                Vec::new()
-            });
-            // Nobody hears it only when the engine is gone.
-            let _ = messages.send(Message::Swept { heads, began });
-        });
+        sweep::begin(self.config.ledger.clone(), self.stats.clone(), self.messages.clone(), began);
     }
 
     /// Every endpoint with something due that memory does not know is read again.
-    fn swept(&mut self, heads: Vec<EndpointHead>, began: Duration) {
+    fn swept(&mut self, heads: Option<Vec<EndpointHead>>, began: Duration) {
         self.is_sweeping = false;
-        let reread = std::mem::take(&mut self.reread);
-        let is_first = std::mem::replace(&mut self.is_first_sweep, false);
+        let is_read = heads.is_some();
+        let heads = heads.unwrap_or_default();
+        // What could not be read is still to be read, by the next one.
+        let reread = is_read && std::mem::take(&mut self.reread);
+        let is_first = is_read && std::mem::replace(&mut self.is_first_sweep, false);
         let late = self.read.wall.plus_ms(-(SWEEP.as_millis() as i64));
         for head in heads {
             let key = Key { workspace: head.workspace, endpoint: head.endpoint };

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -19,7 +20,7 @@ use roundtrip_store::ledger::Kept;
 use roundtrip_testkit::simulation::{Answer, Bounds, Line, Outgoing, Report, Seat, Workers, simulate};
 
 /// How many worlds there are when nobody says how many.
-const SEEDS: u64 = 320;
+const SEEDS: u64 = 2_000;
 /// Into how many tests they are divided, so that they run beside each other.
 const PARTS: u64 = 16;
 
@@ -45,7 +46,14 @@ impl Engines {
 impl Workers for Engines {
     type Worker = Engine;
 
-    const BOUNDS: Bounds = Bounds { endpoint_at_first: 4, endpoint: 64, host: 128, total: 1_024 };
+    const BOUNDS: Bounds = Bounds {
+        endpoint_at_first: 4,
+        endpoint: 64,
+        host: 128,
+        total: 1_024,
+        // The last of the breaker's waits, and a quarter.
+        rest: Duration::from_millis(900_000 / 4 * 5),
+    };
 
     fn start(&self, seat: Seat) -> Engine {
         Engine::start_delivery(Config {
@@ -182,6 +190,8 @@ fn worlds_that_went_wrong() {
         (86, "two workers: what one had settled was sent by the other with the same number"),
         (11, "a panic while ends were stored lost the settler, and with it every later end"),
         (116, "a panic while sends were loaded lost them, and their places with them"),
+        (451, "a panic while the queue's heads were read was the end of all sweeps"),
+        (1_896, "two workers: a send that was under way at the end did not count among the sends"),
     ] {
         let report = simulate(seed, &engines);
         assert!(report.wrongs.is_empty(), "seed {seed}, {what}: {:#?}", report.wrongs);

@@ -28,6 +28,8 @@ pub struct Bounds {
     pub host: u32,
     /// In all.
     pub total: u32,
+    /// The longest time for which an endpoint that was in trouble is not asked whether it is well again.
+    pub rest: Duration,
 }
 
 /// How long after a change on the disk a send may begin that was loaded before it.
