@@ -117,6 +117,10 @@ pub(super) struct Endpoint {
     /// Before this nothing is sent: the receiver asked for a rest.
     not_before: Duration,
     pub(super) state: State,
+    /// When its state was learned.
+    pub(super) changed_at: Duration,
+    /// Whether that state is what was found here, and is not known to be stored yet.
+    pub(super) is_unkept: bool,
     pub(super) health: Health,
     /// When something of it was settled last.
     settled_at: Duration,
@@ -150,6 +154,8 @@ impl Default for Endpoint {
             bucket: Bucket::default(),
             not_before: Duration::ZERO,
             state: State::Active,
+            changed_at: Duration::ZERO,
+            is_unkept: false,
             health: Health::default(),
             settled_at: Duration::ZERO,
             host: String::new(),
@@ -420,6 +426,11 @@ impl Endpoint {
 
     pub(super) const fn in_flight(&self) -> u32 {
         self.in_flight
+    }
+
+    /// How many waiting deliveries it holds in memory.
+    pub(super) fn in_memory(&self) -> usize {
+        self.firsts.len() + self.retries.len()
     }
 
     /// What is being sent.

@@ -97,6 +97,10 @@ impl Lane {
         self.waiting.is_empty() && !self.more
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn cap(&self) -> usize {
         self.cap
     }

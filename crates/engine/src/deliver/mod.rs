@@ -38,12 +38,11 @@ use std::time::Duration;
 use roundtrip_domain::endpoint::health::Notice;
 use roundtrip_domain::endpoint::{Endpoint as Receiver, State, Wait};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
-use roundtrip_domain::postback::Stored;
 use roundtrip_domain::rate::Rate;
 use roundtrip_domain::settings::{Catalog, Settings};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{
-    Due, EndpointHead, EndpointLive, EndpointNews, EndpointRow, LIVE_MAX, LivePicture, WindowWish,
+    Due, EndpointLive, EndpointNews, EndpointRow, LIVE_MAX, LivePicture, QueueSwept, WindowWish,
 };
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -98,8 +97,8 @@ enum Message {
     },
     /// Ends of sends are durable.
     Settled(Vec<Done>),
-    /// Every endpoint with work, as the table had it at some moment after `began`; `None` when it could not be read.
-    Swept { heads: Option<Vec<EndpointHead>>, began: Duration },
+    /// What the tables had at some moment after `began`; `None` when they could not be read.
+    Swept { found: Option<QueueSwept>, began: Duration },
 }
 
 struct Coordinator {
@@ -173,7 +172,7 @@ pub async fn run(config: Config, mut shared: Shared) {
         settler,
         keeper,
     };
-    stopped.iter().for_each(|row| this.learn(row));
+    stopped.iter().for_each(|row| this.learn(row, false));
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut picture = tokio::time::interval(PICTURE);
@@ -257,7 +256,7 @@ impl Coordinator {
 
     fn take_handed_over(&mut self) {
         for row in self.config.ledger.endpoint_changes() {
-            self.learn(&row);
+            self.learn(&row, false);
         }
         self.reread |= self.config.ledger.due_overflowed();
         for due in self.config.ledger.due_take() {
@@ -267,15 +266,17 @@ impl Coordinator {
         }
     }
 
-    /// Somebody stopped an endpoint or let it go on, or it was found in the table at the start.
-    fn learn(&mut self, row: &EndpointRow) {
+    /// Somebody stopped an endpoint or let it go on, or it was found in the table; or it was found here, and is to be
+    /// stored.
+    fn learn(&mut self, row: &EndpointRow, is_unkept: bool) {
         let key = Key { workspace: row.workspace, endpoint: row.endpoint };
-        let is_new = !self.endpoints.contains_key(&key);
+        let (is_new, now) = (!self.endpoints.contains_key(&key), self.read.steady);
         let endpoint = self.endpoint(key);
         if is_new {
             endpoint.health = row.health;
         }
         endpoint.set(row);
+        (endpoint.changed_at, endpoint.is_unkept) = (now, is_unkept);
         self.make_ready(key);
     }
 
@@ -294,10 +295,13 @@ impl Coordinator {
     }
 
     /// Every endpoint with something due that memory does not know is read again.
-    fn swept(&mut self, heads: Option<Vec<EndpointHead>>, began: Duration) {
+    fn swept(&mut self, found: Option<QueueSwept>, began: Duration) {
         self.is_sweeping = false;
-        let is_read = heads.is_some();
-        let heads = heads.unwrap_or_default();
+        let is_read = found.is_some();
+        if let Some(found) = &found {
+            self.compare(&found.endpoints, began);
+        }
+        let heads = found.unwrap_or_default().heads;
         // What could not be read is still to be read, by the next one.
         let reread = is_read && std::mem::take(&mut self.reread);
         let is_first = is_read && std::mem::replace(&mut self.is_first_sweep, false);
@@ -413,7 +417,7 @@ impl Coordinator {
         let Some(endpoint) = self.endpoints.get_mut(&key) else { return Err(Blocked::by(Wait::Next)) };
         if endpoint.settings_version != version {
             endpoint.settings_version = version;
-            endpoint.host = settings.map_or_else(String::new, |s| host_of(s, key.endpoint));
+            endpoint.host = settings.map_or_else(String::new, |s| send::host_of(s, key.endpoint));
             endpoint.set_rate(settings.and_then(|s| rate_of(s, key.endpoint)));
         }
         let mut partner = match (settings, key.endpoint.postback()) {
@@ -515,7 +519,7 @@ impl Coordinator {
                     self.make_ready(done.key);
                 }
             }
-            Message::Swept { heads, began } => self.swept(heads, began),
+            Message::Swept { found, began } => self.swept(found, began),
         }
     }
 
@@ -571,7 +575,7 @@ impl Coordinator {
         // Nobody hears it only when stopping; what is not written down is found again at the next failure.
         let _ = self.keeper.send(EndpointNews { workspace, endpoint, health, disable, notice });
         if let Some(reason) = disable {
-            self.learn(&EndpointRow {
+            let row = EndpointRow {
                 workspace,
                 endpoint,
                 state: State::Disabled,
@@ -579,7 +583,8 @@ impl Coordinator {
                 actor: roundtrip_store::ledger::ACTOR_ENGINE.to_owned(),
                 since: now.wall,
                 health,
-            });
+            };
+            self.learn(&row, true);
         }
     }
 
@@ -603,6 +608,8 @@ impl Coordinator {
 
     /// Shows how the endpoints with work stand, for whoever asks why something waits.
     fn picture(&self) {
+        let held = self.endpoints.values().map(|endpoint| endpoint.in_memory() as u64).sum();
+        self.stats.in_memory.store(held, Ordering::Relaxed);
         let now = self.read;
         let wall = |at: Duration| now.wall.plus_ms(at.saturating_sub(now.steady).as_millis() as i64);
         let crowd = match self.has_room() {
@@ -670,25 +677,6 @@ fn names(endpoint: Receiver) -> (String, String) {
         Receiver::Postback { rule, partner } => (rule.to_string(), partner.to_string()),
         Receiver::Webhook(webhook) => (webhook.to_string(), String::new()),
     }
-}
-
-/// Where an endpoint's requests go, as far as its rule and the partner's settings say now: only those may stand
-/// in a URL's host. Empty when the rule is gone; then the first send tells. Empty too for a rule that tells the clicks'
-/// own callbacks, each of which has its own host.
-fn host_of(settings: &Settings, endpoint: Receiver) -> String {
-    let (rule, partner) = match endpoint {
-        Receiver::Postback { rule, partner } => (rule, partner),
-        Receiver::Webhook(webhook) => {
-            return settings
-                .webhook(webhook)
-                .map_or_else(String::new, |webhook| send::origin_of(&webhook.url));
-        }
-    };
-    let Some(rule) = settings.rule(rule) else { return String::new() };
-    let cfg = settings.partners.get(&partner).map(|p| &p.cfg);
-    let Some(template) = rule.request.template() else { return String::new() };
-    let rendered = template.url().render(&Stored { values: &[], cfg }, None);
-    send::origin_of(&rendered.url)
 }
 
 /// What names a delivery in messages.

@@ -1,19 +1,23 @@
-//! Reading the queue's heads, beside the coordinator.
+//! Looking at the tables beside the coordinator, for what nobody handed over: the heads of the queue, and which endpoints
+//! are stopped.
 //!
 //! The coordinator asks for one reading at a time and waits for its end before it asks for the next. So the end is told
 //! whatever happens: a reading that panicked and said nothing would be the last one, and what only the sweep finds
 //! would wait for ever.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roundtrip_store::ledger::Ledger;
+use roundtrip_domain::endpoint::State;
+use roundtrip_store::ledger::{EndpointRow, Ledger};
 use tokio::sync::mpsc;
 
-use super::Message;
+use super::endpoint::Key;
+use super::{Coordinator, Message};
 use crate::Stats;
 
-/// Reads the heads and tells them, with the moment `began` after which the table was looked at.
+/// Reads the tables and tells what they hold, with the moment `began` after which they were looked at.
 pub(super) fn begin(
     ledger: Ledger,
     stats: Arc<Stats>,
@@ -21,8 +25,8 @@ pub(super) fn begin(
     began: Duration,
 ) {
     tokio::spawn(async move {
-        let heads = match tokio::spawn(async move { ledger.queue_endpoints().await }).await {
-            Ok(Ok(heads)) => Some(heads),
+        let found = match tokio::spawn(async move { ledger.queue_sweep().await }).await {
+            Ok(Ok(found)) => Some(found),
             Ok(Err(error)) => {
                 tracing::warn!(error = %error, "the queue cannot be read");
                 None
@@ -34,8 +38,41 @@ pub(super) fn begin(
             }
         };
         // Nobody hears it only when the engine is gone.
-        let _ = messages.send(Message::Swept { heads, began });
+        let _ = messages.send(Message::Swept { found, began });
     });
+}
+
+impl Coordinator {
+    /// Learns of endpoints that were stopped or let go on and nobody said so: whoever asked for it hung up before that
+    /// was done, or got no answer.
+    pub(super) fn compare(&mut self, rows: &[EndpointRow], began: Duration) {
+        let mut unlike: Vec<EndpointRow> = Vec::new();
+        let mut stored: BTreeMap<Key, &EndpointRow> = BTreeMap::new();
+        for row in rows {
+            stored.insert(Key { workspace: row.workspace, endpoint: row.endpoint }, row);
+        }
+        for (key, endpoint) in &mut self.endpoints {
+            let row = stored.remove(key);
+            let state = row.map_or(State::Active, |row| row.state);
+            if state == endpoint.state {
+                endpoint.is_unkept = false;
+            } else if !endpoint.is_unkept && endpoint.changed_at < began {
+                // What is as usual has no row.
+                unlike.push(row.cloned().unwrap_or_else(|| EndpointRow {
+                    workspace: key.workspace,
+                    endpoint: key.endpoint,
+                    state,
+                    reason: String::new(),
+                    actor: String::new(),
+                    since: self.read.wall,
+                    health: endpoint.health,
+                }));
+            }
+        }
+        unlike.extend(stored.into_values().filter(|row| row.state.holds()).cloned());
+        unlike.sort_by_key(|row| (row.workspace, row.endpoint));
+        unlike.iter().for_each(|row| self.learn(row, false));
+    }
 }
 
 #[cfg(test)]
@@ -44,7 +81,7 @@ mod tests {
 
     use roundtrip_ambient::Entropy;
     use roundtrip_domain::time::Timestamp;
-    use roundtrip_store::ledger::{Call, Database, Fate, Hook};
+    use roundtrip_store::ledger::{Call, Database, Fate, Hook, QueueSwept};
 
     use super::*;
 
@@ -72,12 +109,12 @@ mod tests {
         let ledger = Ledger::simulated(&database, Arc::new(fates), entropy).unwrap();
         let stats = Arc::new(Stats::default());
         let (messages, mut inbox) = mpsc::unbounded_channel();
-        for expected in [None, None, Some(Vec::new())] {
+        for expected in [None, None, Some(QueueSwept::default())] {
             begin(ledger.clone(), stats.clone(), messages.clone(), Duration::from_secs(7));
             let heard = tokio::time::timeout(Duration::from_secs(60), inbox.recv()).await;
             match heard.expect("it is told") {
-                Some(Message::Swept { heads, began }) => {
-                    assert_eq!((heads, began), (expected, Duration::from_secs(7)));
+                Some(Message::Swept { found, began }) => {
+                    assert_eq!((found, began), (expected, Duration::from_secs(7)));
                 }
                 _ => panic!("the end of a reading is told"),
             }

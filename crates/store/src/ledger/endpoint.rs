@@ -127,6 +127,13 @@ fn get(conn: &Connection, key: Key) -> Result<Option<EndpointRow>, Error> {
     Ok(conn.prepare_cached(sql("endpoint_get"))?.query_row(key, row).optional()?)
 }
 
+/// Every endpoint that is stopped or failing.
+pub(super) fn rows(conn: &Connection) -> Result<Vec<EndpointRow>, Error> {
+    let mut statement = conn.prepare_cached(sql("endpoint_rows"))?;
+    let rows = statement.query_map([], row)?.collect::<Result<_, _>>()?;
+    Ok(rows)
+}
+
 /// Whether the endpoint's deliveries are held; and why.
 pub(super) fn held(
     conn: &Connection,
@@ -177,12 +184,7 @@ fn set(conn: &Connection, wish: &EndpointWish, at: Timestamp) -> Result<Option<E
 impl Ledger {
     /// Every endpoint that is stopped or failing.
     pub async fn endpoint_rows(&self) -> Result<Vec<EndpointRow>, Error> {
-        self.read(|conn| {
-            let mut statement = conn.prepare_cached(sql("endpoint_rows"))?;
-            let rows = statement.query_map([], row)?.collect::<Result<_, _>>()?;
-            Ok(rows)
-        })
-        .await
+        self.read(rows).await
     }
 
     /// Pauses, disables or lets go on. Returns how the endpoint stands now; `None` when it was that already, and then
