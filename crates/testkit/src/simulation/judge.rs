@@ -124,8 +124,6 @@ struct State {
     stops: BTreeMap<usize, Instant>,
     /// By process and endpoint.
     released: BTreeMap<(u32, usize), Released>,
-    /// When a send towards an endpoint began last.
-    last_send: BTreeMap<usize, Instant>,
 }
 
 /// The judge. Clones are the same one.
@@ -177,11 +175,6 @@ impl Judge {
         let mut state = lock(&self.state);
         let ends = state.ends.get(&(process.number, endpoint)).copied().unwrap_or(0);
         state.released.insert((process.number, endpoint), Released { at: Instant::now(), ends });
-    }
-
-    /// When a send towards an endpoint began last.
-    pub(super) fn last_send(&self, endpoint: usize) -> Option<Instant> {
-        lock(&self.state).last_send.get(&endpoint).copied()
     }
 
     /// A job that cancels is under way, or is not any more.
@@ -253,7 +246,6 @@ impl Judge {
         let mut state = lock(&self.state);
         state.tally.sends += 1;
         let (origin, began) = (request.origin.clone(), Instant::now());
-        state.last_send.insert(endpoint, began);
         state.under_way.entry(send.process).or_default().push(UnderWay { send, endpoint, origin, began });
         state.seen.entry(delivery).or_default().push(Seen { send, endpoint, answer: None });
         Begun { judge: self.clone(), send, endpoint, process: process.clone() }

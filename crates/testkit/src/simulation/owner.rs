@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use roundtrip_domain::endpoint::{Endpoint, State};
 use roundtrip_domain::id::{Id, kind};
-use roundtrip_domain::time::Span;
+use roundtrip_domain::time::{Span, Timestamp};
 use roundtrip_store::Error;
 use roundtrip_store::ledger::{
     DeliveryFilter, DeliveryState, EndpointRow, EndpointWish, Into, Job, JobKind, JobPlan, JobState, JobWish,
@@ -28,8 +28,8 @@ use super::world::{WS, World, ask};
 
 /// How long a process may take to find on the disk what it was not told.
 const UNHEARD: Duration = Duration::from_secs(30);
-/// How long what is due may wait while nothing at all is sent to its endpoint, which was never ill.
-const STARVED: Duration = Duration::from_secs(30);
+/// How long the same may be the most overdue for an endpoint that was never ill.
+const STARVED: Duration = Duration::from_secs(45);
 /// How long deliveries are held before they expire.
 const HELD_MS: i64 = 60_000;
 /// Most jobs that are looked at.
@@ -47,8 +47,8 @@ pub(super) struct Owner {
     held: BTreeSet<usize>,
     /// Endpoints that were ever anything but well.
     ill: BTreeSet<usize>,
-    /// Since when something is overdue.
-    overdue: BTreeMap<usize, Instant>,
+    /// When what is most overdue for an endpoint is due, and since when that is so.
+    overdue: BTreeMap<usize, (Timestamp, Instant)>,
     is_cancelling: bool,
     /// Which webhook a job fills, and of which events at least.
     fills: BTreeMap<Id<kind::Job>, (Id<kind::Webhook>, BTreeSet<Id<kind::Event>>)>,
@@ -190,10 +190,7 @@ impl<W: Workers> World<'_, W> {
             self.judge.stops(n, 2 * UNHEARD);
         }
         let asked = async move { ledger.endpoint_set(wish, at).await };
-        let answer = match self.owner.dice.chance(250) {
-            true => hang_up(asked, self.owner.dice.between(0, 3)).await,
-            false => ask(asked).await,
-        };
+        let answer = self.ask_or_hang_up(asked).await;
         let is_heard = matches!(answer, Some(Ok(Some(_))));
         self.trace.say(format_args!("e{n} is to be {}: {}", to.name(), said(&answer)));
         self.owner.overdue.remove(&n);
@@ -213,7 +210,9 @@ impl<W: Workers> World<'_, W> {
         let Some(running) = self.alive.last() else { return };
         let (ledger, at) = (running.ledger.clone(), self.time.now());
         self.note_held().await;
-        let ended = ask(async move { ledger.held_expire(WS, at, Span::from_ms(HELD_MS)).await }).await;
+        let ended = self
+            .ask_or_hang_up(async move { ledger.held_expire(WS, at, Span::from_ms(HELD_MS)).await })
+            .await;
         self.trace.say(format_args!("what is held for too long ends: {}", said(&ended)));
         self.note_held().await;
     }
@@ -226,6 +225,18 @@ impl<W: Workers> World<'_, W> {
 
     async fn jobs(&self) -> Vec<Job> {
         self.kit.ledger.job_list(WS, None, JOBS_MAX).await.unwrap_or_default()
+    }
+
+    /// What is answered to whoever asks, who sometimes hangs up before that.
+    pub(super) async fn ask_or_hang_up<T: Send + 'static>(
+        &mut self,
+        asked: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        // In a narrow world everybody waits.
+        match self.plan.is_full && self.owner.dice.chance(250) {
+            true => hang_up(asked, self.owner.dice.between(0, 3)).await,
+            false => ask(asked).await,
+        }
     }
 
     /// How many jobs are not over.
@@ -272,7 +283,9 @@ impl<W: Workers> World<'_, W> {
         }
         let what = format!("{} of {:?} {:?} at {rate_per_s}/s", kind.name(), filter.rule, filter.webhook);
         let plan = JobPlan { kind, filter, into, rate_per_s };
-        let made = ask(async move { ledger.job_create(WS, plan, None, "owner".to_owned(), at).await }).await;
+        let made = self
+            .ask_or_hang_up(async move { ledger.job_create(WS, plan, None, "owner".to_owned(), at).await })
+            .await;
         self.trace.say(format_args!("a job: {what}: {}", said(&made)));
         if let (Some(Ok(Some(job))), Some(fills)) = (made, fills) {
             self.owner.fills.insert(job.id, fills);
@@ -289,7 +302,7 @@ impl<W: Workers> World<'_, W> {
         let wish =
             self.owner.dice.weighed(&[(3, JobWish::Pause), (4, JobWish::Resume), (1, JobWish::Cancel)]);
         let (ledger, at) = (running.ledger.clone(), self.time.now());
-        let answer = ask(async move { ledger.job_change(WS, id, wish, at).await }).await;
+        let answer = self.ask_or_hang_up(async move { ledger.job_change(WS, id, wish, at).await }).await;
         self.trace.say(format_args!("{id} {wish:?}: {}", said(&answer)));
     }
 
@@ -346,12 +359,12 @@ impl<W: Workers> World<'_, W> {
             if is_held || head.due > now {
                 continue;
             }
-            let since = self.owner.overdue.get(&n).copied().unwrap_or_else(Instant::now);
-            let since = self.judge.last_send(n).map_or(since, |at| at.max(since));
+            let known = self.owner.overdue.get(&n).filter(|(due, _)| *due == head.due);
+            let since = known.map_or_else(Instant::now, |(_, since)| *since);
             if since.elapsed() > STARVED {
                 self.judge.wrong(format!("e{n} is well, and what is due for it is not sent"));
             }
-            overdue.insert(n, since);
+            overdue.insert(n, (head.due, since));
         }
         self.owner.overdue = overdue;
     }

@@ -86,6 +86,8 @@ pub(super) struct Plan {
     pub(super) has_two: bool,
     /// Whether tasks panic.
     pub(super) has_bugs: bool,
+    /// Whether it is more than a narrow one.
+    pub(super) is_full: bool,
     /// Whether the owner stops endpoints, and whether they make jobs.
     pub(super) has_stops: bool,
     pub(super) has_jobs: bool,
@@ -139,6 +141,7 @@ impl Plan {
             has_jumps: dice.chance(350),
             has_two: dice.chance(250),
             has_bugs: dice.chance(150),
+            is_full: false,
             has_stops: false,
             has_jobs: false,
         }
@@ -146,6 +149,7 @@ impl Plan {
 
     /// Adds what a full world has beside postbacks, by dice of its own: what was there stays as it was.
     pub(super) fn widen(&mut self, dice: &mut Dice) {
+        self.is_full = true;
         self.has_stops = dice.chance(500);
         self.has_jobs = dice.chance(500);
         let mut documents = Map::new();

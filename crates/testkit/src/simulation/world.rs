@@ -394,7 +394,8 @@ impl<'a, W: Workers> World<'a, W> {
         let new = |key: &u64| crate::World::keyed(self.kit.event("shop", "order", at), &format!("k{key}"), 1);
         let batch: Vec<NewEvent> = keys.iter().map(new).collect();
         let ledger = running.ledger.clone();
-        let answers = ask(async move { ledger.event_record(batch).await }).await.unwrap_or_default();
+        let answers =
+            self.ask_or_hang_up(async move { ledger.event_record(batch).await }).await.unwrap_or_default();
         self.trace.say(format_args!("{} events: {} answers", keys.len(), answers.len()));
         for (n, key) in keys.into_iter().enumerate() {
             match answers.get(n) {
@@ -420,7 +421,7 @@ impl<'a, W: Workers> World<'a, W> {
         let Some(delivery) = story.deliveries.first() else { return };
         let Some(running) = self.alive.last() else { return };
         let (ledger, id, at) = (running.ledger.clone(), delivery.id, self.time.now());
-        let answer = ask(async move { ledger.delivery_replay(WS, id, at).await }).await;
+        let answer = self.ask_or_hang_up(async move { ledger.delivery_replay(WS, id, at).await }).await;
         self.trace.say(format_args!("replay of {}: {answer:?}", delivery.id));
         match answer {
             Some(Ok(Replay::Planned(due))) => {
@@ -444,7 +445,7 @@ impl<'a, W: Workers> World<'a, W> {
             reason: None,
         };
         let (ledger, at) = (running.ledger.clone(), self.time.now());
-        let answer = ask(async move { ledger.status_change(WS, wish, at).await }).await;
+        let answer = self.ask_or_hang_up(async move { ledger.status_change(WS, wish, at).await }).await;
         self.trace.say(format_args!("reject {event}: {answer:?}"));
         self.rejected.insert(event);
         if let Some(Ok(StatusAnswer::Changed { change, .. })) = answer {
