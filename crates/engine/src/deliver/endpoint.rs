@@ -16,7 +16,7 @@ use roundtrip_domain::endpoint::health::{self, Health};
 use roundtrip_domain::endpoint::{State, Wait};
 use roundtrip_domain::id::WorkspaceNo;
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{Due, EndpointRow, QueueWindow, WindowWish};
+use roundtrip_store::ledger::{Due, EndpointHead, EndpointRow, QueueWindow, WindowWish};
 
 use super::breaker::{Breaker, Change, Pass};
 use super::lane::Lane;
@@ -211,7 +211,7 @@ impl Endpoint {
     }
 
     /// Has the table read again before memory is trusted.
-    pub(super) const fn suspect(&mut self) {
+    const fn suspect(&mut self) {
         self.firsts.suspect();
         self.retries.suspect();
     }
@@ -377,7 +377,7 @@ impl Endpoint {
     }
 
     /// Forgets what waits; it is read again from the table.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.firsts.forget();
         self.retries.forget();
     }
@@ -426,6 +426,16 @@ impl Endpoint {
 
     pub(super) const fn in_flight(&self) -> u32 {
         self.in_flight
+    }
+
+    /// Whether the table has what memory cannot know of: more than it takes for all, or what is due before the first.
+    pub(super) fn is_news(&self, head: &EndpointHead) -> bool {
+        if !self.firsts.has_more() && !self.retries.has_more() {
+            return head.waiting > (self.in_memory() + self.busy.len()) as u64;
+        }
+        // What is under way may be the table's first.
+        let known = [&self.firsts, &self.retries].into_iter().filter_map(|l| l.first()).map(|i| i.due).min();
+        self.busy.is_empty() && known.is_some_and(|known| head.due < known)
     }
 
     /// How many waiting deliveries it holds in memory.

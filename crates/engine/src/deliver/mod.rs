@@ -311,11 +311,14 @@ impl Coordinator {
             let endpoint = self.endpoint(key);
             // What it settled meanwhile may be what the table still had.
             let is_unknown = endpoint.is_idle() && (is_first || !endpoint.has_settled_since(began));
-            if endpoint.state.holds() || !(is_unknown || reread) {
+            // One that is never idle does not know what nobody told it either. Read once too often does no harm.
+            let is_overdue = head.due < late;
+            let is_news = endpoint.is_news(&head) && (is_overdue || !endpoint.has_settled_since(began));
+            if endpoint.state.holds() || !(is_unknown || is_news || reread) {
                 continue;
             }
-            endpoint.suspect();
-            if !is_first && !reread && head.due < late {
+            endpoint.forget();
+            if !is_first && !reread && is_unknown && is_overdue {
                 Stats::add(&self.stats.swept, 1);
             }
             self.make_ready(key);
