@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::decide::Due;
 use super::rollup::{DAY_MS, Metric, Rollups, of_partner};
 use super::statements::sql;
-use super::{Ledger, event, fact, id_from, rows};
+use super::{Ledger, RunningOut, event, fact, id_from, rows};
 use crate::Error;
 
 /// What a send needs.
@@ -252,6 +252,17 @@ impl Ledger {
         batch: Vec<Settlement>,
         at: Timestamp,
     ) -> Result<Vec<Option<Due>>, Error> {
+        self.delivery_settle_saying(batch, Vec::new(), at).await
+    }
+
+    /// The same; and of those deliveries of the batch that are sent again it is said, in the same transaction, that
+    /// their time is running out.
+    pub async fn delivery_settle_saying(
+        &self,
+        batch: Vec<Settlement>,
+        running_out: Vec<RunningOut>,
+        at: Timestamp,
+    ) -> Result<Vec<Option<Due>>, Error> {
         let sends = super::tail::sends(&batch);
         let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
         let (still, is_news, planned) = self
@@ -260,9 +271,22 @@ impl Ledger {
                 let mut is_news = false;
                 let (mut still, mut planned) = (Vec::with_capacity(batch.len()), Vec::new());
                 for settlement in &batch {
-                    if let Some(ended) = settle(conn, settlement, at, &mut rollups)? {
-                        let news = fact::News { conn, entropy: &entropy, at, rollups: &mut rollups };
-                        planned.extend(news.of_end(&catalog, &settlement.item, &ended)?);
+                    let item = &settlement.item;
+                    let came = settle(conn, settlement, at, &mut rollups)?;
+                    let mut news = fact::News { conn, entropy: &entropy, at, rollups: &mut rollups };
+                    match came {
+                        Came::Nothing => {}
+                        Came::Again { sends } => {
+                            let out = running_out.iter().find(|out| out.delivery == item.delivery);
+                            if let Some(out) = out {
+                                let app = row(conn, item.workspace.0, item.delivery)?.map(|row| row.app);
+                                let app = app.map(|app| Id::from_bits(u128::from_be_bytes(app)));
+                                let said =
+                                    news.say_running_out(&catalog, item.workspace, *out, app, sends)?;
+                                planned.extend(said);
+                            }
+                        }
+                        Came::Ended(ended) => planned.extend(news.of_end(&catalog, item, &ended)?),
                     }
                     still.push(waits(conn, &settlement.item)?);
                     is_news |= heard(conn, settlement)?;
@@ -493,6 +517,16 @@ pub(super) struct Ended {
     pub(super) sends: u32,
 }
 
+/// What became of a delivery with the end of a send.
+enum Came {
+    /// Nothing: it was settled before, or somebody else moved it.
+    Nothing,
+    /// It is sent again, after so many sends.
+    Again { sends: u32 },
+    /// It ended.
+    Ended(Ended),
+}
+
 /// Whether a settlement holds for a row that was moved since: the send that it tells of is the row's next one, or it
 /// arrived, which is true whoever says it.
 fn is_next_of(settlement: &Settlement, moved: &Due) -> bool {
@@ -505,7 +539,7 @@ fn settle(
     settlement: &Settlement,
     at: Timestamp,
     rollups: &mut Rollups,
-) -> Result<Option<Ended>, Error> {
+) -> Result<Came, Error> {
     let item = &settlement.item;
     let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
     let booked = Booked::read(conn, item)?;
@@ -534,7 +568,7 @@ fn settle(
                 dequeue(conn, &moved)?;
                 sends = sends.max(moved.sends);
             }
-            Some(_) => return Ok(None),
+            Some(_) => return Ok(Came::Nothing),
             // What arrived although it was cancelled under way was delivered, and the books say so.
             None if settlement.next == Settled::Delivered => {
                 let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
@@ -542,22 +576,22 @@ fn settle(
                     booked.count(Metric::Finished, Some("cancelled"), -1, rollups);
                     booked.delivered(at, rollups);
                     let reason = "sent_before_cancelled".to_owned();
-                    return Ok(Some(Ended { state: "delivered", reason, sends }));
+                    return Ok(Came::Ended(Ended { state: "delivered", reason, sends }));
                 }
-                return Ok(None);
+                return Ok(Came::Nothing);
             }
-            None => return Ok(None),
+            None => return Ok(Came::Nothing),
         }
     }
     let (state, reason) = match &settlement.next {
         Settled::Again { due, reason } => {
             enqueue(conn, &Due { due: *due, sends, ..*item }, reason)?;
-            return Ok(None);
+            return Ok(Came::Again { sends });
         }
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
         Settled::Expired { reason } => ("expired", reason.as_str()),
-        Settled::Ended => return Ok(None),
+        Settled::Ended => return Ok(Came::Nothing),
     };
     conn.prepare_cached(sql("finish_insert"))?.execute((
         ws,
@@ -571,7 +605,7 @@ fn settle(
         Settled::Delivered => booked.delivered(at, rollups),
         _ => booked.count(Metric::Finished, Some(state), 1, rollups),
     }
-    Ok(Some(Ended { state, reason: reason.to_owned(), sends }))
+    Ok(Came::Ended(Ended { state, reason: reason.to_owned(), sends }))
 }
 
 /// Counts something of a delivery, by conversion kind and state, in the bucket where it is booked.

@@ -11,6 +11,7 @@ use roundtrip_domain::id::WorkspaceNo;
 use roundtrip_domain::time::{Span, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::fact::News;
 use super::rollup::Rollups;
 use super::statements::sql;
 use super::{Ledger, delivery, id_from};
@@ -136,9 +137,10 @@ pub(super) fn held(
     Ok(get(conn, key(workspace, endpoint))?.filter(|row| row.state.holds()))
 }
 
-fn log(conn: &Connection, key: Key, at: Timestamp, line: (&str, &str, &str)) -> Result<(), Error> {
+/// Adds a line to an endpoint's log. `false` when it stands there already.
+fn log(conn: &Connection, key: Key, at: Timestamp, line: (&str, &str, &str)) -> Result<bool, Error> {
     let (code, reason, actor) = line;
-    conn.prepare_cached(sql("endpoint_log_put"))?.execute((
+    let added = conn.prepare_cached(sql("endpoint_log_put"))?.execute((
         key.0,
         key.1,
         key.2,
@@ -147,7 +149,7 @@ fn log(conn: &Connection, key: Key, at: Timestamp, line: (&str, &str, &str)) -> 
         reason,
         actor,
     ))?;
-    Ok(())
+    Ok(added > 0)
 }
 
 /// Changes a state; `None` when it is that already.
@@ -200,17 +202,27 @@ impl Ledger {
     }
 
     /// Writes down what the engine learned of endpoints, all in one transaction: how long they have been failing,
-    /// that some are disabled, and what somebody should know of it.
+    /// that some are disabled, what somebody should know of it, and the telling of that to whoever asks for it. Writing
+    /// the same at the same time once more changes nothing and says nothing.
     pub async fn endpoint_news(&self, news: Vec<EndpointNews>, at: Timestamp) -> Result<(), Error> {
-        let disabled = self
+        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
+        let (disabled, planned) = self
             .write(move |conn| {
-                let mut disabled = Vec::new();
+                let (mut disabled, mut planned) = (Vec::new(), Vec::new());
+                let mut rollups = Rollups::default();
                 for one in &news {
-                    disabled.extend(tell(conn, one, at)?);
+                    let (row, says) = learn(conn, one, at)?;
+                    disabled.extend(row);
+                    if let Some(notice) = says {
+                        let mut news = News { conn, entropy: &entropy, at, rollups: &mut rollups };
+                        planned.extend(news.say_of_endpoint(&catalog, one, notice)?);
+                    }
                 }
-                Ok(disabled)
+                rollups.flush(conn)?;
+                Ok((disabled, planned))
             })
             .await?;
+        self.inner.handoff.due(&planned);
         for row in disabled {
             self.inner.handoff.endpoint(row);
         }
@@ -267,7 +279,12 @@ impl Ledger {
     }
 }
 
-fn tell(conn: &Connection, news: &EndpointNews, at: Timestamp) -> Result<Option<EndpointRow>, Error> {
+/// Writes down what was learned of an endpoint. Gives how it stands, if this disabled it, and what there is to say.
+fn learn(
+    conn: &Connection,
+    news: &EndpointNews,
+    at: Timestamp,
+) -> Result<(Option<EndpointRow>, Option<Notice>), Error> {
     let key = key(news.workspace, news.endpoint);
     let health = &news.health;
     conn.prepare_cached(sql("endpoint_put_health"))?.execute((
@@ -291,19 +308,16 @@ fn tell(conn: &Connection, news: &EndpointNews, at: Timestamp) -> Result<Option<
         };
         disabled = set(conn, &wish, at)?;
     }
-    if let Some(notice) = news.notice {
-        notify(conn, key, notice, at)?;
-    }
-    Ok(disabled)
-}
-
-/// Records what somebody should know of an endpoint, in the transaction in which it became true.
-fn notify(conn: &Connection, key: Key, notice: Notice, at: Timestamp) -> Result<(), Error> {
+    // What somebody else disabled meanwhile is no news.
+    let Some(notice) = news.notice.filter(|notice| *notice != Notice::Disabled || disabled.is_some()) else {
+        return Ok((disabled, None));
+    };
     let how_long = match notice {
         Notice::Failing { hours } => format!("{hours}h"),
         Notice::Disabled | Notice::Recovered => String::new(),
     };
-    log(conn, key, at, (notice.code(), &how_long, ACTOR_ENGINE))
+    let is_new = log(conn, key, at, (notice.code(), &how_long, ACTOR_ENGINE))?;
+    Ok((disabled, is_new.then_some(notice)))
 }
 
 fn expire(conn: &Connection, ws: WorkspaceNo, now: Timestamp, kept: Span) -> Result<u64, Error> {

@@ -26,6 +26,7 @@ mod job;
 mod list;
 mod listed;
 mod live;
+mod notice;
 mod queue;
 mod reconcile;
 mod recover;
@@ -68,7 +69,6 @@ pub use self::endpoint::{
     ACTOR_ENGINE, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
-pub use self::fact::NoticeRow;
 pub use self::filter::{DeliveryFilter, DeliveryState};
 #[cfg(feature = "simulation")]
 pub use self::inline::{Call, Database, Fate, Hook, Standing};
@@ -76,6 +76,7 @@ pub use self::job::{Into, JOBS_OPEN_MAX, Job, JobAnswer, JobHead, JobKind, JobPl
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::listed::{DeliveryListed, DeliveryPage, LIST_ROWS_MAX, LastAttempt};
 pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
+pub use self::notice::{NoticeRow, RunningOut};
 pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueWindow, WindowWish};
 pub use self::reconcile::{Fact, FactDelivery, FactPage, FactsWanted};
 pub use self::recover::{JobCount, JobStep, STEP_MATCHES_MAX, states_default, unfit_rule};

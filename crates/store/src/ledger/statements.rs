@@ -100,6 +100,7 @@ mod tests {
             include_str!("list.rs"),
             include_str!("listed.rs"),
             include_str!("fact.rs"),
+            include_str!("notice.rs"),
             include_str!("filter.rs"),
             include_str!("status.rs"),
             include_str!("job.rs"),
