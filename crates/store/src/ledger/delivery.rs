@@ -386,10 +386,11 @@ pub(super) fn cancel(
     at: Timestamp,
     rollups: &mut Rollups,
 ) -> Result<bool, Error> {
-    end_unsent(conn, ws, id, ("cancelled", reason), at, rollups)
+    Ok(end_unsent(conn, ws, id, ("cancelled", reason), at, rollups)?.is_some())
 }
 
-/// Ends a delivery that waits, in a state and for a reason, without a send. `false` when it does not wait any more.
+/// Ends a delivery that waits, in a state and for a reason, without a send. Gives where it waited; `None` when it does
+/// not wait any more.
 pub(super) fn end_unsent(
     conn: &Connection,
     ws: u32,
@@ -397,13 +398,13 @@ pub(super) fn end_unsent(
     (state, reason): (&str, &str),
     at: Timestamp,
     rollups: &mut Rollups,
-) -> Result<bool, Error> {
-    let Some(row) = row(conn, ws, id)? else { return Ok(false) };
+) -> Result<Option<Due>, Error> {
+    let Some(row) = row(conn, ws, id)? else { return Ok(None) };
     let waiting: Option<(i64, u32)> = conn
         .prepare_cached(sql("queue_of_delivery"))?
         .query_row((ws, id.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some((due, sends)) = waiting else { return Ok(false) };
+    let Some((due, sends)) = waiting else { return Ok(None) };
     let item = Due {
         workspace: WorkspaceNo(ws),
         endpoint: row.endpoint,
@@ -415,7 +416,7 @@ pub(super) fn end_unsent(
     let end = (ws, id.bytes(), state, reason, at.ms(), sends);
     conn.prepare_cached(sql("finish_insert"))?.execute(end)?;
     count(conn, &item, Metric::Finished, Some(end.2), 1, rollups)?;
-    Ok(true)
+    Ok(Some(item))
 }
 
 /// Ends everything that waits under an event's id, whatever planned it: replays too.

@@ -7,7 +7,7 @@
 
 use roundtrip_domain::endpoint::health::{Health, Notice};
 use roundtrip_domain::endpoint::{Endpoint, State};
-use roundtrip_domain::id::WorkspaceNo;
+use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::time::{Span, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -273,9 +273,30 @@ impl Ledger {
     }
 
     /// One bounded step: deliveries that have been held for longer than `kept` end as `expired`, because of
-    /// `held_too_long`. Returns how many; fewer than 500 are all.
+    /// `held_too_long`, while their endpoint stays as it is; whoever asks for the ends of postbacks is told. It holds
+    /// since it was paused or disabled first; that it was paused and is disabled now begins nothing anew. Returns how
+    /// many; fewer than 500 are all.
     pub async fn held_expire(&self, ws: WorkspaceNo, now: Timestamp, kept: Span) -> Result<u64, Error> {
-        self.write(move |conn| expire(conn, ws, now, kept)).await
+        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
+        let (ended, planned) = self
+            .write(move |conn| {
+                let mut rollups = Rollups::default();
+                let (mut ended, mut planned) = (0, Vec::new());
+                for id in held_too_long(conn, ws, now.plus_ms(-kept.ms()))? {
+                    let how = (EXPIRED, "held_too_long");
+                    let item = delivery::end_unsent(conn, ws.0, id, how, now, &mut rollups)?;
+                    let Some(item) = item else { continue };
+                    ended += 1;
+                    let end = delivery::Ended { state: how.0, reason: how.1.to_owned(), sends: item.sends };
+                    let news = News { conn, entropy: &entropy, at: now, rollups: &mut rollups };
+                    planned.extend(news.of_end(&catalog, &item, &end)?);
+                }
+                rollups.flush(conn)?;
+                Ok((ended, planned))
+            })
+            .await?;
+        self.inner.handoff.due(&planned);
+        Ok(ended)
     }
 }
 
@@ -320,31 +341,33 @@ fn learn(
     Ok((disabled, is_new.then_some(notice)))
 }
 
-fn expire(conn: &Connection, ws: WorkspaceNo, now: Timestamp, kept: Span) -> Result<u64, Error> {
-    let before = now.plus_ms(-kept.ms());
+/// The state of what was held for too long.
+const EXPIRED: &str = "expired";
+
+/// Deliveries that have been held since before then, as many as one step ends.
+fn held_too_long(
+    conn: &Connection,
+    ws: WorkspaceNo,
+    before: Timestamp,
+) -> Result<Vec<Id<kind::Delivery>>, Error> {
     let holding: Vec<([u8; 16], [u8; 16])> = conn
         .prepare_cached(sql("endpoint_holding"))?
         .query_map((ws.0, before.ms()), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    let mut rollups = Rollups::default();
-    let mut ended = 0;
+    let mut held = Vec::new();
     for (teller, partner) in holding {
         for is_retry in [false, true] {
-            let room = STEP_ROWS - ended;
-            let due: Vec<Vec<u8>> = conn
-                .prepare_cached(sql("held_too_long"))?
-                .query_map((ws.0, teller, partner, is_retry, before.ms(), room), |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
-            for id in due {
-                let id = id_from(&id, "queue", "delivery")?;
-                let how = ("expired", "held_too_long");
-                ended += u32::from(delivery::end_unsent(conn, ws.0, id, how, now, &mut rollups)?);
+            let room = STEP_ROWS - held.len() as u32;
+            let mut statement = conn.prepare_cached(sql("held_too_long"))?;
+            let mut rows = statement.query((ws.0, teller, partner, is_retry, before.ms(), room))?;
+            while let Some(row) = rows.next()? {
+                let id: Vec<u8> = row.get(0)?;
+                held.push(id_from(&id, "queue", "delivery")?);
             }
         }
-        if ended >= STEP_ROWS {
+        if held.len() as u32 >= STEP_ROWS {
             break;
         }
     }
-    rollups.flush(conn)?;
-    Ok(u64::from(ended))
+    Ok(held)
 }

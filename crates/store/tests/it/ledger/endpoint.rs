@@ -86,6 +86,35 @@ async fn what_is_held_for_too_long_expires_in_steps_and_nothing_else_does() {
     assert!(books.values().any(|row| row.finished.get("expired") == Some(&4) && row.held == 1), "{books:?}");
 }
 
+#[tokio::test]
+async fn that_a_held_postback_expired_is_told_and_another_way_of_holding_begins_nothing_anew() {
+    let (world, endpoint) = waiting_and_heard(2, &["postback_failed"]).await;
+    let kept = Span::from_days(30);
+    let day = |n: i64| minute(n * 24 * 60);
+    set(&world, endpoint, State::Paused, day(1)).await.expect("it is paused");
+    set(&world, endpoint, State::Active, day(10)).await.expect("it goes on");
+    set(&world, endpoint, State::Paused, day(11)).await.expect("it is paused again");
+    set(&world, endpoint, State::Disabled, day(30)).await.expect("it is disabled");
+    world.ledger.due_take();
+    assert_eq!(world.ledger.held_expire(world.workspace, day(40), kept).await, Ok(0), "held for 29 days");
+    assert_eq!(world.ledger.held_expire(world.workspace, day(41), kept).await, Ok(2));
+    let told = world.ledger.due_take();
+    assert!(told.len() == 2 && told.iter().all(|due| due.endpoint.postback().is_none()), "{told:?}");
+    let loaded = world.ledger.delivery_load_all(told).await.unwrap();
+    for outgoing in loaded {
+        let payload = outgoing.and_then(|outgoing| outgoing.payload).expect("a body");
+        let body: serde_json::Value = serde_json::from_str(&payload).unwrap();
+        assert_eq!(
+            (&body["event_name"], &body["postback"]["state"]),
+            (&json!("postback_failed"), &json!("expired"))
+        );
+        assert_eq!(body["postback"]["reason"], "held_too_long");
+    }
+    let rows = world.ledger.endpoint_rows().await.unwrap();
+    assert_eq!(rows[0].state, State::Disabled, "it stays as it is");
+    world.books_balance().await;
+}
+
 fn wish(world: &World, endpoint: Endpoint) -> WindowWish {
     WindowWish { workspace: world.workspace, endpoint, firsts: 9, retries: 9 }
 }
