@@ -152,6 +152,19 @@ fn log(conn: &Connection, key: Key, at: Timestamp, line: (&str, &str, &str)) -> 
     Ok(added > 0)
 }
 
+/// How an endpoint stands that has no row.
+fn usual(workspace: WorkspaceNo, endpoint: Endpoint, at: Timestamp) -> EndpointRow {
+    EndpointRow {
+        workspace,
+        endpoint,
+        state: State::Active,
+        reason: String::new(),
+        actor: String::new(),
+        since: at,
+        health: Health::default(),
+    }
+}
+
 /// Changes a state; `None` when it is that already.
 fn set(conn: &Connection, wish: &EndpointWish, at: Timestamp) -> Result<Option<EndpointRow>, Error> {
     let key = key(wish.workspace, wish.endpoint);
@@ -188,17 +201,36 @@ impl Ledger {
     }
 
     /// Pauses, disables or lets go on. Returns how the endpoint stands now; `None` when it was that already, and then
-    /// nothing is written.
+    /// nothing is written. The engine hears of it in both cases: what it has in memory may be something else.
     pub async fn endpoint_set(
         &self,
         wish: EndpointWish,
         at: Timestamp,
     ) -> Result<Option<EndpointRow>, Error> {
-        let changed = self.write(move |conn| set(conn, &wish, at)).await?;
-        if let Some(row) = &changed {
-            self.inner.handoff.endpoint(row.clone());
-        }
+        let (changed, row) = self
+            .write(move |conn| {
+                let changed = set(conn, &wish, at)?;
+                let row = match &changed {
+                    Some(row) => Some(row.clone()),
+                    None => get(conn, key(wish.workspace, wish.endpoint))?,
+                };
+                Ok((changed, row.unwrap_or_else(|| usual(wish.workspace, wish.endpoint, at))))
+            })
+            .await?;
+        self.inner.handoff.endpoint(row);
         Ok(changed)
+    }
+
+    /// Has the engine hear again how an endpoint stands in the tables: when what it has in memory could not be written.
+    pub async fn endpoint_recall(
+        &self,
+        workspace: WorkspaceNo,
+        endpoint: Endpoint,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let row = self.read(move |conn| get(conn, key(workspace, endpoint))).await?;
+        self.inner.handoff.endpoint(row.unwrap_or_else(|| usual(workspace, endpoint, at)));
+        Ok(())
     }
 
     /// Writes down what the engine learned of endpoints, all in one transaction: how long they have been failing,
