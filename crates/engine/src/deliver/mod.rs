@@ -149,6 +149,7 @@ pub async fn run(config: Config, mut shared: Shared) {
             let _ = messages.send(Message::Settled(done));
         }
     }));
+    let quotas = Quotas::load(&config).await;
     let read = Now { wall: config.clock.now(), steady: config.clock.steady() };
     let mut this = Coordinator {
         stats: shared.stats.clone(),
@@ -160,7 +161,7 @@ pub async fn run(config: Config, mut shared: Shared) {
         host_waiting: HashMap::new(),
         workspace_waiting: BTreeMap::new(),
         partners: HashMap::new(),
-        quotas: Quotas::new(config.bounds),
+        quotas,
         config,
         in_flight: 0,
         unsettled: 0,

@@ -125,6 +125,21 @@ pub(super) fn enqueue(conn: &Connection, item: &Due, reason: &str) -> Result<(),
     Ok(())
 }
 
+/// Puts a new delivery into the queue, and counts that it waits.
+pub(super) fn enqueue_first(
+    conn: &Connection,
+    row: &Row,
+    item: &Due,
+    reason: &str,
+    rollups: &mut Rollups,
+) -> Result<(), Error> {
+    enqueue(conn, item, reason)?;
+    if let Some(booked_at) = row.booked_at {
+        rollups.wait(item.workspace.0, item.endpoint, &row.kind, booked_at, 1);
+    }
+    Ok(())
+}
+
 /// A delivery's row.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
@@ -164,7 +179,7 @@ pub(super) fn plan(
 ) -> Result<(), Error> {
     let ws = item.workspace.0;
     insert(conn, ws, item.delivery, row)?;
-    enqueue(conn, item, reason)?;
+    enqueue_first(conn, row, item, reason, rollups)?;
     if let Some(booked_at) = row.booked_at {
         let metric = if row.replay_of.is_some() { Metric::Replayed } else { Metric::Planned };
         book(ws, item.endpoint, metric, &row.kind, booked_at, row.app, 1, rollups);
@@ -415,7 +430,9 @@ pub(super) fn end_unsent(
     dequeue(conn, &item)?;
     let end = (ws, id.bytes(), state, reason, at.ms(), sends);
     conn.prepare_cached(sql("finish_insert"))?.execute(end)?;
-    count(conn, &item, Metric::Finished, Some(end.2), 1, rollups)?;
+    let booked = Booked::read(conn, &item)?;
+    booked.count(Metric::Finished, Some(state), 1, rollups);
+    booked.left(rollups);
     Ok(Some(item))
 }
 
@@ -557,6 +574,7 @@ fn settle(
             attempt.body,
         ])?;
         if added > 0 {
+            rollups.send(ws, attempt.at);
             booked.sent(attempt, rollups);
         }
     }
@@ -602,6 +620,7 @@ fn settle(
         at.ms(),
         sends,
     ))?;
+    booked.left(rollups);
     match &settlement.next {
         Settled::Delivered => booked.delivered(at, rollups),
         _ => booked.count(Metric::Finished, Some(state), 1, rollups),
@@ -661,6 +680,13 @@ impl Booked {
             Some(state) => format!("{}:{state}", booked.kind),
         };
         booked.change(booked.booked_at, metric, &kind, n, rollups);
+    }
+
+    /// Counts that it does not wait any more.
+    fn left(&self, rollups: &mut Rollups) {
+        if let Some(booked) = &self.0 {
+            rollups.wait(booked.workspace, booked.endpoint, &booked.kind, booked.booked_at, -1);
+        }
     }
 
     /// Counts a send, by what it came to and how long it took.
