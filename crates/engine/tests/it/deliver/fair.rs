@@ -221,6 +221,24 @@ async fn a_paused_endpoint_holds_over_a_restart_and_releases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_quota_of_a_day_goes_on_after_a_restart() {
+    let mut fair = Fair::new(200, &[S], json!({})).await;
+    fair.house.config.bounds.workspace_per_day = Some(3);
+    let engine = Engine::start(fair.house.config.clone());
+    let ids = fair.installs("a", 5).await;
+    fair.until_in(&ids, "delivered", 3).await;
+    fair.until_waits(Wait::Quota).await;
+    engine.stop().await;
+    let engine = Engine::start(fair.house.config.clone());
+    fair.until_waits(Wait::Quota).await;
+    assert_eq!(fair.moody.asked(), 3, "a start is no new day");
+    fair.pass(DAY);
+    fair.until_in(&ids, "delivered", 5).await;
+    fair.house.world.books_balance().await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_for_too_long_expires_although_its_endpoint_stays_disabled() {
     let mut fair = Fair::new(200, &[S], json!({})).await;
     fair.house.config.bounds.held_kept = Span::from_days(2);

@@ -26,11 +26,13 @@
 -- | delivery         | intents to tell                                            | append-only, see below   |
 -- | queue            | unfinished deliveries (small, hot), by endpoint and due    | until finished           |
 -- | queue_count      | how many deliveries of an endpoint are unfinished         | state                    |
+-- | queue_books      | the same by the day and kind of what they tell             | state                    |
 -- | endpoint         | endpoints that are stopped, or failing                     | state                    |
 -- | endpoint_log     | what became of endpoints, by whom and why                  | append-only              |
 -- | payload          | bodies of webhooks, by fact                                | a set number of days     |
 -- | notice           | what was said about how telling goes                       | with payloads            |
 -- | attempt          | every send, with its evidence                              | append-only, some days   |
+-- | send_count       | how many sends of a workspace began on a day               | for ever                 |
 -- | finish           | how a delivery ended                                       | append-only, see below   |
 -- | rollup           | counts in 15-minute buckets                                | for ever                 |
 -- | rollup_country   | touches and conversions whose country is known, by it      | for ever                 |
