@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::{Span, Timestamp, human};
 use roundtrip_domain::webhook::Topic;
 use roundtrip_store::payload::Notice;
@@ -27,8 +28,10 @@ const SENDS_MIN: u64 = 20;
 const MINUTES: i64 = 60;
 /// How often the books are read, in rounds.
 const BOOKS_ROUNDS: u32 = 15;
-/// How far back an app's last event is looked for before it counts as one that never had any.
+/// How far back an app's last event is looked for at the start, before it counts as one that never had any.
 const SILENCE_LOOK: Span = Span::from_days(30);
+/// How far before the last look the next one begins: what was reported then and is decided only now is seen too.
+const SILENCE_AGAIN: Span = Span::from_hours(1);
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;
 
@@ -85,8 +88,16 @@ impl Rates {
 pub struct Watch {
     low: BTreeSet<WorkspaceNo>,
     silent: BTreeSet<(WorkspaceNo, Id<kind::App>)>,
+    heard: BTreeMap<WorkspaceNo, Heard>,
     unbalanced: BTreeSet<WorkspaceNo>,
     rounds: u32,
+}
+
+/// When the apps of a workspace were heard last, so that a look reads what came since the one before it.
+#[derive(Debug)]
+struct Heard {
+    looked_at: Timestamp,
+    last: BTreeMap<Id<kind::App>, Timestamp>,
 }
 
 /// Watches until told to stop.
@@ -117,9 +128,7 @@ impl Watch {
         for settings in catalog.workspaces() {
             let workspace = settings.workspace;
             self.success(config, stats, workspace, now).await?;
-            for app in settings.apps.values() {
-                self.silence(config, workspace, app.id, &app.slug, now).await?;
-            }
+            self.silence(config, settings, now).await?;
             if is_books_round {
                 self.books(config, workspace, now).await?;
             }
@@ -156,27 +165,44 @@ impl Watch {
     async fn silence(
         &mut self,
         config: &Config,
-        workspace: WorkspaceNo,
-        app: Id<kind::App>,
-        slug: &str,
+        settings: &Settings,
         now: Timestamp,
     ) -> Result<(), roundtrip_store::Error> {
         let Some(longest) = config.alerts.silence else { return Ok(()) };
-        let from = now.plus_ms(-SILENCE_LOOK.ms());
-        let Some(last) = config.ledger.last_conversion(workspace, app, from).await? else { return Ok(()) };
-        let silent_ms = now.since(last);
-        if silent_ms <= longest.ms() {
-            self.silent.remove(&(workspace, app));
-            return Ok(());
+        let workspace = settings.workspace;
+        let known = self.heard.remove(&workspace);
+        let from = match &known {
+            // A clock that was set back looks back from where it stands.
+            Some(known) => known.looked_at.min(now).plus_ms(-SILENCE_AGAIN.ms()),
+            None => now.plus_ms(-SILENCE_LOOK.ms()),
+        };
+        let mut last = known.map(|known| known.last).unwrap_or_default();
+        last.extend(config.ledger.last_conversions(workspace, from).await?);
+        for app in settings.apps.values() {
+            let Some(heard) = last.get(&app.id).copied() else { continue };
+            if now.since(heard) <= longest.ms() {
+                self.silent.remove(&(workspace, app.id));
+                continue;
+            }
+            if self.silent.contains(&(workspace, app.id)) {
+                continue;
+            }
+            // Before it is said: what was decided long after it came is looked for where it counts.
+            let all = config.ledger.last_conversions(workspace, heard).await?;
+            let heard = all.get(&app.id).copied().unwrap_or(heard);
+            last.insert(app.id, heard);
+            let silent_ms = now.since(heard);
+            if silent_ms <= longest.ms() {
+                continue;
+            }
+            let slug = &app.slug;
+            let sentence = format!("Nothing of {slug} has been reported for {}.", human(silent_ms));
+            let figures = json!({ "silent_s": silent_ms / 1000, "threshold_s": longest.ms() / 1000 });
+            let notice = Notice { sentence, about: Some(format!("app:{slug}")), figures };
+            config.ledger.notice(workspace, Topic::Silence, Some(app.id), notice, now).await?;
+            self.silent.insert((workspace, app.id));
         }
-        if self.silent.contains(&(workspace, app)) {
-            return Ok(());
-        }
-        let sentence = format!("Nothing of {slug} has been reported for {}.", human(silent_ms));
-        let figures = json!({ "silent_s": silent_ms / 1000, "threshold_s": longest.ms() / 1000 });
-        let notice = Notice { sentence, about: Some(format!("app:{slug}")), figures };
-        config.ledger.notice(workspace, Topic::Silence, Some(app), notice, now).await?;
-        self.silent.insert((workspace, app));
+        self.heard.insert(workspace, Heard { looked_at: now, last });
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! The ledger knows the jobs and takes their steps; this loop decides when. Each job has an allowance that fills with
 //! its rate, by the loop's own clock, and holds one second's worth; a step spends what it planned. A step of the clock
 //! gives at most that second, and a restart begins with an empty allowance, so neither makes a storm. Jobs take turns,
-//! one step each.
+//! one step each, and every workspace has its jobs among them.
 //!
 //! Not relied on: the signal of new jobs (a timer looks too), or that a step was taken only once. A step that is
 //! taken again after a crash finds the job moved.
@@ -17,8 +17,10 @@ use roundtrip_store::ledger::{JobHead, JobState, STEP_MATCHES_MAX};
 use crate::supervise::Shared;
 use crate::{Config, Stats};
 
-/// Jobs that take turns. The others wait until one of these is over.
-const JOBS_MAX: u32 = 64;
+/// Jobs that take turns: every workspace's first one comes before anybody's second. A workspace has at most 100 that are
+/// not over, so nobody waits for another's while fewer workspaces than these have any. One without an allowance costs
+/// its row in a list.
+const JOBS_MAX: u32 = 1_024;
 /// How often jobs are looked for when nothing says that there are any.
 const IDLE_MS: u64 = 5_000;
 /// How long the loop waits between rounds while jobs have an allowance to come.

@@ -24,7 +24,7 @@ pub async fn run(config: Config, mut shared: Shared) {
         if round.is_multiple_of(EXPIRE_ROUNDS) {
             let now = config.clock.now();
             expire(&config, &mut shared, now).await;
-            let expired = release_held(&config, now).await;
+            let expired = expire_held(&config, &mut shared, now).await;
             Stats::add(&shared.stats.held_expired, expired);
         }
         round = round.wrapping_add(1);
@@ -82,16 +82,23 @@ async fn expire(config: &Config, shared: &mut Shared, now: Timestamp) {
     }
 }
 
-/// Ends what has been held for too long. Returns how many deliveries.
-pub async fn release_held(config: &Config, now: Timestamp) -> u64 {
+/// Ends what has been held for too long, while its endpoint is as it is, in pieces with pauses between them. Returns
+/// how many deliveries.
+async fn expire_held(config: &Config, shared: &mut Shared, now: Timestamp) -> u64 {
     let workspaces: Vec<_> = config.ledger.catalog().workspaces().iter().map(|s| s.workspace).collect();
     let mut expired = 0;
     for workspace in workspaces {
         let mut of_workspace = 0;
         for _ in 0..EXPIRE_STEPS_MAX {
+            if shared.is_stopping() {
+                break;
+            }
             match config.ledger.held_expire(workspace, now, config.bounds.held_kept).await {
                 Ok(0) => break,
-                Ok(n) => of_workspace += n,
+                Ok(n) => {
+                    of_workspace += n;
+                    shared.pause(EXPIRE_PAUSE_MS).await;
+                }
                 Err(error) => {
                     tracing::warn!(error = %error, "held deliveries cannot be ended");
                     break;

@@ -493,7 +493,8 @@ pub(crate) fn page() -> String {
          | reading a request's headers, and an idle kept connection | 10 s |\n\
          | one request, from its headers to its answer | 60 s, then the connection is closed without an answer |\n\
          | connections on the admin listener | 256 |\n\
-         | finishing requests at shutdown | 10 s; a second signal ends the wait |\n\n\
+         | finishing requests at shutdown | 10 s; a second signal ends the wait |\n\
+         | finishing what is being sent at shutdown | 34 s, which is more than any `timeout` of a rule or webhook; a second signal ends the wait |\n\n\
          ## The way out\n\n\
          Postbacks, webhooks and requests for tokens leave through one client. It looks names up itself, checks every \
          address that it finds, and connects to one that it checked: private, loopback, link-local, carrier-grade NAT, cloud \
@@ -509,7 +510,10 @@ pub(crate) fn page() -> String {
          over either.\n\n\
          ## Signals and exit codes\n\n\
          SIGTERM and SIGINT end the server in order: it stops accepting, finishes what it has begun, stops its \
-         loops, closes its stores, gives the directory free and ends with 0. Exit code 1 is a start or stop that \
+         loops, closes its stores, gives the directory free and ends with 0. That takes no longer than the slowest \
+         request or receiver, and 60 s at most: give it that (systemd does with its `TimeoutStopSec=90s`, `docker stop` \
+         needs `-t 60`, Kubernetes `terminationGracePeriodSeconds: 60`). What is killed before loses nothing: what was \
+         being sent is sent again after the next start, with the same event id. Exit code 1 is a start or stop that \
          failed, 2 a setting or argument that cannot be used, 70 a store that could no longer promise durability \
          (start again: it goes on from what is on the disk).\n\n\
          ## The data directory\n\n\

@@ -2,8 +2,8 @@
 //!
 //! Start: directory and lock → admin key → stores → sockets → loops → accept. Sockets are bound before anything is
 //! answered, so the addresses of a node with port 0 are known to all its parts.
-//! End: stop accepting → finish requests, at most [`DRAIN_MAX`] → stop the loops → close stores → give the lock
-//! free.
+//! End: stop accepting → finish requests, at most [`DRAIN_MAX`] → stop the loops, which wait for what is being sent, at
+//! most [`ENGINE_STOP_MAX`] → close stores → give the lock free.
 //!
 //! `serve` runs one and waits for a signal; `demo` and `bench` run one inside their own process.
 //! Not relied on: an orderly end. What was answered is on the disk before it was answered, so a killed
@@ -18,8 +18,8 @@ use anyhow::Context as _;
 use axum::Router;
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::retry::Policy;
-use roundtrip_engine::Engine;
 use roundtrip_engine::sender::{self, Guard, Sender};
+use roundtrip_engine::{Engine, deliver};
 use roundtrip_store::ledger::Kept;
 use roundtrip_web as web;
 use tokio::sync::watch;
@@ -38,8 +38,10 @@ use crate::stores::Stores;
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long cut connections may take to go away; nothing of theirs is awaited any more.
 const CUT_MAX: Duration = Duration::from_secs(1);
-/// How long the loops may take to stop: the longest exchange with a partner, 15 s, and its settlement.
-const ENGINE_STOP_MAX: Duration = Duration::from_secs(20);
+/// How long the loops may take to stop: what is being sent, and some air.
+const ENGINE_STOP_MAX: Duration = deliver::DRAIN_MAX.saturating_add(Duration::from_secs(3));
+/// The same once somebody is in a hurry.
+const ENGINE_HURRY_MAX: Duration = Duration::from_secs(2);
 /// How often a node looks whether a store lost its durability.
 const FATAL_POLL: Duration = Duration::from_millis(100);
 /// Connections on the admin listener: people, scrapers and scripts, not the world.
@@ -222,7 +224,7 @@ impl Node {
         }
     }
 
-    /// Ends the node in order. `hurry` ends the wait for requests that are still going on.
+    /// Ends the node in order. `hurry` ends the wait for requests that are still going on, and for partners.
     ///
     /// # Errors
     /// When a store did not close; its data is safe, the next start has more to read.
@@ -235,12 +237,13 @@ impl Node {
                 let _ = listener.await;
             }
         };
-        let orderly = tokio::select! {
-            () = drained => true,
-            () = tokio::time::sleep(DRAIN_MAX) => false,
-            () = hurry => false,
+        let mut hurry = std::pin::pin!(hurry);
+        let (is_orderly, is_hurried) = tokio::select! {
+            () = drained => (true, false),
+            () = tokio::time::sleep(DRAIN_MAX) => (false, false),
+            () = &mut hurry => (false, true),
         };
-        if !orderly {
+        if !is_orderly {
             tracing::warn!("requests were still going on and are cut off");
             stage.send_replace(Stage::Cut);
             let cut = async {
@@ -250,7 +253,13 @@ impl Node {
             };
             let _ = tokio::time::timeout(CUT_MAX, cut).await;
         }
-        if tokio::time::timeout(ENGINE_STOP_MAX, engine.stop()).await.is_err() {
+        let engine_max = if is_hurried { ENGINE_HURRY_MAX } else { ENGINE_STOP_MAX };
+        let has_stopped = tokio::select! {
+            () = engine.stop() => true,
+            () = tokio::time::sleep(engine_max) => false,
+            () = &mut hurry, if !is_hurried => false,
+        };
+        if !has_stopped {
             tracing::warn!(
                 "the loops did not stop in time; what they were sending is sent again after the next start"
             );

@@ -299,6 +299,13 @@ impl World {
                 mend(kept, row);
             }
         }
+        // What waits is the same without a look at the queue, but for the oldest.
+        let from = Timestamp::from_ms(0);
+        let mut unwalked = self.ledger.balance_within(self.workspace, from, far, 0).await.expect("books");
+        for (key, row) in &mut unwalked {
+            row.oldest = kept.get(key).and_then(|kept| kept.oldest);
+        }
+        assert_eq!(kept, unwalked, "the counts of the queue differ from its rows");
         // A count that went to zero is not there in what is kept.
         counted.retain(|_, row| *row != Default::default());
         assert_eq!(kept, counted, "the books kept differ from those counted");

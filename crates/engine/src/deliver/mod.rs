@@ -39,6 +39,7 @@ use roundtrip_domain::endpoint::health::Notice;
 use roundtrip_domain::endpoint::{Endpoint as Receiver, State, Wait};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::rate::Rate;
+use roundtrip_domain::retry::TIMEOUTS;
 use roundtrip_domain::settings::{Catalog, Settings};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{
@@ -71,8 +72,10 @@ const UNSETTLED_MAX: usize = 4_096;
 const SWEEP: Duration = Duration::from_secs(5);
 /// How often a picture of the endpoints is made for whoever asks why something waits.
 const PICTURE: Duration = Duration::from_secs(1);
-/// How long what is under way may take when stopping: a send's own deadline and a margin.
-const DRAIN: Duration = Duration::from_secs(12);
+/// How long what is under way may take when stopping: the longest that a rule or webhook may wait for its receiver, and
+/// 4 s for storing its end. What ends sooner is not waited for longer; what does not end by then is sent again after the
+/// next start, and receivers dedupe it. With the 11 s in which requests end it is half of the 90 s that systemd gives.
+pub const DRAIN_MAX: Duration = Duration::from_millis(TIMEOUTS.end().ms().cast_unsigned() + 4_000);
 /// Deliveries read from an endpoint's queue at once; also the most that it holds in memory.
 pub(crate) const WINDOW: usize = 64;
 /// Endpoints whose queues are read in one go.
@@ -149,6 +152,7 @@ pub async fn run(config: Config, mut shared: Shared) {
             let _ = messages.send(Message::Settled(done));
         }
     }));
+    let quotas = Quotas::load(&config).await;
     let read = Now { wall: config.clock.now(), steady: config.clock.steady() };
     let mut this = Coordinator {
         stats: shared.stats.clone(),
@@ -160,7 +164,7 @@ pub async fn run(config: Config, mut shared: Shared) {
         host_waiting: HashMap::new(),
         workspace_waiting: BTreeMap::new(),
         partners: HashMap::new(),
-        quotas: Quotas::new(config.bounds),
+        quotas,
         config,
         in_flight: 0,
         unsettled: 0,
@@ -197,7 +201,7 @@ pub async fn run(config: Config, mut shared: Shared) {
             () = tokio::time::sleep(wait) => {}
         }
     }
-    let deadline = tokio::time::Instant::now() + DRAIN;
+    let deadline = tokio::time::Instant::now() + DRAIN_MAX;
     while this.in_flight + this.unsettled > 0 {
         match tokio::time::timeout_at(deadline, inbox.recv()).await {
             Ok(Some(message)) => this.hear(message),

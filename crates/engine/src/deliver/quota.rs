@@ -1,14 +1,14 @@
 //! How much one workspace may send: a day, and at a time. Off unless the operator sets it.
 //!
-//! What was sent today is counted in memory; a start begins a new count. A quota keeps one tenant from using up a
-//! shared machine, it is no bill.
+//! What was sent today is counted in memory; a start goes on from the sends whose ends are stored. What a crash left
+//! without an end is not among them: a quota keeps one tenant from using up a shared machine, it is no bill.
 
 use std::collections::BTreeMap;
 
 use roundtrip_domain::id::WorkspaceNo;
 use roundtrip_domain::time::Timestamp;
 
-use crate::Bounds;
+use crate::{Bounds, Config};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -24,6 +24,22 @@ pub(super) struct Quotas {
 impl Quotas {
     pub(super) const fn new(bounds: Bounds) -> Self {
         Self { bounds, day: Timestamp::from_ms(0), sent: BTreeMap::new() }
+    }
+
+    /// Goes on from what the ledger knows of today; from nothing when it cannot say.
+    pub(super) async fn load(config: &Config) -> Self {
+        let this = Self::new(config.bounds);
+        if config.bounds.workspace_per_day.is_none() {
+            return this;
+        }
+        let now = config.clock.now();
+        match config.ledger.sends_of_day(now).await {
+            Ok(sent) => Self { day: now.floor_to(DAY_MS), sent, ..this },
+            Err(error) => {
+                tracing::warn!(error = %error, "what was sent today cannot be read; quotas begin at zero");
+                this
+            }
+        }
     }
 
     /// Whether a workspace with so many sends under way may have no more.

@@ -6,10 +6,7 @@
 use std::sync::Arc;
 
 use roundtrip_domain::time::Timestamp;
-use roundtrip_domain::webhook::Topic;
-use roundtrip_store::ledger::{Due, Settled, Settlement};
-use roundtrip_store::payload;
-use serde_json::json;
+use roundtrip_store::ledger::{Due, RunningOut, Settled, Settlement};
 use tokio::sync::mpsc;
 
 use super::DeliveryId;
@@ -60,8 +57,8 @@ impl Notice {
     }
 }
 
-/// Gives notice of what is durable. That something expired is told as the end of its postback.
-async fn give_notice(config: &Config, stats: &Stats, notice: Notice) {
+/// Logs what is durable, and was told to whoever asks for it in the same commit.
+fn give_notice(stats: &Stats, notice: Notice) {
     let Notice { item, ends_at, what } = notice;
     let delivery = item.delivery;
     match what {
@@ -73,18 +70,6 @@ async fn give_notice(config: &Config, stats: &Stats, notice: Notice) {
                 deadline = %ends_at,
                 "a delivery is not delivered yet, and is sent again in the last quarter of its acceptance window"
             );
-            let notice = payload::Notice {
-                sentence: format!(
-                    "{delivery} is not delivered yet, and its receiver accepts it until {ends_at}."
-                ),
-                about: Some(delivery.to_string()),
-                figures: json!({ "delivery": delivery.to_string(), "deadline": ends_at.to_string(), "sends": item.sends + 1 }),
-            };
-            let now = config.clock.now();
-            let told = config.ledger.notice(item.workspace, Topic::PostbackExpiring, None, notice, now).await;
-            if let Err(error) = told {
-                tracing::warn!(delivery.id = %delivery, error = %error, "a notice cannot be kept");
-            }
         }
         What::Expired => tracing::warn!(
             delivery.id = %delivery,
@@ -178,7 +163,13 @@ async fn store(
     let mut trouble: u32 = 0;
     loop {
         let settlements = batch.iter().map(|e| e.settlement.clone()).collect();
-        match config.ledger.delivery_settle(settlements, config.clock.now()).await {
+        let running_out = batch
+            .iter()
+            .filter_map(|ended| ended.notice)
+            .filter(|notice| notice.what == What::RunningOut)
+            .map(|notice| RunningOut { delivery: notice.item.delivery, deadline: notice.ends_at })
+            .collect();
+        match config.ledger.delivery_settle_saying(settlements, running_out, config.clock.now()).await {
             Err(error) if error.is_retryable() && !shared.is_stopping() => {
                 tracing::warn!(error = %error, ends = batch.len(), "ends of sends cannot be stored yet");
                 trouble = (trouble + 1).min(6);
@@ -186,16 +177,10 @@ async fn store(
             }
             Ok(waits) => {
                 count(&shared.stats, batch, config.clock.now());
-                let notices: Vec<Notice> = batch.iter().filter_map(|ended| ended.notice).collect();
-                if !notices.is_empty() {
-                    // Beside this loop: each is a commit of its own, and nobody's sends wait for those.
-                    let (config, stats) = (config.clone(), shared.stats.clone());
-                    tokio::spawn(async move {
-                        for notice in notices {
-                            give_notice(&config, &stats, notice).await;
-                        }
-                    });
-                }
+                batch
+                    .iter()
+                    .filter_map(|ended| ended.notice)
+                    .for_each(|notice| give_notice(&shared.stats, notice));
                 return Ok(waits);
             }
             Err(error) => return Err(error),

@@ -45,6 +45,36 @@ async fn an_app_that_falls_silent_is_told_once_until_it_speaks_again() {
 }
 
 #[tokio::test]
+async fn silence_is_looked_for_where_nobody_looked_yet_and_once_more_before_it_is_said() {
+    let mut house = House::new(&sample(), &[5]).await;
+    house.config.alerts = Alerts { success_rate: None, silence: Some(Span::from_hours(6)) };
+    let stats = Arc::new(Stats::default());
+    let mut watch = Watch::default();
+    let mut step = async |house: &House, at: Timestamp| {
+        watch.step(&house.config, &stats, at).await.expect("the ledger answers");
+    };
+    let hours = |n: i64| NOON.plus_ms(n * 3_600_000);
+    house.world.tell(house.world.event("game", "install", NOON).of("i1")).await;
+    step(&house, NOON).await;
+    // What was looked at is not read again: nobody sees a count of long ago that was not there then.
+    let raw = rusqlite::Connection::open(house.world.dir().join("ledger.sqlite")).expect("the ledger's file");
+    raw.execute(
+        "INSERT INTO rollup (workspace, bucket, app, partner, campaign, link, metric, kind, status, currency, count, micros) \
+         VALUES (1, ?1, ?2, zeroblob(16), zeroblob(16), zeroblob(16), 3, 'install', 1, '', 1, 0)",
+        (hours(-24 * 20).ms(), house.world.app("tool").bytes()),
+    )
+    .expect("a row");
+    step(&house, hours(5)).await;
+    assert!(topics(&house).await.is_empty());
+    // It was reported at two, and is decided only now.
+    house.world.tell(house.world.event("game", "install", hours(2)).of("i2")).await;
+    step(&house, hours(7)).await;
+    assert!(topics(&house).await.is_empty(), "it is found before anything is said");
+    step(&house, hours(9)).await;
+    assert_eq!(topics(&house).await, ["silence"]);
+}
+
+#[tokio::test]
 async fn books_that_do_not_add_up_are_said() {
     let house = House::new(&sample(), &[5]).await;
     house.world.tell(house.world.event("game", "install", NOON).of("i1")).await;

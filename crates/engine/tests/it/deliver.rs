@@ -449,6 +449,38 @@ async fn what_was_under_way_is_sent_again_with_the_same_event_id() {
     engine.stop().await;
 }
 
+/// An orderly end waits for what is under way, as long as a rule lets its receiver take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_a_slow_receiver_and_nothing_is_sent_twice() {
+    /// Less than the rule's timeout, and more than most have.
+    const SLOW: Duration = Duration::from_millis(12_500);
+    let receiver = Receiver::start(|_, mut stream, seen| async move {
+        while seen.request(&mut stream).await.is_some() {
+            tokio::time::sleep(SLOW).await;
+            if stream.write_all(OK.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let mut slow = rule(receiver.address, "");
+    slow["timeout"] = json!("30s");
+    let house = House::new(&with(json!({"tell": slow})), &[3_600_000]).await;
+    let engine = Engine::start(house.config.clone());
+    let click = house.click("game-acme", "click_id=c").await;
+    let id = house.world.record(house.event("install").of("i").click_text(&click)).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    while receiver.seen.requests().is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "the send did not begin");
+        look.tick().await;
+    }
+    engine.stop().await;
+    let story = house.world.story(id).await;
+    assert_eq!((story.deliveries[0].state.as_str(), story.deliveries[0].sends), ("delivered", 1));
+    house.world.books_balance().await;
+}
+
 /// Starting an engine on a runtime of its own, so that dropping the runtime kills it mid-way.
 trait BlockOnEngine {
     fn block_on_engine(&self, config: Config) -> Engine;

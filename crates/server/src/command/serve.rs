@@ -11,7 +11,8 @@ use crate::config::{Config, Durability, Flags};
 use crate::node::Node;
 use crate::{admin_token, telemetry, terminal};
 
-/// How long an orderly end may take in all: requests, then both stores, and some air.
+/// How long an orderly end may take in all: requests (11 s), what is being sent (37 s), both stores, and some air. Less
+/// than the 90 s after which systemd kills.
 const STOP_MAX: Duration = Duration::from_secs(60);
 /// How long the end may take when a store has already failed.
 const STOP_FATAL_MAX: Duration = Duration::from_secs(5);
@@ -48,7 +49,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     };
     match fatal {
         None => {
-            tracing::info!("stopping; a second signal cuts requests off");
+            tracing::info!("stopping; a second signal cuts requests and sends off");
             tokio::time::timeout(STOP_MAX, node.stop(signals.next()))
                 .await
                 .with_context(|| format!("stop within {} s", STOP_MAX.as_secs()))?

@@ -167,7 +167,7 @@ fn add(mut sum: [u32; 2], bytes: &[u8], big_endian: bool) -> [u32; 2] {
 pub(super) fn inspect(wal: &Path) -> io::Result<WalState> {
     let mut state = WalState { groups: 0, groups_behind: 0, whole_bytes: 0, tail_bytes: 0, is_torn: false };
     let mut at = WAL_HEADER as u64;
-    let mut last = at;
+    let mut last = 0;
     let len = walk(wal, |frame, unbroken| {
         at += (FRAME_HEADER + frame.data.len()) as u64;
         if frame.commit_pages != 0 {
@@ -185,7 +185,9 @@ pub(super) fn inspect(wal: &Path) -> io::Result<WalState> {
         Ok(())
     })?;
     state.tail_bytes = len.saturating_sub(state.whole_bytes);
-    state.is_torn = last > state.whole_bytes || (1..FRAME).contains(&state.tail_bytes);
+    // Where there is no log, or nothing but its header, there was no commit to be torn.
+    let behind = len.saturating_sub(state.whole_bytes.max(WAL_HEADER as u64));
+    state.is_torn = last > state.whole_bytes || (1..FRAME).contains(&behind);
     Ok(state)
 }
 
@@ -320,4 +322,23 @@ pub(super) fn salvage_closed(dir: &Path, name: &Name) -> Result<(u64, Vec<PathBu
         durable::remove(&out).map_err(super::Error::io("remove", &out))?;
     }
     Ok((kept, moved))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_not_there_or_empty_is_not_torn() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("slice-wal");
+        let inspected = inspect(&path).unwrap();
+        assert_eq!((inspected.is_torn, inspected.tail_bytes), (false, 0), "a restored copy has none");
+        let mut log = vec![7; WAL_HEADER];
+        fs::write(&path, &log).unwrap();
+        assert!(!inspect(&path).unwrap().is_torn, "a header alone says of no commit");
+        log.extend([7; 100]);
+        fs::write(&path, &log).unwrap();
+        assert!(inspect(&path).unwrap().is_torn, "the begin of a frame does");
+    }
 }

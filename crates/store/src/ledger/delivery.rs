@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::decide::Due;
 use super::rollup::{DAY_MS, Metric, Rollups, of_partner};
 use super::statements::sql;
-use super::{Ledger, event, fact, id_from, rows};
+use super::{Ledger, RunningOut, event, fact, id_from, rows};
 use crate::Error;
 
 /// What a send needs.
@@ -125,6 +125,21 @@ pub(super) fn enqueue(conn: &Connection, item: &Due, reason: &str) -> Result<(),
     Ok(())
 }
 
+/// Puts a new delivery into the queue, and counts that it waits.
+pub(super) fn enqueue_first(
+    conn: &Connection,
+    row: &Row,
+    item: &Due,
+    reason: &str,
+    rollups: &mut Rollups,
+) -> Result<(), Error> {
+    enqueue(conn, item, reason)?;
+    if let Some(booked_at) = row.booked_at {
+        rollups.wait(item.workspace.0, item.endpoint, &row.kind, booked_at, 1);
+    }
+    Ok(())
+}
+
 /// A delivery's row.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
@@ -164,7 +179,7 @@ pub(super) fn plan(
 ) -> Result<(), Error> {
     let ws = item.workspace.0;
     insert(conn, ws, item.delivery, row)?;
-    enqueue(conn, item, reason)?;
+    enqueue_first(conn, row, item, reason, rollups)?;
     if let Some(booked_at) = row.booked_at {
         let metric = if row.replay_of.is_some() { Metric::Replayed } else { Metric::Planned };
         book(ws, item.endpoint, metric, &row.kind, booked_at, row.app, 1, rollups);
@@ -252,6 +267,17 @@ impl Ledger {
         batch: Vec<Settlement>,
         at: Timestamp,
     ) -> Result<Vec<Option<Due>>, Error> {
+        self.delivery_settle_saying(batch, Vec::new(), at).await
+    }
+
+    /// The same; and of those deliveries of the batch that are sent again it is said, in the same transaction, that
+    /// their time is running out.
+    pub async fn delivery_settle_saying(
+        &self,
+        batch: Vec<Settlement>,
+        running_out: Vec<RunningOut>,
+        at: Timestamp,
+    ) -> Result<Vec<Option<Due>>, Error> {
         let sends = super::tail::sends(&batch);
         let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
         let (still, is_news, planned) = self
@@ -260,9 +286,22 @@ impl Ledger {
                 let mut is_news = false;
                 let (mut still, mut planned) = (Vec::with_capacity(batch.len()), Vec::new());
                 for settlement in &batch {
-                    if let Some(ended) = settle(conn, settlement, at, &mut rollups)? {
-                        let news = fact::News { conn, entropy: &entropy, at, rollups: &mut rollups };
-                        planned.extend(news.of_end(&catalog, &settlement.item, &ended)?);
+                    let item = &settlement.item;
+                    let came = settle(conn, settlement, at, &mut rollups)?;
+                    let mut news = fact::News { conn, entropy: &entropy, at, rollups: &mut rollups };
+                    match came {
+                        Came::Nothing => {}
+                        Came::Again { sends } => {
+                            let out = running_out.iter().find(|out| out.delivery == item.delivery);
+                            if let Some(out) = out {
+                                let app = row(conn, item.workspace.0, item.delivery)?.map(|row| row.app);
+                                let app = app.map(|app| Id::from_bits(u128::from_be_bytes(app)));
+                                let said =
+                                    news.say_running_out(&catalog, item.workspace, *out, app, sends)?;
+                                planned.extend(said);
+                            }
+                        }
+                        Came::Ended(ended) => planned.extend(news.of_end(&catalog, item, &ended)?),
                     }
                     still.push(waits(conn, &settlement.item)?);
                     is_news |= heard(conn, settlement)?;
@@ -362,10 +401,11 @@ pub(super) fn cancel(
     at: Timestamp,
     rollups: &mut Rollups,
 ) -> Result<bool, Error> {
-    end_unsent(conn, ws, id, ("cancelled", reason), at, rollups)
+    Ok(end_unsent(conn, ws, id, ("cancelled", reason), at, rollups)?.is_some())
 }
 
-/// Ends a delivery that waits, in a state and for a reason, without a send. `false` when it does not wait any more.
+/// Ends a delivery that waits, in a state and for a reason, without a send. Gives where it waited; `None` when it does
+/// not wait any more.
 pub(super) fn end_unsent(
     conn: &Connection,
     ws: u32,
@@ -373,13 +413,13 @@ pub(super) fn end_unsent(
     (state, reason): (&str, &str),
     at: Timestamp,
     rollups: &mut Rollups,
-) -> Result<bool, Error> {
-    let Some(row) = row(conn, ws, id)? else { return Ok(false) };
+) -> Result<Option<Due>, Error> {
+    let Some(row) = row(conn, ws, id)? else { return Ok(None) };
     let waiting: Option<(i64, u32)> = conn
         .prepare_cached(sql("queue_of_delivery"))?
         .query_row((ws, id.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some((due, sends)) = waiting else { return Ok(false) };
+    let Some((due, sends)) = waiting else { return Ok(None) };
     let item = Due {
         workspace: WorkspaceNo(ws),
         endpoint: row.endpoint,
@@ -390,8 +430,10 @@ pub(super) fn end_unsent(
     dequeue(conn, &item)?;
     let end = (ws, id.bytes(), state, reason, at.ms(), sends);
     conn.prepare_cached(sql("finish_insert"))?.execute(end)?;
-    count(conn, &item, Metric::Finished, Some(end.2), 1, rollups)?;
-    Ok(true)
+    let booked = Booked::read(conn, &item)?;
+    booked.count(Metric::Finished, Some(state), 1, rollups);
+    booked.left(rollups);
+    Ok(Some(item))
 }
 
 /// Ends everything that waits under an event's id, whatever planned it: replays too.
@@ -493,6 +535,16 @@ pub(super) struct Ended {
     pub(super) sends: u32,
 }
 
+/// What became of a delivery with the end of a send.
+enum Came {
+    /// Nothing: it was settled before, or somebody else moved it.
+    Nothing,
+    /// It is sent again, after so many sends.
+    Again { sends: u32 },
+    /// It ended.
+    Ended(Ended),
+}
+
 /// Whether a settlement holds for a row that was moved since: the send that it tells of is the row's next one, or it
 /// arrived, which is true whoever says it.
 fn is_next_of(settlement: &Settlement, moved: &Due) -> bool {
@@ -505,7 +557,7 @@ fn settle(
     settlement: &Settlement,
     at: Timestamp,
     rollups: &mut Rollups,
-) -> Result<Option<Ended>, Error> {
+) -> Result<Came, Error> {
     let item = &settlement.item;
     let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
     let booked = Booked::read(conn, item)?;
@@ -522,6 +574,7 @@ fn settle(
             attempt.body,
         ])?;
         if added > 0 {
+            rollups.send(ws, attempt.at);
             booked.sent(attempt, rollups);
         }
     }
@@ -534,7 +587,7 @@ fn settle(
                 dequeue(conn, &moved)?;
                 sends = sends.max(moved.sends);
             }
-            Some(_) => return Ok(None),
+            Some(_) => return Ok(Came::Nothing),
             // What arrived although it was cancelled under way was delivered, and the books say so.
             None if settlement.next == Settled::Delivered => {
                 let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
@@ -542,26 +595,26 @@ fn settle(
                     booked.count(Metric::Finished, Some("cancelled"), -1, rollups);
                     booked.delivered(at, rollups);
                     let reason = "sent_before_cancelled".to_owned();
-                    return Ok(Some(Ended { state: "delivered", reason, sends }));
+                    return Ok(Came::Ended(Ended { state: "delivered", reason, sends }));
                 }
                 ended_before(conn, item, sends)?;
-                return Ok(None);
+                return Ok(Came::Nothing);
             }
             None => {
                 ended_before(conn, item, sends)?;
-                return Ok(None);
+                return Ok(Came::Nothing);
             }
         }
     }
     let (state, reason) = match &settlement.next {
         Settled::Again { due, reason } => {
             enqueue(conn, &Due { due: *due, sends, ..*item }, reason)?;
-            return Ok(None);
+            return Ok(Came::Again { sends });
         }
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
         Settled::Expired { reason } => ("expired", reason.as_str()),
-        Settled::Ended => return Ok(None),
+        Settled::Ended => return Ok(Came::Nothing),
     };
     conn.prepare_cached(sql("finish_insert"))?.execute((
         ws,
@@ -571,11 +624,12 @@ fn settle(
         at.ms(),
         sends,
     ))?;
+    booked.left(rollups);
     match &settlement.next {
         Settled::Delivered => booked.delivered(at, rollups),
         _ => booked.count(Metric::Finished, Some(state), 1, rollups),
     }
-    Ok(Some(Ended { state, reason: reason.to_owned(), sends }))
+    Ok(Came::Ended(Ended { state, reason: reason.to_owned(), sends }))
 }
 
 /// What had ended while this send was under way was sent more often than its end knew.
@@ -640,6 +694,13 @@ impl Booked {
             Some(state) => format!("{}:{state}", booked.kind),
         };
         booked.change(booked.booked_at, metric, &kind, n, rollups);
+    }
+
+    /// Counts that it does not wait any more.
+    fn left(&self, rollups: &mut Rollups) {
+        if let Some(booked) = &self.0 {
+            rollups.wait(booked.workspace, booked.endpoint, &booked.kind, booked.booked_at, -1);
+        }
     }
 
     /// Counts a send, by what it came to and how long it took.

@@ -7,10 +7,11 @@
 
 use roundtrip_domain::endpoint::health::{Health, Notice};
 use roundtrip_domain::endpoint::{Endpoint, State};
-use roundtrip_domain::id::WorkspaceNo;
+use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::time::{Span, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::fact::News;
 use super::rollup::Rollups;
 use super::statements::sql;
 use super::{Ledger, delivery, id_from};
@@ -143,9 +144,10 @@ pub(super) fn held(
     Ok(get(conn, key(workspace, endpoint))?.filter(|row| row.state.holds()))
 }
 
-fn log(conn: &Connection, key: Key, at: Timestamp, line: (&str, &str, &str)) -> Result<(), Error> {
+/// Adds a line to an endpoint's log. `false` when it stands there already.
+fn log(conn: &Connection, key: Key, at: Timestamp, line: (&str, &str, &str)) -> Result<bool, Error> {
     let (code, reason, actor) = line;
-    conn.prepare_cached(sql("endpoint_log_put"))?.execute((
+    let added = conn.prepare_cached(sql("endpoint_log_put"))?.execute((
         key.0,
         key.1,
         key.2,
@@ -154,7 +156,20 @@ fn log(conn: &Connection, key: Key, at: Timestamp, line: (&str, &str, &str)) -> 
         reason,
         actor,
     ))?;
-    Ok(())
+    Ok(added > 0)
+}
+
+/// How an endpoint stands that has no row.
+fn usual(workspace: WorkspaceNo, endpoint: Endpoint, at: Timestamp) -> EndpointRow {
+    EndpointRow {
+        workspace,
+        endpoint,
+        state: State::Active,
+        reason: String::new(),
+        actor: String::new(),
+        since: at,
+        health: Health::default(),
+    }
 }
 
 /// Changes a state; `None` when it is that already.
@@ -188,31 +203,60 @@ impl Ledger {
     }
 
     /// Pauses, disables or lets go on. Returns how the endpoint stands now; `None` when it was that already, and then
-    /// nothing is written.
+    /// nothing is written. The engine hears of it in both cases: what it has in memory may be something else.
     pub async fn endpoint_set(
         &self,
         wish: EndpointWish,
         at: Timestamp,
     ) -> Result<Option<EndpointRow>, Error> {
-        let changed = self.write(move |conn| set(conn, &wish, at)).await?;
-        if let Some(row) = &changed {
-            self.inner.handoff.endpoint(row.clone());
-        }
+        let (changed, row) = self
+            .write(move |conn| {
+                let changed = set(conn, &wish, at)?;
+                let row = match &changed {
+                    Some(row) => Some(row.clone()),
+                    None => get(conn, key(wish.workspace, wish.endpoint))?,
+                };
+                Ok((changed, row.unwrap_or_else(|| usual(wish.workspace, wish.endpoint, at))))
+            })
+            .await?;
+        self.inner.handoff.endpoint(row);
         Ok(changed)
     }
 
+    /// Has the engine hear again how an endpoint stands in the tables: when what it has in memory could not be written.
+    pub async fn endpoint_recall(
+        &self,
+        workspace: WorkspaceNo,
+        endpoint: Endpoint,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let row = self.read(move |conn| get(conn, key(workspace, endpoint))).await?;
+        self.inner.handoff.endpoint(row.unwrap_or_else(|| usual(workspace, endpoint, at)));
+        Ok(())
+    }
+
     /// Writes down what the engine learned of endpoints, all in one transaction: how long they have been failing,
-    /// that some are disabled, and what somebody should know of it.
+    /// that some are disabled, what somebody should know of it, and the telling of that to whoever asks for it. Writing
+    /// the same at the same time once more changes nothing and says nothing.
     pub async fn endpoint_news(&self, news: Vec<EndpointNews>, at: Timestamp) -> Result<(), Error> {
-        let disabled = self
+        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
+        let (disabled, planned) = self
             .write(move |conn| {
-                let mut disabled = Vec::new();
+                let (mut disabled, mut planned) = (Vec::new(), Vec::new());
+                let mut rollups = Rollups::default();
                 for one in &news {
-                    disabled.extend(tell(conn, one, at)?);
+                    let (row, says) = learn(conn, one, at)?;
+                    disabled.extend(row);
+                    if let Some(notice) = says {
+                        let mut news = News { conn, entropy: &entropy, at, rollups: &mut rollups };
+                        planned.extend(news.say_of_endpoint(&catalog, one, notice)?);
+                    }
                 }
-                Ok(disabled)
+                rollups.flush(conn)?;
+                Ok((disabled, planned))
             })
             .await?;
+        self.inner.handoff.due(&planned);
         for row in disabled {
             self.inner.handoff.endpoint(row);
         }
@@ -263,13 +307,39 @@ impl Ledger {
     }
 
     /// One bounded step: deliveries that have been held for longer than `kept` end as `expired`, because of
-    /// `held_too_long`. Returns how many; fewer than 500 are all.
+    /// `held_too_long`, while their endpoint stays as it is; whoever asks for the ends of postbacks is told. It holds
+    /// since it was paused or disabled first; that it was paused and is disabled now begins nothing anew. Returns how
+    /// many; fewer than 500 are all.
     pub async fn held_expire(&self, ws: WorkspaceNo, now: Timestamp, kept: Span) -> Result<u64, Error> {
-        self.write(move |conn| expire(conn, ws, now, kept)).await
+        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
+        let (ended, planned) = self
+            .write(move |conn| {
+                let mut rollups = Rollups::default();
+                let (mut ended, mut planned) = (0, Vec::new());
+                for id in held_too_long(conn, ws, now.plus_ms(-kept.ms()))? {
+                    let how = (EXPIRED, "held_too_long");
+                    let item = delivery::end_unsent(conn, ws.0, id, how, now, &mut rollups)?;
+                    let Some(item) = item else { continue };
+                    ended += 1;
+                    let end = delivery::Ended { state: how.0, reason: how.1.to_owned(), sends: item.sends };
+                    let news = News { conn, entropy: &entropy, at: now, rollups: &mut rollups };
+                    planned.extend(news.of_end(&catalog, &item, &end)?);
+                }
+                rollups.flush(conn)?;
+                Ok((ended, planned))
+            })
+            .await?;
+        self.inner.handoff.due(&planned);
+        Ok(ended)
     }
 }
 
-fn tell(conn: &Connection, news: &EndpointNews, at: Timestamp) -> Result<Option<EndpointRow>, Error> {
+/// Writes down what was learned of an endpoint. Gives how it stands, if this disabled it, and what there is to say.
+fn learn(
+    conn: &Connection,
+    news: &EndpointNews,
+    at: Timestamp,
+) -> Result<(Option<EndpointRow>, Option<Notice>), Error> {
     let key = key(news.workspace, news.endpoint);
     let health = &news.health;
     conn.prepare_cached(sql("endpoint_put_health"))?.execute((
@@ -293,46 +363,45 @@ fn tell(conn: &Connection, news: &EndpointNews, at: Timestamp) -> Result<Option<
         };
         disabled = set(conn, &wish, at)?;
     }
-    if let Some(notice) = news.notice {
-        notify(conn, key, notice, at)?;
-    }
-    Ok(disabled)
-}
-
-/// Records what somebody should know of an endpoint, in the transaction in which it became true.
-fn notify(conn: &Connection, key: Key, notice: Notice, at: Timestamp) -> Result<(), Error> {
+    // What somebody else disabled meanwhile is no news.
+    let Some(notice) = news.notice.filter(|notice| *notice != Notice::Disabled || disabled.is_some()) else {
+        return Ok((disabled, None));
+    };
     let how_long = match notice {
         Notice::Failing { hours } => format!("{hours}h"),
         Notice::Disabled | Notice::Recovered => String::new(),
     };
-    log(conn, key, at, (notice.code(), &how_long, ACTOR_ENGINE))
+    let is_new = log(conn, key, at, (notice.code(), &how_long, ACTOR_ENGINE))?;
+    Ok((disabled, is_new.then_some(notice)))
 }
 
-fn expire(conn: &Connection, ws: WorkspaceNo, now: Timestamp, kept: Span) -> Result<u64, Error> {
-    let before = now.plus_ms(-kept.ms());
+/// The state of what was held for too long.
+const EXPIRED: &str = "expired";
+
+/// Deliveries that have been held since before then, as many as one step ends.
+fn held_too_long(
+    conn: &Connection,
+    ws: WorkspaceNo,
+    before: Timestamp,
+) -> Result<Vec<Id<kind::Delivery>>, Error> {
     let holding: Vec<([u8; 16], [u8; 16])> = conn
         .prepare_cached(sql("endpoint_holding"))?
         .query_map((ws.0, before.ms()), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    let mut rollups = Rollups::default();
-    let mut ended = 0;
+    let mut held = Vec::new();
     for (teller, partner) in holding {
         for is_retry in [false, true] {
-            let room = STEP_ROWS - ended;
-            let due: Vec<Vec<u8>> = conn
-                .prepare_cached(sql("held_too_long"))?
-                .query_map((ws.0, teller, partner, is_retry, before.ms(), room), |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
-            for id in due {
-                let id = id_from(&id, "queue", "delivery")?;
-                let how = ("expired", "held_too_long");
-                ended += u32::from(delivery::end_unsent(conn, ws.0, id, how, now, &mut rollups)?);
+            let room = STEP_ROWS - held.len() as u32;
+            let mut statement = conn.prepare_cached(sql("held_too_long"))?;
+            let mut rows = statement.query((ws.0, teller, partner, is_retry, before.ms(), room))?;
+            while let Some(row) = rows.next()? {
+                let id: Vec<u8> = row.get(0)?;
+                held.push(id_from(&id, "queue", "delivery")?);
             }
         }
-        if ended >= STEP_ROWS {
+        if held.len() as u32 >= STEP_ROWS {
             break;
         }
     }
-    rollups.flush(conn)?;
-    Ok(u64::from(ended))
+    Ok(held)
 }

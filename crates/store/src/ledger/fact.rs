@@ -2,7 +2,7 @@
 //!
 //! A fact has an id that receivers dedupe on. A conversion's own is that of its event; a change of its status is an
 //! event of its own; an update of its credit, and how a postback ended, have ids made from what they are about, so
-//! that they can be made again. What goes on otherwise is a notice, which is kept under its id.
+//! that they can be made again. What goes on otherwise is a `notice`.
 //!
 //! A body is made once, when the first webhook is told, and kept: all sends and replays of a fact say the same. When
 //! it is gone it is made again from the rows. Nothing is suppressed here: a webhook either asks for a fact or not.
@@ -28,23 +28,10 @@ use super::statements::sql;
 use super::tell::About;
 use super::{Ledger, event, id_from, key16};
 use crate::Error;
-use crate::payload::{self, Notice, Postback};
+use crate::payload::{self, Postback};
 
 /// What a webhook's delivery keeps in the place of macro values.
 const NO_VALUES: &str = r#"{"v":1,"values":[]}"#;
-
-/// Something that happened about how telling goes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NoticeRow {
-    /// Its id, which is what webhooks dedupe on.
-    pub id: Id<kind::Event>,
-    /// When.
-    pub at: Timestamp,
-    /// Its topic's word.
-    pub topic: String,
-    /// The body, as webhooks get it.
-    pub body: String,
-}
 
 /// What makes a fact known.
 pub(super) struct News<'a> {
@@ -55,14 +42,14 @@ pub(super) struct News<'a> {
 }
 
 /// A fact that is to be told, and where it is booked.
-struct Telling {
-    fact: Id<kind::Event>,
-    topic: Topic,
+pub(super) struct Telling {
+    pub(super) fact: Id<kind::Event>,
+    pub(super) topic: Topic,
     /// The event that it is about.
-    event: Id<kind::Event>,
-    revision: u32,
-    app: [u8; 16],
-    booked_at: Option<Timestamp>,
+    pub(super) event: Id<kind::Event>,
+    pub(super) revision: u32,
+    pub(super) app: [u8; 16],
+    pub(super) booked_at: Option<Timestamp>,
 }
 
 /// The id of a fact that has none of its own, made from what it is about.
@@ -85,7 +72,12 @@ fn is_ripe(webhook: &Webhook, status: Status) -> bool {
 
 impl News<'_> {
     /// Plans the telling of one webhook.
-    fn plan(&mut self, workspace: WorkspaceNo, webhook: &Webhook, telling: &Telling) -> Result<Due, Error> {
+    pub(super) fn plan(
+        &mut self,
+        workspace: WorkspaceNo,
+        webhook: &Webhook,
+        telling: &Telling,
+    ) -> Result<Due, Error> {
         let endpoint = Endpoint::Webhook(webhook.id);
         let row = Row {
             event: telling.event,
@@ -309,83 +301,6 @@ pub(super) fn body(
 
 fn is_birth(app: &App, event: &Event, follows: Option<Id<kind::Event>>) -> bool {
     app.platform.is_mobile() && event.names_install() && follows.is_none()
-}
-
-impl Ledger {
-    /// Keeps a notice about how telling goes, and tells whoever asks for it. Gives its id.
-    pub async fn notice(
-        &self,
-        workspace: WorkspaceNo,
-        topic: Topic,
-        app: Option<Id<kind::App>>,
-        notice: Notice,
-        at: Timestamp,
-    ) -> Result<Id<kind::Event>, Error> {
-        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
-        let (id, planned) = self
-            .write(move |conn| {
-                let id: Id<kind::Event> = entropy.id(at);
-                let settings = catalog.workspace(workspace);
-                let slug = settings.zip(app).and_then(|(s, app)| Some(s.apps.get(&app)?.slug.clone()));
-                let body = payload::of_notice(id, topic, at, slug, Some(notice.clone()), None).write();
-                let bytes = app.map(|app| app.bytes().to_vec());
-                conn.prepare_cached(sql("notice_put"))?.execute((
-                    workspace.0,
-                    id.bytes(),
-                    at.ms(),
-                    topic.name(),
-                    bytes,
-                    &body,
-                ))?;
-                let mut rollups = Rollups::default();
-                let mut planned = Vec::new();
-                let asked = Fact { app, topic, event: "" };
-                let webhooks = settings.map_or(&[][..], |settings| settings.webhooks.as_slice());
-                for webhook in webhooks.iter().filter(|webhook| webhook.wants(asked)) {
-                    let telling = Telling {
-                        fact: id,
-                        topic,
-                        event: id,
-                        revision: 0,
-                        app: app.map_or([0; 16], Id::bytes),
-                        booked_at: Some(at),
-                    };
-                    let mut news = News { conn, entropy: &entropy, at, rollups: &mut rollups };
-                    planned.push(news.plan(workspace, webhook, &telling)?);
-                }
-                rollups.flush(conn)?;
-                Ok((id, planned))
-            })
-            .await?;
-        self.inner.handoff.due(&planned);
-        Ok(id)
-    }
-
-    /// The latest notices, newest first; those before an id, if one is given.
-    pub async fn notices(
-        &self,
-        workspace: WorkspaceNo,
-        before: Option<Id<kind::Event>>,
-        limit: u32,
-    ) -> Result<Vec<NoticeRow>, Error> {
-        self.read(move |conn| {
-            let mut statement = conn.prepare_cached(sql("notice_list"))?;
-            let before = before.map_or([0xff; 16], Id::bytes);
-            let mut rows = statement.query((workspace.0, before, limit))?;
-            let mut notices = Vec::new();
-            while let Some(row) = rows.next()? {
-                let id: Vec<u8> = row.get(0)?;
-                notices.push(NoticeRow {
-                    id: id_from(&id, "notice", "id")?,
-                    at: Timestamp::from_ms(row.get(1)?),
-                    topic: row.get(2)?,
-                    body: row.get(3)?,
-                });
-            }
-            Ok(notices)
-        })
-        .await
-    }
 }
 
 impl Ledger {

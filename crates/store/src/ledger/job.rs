@@ -393,7 +393,8 @@ impl Ledger {
         .await
     }
 
-    /// Jobs that want steps, at most `limit`.
+    /// Jobs that want steps, at most `limit`: the first of every workspace, then the second of each, and so on, so that
+    /// no workspace takes the places of another.
     pub async fn job_unfinished(&self, limit: u32) -> Result<Vec<JobHead>, Error> {
         self.read(move |conn| {
             let mut statement = conn.prepare_cached(sql("job_unfinished"))?;

@@ -26,6 +26,7 @@ mod job;
 mod list;
 mod listed;
 mod live;
+mod notice;
 mod queue;
 mod reconcile;
 mod recover;
@@ -68,7 +69,6 @@ pub use self::endpoint::{
     ACTOR_ENGINE, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
-pub use self::fact::NoticeRow;
 pub use self::filter::{DeliveryFilter, DeliveryState};
 #[cfg(feature = "simulation")]
 pub use self::inline::{Call, Database, Fate, Hook, Standing};
@@ -76,10 +76,11 @@ pub use self::job::{Into, JOBS_OPEN_MAX, Job, JobAnswer, JobHead, JobKind, JobPl
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::listed::{DeliveryListed, DeliveryPage, LIST_ROWS_MAX, LastAttempt};
 pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
+pub use self::notice::{NoticeRow, RunningOut};
 pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueSwept, QueueWindow, WindowWish};
 pub use self::reconcile::{Fact, FactDelivery, FactPage, FactsWanted};
 pub use self::recover::{JobCount, JobStep, STEP_MATCHES_MAX, states_default, unfit_rule};
-pub use self::report::{BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
+pub use self::report::{BALANCE_WALK_MAX, BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
 pub use self::retention::{Expired, Kept};
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
@@ -325,6 +326,18 @@ impl Ledger {
     }
 }
 
+/// Runs everything that a job reads on one state of the tables: what is written between two of its statements would
+/// otherwise be missing, or there twice.
+fn at_one_moment<T>(
+    conn: &Connection,
+    job: impl FnOnce(&Connection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    conn.prepare_cached("BEGIN")?.execute([])?;
+    let result = job(conn);
+    conn.prepare_cached("COMMIT")?.execute([])?;
+    result
+}
+
 impl Readers {
     async fn read<T, F>(&self, job: F) -> Result<T, Error>
     where
@@ -339,8 +352,11 @@ impl Readers {
                 Some(conn) => conn,
                 None => open_connection(&path, true)?,
             };
-            let result = job(&conn);
-            idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(conn);
+            let result = at_one_moment(&conn, job);
+            // What could not be ended is not used again.
+            if conn.is_autocommit() {
+                idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(conn);
+            }
             result
         })
         .await;
@@ -447,4 +463,30 @@ fn key16(kind: &str, text: &[u8]) -> [u8; 16] {
     let mut out = [0; 16];
     out.copy_from_slice(&digest[..16]);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_reader_reads_is_of_one_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::in_dir(dir.path());
+        let (ledger, _) = Ledger::open(&config, Entropy::System, Timestamp::from_ms(0)).unwrap();
+        let other = open_connection(&config.path, false).unwrap();
+        let count = |conn: &Connection| -> Result<u32, Error> {
+            Ok(conn.query_row("SELECT count(*) FROM send_count", [], |row| row.get(0))?)
+        };
+        let seen = ledger
+            .read(move |conn| {
+                let before = count(conn)?;
+                other.execute("INSERT INTO send_count VALUES (1, 0, 1)", [])?;
+                Ok((before, count(conn)?))
+            })
+            .await;
+        assert_eq!(seen, Ok((0, 0)));
+        assert_eq!(ledger.read(move |conn| count(conn)).await, Ok(1), "and the next reader sees it");
+        ledger.close().await;
+    }
 }

@@ -96,16 +96,9 @@ pub struct FactPage {
     pub next: Option<Id<kind::Event>>,
 }
 
+/// A conversion before it is known what anybody was told of it, and who has the credit.
 struct Row {
-    id: [u8; 16],
-    kind: String,
-    name: String,
-    status: String,
-    environment: String,
-    received_at: Timestamp,
-    occurred_at: Timestamp,
-    amount_micros: Option<i64>,
-    currency: Option<String>,
+    fact: Fact,
     partner: Option<[u8; 16]>,
 }
 
@@ -130,14 +123,13 @@ impl Ledger {
                 if facts.len() == limit as usize {
                     return Ok(FactPage { facts, next: seen });
                 }
-                let id = Id::from_bits(u128::from_be_bytes(row.id));
-                seen = Some(id);
-                if !(wanted.from..wanted.to).contains(&row.received_at) {
+                seen = Some(row.fact.event);
+                if !(wanted.from..wanted.to).contains(&row.fact.received_at) {
                     continue;
                 }
-                let is_order = row.kind == "purchase" && row.environment == "production";
+                let is_order = row.fact.kind == "purchase" && row.fact.environment == "production";
                 if wanted.partner.is_some() || is_order {
-                    facts.extend(fact(conn, ws, id, row, wanted.partner)?);
+                    facts.extend(told_of(conn, ws, row, wanted.partner)?);
                 }
             }
             Ok(FactPage { facts, next: seen.filter(|_| more) })
@@ -157,7 +149,7 @@ impl Ledger {
             let before = (id.bits().saturating_sub(1)).to_be_bytes();
             let after = (id.bits().saturating_add(1)).to_be_bytes();
             match conversions(conn, ws, before, after)?.pop() {
-                Some(row) => fact(conn, ws, id, row, Some(partner)),
+                Some(row) => told_of(conn, ws, row, Some(partner)),
                 None => Ok(None),
             }
         })
@@ -173,8 +165,8 @@ fn conversions(
 ) -> Result<Vec<Row>, Error> {
     let mut statement = conn.prepare_cached(sql("fact_conversions"))?;
     let rows = statement.query_map((ws.0, after, before, LOOKED_AT_MAX), |row| {
-        Ok(Row {
-            id: row.get(0)?,
+        let fact = Fact {
+            event: Id::from_bits(u128::from_be_bytes(row.get(0)?)),
             kind: row.get(1)?,
             name: row.get(2)?,
             status: row.get(3)?,
@@ -183,73 +175,66 @@ fn conversions(
             occurred_at: Timestamp::from_ms(row.get(6)?),
             amount_micros: row.get(7)?,
             currency: row.get(8)?,
-            partner: row.get(9)?,
-        })
+            order_id: None,
+            source_event_id: None,
+            is_winner: false,
+            click: None,
+            partner_click_id: None,
+            suppressed: Vec::new(),
+            deliveries: Vec::new(),
+            values: Vec::new(),
+        };
+        Ok(Row { fact, partner: row.get(9)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn fact(
+/// What a partner was told of a conversion; `None` when it is none of the partner's business.
+fn told_of(
     conn: &Connection,
     ws: WorkspaceNo,
-    id: Id<kind::Event>,
     row: Row,
     partner: Option<Id<kind::Partner>>,
 ) -> Result<Option<Fact>, Error> {
-    let is_winner = partner.is_some_and(|partner| row.partner == Some(partner.bytes()));
-    let (mut deliveries, mut suppressed, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let Row { mut fact, partner: winner } = row;
+    let id = fact.event;
+    fact.is_winner = partner.is_some_and(|partner| winner == Some(partner.bytes()));
     if let Some(partner) = partner {
-        (deliveries, values) = told(conn, ws, id, partner)?;
+        (fact.deliveries, fact.values) = told(conn, ws, id, partner)?;
         let mut statement = conn.prepare_cached(sql("told_list"))?;
         let mut rows = statement.query((ws.0, id.bytes().as_slice()))?;
         while let Some(row) = rows.next()? {
             let (of, reason): ([u8; 16], u8) = (row.get(1)?, row.get(2)?);
             if let Some(reason) = Suppressed::from_number(reason)
                 && of == partner.bytes()
-                && !suppressed.contains(&reason)
+                && !fact.suppressed.contains(&reason)
             {
-                suppressed.push(reason);
+                fact.suppressed.push(reason);
             }
         }
-        if !is_winner && deliveries.is_empty() {
+        if !fact.is_winner && fact.deliveries.is_empty() {
             return Ok(None);
         }
     }
-    let event = event::get(conn, ws.0, &id.bytes())?;
-    let mut click = None;
-    if is_winner {
+    if fact.is_winner {
         let stored = conn
             .prepare_cached(sql("decision_latest"))?
             .query_row((ws.0, id.bytes().as_slice()), StoredDecision::from_row)
             .optional()?;
-        click = match stored {
-            Some(stored) => stored.credit(id)?.0.winner().map(|winner| winner.touch.clone()),
-            None => None,
-        };
+        let credit = stored.map(|stored| stored.credit(id)).transpose()?.map(|(credit, _)| credit);
+        if let Some(touch) = credit.as_ref().and_then(|credit| credit.winner()).map(|winner| &winner.touch) {
+            fact.partner_click_id = touch.click.params().text("click_id");
+            fact.click = Some(touch.id);
+        }
     }
-    let order_id = event.as_ref().and_then(|event| match &event.postback {
-        Some(postback) => postback.order_id.clone(),
-        None => property(event.properties.as_deref()?, "order_id"),
-    });
-    Ok(Some(Fact {
-        event: id,
-        kind: row.kind,
-        name: row.name,
-        status: row.status,
-        environment: row.environment,
-        received_at: row.received_at,
-        occurred_at: row.occurred_at,
-        amount_micros: row.amount_micros,
-        currency: row.currency,
-        order_id,
-        source_event_id: event.and_then(|event| event.source_event_id),
-        is_winner,
-        partner_click_id: click.as_ref().and_then(|touch| touch.click.params().text("click_id")),
-        click: click.map(|touch| touch.id),
-        suppressed,
-        deliveries,
-        values,
-    }))
+    if let Some(event) = event::get(conn, ws.0, &id.bytes())? {
+        fact.order_id = match &event.postback {
+            Some(postback) => postback.order_id.clone(),
+            None => event.properties.as_deref().and_then(|properties| property(properties, "order_id")),
+        };
+        fact.source_event_id = event.source_event_id;
+    }
+    Ok(Some(fact))
 }
 
 /// A scalar of an event's properties, as text.

@@ -12,9 +12,9 @@ use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::location::Country;
 use roundtrip_domain::postback::Suppressed;
 use roundtrip_domain::time::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
-use super::rollup::{DAY_MS, Metric, Status};
+use super::rollup::{BUCKET_MS, DAY_MS, Metric, Status};
 use super::statements::sql;
 use super::{Ledger, id_from};
 use crate::Error;
@@ -67,7 +67,7 @@ pub struct BalanceRow {
     pub waiting: i64,
     /// Deliveries that wait because their endpoint is paused or disabled.
     pub held: i64,
-    /// When the oldest of those that wait or are held was planned.
+    /// When the oldest of those that wait or are held was planned, as far as it was found.
     pub oldest: Option<Timestamp>,
     /// Sends, by outcome. Counted as long as their evidence is kept, when counted from the rows.
     pub sends: BTreeMap<String, i64>,
@@ -144,19 +144,42 @@ fn some_id<K>(bytes: [u8; 16]) -> Option<Id<K>> {
 }
 
 impl Ledger {
-    /// The bucket of an app's last conversion since `from`, to a quarter of an hour.
-    pub async fn last_conversion(
+    /// Of each app with conversions since `from`, the end of the quarter of an hour in which the last of them reached
+    /// us: nobody is called silent who may have spoken in it. Reads all counts since then.
+    pub async fn last_conversions(
         &self,
         ws: WorkspaceNo,
-        app: Id<kind::App>,
         from: Timestamp,
-    ) -> Result<Option<Timestamp>, Error> {
+    ) -> Result<BTreeMap<Id<kind::App>, Timestamp>, Error> {
         self.read(move |conn| {
             let mut statement = conn.prepare_cached(sql("rollup_last"))?;
-            let last: Option<i64> = statement
-                .query_row((ws.0, from.ms(), app.bytes(), Metric::Conversion as u8), |row| row.get(0))?;
-            // The end of the bucket: nobody is called silent who may have spoken in it.
-            Ok(last.map(|bucket| Timestamp::from_ms(bucket + super::rollup::BUCKET_MS)))
+            let mut rows =
+                statement.query((ws.0, from.floor_to(BUCKET_MS).ms(), Metric::Conversion as u8))?;
+            let mut last = BTreeMap::new();
+            while let Some(row) = rows.next()? {
+                let app: Vec<u8> = row.get(0)?;
+                last.insert(
+                    id_from(&app, "rollup", "app")?,
+                    Timestamp::from_ms(row.get(1)?).plus_ms(BUCKET_MS),
+                );
+            }
+            Ok(last)
+        })
+        .await
+    }
+
+    /// How many sends of each workspace have ended that began on the day (UTC) of a moment, whatever they came to.
+    pub async fn sends_of_day(&self, at: Timestamp) -> Result<BTreeMap<WorkspaceNo, u64>, Error> {
+        let catalog = self.catalog();
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(sql("send_count_get"))?;
+            let mut sends = BTreeMap::new();
+            for settings in catalog.workspaces() {
+                let day = at.floor_to(DAY_MS).ms();
+                let n = statement.query_row((settings.workspace.0, day), |row| row.get(0)).optional()?;
+                sends.extend(n.map(|n: u64| (settings.workspace, n)));
+            }
+            Ok(sends)
         })
         .await
     }
@@ -182,15 +205,31 @@ impl Ledger {
         self.read(move |conn| counts(conn, sql("rollup_country_range"), ws, from, to)).await
     }
 
-    /// The books of whole days in `from..to`: from rollups, and what waits from the queue itself.
+    /// The books of whole days in `from..to`: from rollups, and what waits from the queue itself while no more than
+    /// [`BALANCE_WALK_MAX`] wait, else from counts that are kept.
     pub async fn balance(&self, ws: WorkspaceNo, from: Timestamp, to: Timestamp) -> Result<Recount, Error> {
+        self.balance_within(ws, from, to, BALANCE_WALK_MAX).await
+    }
+
+    /// The same, looking at so many rows of the queue at most.
+    pub async fn balance_within(
+        &self,
+        ws: WorkspaceNo,
+        from: Timestamp,
+        to: Timestamp,
+        rows_max: u32,
+    ) -> Result<Recount, Error> {
         let days = from.floor_to(DAY_MS)..to;
         let (report, waiting) = self
             .read(move |conn| {
-                // Both of one moment: what ends between two readings would be missing in the books, or there twice.
-                let _moment = conn.unchecked_transaction()?;
                 let report = counts(conn, sql("rollup_range"), ws, days.start, to)?;
-                Ok((report, waiting(conn, ws, &days)?))
+                let queued: u64 =
+                    conn.prepare_cached(sql("queue_count_of"))?.query_row([ws.0], |row| row.get(0))?;
+                let waiting = match queued <= u64::from(rows_max) {
+                    true => walked(conn, ws, &days)?,
+                    false => counted(conn, ws, &days, rows_max)?,
+                };
+                Ok((report, waiting))
             })
             .await?;
         let mut books = Recount::new();
@@ -253,7 +292,6 @@ impl Ledger {
     /// The books of everything that is kept, counted from the rows.
     pub async fn recount(&self, ws: WorkspaceNo) -> Result<Recount, Error> {
         self.read(move |conn| {
-            let _moment = conn.unchecked_transaction()?;
             let mut books = Recount::new();
             let mut statement = conn.prepare_cached(sql("recount_told"))?;
             let mut rows = statement.query([ws.0])?;
@@ -304,9 +342,8 @@ impl Ledger {
                 let entry = books.entry((day, receiver, row.get(1)?)).or_default();
                 entry.send(&outcome, histogram::bucket(row.get(4)?), 1);
             }
-            for (key, waiting) in
-                waiting(conn, ws, &(Timestamp::from_ms(i64::MIN)..Timestamp::from_ms(i64::MAX)))?
-            {
+            let ever = Timestamp::from_ms(i64::MIN)..Timestamp::from_ms(i64::MAX);
+            for (key, waiting) in walked(conn, ws, &ever)? {
                 books.entry(key).or_default().wait(&waiting);
             }
             Ok(books)
@@ -349,8 +386,13 @@ fn counts(
     Ok(report)
 }
 
+/// Most rows of the queue that the books look at.
+pub const BALANCE_WALK_MAX: u32 = 10_000;
+/// How far a delivery's id may lie before the event that it tells: clocks step back.
+const SLACK_MS: i64 = DAY_MS;
+
 /// What waits of what is booked in `days`, from the queue's own rows: row by row, so that it takes no memory.
-fn waiting(
+fn walked(
     conn: &Connection,
     ws: WorkspaceNo,
     days: &Range<Timestamp>,
@@ -369,6 +411,39 @@ fn waiting(
         let is_held: bool = row.get(5)?;
         *(if is_held { &mut entry.held } else { &mut entry.count }) += 1;
         entry.oldest = Some(entry.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
+    }
+    Ok(counts)
+}
+
+/// The same from the counts; the oldest of each as far as it is among the first `rows_max` that wait.
+fn counted(
+    conn: &Connection,
+    ws: WorkspaceNo,
+    days: &Range<Timestamp>,
+    rows_max: u32,
+) -> Result<BTreeMap<BalanceKey, Queued>, Error> {
+    let mut counts: BTreeMap<BalanceKey, Queued> = BTreeMap::new();
+    let mut statement = conn.prepare_cached(sql("queue_books"))?;
+    let mut rows = statement.query((ws.0, days.start.ms(), days.end.ms()))?;
+    while let Some(row) = rows.next()? {
+        let receiver = Receiver::of_delivery(row.get(1)?, row.get(2)?);
+        let entry = counts.entry((Timestamp::from_ms(row.get(0)?), receiver, row.get(3)?)).or_default();
+        let is_held: bool = row.get(5)?;
+        *(if is_held { &mut entry.held } else { &mut entry.count }) += row.get::<_, i64>(4)?;
+    }
+    // Ids begin with the time of planning, so whoever is met first is the oldest of its kind.
+    let mut unknown = counts.len();
+    let from: Id<kind::Delivery> = Id::mint(days.start.plus_ms(-SLACK_MS).max(Timestamp::from_ms(0)), 0);
+    let mut statement = conn.prepare_cached(sql("queue_oldest"))?;
+    let mut rows = statement.query((ws.0, from.bytes(), rows_max))?;
+    while unknown > 0 {
+        let Some(row) = rows.next()? else { break };
+        let Some(booked_at) = row.get::<_, Option<i64>>(0)? else { continue };
+        let day = Timestamp::from_ms(booked_at).floor_to(DAY_MS);
+        let key = (day, Receiver::of_delivery(row.get(1)?, row.get(2)?), row.get(3)?);
+        let Some(entry) = counts.get_mut(&key).filter(|entry| entry.oldest.is_none()) else { continue };
+        entry.oldest = Some(Timestamp::from_ms(row.get(4)?));
+        unknown -= 1;
     }
     Ok(counts)
 }

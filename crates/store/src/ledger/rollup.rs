@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 
 use roundtrip_domain::click::Click;
+use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::{Environment, Event};
 use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::postback::Suppressed;
@@ -154,10 +155,15 @@ pub(super) struct Key {
     pub(super) currency: String,
 }
 
+/// What waits is counted by these: workspace, start of the day in which it is booked, teller, partner, kind.
+type WaitingKey = (u32, i64, [u8; 16], [u8; 16], String);
+
 /// Changes of counts, gathered over a batch and written once.
 #[derive(Debug, Default)]
 pub(super) struct Rollups {
     changes: HashMap<Key, (i64, i64)>,
+    waiting: HashMap<WaitingKey, i64>,
+    sends: HashMap<(u32, i64), i64>,
     countries: HashMap<(Country, Key), (i64, i64)>,
 }
 
@@ -166,6 +172,25 @@ impl Rollups {
         let entry = self.changes.entry(key).or_default();
         entry.0 += count;
         entry.1 += micros;
+    }
+
+    /// Counts what came into the queue (1) or left it (-1), of what is booked.
+    pub(super) fn wait(
+        &mut self,
+        workspace: u32,
+        endpoint: Endpoint,
+        kind: &str,
+        booked_at: Timestamp,
+        n: i64,
+    ) {
+        let day = booked_at.floor_to(DAY_MS).ms();
+        let key = (workspace, day, endpoint.teller(), endpoint.partner(), kind.to_owned());
+        *self.waiting.entry(key).or_default() += n;
+    }
+
+    /// Counts a send that began then.
+    pub(super) fn send(&mut self, workspace: u32, at: Timestamp) {
+        *self.sends.entry((workspace, at.floor_to(DAY_MS).ms())).or_default() += 1;
     }
 
     /// Counts what may have a country.
@@ -250,6 +275,18 @@ impl Rollups {
                 count,
                 micros,
             ])?;
+        }
+        for ((workspace, day), n) in self.sends {
+            conn.prepare_cached(sql("send_count_add"))?.execute((workspace, day, n))?;
+        }
+        for ((workspace, day, teller, partner, kind), n) in self.waiting.into_iter().filter(|(_, n)| *n != 0)
+        {
+            conn.prepare_cached(sql("queue_books_add"))?
+                .execute((workspace, day, teller, partner, &kind, n))?;
+            if n < 0 {
+                conn.prepare_cached(sql("queue_books_none"))?
+                    .execute((workspace, day, teller, partner, &kind))?;
+            }
         }
         if self.countries.is_empty() {
             return Ok(());

@@ -65,6 +65,8 @@ mod tests {
             ("fact_deliveries", "delivery_by_event (workspace=? AND event=?)"),
             ("delivery_of_event", "delivery_by_event (workspace=? AND event=?)"),
             ("arrivals", "finish_by_arrival (workspace=? AND at>? AND at<?)"),
+            ("queue_books", "PRIMARY KEY (workspace=? AND day>? AND day<?)"),
+            ("queue_oldest", "queue_by_delivery (workspace=? AND delivery>?)"),
             ("births_list", "tie_by_births (workspace=? AND app=? AND key=? AND births=?)"),
             ("todo_by_identity", "PRIMARY KEY (workspace=? AND app=? AND kind=? AND key=?)"),
         ] {
@@ -100,6 +102,7 @@ mod tests {
             include_str!("list.rs"),
             include_str!("listed.rs"),
             include_str!("fact.rs"),
+            include_str!("notice.rs"),
             include_str!("filter.rs"),
             include_str!("status.rs"),
             include_str!("job.rs"),

@@ -377,7 +377,7 @@ impl Step<'_> {
                 sends: 0,
             };
             let why = if one.delay.ms() > 0 { delivery::DELAYED } else { "planned" };
-            delivery::enqueue(conn, &item, why)?;
+            delivery::enqueue_first(conn, &new, &item, why, self.rollups)?;
             for subject in [Some(subjects.own), subjects.click].into_iter().flatten() {
                 conn.prepare_cached(sql("first_told_put"))?.execute((
                     ws,

@@ -221,6 +221,44 @@ async fn a_paused_endpoint_holds_over_a_restart_and_releases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_quota_of_a_day_goes_on_after_a_restart() {
+    let mut fair = Fair::new(200, &[S], json!({})).await;
+    fair.house.config.bounds.workspace_per_day = Some(3);
+    let engine = Engine::start(fair.house.config.clone());
+    let ids = fair.installs("a", 5).await;
+    fair.until_in(&ids, "delivered", 3).await;
+    fair.until_waits(Wait::Quota).await;
+    engine.stop().await;
+    let engine = Engine::start(fair.house.config.clone());
+    fair.until_waits(Wait::Quota).await;
+    assert_eq!(fair.moody.asked(), 3, "a start is no new day");
+    fair.pass(DAY);
+    fair.until_in(&ids, "delivered", 5).await;
+    fair.house.world.books_balance().await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_for_too_long_expires_although_its_endpoint_stays_disabled() {
+    let mut fair = Fair::new(200, &[S], json!({})).await;
+    fair.house.config.bounds.held_kept = Span::from_days(2);
+    assert!(fair.set(State::Disabled).await.is_some());
+    let engine = Engine::start(fair.house.config.clone());
+    let ids = fair.installs("a", 3).await;
+    fair.until_in(&ids, "held", 3).await;
+    engine.stop().await;
+    fair.pass(3 * DAY);
+    let engine = Engine::start(fair.house.config.clone());
+    fair.until_in(&ids, "expired", 3).await;
+    fair.until("the count", async || engine.stats().held_expired.load(Ordering::SeqCst) == 3).await;
+    assert_eq!(fair.moody.asked(), 0, "nothing left");
+    let rows = fair.house.world.ledger.endpoint_rows().await.expect("rows");
+    assert_eq!(rows[0].state, State::Disabled, "nobody let it go on");
+    fair.house.world.books_balance().await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn five_days_of_failure_disable_an_endpoint_and_somebody_brings_it_back() {
     let fair = Fair::new(500, &[6 * HOUR; 50], json!({})).await;
     let mut engine = Engine::start(fair.house.config.clone());

@@ -75,6 +75,30 @@ async fn a_job_keeps_its_rate_whatever_the_clock_does() {
 }
 
 #[tokio::test]
+async fn slow_jobs_of_one_workspace_leave_the_others_their_turn() {
+    let (house, _) = given_up(3, 1).await;
+    let now = house.config.clock.now();
+    let ws = house.world.workspace;
+    for _ in 1..100 {
+        house.world.ledger.job_create(ws, plan(1), None, "test".into(), now).await.unwrap().expect("room");
+    }
+    let document =
+        with(json!({"tell": {"app": "game", "on": "install", "url": "https://p.example/?e={event_id}"}}));
+    let mut other = house.world.workspace("other", &document).await;
+    let click = other.click("game-acme", NOON, "click_id=a1");
+    other.record(other.event("game", "install", NOON).of("i1").click(&click)).await;
+    let due = other.decide().await.planned.remove(0);
+    let next = Settled::Dead { reason: "template_not_kept".into() };
+    other.ledger.delivery_settle(vec![Settlement { item: due, attempt: None, next }], NOON).await.unwrap();
+    let made = other.ledger.job_create(other.workspace, plan(1), None, "test".into(), now).await.unwrap();
+    let id = made.expect("room for a job").id;
+    let (mut recovery, stats) = (Recovery::default(), Stats::default());
+    recovery.round(&house.config, &stats, now).await;
+    let job = other.ledger.job_get(other.workspace, id).await.unwrap().unwrap();
+    assert_eq!(job.done, 1, "its first step is taken in the first round");
+}
+
+#[tokio::test]
 async fn a_job_that_cannot_be_read_fails_and_says_why() {
     let (house, made) = given_up(1, 10).await;
     let conn = rusqlite::Connection::open(house.world.dir().join("ledger.sqlite")).unwrap();

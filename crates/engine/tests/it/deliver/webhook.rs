@@ -1,5 +1,8 @@
 //! Webhooks over real sockets: signed, sent again with the same id, replayed, and told of how postbacks end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::sign;
@@ -96,6 +99,41 @@ async fn the_end_of_a_postback_is_told_as_soon_as_it_is_known() {
         "{:?}",
         story.deliveries
     );
+    engine.stop().await;
+    house.world.books_balance().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_of_an_endpoint_does_not_hold_in_memory_alone() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let well = is_well.clone();
+    let receiver = Receiver::start(move |_, mut stream, seen| {
+        let well = well.clone();
+        async move {
+            while seen.request(&mut stream).await.is_some() {
+                let status = if well.load(Ordering::SeqCst) { "200 OK" } else { "410 Gone" };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let mut document = sample();
+    document["webhooks"] = json!({"owner": {"url": format!("http://{}/", receiver.address)}});
+    let house = House::new(&document, &[5, 5]).await;
+    let raw = rusqlite::Connection::open(house.world.dir().join("ledger.sqlite")).expect("the ledger's file");
+    raw.execute_batch(
+        "CREATE TRIGGER breaks BEFORE INSERT ON endpoint BEGIN SELECT RAISE(ABORT, 'broken'); END",
+    )
+    .expect("a trigger");
+    let engine = Engine::start(house.config.clone());
+    let id = house.world.record(house.event("install").of("i1")).await;
+    house.until(id, "it is refused", |story| story.deliveries.iter().any(|d| d.sends == 1)).await;
+    is_well.store(true, Ordering::SeqCst);
+    let story = house.until(id, "it is sent again", finished).await;
+    assert_eq!((story.deliveries[0].state.as_str(), story.deliveries[0].sends), ("delivered", 2));
     engine.stop().await;
     house.world.books_balance().await;
 }

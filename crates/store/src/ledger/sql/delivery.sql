@@ -4,7 +4,7 @@ SELECT c.workspace, c.teller, c.partner, c.n,
   (SELECT min(q.due) FROM queue q WHERE q.workspace = c.workspace AND q.teller = c.teller AND q.partner = c.partner AND q.retry = 1)
 FROM queue_count c WHERE c.n > 0;
 -- name: queue_window
-SELECT due, delivery, sends, (SELECT a.at FROM attempt a WHERE a.workspace = q.workspace AND a.delivery = q.delivery AND a.n = q.sends) FROM queue q
+SELECT due, delivery, sends, (SELECT max(a.at) FROM attempt a WHERE a.workspace = q.workspace AND a.delivery = q.delivery AND a.n = q.sends) FROM queue q
 WHERE q.workspace = ?1 AND q.teller = ?2 AND q.partner = ?3 AND q.retry = ?4 ORDER BY q.due, q.delivery LIMIT ?5;
 -- name: queue_delete
 DELETE FROM queue WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 AND retry = (?6 > 0) AND due = ?4 AND delivery = ?5;
@@ -26,9 +26,9 @@ WHERE d.workspace = ?1 AND d.event = ?2 AND d.partner <> zeroblob(16) ORDER BY d
 INSERT INTO attempt (workspace, delivery, n, at, outcome, status, total_us, next, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT DO NOTHING;
 -- name: attempt_first
-SELECT at FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n LIMIT 1;
+SELECT at FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n, at LIMIT 1;
 -- name: attempt_list
-SELECT n, at, outcome, status, total_us, next, body FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n;
+SELECT n, at, outcome, status, total_us, next, body FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n, at;
 -- name: finish_insert
 INSERT INTO finish (workspace, delivery, state, reason, at, sends) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING;
 -- name: finish_mend
@@ -40,7 +40,7 @@ SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = 
 -- name: delivery_booked
 SELECT kind, booked_at, app, created_at FROM delivery WHERE workspace = ?1 AND id = ?2;
 -- name: attempt_get
-SELECT at, outcome, status, total_us, next, body FROM attempt WHERE workspace = ?1 AND delivery = ?2 AND n = ?3;
+SELECT at, outcome, status, total_us, next, body FROM attempt WHERE workspace = ?1 AND delivery = ?2 AND n = ?3 ORDER BY at DESC LIMIT 1;
 -- name: share_floor_get
 SELECT max(floor) FROM share_floor WHERE workspace = ?1 AND delivery IN (?2, ?3);
 -- name: share_floor_any

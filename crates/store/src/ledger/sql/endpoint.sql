@@ -30,6 +30,10 @@ ORDER BY k.teller, k.partner;
 -- name: endpoint_holding
 SELECT e.teller, e.partner FROM endpoint e
 JOIN queue_count c ON c.workspace = e.workspace AND c.teller = e.teller AND c.partner = e.partner
-WHERE e.workspace = ?1 AND e.state > 0 AND e.since <= ?2 AND c.n > 0 ORDER BY e.teller, e.partner;
+WHERE e.workspace = ?1 AND e.state > 0 AND c.n > 0 AND coalesce((
+  SELECT min(l.at) FROM endpoint_log l WHERE l.workspace = e.workspace AND l.teller = e.teller AND l.partner = e.partner
+    AND l.code IN ('paused', 'disabled') AND l.at >= coalesce((
+      SELECT max(a.at) FROM endpoint_log a WHERE a.workspace = e.workspace AND a.teller = e.teller AND a.partner = e.partner AND a.code = 'active'), 0)
+), e.since) <= ?2 ORDER BY e.teller, e.partner;
 -- name: held_too_long
 SELECT delivery, due, sends FROM queue WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 AND retry = ?4 AND due <= ?5 ORDER BY due LIMIT ?6;

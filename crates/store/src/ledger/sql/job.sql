@@ -6,7 +6,10 @@ SELECT id, kind, state, created_at, changed_at, ended_at, actor, rate, after, be
 -- name: job_list
 SELECT id, kind, state, created_at, changed_at, ended_at, actor, rate, after, below, rows, matched, done, skipped, expected, note, body FROM job WHERE workspace = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3;
 -- name: job_unfinished
-SELECT workspace, id, rate FROM job INDEXED BY job_open WHERE ended_at IS NULL AND state IN ('planned', 'running') ORDER BY workspace, id LIMIT ?1;
+SELECT workspace, id, rate FROM (
+  SELECT workspace, id, rate, row_number() OVER (PARTITION BY workspace ORDER BY id) AS turn
+  FROM job INDEXED BY job_open WHERE ended_at IS NULL AND state IN ('planned', 'running')
+) t ORDER BY turn, workspace LIMIT ?1;
 -- name: job_open_count
 SELECT count(*) FROM job INDEXED BY job_open WHERE workspace = ?1 AND ended_at IS NULL;
 -- name: job_state

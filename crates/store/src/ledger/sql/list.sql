@@ -35,4 +35,4 @@ LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
 LEFT JOIN queue q ON q.workspace = d.workspace AND q.delivery = d.id
 WHERE d.workspace = ?1 AND d.id = ?2;
 -- name: attempt_last
-SELECT at, outcome, status, total_us FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n DESC LIMIT 1;
+SELECT at, outcome, status, total_us FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n DESC, at DESC LIMIT 1;

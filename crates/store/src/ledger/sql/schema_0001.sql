@@ -26,11 +26,13 @@
 -- | delivery         | intents to tell                                            | append-only, see below   |
 -- | queue            | unfinished deliveries (small, hot), by endpoint and due    | until finished           |
 -- | queue_count      | how many deliveries of an endpoint are unfinished         | state                    |
+-- | queue_books      | the same by the day and kind of what they tell             | state                    |
 -- | endpoint         | endpoints that are stopped, or failing                     | state                    |
 -- | endpoint_log     | what became of endpoints, by whom and why                  | append-only              |
 -- | payload          | bodies of webhooks, by fact                                | a set number of days     |
 -- | notice           | what was said about how telling goes                       | with payloads            |
 -- | attempt          | every send, with its evidence                              | append-only, some days   |
+-- | send_count       | how many sends of a workspace began on a day               | for ever                 |
 -- | finish           | how a delivery ended                                       | append-only, see below   |
 -- | rollup           | counts in 15-minute buckets                                | for ever                 |
 -- | rollup_country   | touches and conversions whose country is known, by it      | for ever                 |
@@ -189,6 +191,14 @@ CREATE TRIGGER queue_out AFTER DELETE ON queue BEGIN
   UPDATE queue_count SET n = n - 1 WHERE workspace = old.workspace AND teller = old.teller AND partner = old.partner;
 END;
 
+-- What of the queue is booked, by the day (UTC, in ms) in which it is: how much waits without walking millions of rows.
+-- Counted in the transaction that changes the queue; rows of nothing are deleted.
+CREATE TABLE queue_books (
+  workspace INTEGER NOT NULL, day INTEGER NOT NULL, teller BLOB NOT NULL, partner BLOB NOT NULL, kind TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  PRIMARY KEY (workspace, day, teller, partner, kind)
+) WITHOUT ROWID;
+
 -- `state` 0 is told, 1 paused, 2 disabled: the queue's rows of the last two are held. `since`, `reason` and `actor` are
 -- of the last change of the state. The rest is how long it has been failing, and what was said of it.
 CREATE TABLE endpoint (
@@ -216,10 +226,17 @@ CREATE TABLE notice (
   PRIMARY KEY (workspace, id)
 ) WITHOUT ROWID;
 
+-- Two sends can have the same `n`: of one that ended with a crash nothing is known, and two workers can send the same.
 CREATE TABLE attempt (
   workspace INTEGER NOT NULL, delivery BLOB NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL,
   outcome TEXT NOT NULL, status INTEGER, total_us INTEGER NOT NULL, next TEXT NOT NULL, body TEXT NOT NULL,
-  PRIMARY KEY (workspace, delivery, n)
+  PRIMARY KEY (workspace, delivery, n, at)
+) WITHOUT ROWID;
+
+-- How many sends of a workspace began on a day (UTC, in ms), whatever they came to: where a quota goes on after a start.
+CREATE TABLE send_count (
+  workspace INTEGER NOT NULL, day INTEGER NOT NULL, n INTEGER NOT NULL,
+  PRIMARY KEY (workspace, day)
 ) WITHOUT ROWID;
 
 CREATE TABLE finish (

@@ -152,6 +152,63 @@ async fn a_send_that_was_under_way_at_the_end_counts_among_the_sends() {
     assert_eq!((state.state.as_str(), state.sends, state.attempts.len()), ("delivered", 2, 2));
 }
 
+/// After a crash, or of two workers: both sends happened, and both are shown.
+#[tokio::test]
+async fn two_sends_of_one_number_are_both_kept() {
+    let (world, due) = planned().await;
+    let again = Settled::Again { due: due.due.plus_ms(10_000), reason: "http_503".into() };
+    let first = settled(due, "http_503", again);
+    let mut second = settled(due, "http_200", Settled::Delivered);
+    if let Some(attempt) = &mut second.attempt {
+        attempt.at = due.due.plus_ms(7);
+    }
+    for settlement in [first, second.clone(), second] {
+        world.ledger.delivery_settle(vec![settlement], due.due).await.unwrap();
+        world.books_balance().await;
+    }
+    let event = world.ledger.event_of_delivery(world.workspace, due.delivery).await.unwrap().unwrap();
+    let delivery = world.story(event).await.deliveries.remove(0);
+    let sends: Vec<_> = delivery.attempts.iter().map(|a| (a.n, a.outcome.as_str())).collect();
+    assert_eq!(sends, [(1, "http_503"), (1, "http_200")]);
+    let sent = world.ledger.sends_of_day(due.due).await.unwrap();
+    assert_eq!(sent.into_values().collect::<Vec<_>>(), [2], "a quota counts both");
+    let yesterday = world.ledger.sends_of_day(due.due.plus_ms(-86_400_000)).await.unwrap();
+    assert!(yesterday.is_empty(), "{yesterday:?}");
+}
+
+/// Millions may wait: what is counted of them must not be left behind, and is read without looking at them.
+#[tokio::test]
+async fn what_waits_is_counted_and_nothing_of_it_stays() {
+    let (world, due) = planned().await;
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    let books = async |rows_max| {
+        world.ledger.balance_within(world.workspace, Timestamp::from_ms(0), far, rows_max).await.unwrap()
+    };
+    let raw = super::raw(&world);
+    for id in 0..20_u8 {
+        world
+            .ledger
+            .delivery_replay(world.workspace, due.delivery, minute(60 + i64::from(id)))
+            .await
+            .unwrap();
+    }
+    for (rows_max, oldest) in [(21, Some(due.due)), (20, Some(due.due)), (0, None)] {
+        let books: Vec<_> = books(rows_max).await.into_values().filter(|row| row.waiting > 0).collect();
+        let [row] = &books[..] else { panic!("one row: {books:?}") };
+        assert_eq!((row.waiting, row.held, row.oldest), (21, 0, oldest), "{rows_max} rows");
+    }
+    let wish = WindowWish { workspace: world.workspace, endpoint: due.endpoint, firsts: 64, retries: 0 };
+    let window = world.ledger.queue_windows(vec![wish]).await.unwrap().remove(0);
+    let all = window.firsts.iter().map(|item| {
+        let item = Due { due: item.due, delivery: item.delivery, ..due };
+        settled(item, "http_200", Settled::Delivered)
+    });
+    world.ledger.delivery_settle(all.collect(), minute(90)).await.unwrap();
+    world.books_balance().await;
+    let left: u32 = raw.query_row("SELECT count(*) FROM queue_books", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+}
+
 #[tokio::test]
 async fn a_dead_delivery_is_replayed_as_the_same_fact() {
     let (mut world, due) = planned().await;

@@ -12,7 +12,16 @@ use super::{minute, rule, with_rules};
 
 /// A world in which so many installs of acme's wait to be told.
 async fn waiting(n: usize) -> (World, Endpoint) {
-    let mut world = World::new(&with_rules(json!({"i": rule("install", None)}))).await;
+    waiting_and_heard(n, &[]).await
+}
+
+/// The same, with a webhook `ops` that asks for these topics; none: without one.
+async fn waiting_and_heard(n: usize, events: &[&str]) -> (World, Endpoint) {
+    let mut document = with_rules(json!({"i": rule("install", None)}));
+    if !events.is_empty() {
+        document["webhooks"] = json!({"ops": {"url": "https://owner.example/ops", "events": events}});
+    }
+    let mut world = World::new(&document).await;
     for n in 0..n {
         let click = world.click("game-acme", minute(0), &format!("click_id=a{n}"));
         world.record(world.event("game", "install", minute(1)).of(&format!("i{n}")).click(&click)).await;
@@ -77,6 +86,35 @@ async fn what_is_held_for_too_long_expires_in_steps_and_nothing_else_does() {
     assert!(books.values().any(|row| row.finished.get("expired") == Some(&4) && row.held == 1), "{books:?}");
 }
 
+#[tokio::test]
+async fn that_a_held_postback_expired_is_told_and_another_way_of_holding_begins_nothing_anew() {
+    let (world, endpoint) = waiting_and_heard(2, &["postback_failed"]).await;
+    let kept = Span::from_days(30);
+    let day = |n: i64| minute(n * 24 * 60);
+    set(&world, endpoint, State::Paused, day(1)).await.expect("it is paused");
+    set(&world, endpoint, State::Active, day(10)).await.expect("it goes on");
+    set(&world, endpoint, State::Paused, day(11)).await.expect("it is paused again");
+    set(&world, endpoint, State::Disabled, day(30)).await.expect("it is disabled");
+    world.ledger.due_take();
+    assert_eq!(world.ledger.held_expire(world.workspace, day(40), kept).await, Ok(0), "held for 29 days");
+    assert_eq!(world.ledger.held_expire(world.workspace, day(41), kept).await, Ok(2));
+    let told = world.ledger.due_take();
+    assert!(told.len() == 2 && told.iter().all(|due| due.endpoint.postback().is_none()), "{told:?}");
+    let loaded = world.ledger.delivery_load_all(told).await.unwrap();
+    for outgoing in loaded {
+        let payload = outgoing.and_then(|outgoing| outgoing.payload).expect("a body");
+        let body: serde_json::Value = serde_json::from_str(&payload).unwrap();
+        assert_eq!(
+            (&body["event_name"], &body["postback"]["state"]),
+            (&json!("postback_failed"), &json!("expired"))
+        );
+        assert_eq!(body["postback"]["reason"], "held_too_long");
+    }
+    let rows = world.ledger.endpoint_rows().await.unwrap();
+    assert_eq!(rows[0].state, State::Disabled, "it stays as it is");
+    world.books_balance().await;
+}
+
 fn wish(world: &World, endpoint: Endpoint) -> WindowWish {
     WindowWish { workspace: world.workspace, endpoint, firsts: 9, retries: 9 }
 }
@@ -116,4 +154,35 @@ async fn news_of_the_engine_is_kept_and_disables_once() {
         world.ledger.endpoint_log(world.workspace, Endpoint::Webhook(Id::from_bits(7))).await,
         Ok(vec![])
     );
+}
+
+#[tokio::test]
+async fn what_disables_an_endpoint_and_the_word_of_it_are_one_write() {
+    let (world, endpoint) = waiting_and_heard(1, &["endpoint_disabled", "endpoint_failing"]).await;
+    let health = Health { failing_since: Some(minute(0)), is_kept: true, ..Health::default() };
+    let news = EndpointNews {
+        workspace: world.workspace,
+        endpoint,
+        health,
+        disable: Some("gone"),
+        notice: Some(Notice::Disabled),
+    };
+    world.ledger.due_take();
+    let raw = super::raw(&world);
+    let breaks = "CREATE TRIGGER breaks BEFORE INSERT ON notice BEGIN SELECT RAISE(ABORT, 'broken'); END";
+    raw.execute_batch(breaks).unwrap();
+    world.ledger.endpoint_news(vec![news.clone()], minute(60)).await.unwrap_err();
+    assert_eq!(world.ledger.endpoint_rows().await.unwrap(), [], "neither without the other");
+    raw.execute_batch("DROP TRIGGER breaks").unwrap();
+    // Twice, as after an answer that was lost.
+    for _ in 0..2 {
+        world.ledger.endpoint_news(vec![news.clone()], minute(60)).await.unwrap();
+    }
+    let notices = world.ledger.notices(world.workspace, None, 9).await.unwrap();
+    assert_eq!(notices.iter().map(|notice| notice.topic.as_str()).collect::<Vec<_>>(), ["endpoint_disabled"]);
+    assert!(notices[0].body.contains("rule:i@acme was disabled"), "{}", notices[0].body);
+    let told = world.ledger.due_take();
+    assert!(matches!(told[..], [due] if due.endpoint.postback().is_none()), "{told:?}");
+    assert_eq!(world.ledger.endpoint_changes().len(), 1);
+    world.books_balance().await;
 }

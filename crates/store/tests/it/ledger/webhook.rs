@@ -5,7 +5,9 @@ use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::Topic;
-use roundtrip_store::ledger::{Due, Receiver, Settled, Settlement, StatusWish, Story};
+use roundtrip_store::ledger::{
+    AttemptRow, Due, Receiver, RunningOut, Settled, Settlement, StatusWish, Story,
+};
 use roundtrip_store::payload::Notice;
 use roundtrip_testkit::{NOON, Tell, World};
 use serde_json::{Value, json};
@@ -157,6 +159,64 @@ async fn what_waits_for_approval_is_told_when_it_is_approved_unless_asked_for() 
     assert_eq!(rejected["relates_to"], id.to_string());
     world.books_balance().await;
     super::assert_at_rest(&world).await;
+}
+
+#[tokio::test]
+async fn that_a_window_runs_out_is_said_with_the_end_of_the_send() {
+    let mut world = World::new(&document(json!({
+        "own": hook(&["postback_expiring"]),
+        "other": {"app": "tool", "url": "https://owner.example/tool", "events": ["postback_expiring"]},
+    })))
+    .await;
+    let click = world.click("game-acme", minute(-5), "click_id=p1");
+    world.tell(world.event("game", "install", NOON).of("i1").click(&click)).await;
+    let story = world.tell(world.event("game", "purchase", minute(1)).of("i1")).await;
+    let item = Due {
+        workspace: world.workspace,
+        endpoint: story.deliveries[0].endpoint,
+        due: story.deliveries[0].due.unwrap(),
+        delivery: story.deliveries[0].id,
+        sends: 0,
+    };
+    let attempt = AttemptRow {
+        n: 1,
+        at: minute(2),
+        outcome: "http_503".into(),
+        status: Some(503),
+        total_us: 1,
+        next: "sent again".into(),
+        body: "{}".into(),
+    };
+    let next = Settled::Again { due: minute(9), reason: "receiver_in_trouble".into() };
+    let settlement = Settlement { item, attempt: Some(attempt), next };
+    let out = RunningOut { delivery: item.delivery, deadline: minute(10) };
+    world.ledger.due_take();
+    raw(&world)
+        .execute_batch(
+            "CREATE TRIGGER breaks BEFORE INSERT ON notice BEGIN SELECT RAISE(ABORT, 'broken'); END",
+        )
+        .unwrap();
+    let settle =
+        async || world.ledger.delivery_settle_saying(vec![settlement.clone()], vec![out], minute(3)).await;
+    settle().await.unwrap_err();
+    assert_eq!(world.story(story.event.id).await.deliveries[0].sends, 0, "neither without the other");
+    raw(&world).execute_batch("DROP TRIGGER breaks").unwrap();
+    // Twice, as after an answer that was lost.
+    for _ in 0..2 {
+        assert_eq!(settle().await.unwrap()[0].map(|due| (due.due, due.sends)), Some((minute(9), 1)));
+    }
+    let notices = world.ledger.notices(world.workspace, None, 9).await.unwrap();
+    let [notice] = &notices[..] else { panic!("said once: {notices:?}") };
+    let told: Vec<_> = world.ledger.due_take();
+    let [due] = told[..] else { panic!("the webhook of its app is told, and no other: {told:?}") };
+    assert_eq!(
+        due.endpoint,
+        Endpoint::Webhook(world.settings().webhooks.iter().find(|w| w.slug == "own").unwrap().id)
+    );
+    let body = body(&world, due).await;
+    assert_eq!(body, serde_json::from_str::<Value>(&notice.body).unwrap());
+    assert_eq!(body["notice"]["figures"]["sends"], 1);
+    world.books_balance().await;
 }
 
 #[tokio::test]
