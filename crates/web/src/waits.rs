@@ -3,7 +3,7 @@
 use roundtrip_domain::endpoint::{Endpoint, State, Wait};
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::{Timestamp, human};
-use roundtrip_store::ledger::{EndpointRow, Why};
+use roundtrip_store::ledger::{EndpointLogRow, EndpointRow, Why};
 
 /// An endpoint by the name that commands take: `webhook:SLUG`, `rule:SLUG@PARTNER`. What was deleted since is named
 /// by its id.
@@ -32,13 +32,38 @@ pub fn id(endpoint: Endpoint) -> String {
 
 /// Why an endpoint is stopped, as the end of a sentence: `paused since … by …: …`.
 pub fn stopped(row: &EndpointRow) -> String {
-    let why = match row.reason.as_str() {
-        "" => String::new(),
-        "failing_for_days" => ": it failed for five days".to_owned(),
-        "gone" => ": its receiver said that it is gone (410)".to_owned(),
-        other => format!(": {other}"),
-    };
+    let why = reason(&row.reason).map_or_else(String::new, |why| format!(": {why}"));
     format!("{} since {} by {}{why}", row.state.name(), row.since, row.actor)
+}
+
+/// A line of an endpoint's log, as a sentence.
+pub fn became(line: &EndpointLogRow) -> String {
+    let (by, why) = (&line.actor, &line.reason);
+    match line.code.as_str() {
+        "active" if why.is_empty() => format!("Let go on by {by}."),
+        "active" => format!("Let go on by {by}: {why}."),
+        code @ ("paused" | "disabled") => {
+            let word = if code == "paused" { "Paused" } else { "Disabled" };
+            match reason(why) {
+                Some(why) => format!("{word} by {by}: {why}."),
+                None => format!("{word} by {by}."),
+            }
+        }
+        "endpoint_failing" => format!("It had been failing for {why}; who wants to know was told."),
+        "endpoint_disabled" => "That it is disabled was told.".to_owned(),
+        "endpoint_recovered" => "It works again.".to_owned(),
+        other => format!("{other} {why}").trim().to_owned(),
+    }
+}
+
+/// Why an endpoint was stopped, in words; `None` when nobody said.
+fn reason(code: &str) -> Option<&str> {
+    match code {
+        "" => None,
+        "failing_for_days" => Some("it failed for five days"),
+        "gone" => Some("its receiver said that it is gone (410)"),
+        other => Some(other),
+    }
 }
 
 /// Why something waits, as the end of "it waits because …". `held`: how its endpoint stands, if that is stopped.
