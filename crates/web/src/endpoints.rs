@@ -121,6 +121,9 @@ pub(crate) struct Shown {
     /// What the engine sees of it; absent without work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) live: Option<Live>,
+    /// Who stopped it and why, in short; absent while it is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stopped: Option<String>,
     /// How it stands, in words.
     pub(crate) sentence: String,
 }
@@ -370,12 +373,6 @@ impl Endpoints<'_> {
         let (waiting, held) = if row.state.holds() { (0, listed.queued) } else { (listed.queued, 0) };
         let seen = self.ledger.live();
         let live = seen.get(&(row.workspace, row.endpoint)).filter(|_| !row.state.holds());
-        let mut sentence = waits::state(row.state).to_owned();
-        if row.state.holds() {
-            sentence = format!("{sentence} It is {}. Held: {held}.", waits::stopped(row));
-        } else if waiting > 0 {
-            sentence = format!("{sentence} Waiting: {waiting}.");
-        }
         Shown {
             id: waits::id(row.endpoint),
             name: waits::name(row.endpoint, settings),
@@ -392,7 +389,8 @@ impl Endpoints<'_> {
             failing_since: row.health.failing_since.map(|at| at.to_string()),
             recent: self.recent(row.endpoint, figures),
             live: live.map(|seen| self.live(seen)),
-            sentence,
+            stopped: row.state.holds().then(|| waits::stopped_by(row)),
+            sentence: waits::stands(row, listed.queued),
         }
     }
 }

@@ -100,12 +100,24 @@ pub fn because(why: Why, held: Option<&EndpointRow>, now: Timestamp) -> String {
     }
 }
 
-/// What a state means, in a sentence.
-pub const fn state(state: State) -> &'static str {
-    match state {
-        State::Active => "It is told.",
-        State::Paused => "It is paused: what is planned for it is held until it is resumed.",
-        State::Disabled => "It is disabled: what is planned for it is held until it is enabled.",
+/// How an endpoint stands, in sentences; `queued` is what waits or, of a stopped one, is held.
+pub(crate) fn stands(row: &EndpointRow, queued: u64) -> String {
+    let end = match row.state {
+        State::Active if queued > 0 => return format!("It is told. Waiting: {queued}."),
+        State::Active => return "It is told.".to_owned(),
+        State::Paused => "resumed",
+        State::Disabled => "enabled",
+    };
+    let why = stopped(row);
+    format!("It is {why}. What is planned for it is held until it is {end}. Held: {queued}.")
+}
+
+/// Who stopped an endpoint and why, in short.
+pub(crate) fn stopped_by(row: &EndpointRow) -> String {
+    let word = if row.state == State::Paused { "Paused" } else { "Disabled" };
+    match reason(&row.reason) {
+        Some(why) => format!("{word} by {}: {why}.", row.actor),
+        None => format!("{word} by {}.", row.actor),
     }
 }
 

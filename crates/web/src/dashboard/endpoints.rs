@@ -17,13 +17,13 @@ use super::pages::{self, Badge, ListedDelivery};
 use super::webhooks::{Subscription, subscription};
 use super::{Inner, Refused};
 use crate::deliveries::{self, DeliveryRow};
-use crate::endpoints::{Endpoints, LogLine, Shown, parse};
+use crate::endpoints::{Endpoints, FIGURES_DAYS, LogLine, Shown, parse};
 
 /// Endpoints on a page.
 const ROWS: usize = 100;
 /// Waiting deliveries that an endpoint's page shows.
 const WAITING: u32 = 10;
-/// Latest deliveries that it shows.
+/// Deliveries that ended last which it shows.
 const LATEST: u32 = 20;
 /// Seconds between reloads while something waits.
 const REFRESH_S: u32 = 10;
@@ -33,7 +33,7 @@ const REFRESH_S: u32 = 10;
 pub(super) struct Standing {
     /// Its state, or the trouble that it is in.
     badge: Badge,
-    /// Since when, for people.
+    /// For how long, for people.
     since: Option<String>,
     /// How long the oldest that waits has been due.
     overdue: Option<String>,
@@ -52,7 +52,7 @@ struct Listed {
     standing: Standing,
 }
 
-/// A state that can be chosen.
+/// The list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Page {
     rows: Vec<Listed>,
@@ -81,7 +81,7 @@ struct OnePage {
     standing: Standing,
     /// What waits, with what keeps it now.
     waiting: Vec<ListedDelivery>,
-    /// Its latest deliveries.
+    /// What ended last.
     latest: Vec<ListedDelivery>,
     /// The query of the page of all its deliveries.
     query: String,
@@ -103,9 +103,12 @@ pub(super) fn standing(endpoint: &Shown, now: Timestamp) -> Standing {
         _ => ("good", "active"),
     };
     let overdue = endpoint.oldest_due.as_deref().and_then(Timestamp::parse).map(|due| now.since(due));
-    let since = endpoint.since.as_deref().or(endpoint.failing_since.as_deref()).map(|at| age(at, now));
-    let why = match (&endpoint.live, endpoint.state) {
-        (_, "paused" | "disabled") => endpoint.sentence.clone(),
+    // An active one was let go on then, which is no news.
+    let since = endpoint.since.as_deref().filter(|_| endpoint.stopped.is_some());
+    let since = since.or(endpoint.failing_since.as_deref()).and_then(Timestamp::parse);
+    let since = since.map(|at| human(now.since(at).max(1_000)));
+    let why = match (&endpoint.live, &endpoint.stopped) {
+        (_, Some(stopped)) => stopped.clone(),
         (Some(live), _) if endpoint.waiting > 0 => live.sentence.clone(),
         (None, _) if endpoint.waiting > 0 => {
             "The engine has not looked at it yet since the start.".to_owned()
@@ -171,10 +174,18 @@ pub(super) async fn render(
         format!("/endpoints?show={show}&name={name}&from={}", from.saturating_add(ROWS))
     });
     let rows = rows.into_iter().skip(from).take(ROWS).collect();
-    let figures_days = crate::endpoints::FIGURES_DAYS;
     Ok(pages::render(
         "endpoints.html",
-        &Page { rows, all: in_all, fitting, trouble, name, is_trouble_only, figures_days, older },
+        &Page {
+            rows,
+            all: in_all,
+            fitting,
+            trouble,
+            name,
+            is_trouble_only,
+            figures_days: FIGURES_DAYS,
+            older,
+        },
     ))
 }
 
@@ -210,7 +221,9 @@ pub(super) async fn render_one(
         0 => Vec::new(),
         _ => deliveries::list(ledger, settings, waits, None, WAITING, now).await?.items,
     };
-    let latest = deliveries::list(ledger, settings, filter, None, LATEST, now).await?.items;
+    let ended = DeliveryState::ALL.into_iter().filter(|state| !state.is_waiting());
+    let ended = DeliveryFilter { states: ended.collect(), ..filter };
+    let latest = deliveries::list(ledger, settings, ended, None, LATEST, now).await?.items;
     let webhook = match which {
         Endpoint::Webhook(id) => settings.webhook(id).map(|webhook| subscription(webhook, settings, now)),
         Endpoint::Postback { .. } => None,
@@ -227,7 +240,7 @@ pub(super) async fn render_one(
             log: endpoints.log(which).await?,
             webhook,
             endpoint,
-            figures_days: crate::endpoints::FIGURES_DAYS,
+            figures_days: FIGURES_DAYS,
         },
     ))
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::endpoints::{Standing, standing};
 use super::{Inner, Refused, pages};
-use crate::endpoints::{Endpoints, Shown};
+use crate::endpoints::{Endpoints, FIGURES_DAYS, Shown};
 use crate::waits;
 use crate::webhooks::{WebhookSigning, signing};
 
@@ -50,6 +50,7 @@ struct Page {
     rows: Vec<Listed>,
     /// Whether one of them is signed.
     is_signed: bool,
+    figures_days: i64,
 }
 
 /// What a webhook is told, and what signs for it now.
@@ -114,7 +115,7 @@ pub(super) async fn render(inner: &Inner, settings: &Settings) -> Result<Result<
     }
     rows.sort_by(|a, b| a.webhook.slug.cmp(&b.webhook.slug));
     let is_signed = rows.iter().any(|row| row.webhook.is_signed);
-    Ok(pages::render("webhooks.html", &Page { rows, is_signed }))
+    Ok(pages::render("webhooks.html", &Page { rows, is_signed, figures_days: FIGURES_DAYS }))
 }
 
 #[cfg(test)]
