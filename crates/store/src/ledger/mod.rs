@@ -66,7 +66,7 @@ use tokio::sync::Semaphore;
 pub use self::decide::{Committed, Due, Prepared};
 pub use self::delivery::{AttemptRow, Outgoing, Replay, Settled, Settlement};
 pub use self::endpoint::{
-    ACTOR_ENGINE, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
+    ACTOR_ENGINE, EndpointFigures, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::filter::{DeliveryFilter, DeliveryState};
