@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use roundtrip_domain::rate::Rate;
 use roundtrip_domain::settings::Settings;
 use roundtrip_store::ledger::{self, DeliveryFilter, Into, JobCount, JobKind, JobPlan, JobState};
 use schemars::JsonSchema;
@@ -47,10 +48,13 @@ pub struct JobFilter {
     /// Planned before then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
+    /// Not over before then: when its endpoint's trouble began, if `since` said `failing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<String>,
 }
 
 /// A job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
     /// `job_…`.
     pub id: String,
@@ -65,8 +69,9 @@ pub struct Job {
     /// Who is told instead: `webhook:…` or `rule:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub into: Option<String>,
-    /// How many it plans in a second, at most.
-    pub rate: u32,
+    /// How many it plans in a second, at most; absent: a quarter of what its endpoints are given at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// Who asked for it.
     pub actor: String,
     /// When it was asked for. It means what was planned before.
@@ -101,7 +106,7 @@ impl Job {
 }
 
 /// A page of jobs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Jobs {
     /// The newest first.
     pub items: Vec<Job>,
@@ -143,7 +148,7 @@ pub fn job(job: &ledger::Job, settings: &Settings) -> Job {
         sentence: sentence(job),
         filter: filter(&job.plan.filter, settings),
         into: into(job.plan.into, settings),
-        rate: job.plan.rate_per_s,
+        rate: job.plan.rate.map(Rate::get),
         actor: job.actor.clone(),
         created_at: job.created_at.to_string(),
         changed_at: job.changed_at.to_string(),
@@ -165,7 +170,8 @@ pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings) -> JobTrial 
         JobKind::Backfill => "would be told",
         JobKind::Cancel => "would be cancelled",
     };
-    let mut sentence = format!("{} of {} {would}", count.done, count.matched);
+    let since = plan.filter.ended_from.map_or_else(String::new, |at| format!(" since {at}, when its trouble began"));
+    let mut sentence = format!("{} of {} {would}{since}", count.done, count.matched);
     if skipped > 0 {
         sentence.push_str(&format!(", {skipped} left alone"));
     }
@@ -199,6 +205,7 @@ fn filter(filter: &DeliveryFilter, settings: &Settings) -> JobFilter {
         outcome: filter.outcome.clone(),
         since: filter.from.map(|at| at.to_string()),
         until: filter.until.map(|at| at.to_string()),
+        failing_since: filter.ended_from.map(|at| at.to_string()),
     }
 }
 

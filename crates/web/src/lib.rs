@@ -8,6 +8,7 @@ pub mod deliveries;
 pub mod import;
 pub mod ingest;
 pub mod jobs;
+mod known;
 pub mod problem;
 pub mod reconcile;
 pub mod report;

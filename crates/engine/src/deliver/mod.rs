@@ -55,6 +55,7 @@ use self::rate::Bucket;
 use self::reach::Reach;
 use self::settle::Done;
 use self::share::Share;
+pub(crate) use self::limit::START as LIMIT_START;
 use crate::supervise::Shared;
 use crate::{Config, Stats};
 
@@ -661,11 +662,17 @@ fn partner_bucket<'a>(
 }
 
 /// How often the endpoint itself is told, if its settings bound that.
-fn rate_of(settings: &Settings, endpoint: Receiver) -> Option<Rate> {
+pub(crate) fn rate_of(settings: &Settings, endpoint: Receiver) -> Option<Rate> {
     match endpoint {
         Receiver::Postback { rule, .. } => settings.rule(rule)?.rate,
         Receiver::Webhook(webhook) => settings.webhook(webhook)?.rate,
     }
+}
+
+/// How often the partner of an endpoint is told, by all endpoints together, if its settings bound that.
+pub(crate) fn partner_rate_of(settings: &Settings, endpoint: Receiver) -> Option<Rate> {
+    let (_, partner) = endpoint.postback()?;
+    settings.partners.get(&partner)?.rate
 }
 
 /// An endpoint in log lines: the rule or webhook, and the partner.

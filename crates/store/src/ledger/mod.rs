@@ -65,7 +65,7 @@ use tokio::sync::Semaphore;
 pub use self::decide::{Committed, Due, Prepared};
 pub use self::delivery::{AttemptRow, Outgoing, Replay, Settled, Settlement};
 pub use self::endpoint::{
-    ACTOR_ENGINE, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
+    ACTOR_ENGINE, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish, Trouble,
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::fact::NoticeRow;

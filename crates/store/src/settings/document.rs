@@ -205,7 +205,8 @@ pub struct Partner {
     /// Macros that it needs in every postback, such as `click_id`; a template without one is warned of.
     #[serde(default, skip_serializing_if = "is_default")]
     pub needs: Vec<String>,
-    /// How its own list of conversions is read by `roundtrip reconcile`.
+    /// How its own list of conversions is read by `roundtrip reconcile`. Absent: as it was, also as `--save-mapping`
+    /// saved it; `{}` takes it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<PartnerReport>,
 }
@@ -418,14 +419,14 @@ pub struct Webhook {
     pub events: Vec<String>,
     /// What signs, `whsec_` and the base64 of 24 to 64 bytes; never shown again. In the file it is `env:NAME` or
     /// `file:PATH`. Absent: a new webhook gets one, shown once in the answer; an old one keeps its own. Another one
-    /// rotates: both sign until the overlap ends.
+    /// rotates: both sign until the overlap ends. One that was replaced does not come back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
     /// How long a secret or key pair that was replaced signs on; 0s to 30d. Absent: 24h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<String>,
     /// From when on the newest secret signs the plain header, a time such as `2026-06-04T12:00:00Z`; absent: from
-    /// when the overlap ends.
+    /// when the overlap ends. A time before the secret was last replaced says nothing of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_over: Option<String>,
     /// Also signs with a key pair (`v1a`, Ed25519), which is made if none is given.

@@ -16,7 +16,7 @@ use super::call::{Answer, Call, Failure};
 use super::fields::Fields;
 use super::route::{Needs, Route, schema};
 use crate::story::Named;
-use crate::{conversions, waits};
+use crate::{conversions, known, waits};
 
 /// Longest reason, in characters.
 const REASON_CHARS_MAX: usize = 500;
@@ -176,22 +176,45 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-fn unknown(message: String) -> Problem {
-    Problem::new(Code::IdUnknown, "id", message)
+fn unknown(message: String, fix: String) -> Problem {
+    Problem::new(Code::IdUnknown, "id", message).fixed_by(fix)
+}
+
+/// The command that lists endpoints.
+const LISTED: &str = "`roundtrip endpoint list`";
+
+pub(super) fn no_webhook(slug: &str, settings: &Settings) -> Problem {
+    let names = settings.webhooks.iter().map(|webhook| webhook.slug.as_str());
+    unknown(format!("there is no webhook `{slug}`"), known::one_of("webhooks", LISTED, names))
+}
+
+pub(super) fn no_rule(slug: &str, settings: &Settings) -> Problem {
+    let is_webhook = settings.webhooks.iter().any(|webhook| webhook.slug == slug);
+    let names = settings.rules.values().flatten().map(|rule| rule.slug.as_str());
+    let fix = match is_webhook {
+        true => format!("there is a webhook of that name: webhook:{slug}"),
+        false => known::one_of("rules", LISTED, names),
+    };
+    unknown(format!("there is no rule `{slug}`"), fix)
+}
+
+fn no_partner(slug: &str, settings: &Settings) -> Problem {
+    let names = settings.partners.values().map(|partner| partner.slug.as_str());
+    unknown(format!("there is no partner `{slug}`"), known::one_of("partners", LISTED, names))
 }
 
 /// The endpoint that a path names, by ids or by slugs.
-fn parse(text: &str, settings: &Settings) -> Result<Endpoint, Problem> {
+pub(crate) fn parse(text: &str, settings: &Settings) -> Result<Endpoint, Problem> {
     if let Some(slug) = text.strip_prefix("webhook:") {
         let webhook = settings.webhooks.iter().find(|webhook| webhook.slug == slug);
         return webhook
             .map(|webhook| Endpoint::Webhook(webhook.id))
-            .ok_or_else(|| unknown(format!("there is no webhook `{slug}`")));
+            .ok_or_else(|| no_webhook(slug, settings));
     }
     if let Some(rest) = text.strip_prefix("rule:") {
         let (slug, partner) = rest.split_once('@').map_or((rest, None), |(rule, of)| (rule, Some(of)));
         let rule = settings.rules.values().flatten().find(|rule| rule.slug == slug);
-        let rule = rule.ok_or_else(|| unknown(format!("there is no rule `{slug}`")))?;
+        let rule = rule.ok_or_else(|| no_rule(slug, settings))?;
         return told_by(rule, partner, settings).map(|partner| Endpoint::Postback { rule: rule.id, partner });
     }
     let by_ids = || match text.split_once(':') {
@@ -206,16 +229,25 @@ fn parse(text: &str, settings: &Settings) -> Result<Endpoint, Problem> {
             "id",
             "an endpoint is wbh_…, rul_…:prt_…, webhook:SLUG, rule:SLUG or rule:SLUG@PARTNER",
         )
+        .fixed_by(meant(text, settings))
     })
+}
+
+/// What somebody meant who wrote a slug alone.
+fn meant(text: &str, settings: &Settings) -> String {
+    let is_rule = settings.rules.values().flatten().any(|rule| rule.slug == text);
+    match (is_rule, settings.webhooks.iter().any(|webhook| webhook.slug == text)) {
+        (true, _) => format!("write rule:{text}"),
+        (_, true) => format!("write webhook:{text}"),
+        _ => format!("{LISTED} lists them by name"),
+    }
 }
 
 /// The partner that a rule tells: the one that is named, else the only one.
 fn told_by(rule: &Rule, partner: Option<&str>, settings: &Settings) -> Result<Id<kind::Partner>, Problem> {
     if let Some(slug) = partner {
         let known = settings.partners.values().find(|partner| partner.slug == slug);
-        return known
-            .map(|partner| partner.id)
-            .ok_or_else(|| unknown(format!("there is no partner `{slug}`")));
+        return known.map(|partner| partner.id).ok_or_else(|| no_partner(slug, settings));
     }
     match told(rule, settings)[..] {
         [partner] => Ok(partner),
@@ -223,7 +255,12 @@ fn told_by(rule: &Rule, partner: Option<&str>, settings: &Settings) -> Result<Id
             Code::ParameterInvalid,
             "id",
             format!("the rule `{0}` can tell several partners; name one: rule:{0}@PARTNER", rule.slug),
-        )),
+        )
+        .fixed_by(known::one_of(
+            "partners",
+            LISTED,
+            settings.partners.values().map(|partner| partner.slug.as_str()),
+        ))),
     }
 }
 
@@ -289,7 +326,9 @@ fn show(call: &Call, settings: &Settings, listed: &EndpointListed) -> Shown {
     };
     let (waiting, held) = if row.state.holds() { (0, listed.queued) } else { (listed.queued, 0) };
     let seen = call.state.ledger.live();
-    let live = seen.get(&(row.workspace, row.endpoint)).filter(|_| !row.state.holds());
+    // The picture is of some seconds ago: what it says of the next delivery is true only while there is one.
+    let live =
+        seen.get(&(row.workspace, row.endpoint)).filter(|_| !row.state.holds() && listed.queued > 0);
     let mut sentence = waits::state(row.state).to_owned();
     if row.state.holds() {
         sentence = format!("{sentence} It is {}. Held: {held}.", waits::stopped(row));
@@ -347,7 +386,10 @@ async fn find(call: &Call, settings: &Settings, endpoint: Endpoint) -> Result<En
             queued: 0,
             oldest_due: None,
         }),
-        None => Err(unknown("no such endpoint is known in this workspace".to_owned()).into()),
+        None => {
+            let message = "no such endpoint is known in this workspace".to_owned();
+            Err(unknown(message, format!("{LISTED} lists those that are")).into())
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use super::call::{Answer, Call, Failure};
 use super::route::{Needs, Route, schema};
-use crate::sheet;
+use super::endpoint;
+use crate::{known, sheet};
 
 /// A test that is on its way.
 #[derive(Serialize, JsonSchema)]
@@ -66,8 +67,7 @@ async fn test(call: Call) -> Result<Answer, Failure> {
 fn of_webhook(name: &str, settings: &Settings) -> Result<DeliveryTest, Problem> {
     let id: Option<Id<kind::Webhook>> = name.parse().ok();
     let webhook = settings.webhooks.iter().find(|webhook| webhook.slug == name || Some(webhook.id) == id);
-    let message = || format!("there is no webhook `{name}`");
-    let webhook = webhook.ok_or_else(|| Problem::new(Code::IdUnknown, "id", message()))?;
+    let webhook = webhook.ok_or_else(|| endpoint::no_webhook(name, settings))?;
     Ok(DeliveryTest {
         endpoint: Endpoint::Webhook(webhook.id),
         version: webhook.version,
@@ -81,8 +81,7 @@ fn of_rule(call: &Call, name: &str, settings: &Settings) -> Result<DeliveryTest,
     let (name, named) = name.split_once('@').map_or((name, None), |(rule, partner)| (rule, Some(partner)));
     let id: Option<Id<kind::Rule>> = name.parse().ok();
     let rule = settings.rules.values().flatten().find(|rule| rule.slug == name || Some(rule.id) == id);
-    let rule =
-        rule.ok_or_else(|| Problem::new(Code::IdUnknown, "id", format!("there is no rule `{name}`")))?;
+    let rule = rule.ok_or_else(|| endpoint::no_rule(name, settings))?;
     let told = || settings.partners.values().filter(|partner| sheet::is_told(settings, rule, partner));
     let partner = match named.map(str::to_owned).or_else(|| call.query.text("partner")) {
         Some(text) => {
@@ -90,14 +89,22 @@ fn of_rule(call: &Call, name: &str, settings: &Settings) -> Result<DeliveryTest,
             let message = || format!("rule `{}` tells no partner `{text}`", rule.slug);
             told()
                 .find(|partner| partner.slug == text || Some(partner.id) == id)
-                .ok_or_else(|| Problem::new(Code::ParameterInvalid, "partner", message()))?
+                .ok_or_else(|| {
+                    let names = told().map(|partner| partner.slug.as_str());
+                    Problem::new(Code::ParameterInvalid, "partner", message())
+                        .fixed_by(known::one_of("partners", "`roundtrip endpoint list`", names))
+                })?
         }
         None => {
             let mut all = told();
             let message = || format!("rule `{}` tells several partners, or none: say which", rule.slug);
             match (all.next(), all.next()) {
                 (Some(one), None) => one,
-                _ => return Err(Problem::new(Code::ParameterMissing, "partner", message())),
+                _ => {
+                    let names = told().map(|partner| partner.slug.as_str());
+                    let fix = known::one_of("partners", "`roundtrip endpoint list`", names);
+                    return Err(Problem::new(Code::ParameterMissing, "partner", message()).fixed_by(fix));
+                }
             }
         }
     };

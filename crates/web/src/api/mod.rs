@@ -56,6 +56,7 @@ use roundtrip_store::ledger::Ledger;
 use self::route::{Route, dispatch};
 use crate::problem;
 
+pub(crate) use self::endpoint::parse as endpoint_named;
 pub use self::auth::AdminToken;
 pub(crate) use self::auth::may_read;
 pub use self::egress::Egress;

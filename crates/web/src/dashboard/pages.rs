@@ -151,7 +151,7 @@ pub(super) fn deliveries(context: &DeliveriesPage) -> Result<String, Error> {
 }
 
 /// A job in the list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct ListedJob {
     pub(super) job: Job,
     pub(super) age: String,
@@ -163,7 +163,7 @@ pub(super) struct ListedJob {
 }
 
 /// The list of jobs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct JobsPage {
     /// Seconds between reloads while a job is under way.
     pub(super) refresh_s: Option<u32>,
@@ -246,7 +246,7 @@ struct Message<'a> {
 pub(super) fn message(problem: &Problem) -> Result<String, Error> {
     render(
         "message.html",
-        &Message { code: problem.code.text(), message: &problem.message, fix: problem.code.fix() },
+        &Message { code: problem.code.text(), message: &problem.message, fix: problem.fix() },
     )
 }
 

@@ -254,7 +254,10 @@ pub(super) fn delivery(delivery: &DeliveryStory, now: Timestamp) -> String {
             let because = because.map_or_else(|| "its endpoint is stopped".to_owned(), |(_, text)| text);
             format!("Held after {sends}, because {because}.")
         }
-        ("delivered", _) => format!("Delivered: the partner has it, after {sends}."),
+        ("delivered", _) => {
+            let who = if delivery.endpoint.postback().is_some() { "the partner" } else { "the webhook" };
+            format!("Delivered: {who} has it, after {sends}.")
+        }
         ("scheduled", Some(due)) if delivery.sends == 0 && delivery.reason == "delayed" => {
             format!("Delayed as its rule says; it is sent at {due}, {}.", from_now(due, now))
         }
