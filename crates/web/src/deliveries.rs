@@ -240,7 +240,10 @@ pub struct Wanted {
 
 /// Names of the filter's parameters, for the API's document, with what they mean.
 pub const PARAMETERS: [(&str, &str); 12] = [
-    ("endpoint", "To this endpoint: webhook:SLUG, rule:SLUG when it tells one partner, rule:SLUG@PARTNER, or its id."),
+    (
+        "endpoint",
+        "To this endpoint: webhook:SLUG, rule:SLUG when it tells one partner, rule:SLUG@PARTNER, or its id.",
+    ),
     ("rule", "Told by this rule, by slug or id."),
     ("webhook", "Told to this webhook, by slug or id."),
     ("partner", "Told to this partner, by slug or id."),

@@ -7,6 +7,7 @@ use roundtrip_domain::settings::Settings;
 use roundtrip_store::ledger::{self, DeliveryFilter, Into, JobCount, JobKind, JobPlan, JobState};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 
 use crate::conversions::{app, partner, webhook};
 use crate::deliveries::{self, DeliveryRow, rule};
@@ -54,7 +55,7 @@ pub struct JobFilter {
 }
 
 /// A job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
     /// `job_…`.
     pub id: String,
@@ -71,7 +72,7 @@ pub struct Job {
     pub into: Option<String>,
     /// How many it plans in a second, at most; absent: a quarter of what its endpoints are given at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate: Option<f64>,
+    pub rate: Option<Number>,
     /// Who asked for it.
     pub actor: String,
     /// When it was asked for. It means what was planned before.
@@ -106,7 +107,7 @@ impl Job {
 }
 
 /// A page of jobs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Jobs {
     /// The newest first.
     pub items: Vec<Job>,
@@ -148,7 +149,7 @@ pub fn job(job: &ledger::Job, settings: &Settings) -> Job {
         sentence: sentence(job),
         filter: filter(&job.plan.filter, settings),
         into: into(job.plan.into, settings),
-        rate: job.plan.rate.map(Rate::get),
+        rate: job.plan.rate.and_then(number),
         actor: job.actor.clone(),
         created_at: job.created_at.to_string(),
         changed_at: job.changed_at.to_string(),
@@ -162,6 +163,15 @@ pub fn job(job: &ledger::Job, settings: &Settings) -> Job {
     }
 }
 
+/// A rate as a number: whole where it is.
+fn number(rate: Rate) -> Option<Number> {
+    let per_1000_s = rate.per_1000_s();
+    match per_1000_s % 1_000 {
+        0 => Some((per_1000_s / 1_000).into()),
+        _ => Number::from_f64(rate.get()),
+    }
+}
+
 /// What a job would do, as people and programs read it.
 pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings) -> JobTrial {
     let skipped: u64 = count.skipped.values().sum();
@@ -170,7 +180,8 @@ pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings) -> JobTrial 
         JobKind::Backfill => "would be told",
         JobKind::Cancel => "would be cancelled",
     };
-    let since = plan.filter.ended_from.map_or_else(String::new, |at| format!(" since {at}, when its trouble began"));
+    let since =
+        plan.filter.ended_from.map_or_else(String::new, |at| format!(" since {at}, when its trouble began"));
     let mut sentence = format!("{} of {} {would}{since}", count.done, count.matched);
     if skipped > 0 {
         sentence.push_str(&format!(", {skipped} left alone"));

@@ -30,7 +30,8 @@ pub const KINDS: [&str; 4] = ["install", "signup", "purchase", "event"];
 
 /// Reads kinds of conversions. The error is the word that is none.
 pub fn kinds(words: &[String]) -> Result<Vec<&'static str>, String> {
-    let known = |word: &String| KINDS.into_iter().find(|kind| *kind == word.trim()).ok_or_else(|| word.clone());
+    let known =
+        |word: &String| KINDS.into_iter().find(|kind| *kind == word.trim()).ok_or_else(|| word.clone());
     words.iter().map(known).collect()
 }
 

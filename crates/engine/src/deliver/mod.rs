@@ -49,13 +49,13 @@ use tokio::time::MissedTickBehavior;
 
 use self::breaker::Change;
 use self::endpoint::{Blocked, Endpoint, Key, Now, Report, Wake};
+pub(crate) use self::limit::START as LIMIT_START;
 use self::places::Places;
 use self::quota::Quotas;
 use self::rate::Bucket;
 use self::reach::Reach;
 use self::settle::Done;
 use self::share::Share;
-pub(crate) use self::limit::START as LIMIT_START;
 use crate::supervise::Shared;
 use crate::{Config, Stats};
 
@@ -263,6 +263,11 @@ impl Coordinator {
         for due in self.config.ledger.due_take() {
             let key = Self::key(&due);
             self.endpoint(key).push(&due);
+            self.make_ready(key);
+        }
+        for due in self.config.ledger.test_take() {
+            let key = Self::key(&due);
+            self.endpoint(key).push_test(&due);
             self.make_ready(key);
         }
     }

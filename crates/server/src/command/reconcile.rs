@@ -191,9 +191,13 @@ impl Settings {
         }
         client::accepted(client.put(&self.path, &settings).await?).context("keep the mapping")?;
         if !args.json {
-            terminal::line("The mapping is kept with the partner, also when a file is applied that says nothing of it.")?;
+            terminal::line(
+                "The mapping is kept with the partner, also when a file is applied that says nothing of it.",
+            )?;
             if self.report.is_some() {
-                terminal::line("Does a file say another `report` of the partner? Change it there too: what it says holds.")?;
+                terminal::line(
+                    "Does a file say another `report` of the partner? Change it there too: what it says holds.",
+                )?;
             }
         }
         Ok(())

@@ -253,12 +253,12 @@ impl Ledger {
         endpoint: Endpoint,
     ) -> Result<Option<Trouble>, Error> {
         self.read(move |conn| {
-            let time = |row: &Row<'_>, i| {
-                row.get::<_, Option<i64>>(i).map(|ms| ms.map(Timestamp::from_ms))
-            };
+            let time = |row: &Row<'_>, i| row.get::<_, Option<i64>>(i).map(|ms| ms.map(Timestamp::from_ms));
             let found = conn
                 .prepare_cached(sql("endpoint_trouble"))?
-                .query_row(key(ws, endpoint), |row| Ok((row.get(0)?, time(row, 1)?, time(row, 2)?, time(row, 3)?)))
+                .query_row(key(ws, endpoint), |row| {
+                    Ok((row.get(0)?, time(row, 1)?, time(row, 2)?, time(row, 3)?))
+                })
                 .optional()?;
             let Some((state, since, failing, before)) = found else { return Ok(None) };
             let disabled = since.filter(|_| State::from_number(state) == Some(State::Disabled));

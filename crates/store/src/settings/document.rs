@@ -17,9 +17,7 @@ use roundtrip_domain::settings as domain;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::rule::{
-    Auth, BasicAuth, Body, OAuth2, On, Rule, Scope, Signature, SignedMessage, TokenStyle,
-};
+pub use self::rule::{Auth, BasicAuth, Body, OAuth2, On, Rule, Scope, Signature, SignedMessage, TokenStyle};
 use super::retry::RetryDoc;
 use super::{ResourceKind, Secret};
 

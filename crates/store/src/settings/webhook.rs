@@ -133,10 +133,7 @@ impl Step<'_> {
     /// Commands change a webhook's secret and cut-over too, and a file that knows nothing of it is applied afterwards:
     /// so a secret that was replaced is refused, and a cut-over that lies before the last change of the secret says
     /// nothing about it.
-    pub(super) fn signing(
-        &mut self,
-        doc: &mut document::Webhook,
-    ) -> (Signing, Vec<Retired>, Option<String>) {
+    pub(super) fn signing(&mut self, doc: &mut document::Webhook) -> (Signing, Vec<Retired>, Option<String>) {
         let now = self.world.at;
         let mut retired = self.old.map(|old| old.retired.clone()).unwrap_or_default();
         let overlap_ms = doc

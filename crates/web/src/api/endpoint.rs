@@ -327,8 +327,7 @@ fn show(call: &Call, settings: &Settings, listed: &EndpointListed) -> Shown {
     let (waiting, held) = if row.state.holds() { (0, listed.queued) } else { (listed.queued, 0) };
     let seen = call.state.ledger.live();
     // The picture is of some seconds ago: what it says of the next delivery is true only while there is one.
-    let live =
-        seen.get(&(row.workspace, row.endpoint)).filter(|_| !row.state.holds() && listed.queued > 0);
+    let live = seen.get(&(row.workspace, row.endpoint)).filter(|_| !row.state.holds() && listed.queued > 0);
     let mut sentence = waits::state(row.state).to_owned();
     if row.state.holds() {
         sentence = format!("{sentence} It is {}. Held: {held}.", waits::stopped(row));
@@ -391,6 +390,11 @@ async fn find(call: &Call, settings: &Settings, endpoint: Endpoint) -> Result<En
             Err(unknown(message, format!("{LISTED} lists those that are")).into())
         }
     }
+}
+
+/// How an endpoint stands.
+pub(super) async fn state(call: &Call, settings: &Settings, endpoint: Endpoint) -> Result<State, Failure> {
+    Ok(all(call, settings).await?.get(&endpoint).map_or(State::Active, |listed| listed.row.state))
 }
 
 async fn read(call: Call) -> Result<Answer, Failure> {

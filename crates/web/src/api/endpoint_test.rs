@@ -1,6 +1,6 @@
 //! Testing an endpoint: a delivery with made-up values, sent like any other and counted nowhere.
 
-use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::endpoint::{Endpoint, State};
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::postback::MacroValue;
 use roundtrip_domain::problem::{Code, Problem};
@@ -11,15 +11,19 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::call::{Answer, Call, Failure};
-use super::route::{Needs, Route, schema};
 use super::endpoint;
-use crate::{known, sheet};
+use super::route::{Needs, Route, schema};
+use crate::{known, sheet, waits};
 
 /// A test that is on its way.
 #[derive(Serialize, JsonSchema)]
 struct Testing {
     /// The test delivery, `dlv_…`: `GET /api/v1/deliveries/{id}` shows what it came to.
     delivery: String,
+    /// Who is tested, by name.
+    endpoint: String,
+    /// How it stands: `active`, `paused` or `disabled`. It is tested all the same.
+    state: &'static str,
     /// In words.
     sentence: String,
 }
@@ -38,7 +42,11 @@ pub(super) fn routes() -> Vec<Route> {
             json!({ "type": "string" }),
         )
         .needs(Needs::Scope(KeyScope::Replay))
-        .answers(201, "It waits in the endpoint's queue.", schema::<Testing>)
+        .answers(
+            201,
+            "It is sent once, within ten minutes; also while the endpoint is stopped.",
+            schema::<Testing>,
+        )
         .codes(&[Code::IdUnknown, Code::ReplayRefused, Code::ParameterMissing])
         .does(test),
     ]
@@ -56,11 +64,21 @@ async fn test(call: Call) -> Result<Answer, Failure> {
         Some(("rule", rule)) => of_rule(&call, rule, &settings)?,
         _ => of_rule(&call, &name, &settings)?,
     };
+    let endpoint = wanted.endpoint;
+    let state = endpoint::state(&call, &settings, endpoint).await?;
     let id = call.state.ledger.delivery_test(settings.workspace, wanted, call.state.clock.now()).await?;
     tracing::info!(delivery.id = %id, endpoint.name = name, actor = call.caller.actor(), "a test was asked for");
     Ok(Answer::created(json!(Testing {
         delivery: id.to_string(),
-        sentence: format!("A test is on its way as {id}; `roundtrip endpoint test` waits for its end."),
+        endpoint: waits::name(endpoint, &settings),
+        state: state.name(),
+        sentence: format!(
+            "A test is on its way as {id}, {}; `roundtrip endpoint test` waits for its end.",
+            match state {
+                State::Active => "behind what waits for the endpoint".to_owned(),
+                _ => format!("although the endpoint is {}", state.name()),
+            }
+        ),
     })))
 }
 
@@ -87,13 +105,14 @@ fn of_rule(call: &Call, name: &str, settings: &Settings) -> Result<DeliveryTest,
         Some(text) => {
             let id: Option<Id<kind::Partner>> = text.parse().ok();
             let message = || format!("rule `{}` tells no partner `{text}`", rule.slug);
-            told()
-                .find(|partner| partner.slug == text || Some(partner.id) == id)
-                .ok_or_else(|| {
-                    let names = told().map(|partner| partner.slug.as_str());
-                    Problem::new(Code::ParameterInvalid, "partner", message())
-                        .fixed_by(known::one_of("partners", "`roundtrip endpoint list`", names))
-                })?
+            told().find(|partner| partner.slug == text || Some(partner.id) == id).ok_or_else(|| {
+                let names = told().map(|partner| partner.slug.as_str());
+                Problem::new(Code::ParameterInvalid, "partner", message()).fixed_by(known::one_of(
+                    "partners",
+                    "`roundtrip endpoint list`",
+                    names,
+                ))
+            })?
         }
         None => {
             let mut all = told();

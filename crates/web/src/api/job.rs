@@ -255,14 +255,18 @@ async fn trouble(call: &Call, settings: &Settings, filter: &DeliveryFilter) -> R
             match partner.or_else(|| Some(only()?.1)) {
                 Some(partner) => Endpoint::Postback { rule: rule.id, partner },
                 None => {
-                    let message = format!("`{FAILING}` asks about one endpoint, and the rule tells several partners");
+                    let message =
+                        format!("`{FAILING}` asks about one endpoint, and the rule tells several partners");
                     return Err(refused(message, format!("name one: rule:{}@PARTNER", rule.slug)));
                 }
             }
         }
         _ => {
             let message = format!("`{FAILING}` asks when the trouble of one endpoint began");
-            return Err(refused(message, format!("name one: webhook:SLUG or rule:SLUG@PARTNER; {LISTED} lists them")));
+            return Err(refused(
+                message,
+                format!("name one: webhook:SLUG or rule:SLUG@PARTNER; {LISTED} lists them"),
+            ));
         }
     };
     let found = call.state.ledger.endpoint_trouble(settings.workspace, endpoint).await?;
@@ -284,7 +288,8 @@ fn into_of(text: Option<String>, settings: &Settings) -> Result<Option<Into>, Pr
             let found = chosen(&Some(name.to_owned()), webhooks(settings));
             let found = found.map_err(|name| {
                 let names = webhooks(settings).map(|(_, slug)| slug);
-                wrong(format!("there is no webhook `{name}`")).fixed_by(known::one_of("webhooks", LISTED, names))
+                wrong(format!("there is no webhook `{name}`"))
+                    .fixed_by(known::one_of("webhooks", LISTED, names))
             })?;
             Ok(found.map(Into::Webhook))
         }
@@ -302,11 +307,7 @@ fn into_of(text: Option<String>, settings: &Settings) -> Result<Option<Into>, Pr
 }
 
 /// What a body asks for, and whether only to count.
-async fn plan_of(
-    call: &mut Call,
-    settings: &Settings,
-    now: Timestamp,
-) -> Result<(JobPlan, bool), Failure> {
+async fn plan_of(call: &mut Call, settings: &Settings, now: Timestamp) -> Result<(JobPlan, bool), Failure> {
     let mut fields = Fields::of(call.body.take())?;
     let kind = fields.must("kind")?;
     let kind = kind

@@ -56,10 +56,10 @@ use roundtrip_store::ledger::Ledger;
 use self::route::{Route, dispatch};
 use crate::problem;
 
-pub(crate) use self::endpoint::parse as endpoint_named;
 pub use self::auth::AdminToken;
 pub(crate) use self::auth::may_read;
 pub use self::egress::Egress;
+pub(crate) use self::endpoint::parse as endpoint_named;
 
 /// Longest request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;

@@ -103,7 +103,8 @@ fn found<'a>(settings: &'a Settings, slug: &str) -> Result<&'a Webhook, Problem>
 }
 
 fn unknown(settings: &Settings, slug: &str) -> Problem {
-    let fix = known::one_of("webhooks", "`roundtrip endpoint list`", webhooks(settings).map(|(_, slug)| slug));
+    let fix =
+        known::one_of("webhooks", "`roundtrip endpoint list`", webhooks(settings).map(|(_, slug)| slug));
     Problem::new(Code::NotFound, "slug", format!("there is no webhook `{slug}`")).fixed_by(fix)
 }
 
@@ -184,8 +185,10 @@ async fn rotate(mut call: Call) -> Result<Answer, Failure> {
     if overlap.is_some() {
         // It was meant for this rotation; what the settings say holds for the next.
         let kept = [("overlap", usual.get().cloned().flatten())];
-        let done =
-            change(&call, &workspace, TRIES, false, |_, resources| edited(&workspace, resources, &slug, &kept)).await?;
+        let done = change(&call, &workspace, TRIES, false, |_, resources| {
+            edited(&workspace, resources, &slug, &kept)
+        })
+        .await?;
         version = done.version;
     }
     let settings = call.workspace()?;
@@ -209,7 +212,9 @@ async fn cut_over(call: Call) -> Result<Answer, Failure> {
     let before = signing(found(&workspace, &slug)?, now);
     if before.plain_header_is_older_until.is_none() {
         let sentence = match before.older_secrets_until.first() {
-            Some(_) => format!("Nothing was changed: the newest secret signs `{}` already.", before.plain_header),
+            Some(_) => {
+                format!("Nothing was changed: the newest secret signs `{}` already.", before.plain_header)
+            }
             None => format!(
                 "Nothing was changed: no secret is being replaced, so there is nothing to cut over; \
                  `roundtrip webhook rotate {slug}` makes a new one."

@@ -151,7 +151,7 @@ pub(super) fn deliveries(context: &DeliveriesPage) -> Result<String, Error> {
 }
 
 /// A job in the list.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct ListedJob {
     pub(super) job: Job,
     pub(super) age: String,
@@ -163,7 +163,7 @@ pub(super) struct ListedJob {
 }
 
 /// The list of jobs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct JobsPage {
     /// Seconds between reloads while a job is under way.
     pub(super) refresh_s: Option<u32>,

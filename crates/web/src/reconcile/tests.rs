@@ -203,10 +203,7 @@ fn a_line_that_says_the_same_as_an_earlier_one_is_a_duplicate_and_no_other_amoun
     let found: Vec<_> = result.findings.iter().map(|f| (f.line, f.verdict, f.cause)).collect();
     assert_eq!(
         found,
-        [
-            (Some(2), Verdict::Duplicate, Cause::ListedTwice),
-            (None, Verdict::MissingThere, Cause::Delivered),
-        ]
+        [(Some(2), Verdict::Duplicate, Cause::ListedTwice), (None, Verdict::MissingThere, Cause::Delivered),]
     );
     assert_eq!(result.findings[0].event.as_ref(), Some(&facts[0].event), "it says of what");
     // Another amount at the time of the second sale is that one, told wrong.

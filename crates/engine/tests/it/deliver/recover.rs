@@ -8,7 +8,8 @@ use roundtrip_domain::time::Timestamp;
 use roundtrip_engine::Stats;
 use roundtrip_engine::recover::{Recovery, Round};
 use roundtrip_store::ledger::{
-    DeliveryFilter, DeliveryState, Due, EndpointLive, EndpointWish, Job, JobKind, JobPlan, JobState, Settled, Settlement,
+    DeliveryFilter, DeliveryState, Due, EndpointLive, EndpointWish, Job, JobKind, JobPlan, JobState, Settled,
+    Settlement,
 };
 use roundtrip_testkit::NOON;
 
