@@ -187,6 +187,8 @@ codes! {
     RotationRefused = "rotation_refused", 409, "what signs for a webhook, overlaps included, fits into one header", "rotate after the moment that the message names; an overlap of 0s ends the older ones of the same kind (secrets, or Ed25519 keys) at once";
     /// A secret that is too weak or absent.
     SecretInvalid = "secret_invalid", 422, "a key's own secret has at least 32 characters; env: and file: secrets can be read", "let Roundtrip make the key, or give a longer secret";
+    /// A webhook's secret of before.
+    SecretReplaced = "secret_replaced", 422, "a webhook's secret that was replaced does not come back", "put the new secret where env: or file: finds it, or leave secret away: then the webhook keeps the one that it has";
     /// Settings changed meanwhile.
     VersionConflict = "version_conflict", 409, "settings are changed from their current version", "read them again and repeat the change";
     /// A resource that exists.
@@ -238,29 +240,25 @@ pub struct Problem {
     pub field: String,
     /// What is wrong, for a person; never repeats a secret.
     pub message: String,
-    /// What to do in this very case, where that is more than the code can say.
-    pub advice: Option<&'static str>,
+    /// What to do here, where more is known than [`Code::fix`] says of all cases.
+    pub fix: Option<Box<str>>,
 }
 
 impl Problem {
     /// A problem with one field.
     pub fn new(code: Code, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, field: field.into(), message: message.into(), advice: None }
+        Self { code, field: field.into(), message: message.into(), fix: None }
     }
 
-    /// The same problem with what to do in this very case.
+    /// The same problem with what to do in this case, in place of what its code says of all cases.
     #[must_use]
-    pub fn advise(mut self, advice: &'static str) -> Self {
-        self.advice = Some(advice);
-        self
+    pub fn fixed_by(self, fix: impl Into<Box<str>>) -> Self {
+        Self { fix: Some(fix.into()), ..self }
     }
 
-    /// What to do: in this case, else by the code.
-    pub const fn fix(&self) -> &'static str {
-        match self.advice {
-            Some(advice) => advice,
-            None => self.code.fix(),
-        }
+    /// What to do.
+    pub fn fix(&self) -> &str {
+        self.fix.as_deref().unwrap_or_else(|| self.code.fix())
     }
 
     /// The same problem one level further in: `revenue` in `events[3]` is `events[3].revenue`.

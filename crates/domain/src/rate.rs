@@ -20,6 +20,21 @@ impl Rate {
         (RATE_MIN..=RATE_MAX).contains(&n).then(|| Self { per_1000_s: (n * 1_000.0).round() as u32 })
     }
 
+    /// So many thousandths a second, as [`Self::per_1000_s`] says them; `None` outside the bounds.
+    pub fn of_per_1000_s(n: u32) -> Option<Self> {
+        Self::per_s(f64::from(n) / 1_000.0)
+    }
+
+    /// How many in a thousand seconds.
+    pub const fn per_1000_s(self) -> u32 {
+        self.per_1000_s
+    }
+
+    /// How many in a second.
+    pub fn get(self) -> f64 {
+        f64::from(self.per_1000_s) / 1_000.0
+    }
+
     /// From one to the next.
     pub fn interval(self) -> Duration {
         Duration::from_nanos(1_000_000_000_000 / u64::from(self.per_1000_s.max(1)))
@@ -29,7 +44,7 @@ impl Rate {
 impl fmt::Display for Rate {
     /// The number alone: `10`, `0.5`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", f64::from(self.per_1000_s) / 1_000.0)
+        write!(f, "{}", self.get())
     }
 }
 
@@ -45,6 +60,8 @@ mod tests {
         let rate = |n| Rate::per_s(n).expect("within bounds");
         assert_eq!(rate(0.1).interval(), Duration::from_secs(10));
         assert_eq!(rate(10_000.0).interval(), Duration::from_micros(100));
+        assert_eq!(Rate::of_per_1000_s(rate(0.25).per_1000_s()), Some(rate(0.25)));
+        assert_eq!(Rate::of_per_1000_s(0), None);
         assert_eq!((rate(2.5).to_string(), rate(10.0).to_string()), ("2.5".into(), "10".into()));
     }
 }

@@ -13,7 +13,6 @@
 //! Nothing here decides anything about clicks, events or postbacks.
 
 mod admin_token;
-#[expect(dead_code, reason = "for the commands that follow")]
 mod client;
 mod command;
 mod config;

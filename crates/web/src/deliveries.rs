@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conversions::{app, partner, webhook};
 use crate::story::{Attempt, Named, Told, words};
-use crate::{problem, waits};
+use crate::{endpoints, known, problem, waits};
 
 /// A delivery in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -198,6 +198,8 @@ pub fn names(
 /// A filter as people write it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
+    /// An endpoint, by name or id: in place of rule, partner and webhook.
+    pub endpoint: Option<String>,
     /// A rule, by slug or id.
     pub rule: Option<String>,
     /// A webhook, by slug or id.
@@ -223,7 +225,11 @@ pub struct Wanted {
 }
 
 /// Names of the filter's parameters, for the API's document, with what they mean.
-pub const PARAMETERS: [(&str, &str); 11] = [
+pub const PARAMETERS: [(&str, &str); 12] = [
+    (
+        "endpoint",
+        "To this endpoint: webhook:SLUG, rule:SLUG when it tells one partner, rule:SLUG@PARTNER, or its id.",
+    ),
     ("rule", "Told by this rule, by slug or id."),
     ("webhook", "Told to this webhook, by slug or id."),
     ("partner", "Told to this partner, by slug or id."),
@@ -250,10 +256,6 @@ fn kinds() -> Vec<&'static str> {
     kinds
 }
 
-fn is_kind(word: &str) -> bool {
-    kinds().contains(&word)
-}
-
 /// Most kinds in one filter.
 const KINDS_MAX: usize = 16;
 /// Longest word in a filter, in bytes.
@@ -269,6 +271,7 @@ impl Wanted {
         };
         let mut one = |name: &str| text(name).filter(|text| !text.is_empty());
         Self {
+            endpoint: one("endpoint"),
             rule: one("rule"),
             webhook: one("webhook"),
             partner: one("partner"),
@@ -307,10 +310,14 @@ impl Wanted {
             ));
         }
         if self.kinds.len() > KINDS_MAX {
-            return Err(wrong("kind", format!("it names at most {KINDS_MAX} kinds")));
+            return Err(wrong(
+                "kind",
+                format!("it names at most {KINDS_MAX} kinds, such as install,purchase"),
+            ));
         }
-        if let Some(word) = self.kinds.iter().find(|word| !is_kind(word)) {
-            return Err(wrong("kind", format!("`{word}` is none of {}", kinds().join(", "))));
+        if let Some(kind) = self.kinds.iter().find(|kind| !kinds().contains(&kind.as_str())) {
+            return Err(wrong("kind", format!("`{kind}` is no kind of conversion or fact"))
+                .fixed_by(format!("the kinds are {}", kinds().join(", "))));
         }
         let mut states = Vec::new();
         for word in &self.states {
@@ -347,17 +354,22 @@ impl Wanted {
                 wrong(name, "it is a moment of RFC 3339, or a span such as 24h or 7d".to_owned())
             })
         };
-        let rules = settings.rules.values().flatten().map(|rule| (rule.id, rule.slug.as_str()));
-        let partners = settings.partners.values().map(|partner| (partner.id, partner.slug.as_str()));
-        let apps = settings.apps.values().map(|app| (app.id, app.slug.as_str()));
-        let filter = DeliveryFilter {
-            rule: chosen(&self.rule, rules)
-                .map_err(|text| wrong("rule", format!("there is no rule `{text}`")))?,
+        let rules = || settings.rules.values().flatten().map(|rule| (rule.id, rule.slug.as_str()));
+        let partners = || settings.partners.values().map(|partner| (partner.id, partner.slug.as_str()));
+        let apps = || settings.apps.values().map(|app| (app.id, app.slug.as_str()));
+        let none = |name: &str, text: String, names: &mut dyn Iterator<Item = &str>| {
+            let fix = known::one_of(&format!("{name}s"), "`roundtrip endpoint list`", names);
+            wrong(name, format!("there is no {name} `{text}`")).fixed_by(fix)
+        };
+        let mut filter = DeliveryFilter {
+            rule: chosen(&self.rule, rules())
+                .map_err(|text| none("rule", text, &mut rules().map(|(_, slug)| slug)))?,
             webhook: chosen(&self.webhook, webhooks(settings))
-                .map_err(|text| wrong("webhook", format!("there is no webhook `{text}`")))?,
-            partner: chosen(&self.partner, partners)
-                .map_err(|text| wrong("partner", format!("there is no partner `{text}`")))?,
-            app: chosen(&self.app, apps).map_err(|text| wrong("app", format!("there is no app `{text}`")))?,
+                .map_err(|text| none("webhook", text, &mut webhooks(settings).map(|(_, slug)| slug)))?,
+            partner: chosen(&self.partner, partners())
+                .map_err(|text| none("partner", text, &mut partners().map(|(_, slug)| slug)))?,
+            app: chosen(&self.app, apps())
+                .map_err(|text| none("app", text, &mut apps().map(|(_, slug)| slug)))?,
             kinds: self.kinds.clone(),
             event: event("event", &self.event)?,
             fact: event("fact", &self.fact)?,
@@ -365,7 +377,22 @@ impl Wanted {
             outcome,
             from: moment("since", &self.since)?,
             until: moment("until", &self.until)?,
+            ended_from: None,
         };
+        if let Some(name) = &self.endpoint {
+            if filter.rule.is_some() || filter.webhook.is_some() || filter.partner.is_some() {
+                let message = "it names the rule and partner, or the webhook, so nothing else does";
+                return Err(wrong("endpoint", message.to_owned()));
+            }
+            let field = format!("{prefix}endpoint");
+            let named = |problem| Problem { code: Code::ParameterInvalid, field, ..problem };
+            match endpoints::parse(name, settings).map_err(named)? {
+                Endpoint::Webhook(webhook) => filter.webhook = Some(webhook),
+                Endpoint::Postback { rule, partner } => {
+                    (filter.rule, filter.partner) = (Some(rule), Some(partner));
+                }
+            }
+        }
         if filter.from.is_some_and(|from| filter.until.is_some_and(|until| until <= from)) {
             return Err(wrong("until", "it lies before `since`, so nothing is meant".to_owned()));
         }

@@ -21,12 +21,14 @@ use serde::Serialize;
 use crate::deliveries::rule;
 use crate::problem::of_store;
 use crate::story::Named;
-use crate::{books, conversions, waits};
+use crate::{books, conversions, known, waits};
 
 /// How far back figures go, in days.
 pub(crate) const FIGURES_DAYS: i64 = 7;
 /// Most deliveries that figures are counted from: reading so many takes some tens of milliseconds.
 const FIGURES_ROWS_MAX: u32 = 20_000;
+/// The command that lists endpoints.
+pub(crate) const LISTED: &str = "`roundtrip endpoint list`";
 /// What to do about a name that is none.
 pub(crate) const LIST_THEM: &str =
     "`roundtrip endpoint list` (GET /api/v1/endpoints) names them all: webhook:SLUG, rule:SLUG@PARTNER";
@@ -144,9 +146,34 @@ pub(crate) struct LogLine {
     pub(crate) sentence: String,
 }
 
-/// A name that names nothing.
-pub(crate) fn unknown(message: String) -> Problem {
-    Problem::new(Code::IdUnknown, "id", message).advise(LIST_THEM)
+fn unknown(message: String, fix: impl Into<Box<str>>) -> Problem {
+    Problem::new(Code::IdUnknown, "id", message).fixed_by(fix)
+}
+
+/// No webhook has that slug or id.
+pub(crate) fn no_webhook(slug: &str, settings: &Settings) -> Problem {
+    let names = settings.webhooks.iter().map(|webhook| webhook.slug.as_str());
+    unknown(format!("there is no webhook `{slug}`"), known::one_of("webhooks", LISTED, names))
+}
+
+fn no_rule(slug: &str, settings: &Settings) -> Problem {
+    let is_webhook = settings.webhooks.iter().any(|webhook| webhook.slug == slug);
+    let names = settings.rules.values().flatten().map(|rule| rule.slug.as_str());
+    let fix = match is_webhook {
+        true => format!("there is a webhook of that name: webhook:{slug}"),
+        false => known::one_of("rules", LISTED, names),
+    };
+    unknown(format!("there is no rule `{slug}`"), fix)
+}
+
+/// What somebody meant who wrote a slug alone.
+fn meant(text: &str, settings: &Settings) -> String {
+    let is_rule = settings.rules.values().flatten().any(|rule| rule.slug == text);
+    match (is_rule, settings.webhooks.iter().any(|webhook| webhook.slug == text)) {
+        (true, _) => format!("write rule:{text}"),
+        (_, true) => format!("write webhook:{text}"),
+        _ => LIST_THEM.to_owned(),
+    }
 }
 
 /// The endpoint of those ids: `wbh_…`, or `rul_…:prt_…`; `None` if the text is not of that form.
@@ -168,7 +195,7 @@ pub(crate) fn parse(text: &str, settings: &Settings) -> Result<Endpoint, Problem
         let webhook = settings.webhooks.iter().find(|webhook| webhook.slug == slug);
         return webhook
             .map(|webhook| Endpoint::Webhook(webhook.id))
-            .ok_or_else(|| unknown(format!("there is no webhook `{slug}`")));
+            .ok_or_else(|| no_webhook(slug, settings));
     }
     if let Some(rest) = text.strip_prefix("rule:") {
         let (slug, partner) = rest.split_once('@').map_or((rest, None), |(rule, of)| (rule, Some(of)));
@@ -181,33 +208,28 @@ pub(crate) fn parse(text: &str, settings: &Settings) -> Result<Endpoint, Problem
             "id",
             format!("`{text}` is no endpoint's name: those are webhook:SLUG, rule:SLUG, rule:SLUG@PARTNER, or the ids wbh_… and rul_…:prt_…"),
         )
-        .advise(LIST_THEM)
+        .fixed_by(meant(text, settings))
     })
 }
 
 /// The rule of that slug or id.
 ///
 /// # Errors
-/// With `id_unknown`; a webhook of that slug is named in the message.
+/// With `id_unknown`; a webhook of that slug is named in the fix.
 pub(crate) fn rule_of<'a>(slug: &str, settings: &'a Settings) -> Result<&'a Rule, Problem> {
     let id: Option<Id<kind::Rule>> = slug.parse().ok();
     let found = settings.rules.values().flatten().find(|rule| rule.slug == slug || Some(rule.id) == id);
-    found.map(|rule| &**rule).ok_or_else(|| {
-        let is_webhook = settings.webhooks.iter().any(|webhook| webhook.slug == slug);
-        unknown(match is_webhook {
-            true => format!("there is no rule `{slug}`; the webhook of that slug is webhook:{slug}"),
-            false => format!("there is no rule `{slug}`"),
-        })
-    })
+    found.map(|rule| &**rule).ok_or_else(|| no_rule(slug, settings))
 }
 
 /// The partner that a rule tells: the one that is named, else the only one.
 fn told_by(rule: &Rule, partner: Option<&str>, settings: &Settings) -> Result<Id<kind::Partner>, Problem> {
     if let Some(slug) = partner {
-        let known = settings.partners.values().find(|partner| partner.slug == slug);
-        return known
-            .map(|partner| partner.id)
-            .ok_or_else(|| unknown(format!("there is no partner `{slug}`")));
+        let found = settings.partners.values().find(|partner| partner.slug == slug);
+        let names = settings.partners.values().map(|partner| partner.slug.as_str());
+        return found.map(|partner| partner.id).ok_or_else(|| {
+            unknown(format!("there is no partner `{slug}`"), known::one_of("partners", LISTED, names))
+        });
     }
     match told(rule, settings)[..] {
         [partner] => Ok(partner),
@@ -216,7 +238,11 @@ fn told_by(rule: &Rule, partner: Option<&str>, settings: &Settings) -> Result<Id
             "id",
             format!("the rule `{0}` can tell several partners; name one: rule:{0}@PARTNER", rule.slug),
         )
-        .advise(LIST_THEM)),
+        .fixed_by(known::one_of(
+            "partners",
+            LISTED,
+            settings.partners.values().map(|partner| partner.slug.as_str()),
+        ))),
     }
 }
 
@@ -305,7 +331,7 @@ impl Endpoints<'_> {
             Some(found) => Ok(found),
             // A rule that tells whoever won may tell this partner tomorrow.
             None if could_be => Ok(self.blank(endpoint)),
-            None => Err(unknown("no such endpoint is known in this workspace".to_owned())),
+            None => Err(unknown("no such endpoint is known in this workspace".to_owned(), LIST_THEM)),
         }
     }
 

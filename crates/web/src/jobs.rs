@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use roundtrip_domain::rate::Rate;
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{self, DeliveryFilter, Into, JobCount, JobKind, JobPlan, JobState};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 
 use crate::conversions::{app, partner, webhook};
 use crate::deliveries::{self, DeliveryRow, rule};
@@ -48,6 +50,9 @@ pub struct JobFilter {
     /// Planned before then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
+    /// Not over before then: when its endpoint's trouble began, if `since` said `failing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<String>,
 }
 
 /// A job.
@@ -66,8 +71,9 @@ pub struct Job {
     /// Who is told instead: `webhook:…` or `rule:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub into: Option<String>,
-    /// How many it plans in a second, at most.
-    pub rate: u32,
+    /// How many it plans in a second, at most; absent: a quarter of what its endpoints are given at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Number>,
     /// Who asked for it.
     pub actor: String,
     /// When it was asked for. It means what was planned before.
@@ -144,7 +150,7 @@ pub fn job(job: &ledger::Job, settings: &Settings) -> Job {
         sentence: sentence(job),
         filter: filter(&job.plan.filter, settings),
         into: into(job.plan.into, settings),
-        rate: job.plan.rate_per_s,
+        rate: job.plan.rate.and_then(number),
         actor: job.actor.clone(),
         created_at: job.created_at.to_string(),
         changed_at: job.changed_at.to_string(),
@@ -158,6 +164,15 @@ pub fn job(job: &ledger::Job, settings: &Settings) -> Job {
     }
 }
 
+/// A rate as a number: whole where it is.
+fn number(rate: Rate) -> Option<Number> {
+    let per_1000_s = rate.per_1000_s();
+    match per_1000_s % 1_000 {
+        0 => Some((per_1000_s / 1_000).into()),
+        _ => Number::from_f64(rate.get()),
+    }
+}
+
 /// What a job would do, as people and programs read it.
 pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings, now: Timestamp) -> JobTrial {
     let skipped: u64 = count.skipped.values().sum();
@@ -166,7 +181,9 @@ pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings, now: Timesta
         JobKind::Backfill => "would be told",
         JobKind::Cancel => "would be cancelled",
     };
-    let mut sentence = format!("{} of {} {would}", count.done, count.matched);
+    let since =
+        plan.filter.ended_from.map_or_else(String::new, |at| format!(" since {at}, when its trouble began"));
+    let mut sentence = format!("{} of {} {would}{since}", count.done, count.matched);
     if skipped > 0 {
         sentence.push_str(&format!(", {skipped} left alone"));
     }
@@ -200,6 +217,7 @@ fn filter(filter: &DeliveryFilter, settings: &Settings) -> JobFilter {
         outcome: filter.outcome.clone(),
         since: filter.from.map(|at| at.to_string()),
         until: filter.until.map(|at| at.to_string()),
+        failing_since: filter.ended_from.map(|at| at.to_string()),
     }
 }
 

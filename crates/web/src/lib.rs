@@ -9,6 +9,7 @@ mod endpoints;
 pub mod import;
 pub mod ingest;
 pub mod jobs;
+mod known;
 pub mod problem;
 pub mod reconcile;
 pub mod report;

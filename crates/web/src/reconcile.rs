@@ -25,6 +25,16 @@ pub use self::join::Join;
 pub use self::origin::origins;
 pub use self::verdict::{Cause, Verdict};
 
+/// The kinds of conversions that can be compared.
+pub const KINDS: [&str; 4] = ["install", "signup", "purchase", "event"];
+
+/// Reads kinds of conversions. The error is the word that is none.
+pub fn kinds(words: &[String]) -> Result<Vec<&'static str>, String> {
+    let known =
+        |word: &String| KINDS.into_iter().find(|kind| *kind == word.trim()).ok_or_else(|| word.clone());
+    words.iter().map(known).collect()
+}
+
 /// Lines that one request may hold.
 pub const ROWS_MAX: usize = 2_000;
 /// How far before and after the period facts are looked for, in milliseconds: lists of other time zones and late
@@ -192,7 +202,7 @@ pub struct Totals {
     pub duplicate: u64,
     /// Lines of which nothing was told: nothing is known of them, or they are `listed_not_told`.
     pub missing_here: u64,
-    /// Lines outside of the period that match nothing: not compared.
+    /// Lines outside of the period that match nothing, or of another kind than is compared: not compared.
     pub outside: u64,
     /// Facts that are in the list although the partner was not told of them, or not of what holds now.
     pub listed_not_told: u64,

@@ -127,7 +127,7 @@ fn page(status: StatusCode, shown: Result<&SharedDelivery, &Problem>) -> Respons
         delivery: shown.ok(),
         state: shown.ok().map(|shared| state_badge(&shared.delivery.state, 1)),
         message: problem.map(|problem| problem.message.as_str()),
-        fix: problem.map(|problem| problem.fix()),
+        fix: problem.map(Problem::fix),
         code: problem.map(|problem| problem.code.text()),
     };
     let (status, kind, body) = match TEMPLATES.render("shared.html", &context) {

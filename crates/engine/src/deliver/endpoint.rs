@@ -8,7 +8,7 @@
 //! Retries let first attempts go before, four to one, while both wait: so they are at most a fifth of what a
 //! recovering receiver gets, and all of it when nothing else waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use roundtrip_domain::endpoint as domain;
@@ -113,6 +113,10 @@ pub(super) struct Endpoint {
     former: u32,
     breaker: Breaker,
     probe: Option<DeliveryId>,
+    /// Tests of it while it is stopped: sent all the same, and without saying anything of it to anybody but their owner.
+    tests: Vec<Due>,
+    /// Those of them that are under way.
+    testing: BTreeSet<DeliveryId>,
     bucket: Bucket,
     /// Before this nothing is sent: the receiver asked for a rest.
     not_before: Duration,
@@ -151,6 +155,8 @@ impl Default for Endpoint {
             former: 0,
             breaker: Breaker::default(),
             probe: None,
+            tests: Vec::new(),
+            testing: BTreeSet::new(),
             bucket: Bucket::default(),
             not_before: Duration::ZERO,
             state: State::Active,
@@ -177,6 +183,11 @@ impl Endpoint {
         }
         let lane = if due.sends == 0 { &mut self.firsts } else { &mut self.retries };
         if self.state.holds() { lane.suspect() } else { lane.push(due) }
+    }
+
+    /// Learns of a test that waits.
+    pub(super) fn push_test(&mut self, due: &Due) {
+        if self.state.holds() { self.tests.push(*due) } else { self.push(due) }
     }
 
     /// What to read of the table before anything can start; `None` when memory suffices, or nothing could start.
@@ -210,15 +221,10 @@ impl Endpoint {
         }
     }
 
-    /// Has the table read again before memory is trusted.
-    const fn suspect(&mut self) {
-        self.firsts.suspect();
-        self.retries.suspect();
-    }
-
     /// Whether a delivery may start now, its host and everybody else aside.
     pub(super) fn ready(&self, partner: Option<&Bucket>, now: Now) -> Result<(), Blocked> {
         match self.state {
+            _ if !self.tests.is_empty() => return Ok(()),
             State::Active => {}
             State::Paused => return Err(Blocked::by(Wait::Paused)),
             State::Disabled => return Err(Blocked::by(Wait::Disabled)),
@@ -257,6 +263,13 @@ impl Endpoint {
 
     /// Takes the delivery whose turn it is; only after [`Self::ready`].
     pub(super) fn take(&mut self, key: Key, now: Now) -> Option<Due> {
+        if let Some(test) = self.tests.pop() {
+            self.busy.insert(test.delivery, Some(now.steady));
+            self.in_flight += 1;
+            self.testing.insert(test.delivery);
+            self.blocked = None;
+            return Some(test);
+        }
         let is_probe = self.breaker.pass(now.steady) == Pass::Probe;
         let next = |lane: &Lane| if is_probe { lane.oldest(now.wall) } else { lane.due(now.wall).copied() };
         let (first, retry) = (next(&self.firsts), next(&self.retries));
@@ -308,6 +321,9 @@ impl Endpoint {
         self.in_flight = self.in_flight.saturating_sub(1);
         let began = self.busy.get_mut(&delivery).and_then(Option::take);
         let occupied = began.map_or(Duration::ZERO, |at| now.steady.saturating_sub(at));
+        if self.testing.remove(&delivery) {
+            return Ended { occupied, ..Ended::default() };
+        }
         let is_probe = self.probe == Some(delivery);
         if is_probe {
             self.probe = None;
@@ -366,6 +382,8 @@ impl Endpoint {
             self.forget();
             return;
         }
+        // The table has those that were not sent yet.
+        self.tests.clear();
         let former = self.former.max(self.limit.get());
         self.limit.ramp(former);
         if before == State::Disabled {
@@ -373,10 +391,11 @@ impl Endpoint {
             self.not_before = Duration::ZERO;
             self.health.forgive();
         }
-        self.suspect();
+        self.forget();
     }
 
-    /// Forgets what waits; it is read again from the table.
+    /// Forgets what waits, so that the table is read again before memory is trusted: what memory holds may be due long
+    /// after what it does not know.
     pub(super) fn forget(&mut self) {
         self.firsts.forget();
         self.retries.forget();
@@ -397,7 +416,7 @@ impl Endpoint {
 
     /// Whether memory knows of no work here.
     pub(super) fn is_idle(&self) -> bool {
-        self.busy.is_empty() && self.firsts.is_empty() && self.retries.is_empty()
+        self.busy.is_empty() && self.tests.is_empty() && self.firsts.is_empty() && self.retries.is_empty()
     }
 
     /// Whether it settled something since then.

@@ -1,10 +1,10 @@
 //! One send of a webhook: the body that is kept, in the form that its receiver asked for, signed afresh.
 
 use bytes::Bytes;
-use roundtrip_domain::retry::{Outcome, Policy};
+use roundtrip_domain::retry::{Deadline, Late, Outcome, Policy};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::{Webhook, sign};
-use roundtrip_store::ledger::{Due, Outgoing, Settled};
+use roundtrip_store::ledger::{Due, Outgoing, Settled, TEST_KIND};
 use roundtrip_store::payload;
 
 use super::send::{Basis, End};
@@ -26,7 +26,9 @@ pub(super) async fn send(
 ) -> End {
     let policy = webhook.retry.policy(&Policy::webhook());
     let first_at = outgoing.first_at;
-    let basis = Basis { item, began: now, first_at, policy: &policy, deadline: None, window: None };
+    let is_test = outgoing.kind == TEST_KIND;
+    let deadline = outgoing.deadline.map(|at| Deadline { at, late: Late::Expire });
+    let basis = Basis { item, began: now, first_at, policy: &policy, deadline, window: None, is_test };
     if let Some(end) = basis.too_late() {
         return end;
     }

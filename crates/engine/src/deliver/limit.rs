@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 /// At the start.
-const START: f64 = 4.0;
+pub(crate) const START: u32 = 4;
 const MIN: f64 = 1.0;
 const MAX: f64 = 64.0;
 /// The weight of the newest window in the mean.
@@ -38,7 +38,7 @@ pub(super) struct Limit {
 impl Default for Limit {
     fn default() -> Self {
         Self {
-            limit: START,
+            limit: f64::from(START),
             ramp_to: None,
             is_reached: false,
             successes: 0,
@@ -93,14 +93,14 @@ impl Limit {
 
     /// Starts at one and doubles up to `former`, or to what it is if that is more.
     pub(super) fn ramp(&mut self, former: u32) {
-        self.ramp_to = Some(f64::from(former).max(self.limit).clamp(START, MAX));
+        self.ramp_to = Some(f64::from(former).max(self.limit).clamp(f64::from(START), MAX));
         self.limit = MIN;
         self.begin_window();
     }
 
     /// Whether it forgets nothing that matters when it is dropped.
     pub(super) fn is_usual(&self) -> bool {
-        self.ramp_to.is_none() && self.limit >= START
+        self.ramp_to.is_none() && self.limit >= f64::from(START)
     }
 
     fn begin_window(&mut self) {

@@ -50,6 +50,7 @@ use tokio::time::MissedTickBehavior;
 
 use self::breaker::Change;
 use self::endpoint::{Blocked, Endpoint, Key, Now, Report, Wake};
+pub(crate) use self::limit::START as LIMIT_START;
 use self::places::Places;
 use self::quota::Quotas;
 use self::rate::Bucket;
@@ -266,6 +267,11 @@ impl Coordinator {
         for due in self.config.ledger.due_take() {
             let key = Self::key(&due);
             self.endpoint(key).push(&due);
+            self.make_ready(key);
+        }
+        for due in self.config.ledger.test_take() {
+            let key = Self::key(&due);
+            self.endpoint(key).push_test(&due);
             self.make_ready(key);
         }
     }
@@ -671,11 +677,17 @@ fn partner_bucket<'a>(
 }
 
 /// How often the endpoint itself is told, if its settings bound that.
-fn rate_of(settings: &Settings, endpoint: Receiver) -> Option<Rate> {
+pub(crate) fn rate_of(settings: &Settings, endpoint: Receiver) -> Option<Rate> {
     match endpoint {
         Receiver::Postback { rule, .. } => settings.rule(rule)?.rate,
         Receiver::Webhook(webhook) => settings.webhook(webhook)?.rate,
     }
+}
+
+/// How often the partner of an endpoint is told, by all endpoints together, if its settings bound that.
+pub(crate) fn partner_rate_of(settings: &Settings, endpoint: Receiver) -> Option<Rate> {
+    let (_, partner) = endpoint.postback()?;
+    settings.partners.get(&partner)?.rate
 }
 
 /// An endpoint in log lines: the rule or webhook, and the partner.

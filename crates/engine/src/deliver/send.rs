@@ -8,12 +8,12 @@ use bytes::Bytes;
 use roundtrip_domain::endpoint::Endpoint as Receiver;
 use roundtrip_domain::link_dialect::callback_template;
 use roundtrip_domain::postback::{Stored, stored_callback};
-use roundtrip_domain::retry::{self, Deadline, Jitter, Outcome, Policy, Sent, Start, Verdict};
+use roundtrip_domain::retry::{self, Deadline, Jitter, Late, Outcome, Policy, Sent, Start, Verdict};
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::success::Said;
 use roundtrip_domain::template::{Sending, secrets};
 use roundtrip_domain::time::{Span, Timestamp, human};
-use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement};
+use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement, TEST_KIND};
 use tokio::sync::mpsc;
 
 use super::endpoint::{Endpoint, Key, Report};
@@ -27,6 +27,8 @@ use crate::{Config, Stats};
 /// Headers by which a receiver can tell one send from another. They name the evidence, not the fact: what
 /// a receiver dedupes on is `{event_id}`.
 const DELIVERY_HEADER: &str = "x-roundtrip-delivery";
+/// Why a test is over that was not taken.
+const TEST_FAILED: &str = "test_failed";
 const ATTEMPT_HEADER: &str = "x-roundtrip-attempt";
 
 /// Starts sends: one task loads what they need in one read, then each runs by itself.
@@ -189,7 +191,11 @@ async fn one(
     let deadline =
         outgoing.deadline.map(|at| Deadline { at, late: ruled.map(|ruled| ruled.late).unwrap_or_default() });
     let window = ruled.and_then(|ruled| ruled.accepts_of(partner.as_deref()));
-    let basis = Basis { item, began: now, first_at: outgoing.first_at, policy: &policy, deadline, window };
+    let is_test = outgoing.kind == TEST_KIND;
+    let deadline =
+        deadline.map(|deadline| if is_test { Deadline { late: Late::Expire, ..deadline } } else { deadline });
+    let first_at = outgoing.first_at;
+    let basis = Basis { item, began: now, first_at, policy: &policy, deadline, window, is_test };
     if let Some(end) = basis.too_late() {
         return end;
     }
@@ -271,6 +277,8 @@ pub(super) struct Basis<'a> {
     pub(super) deadline: Option<Deadline>,
     /// How long its receiver accepts it, if that is bounded.
     pub(super) window: Option<Span>,
+    /// Whether it is a test: sent once, and of no interest to anybody but whoever waits for it.
+    pub(super) is_test: bool,
 }
 
 impl Basis<'_> {
@@ -282,7 +290,10 @@ impl Basis<'_> {
             Start::Dead { reason } => Some(End::unsent(item, Settled::Dead { reason: reason.into() })),
             Start::Expired { reason } => {
                 let end = End::unsent(item, Settled::Expired { reason: reason.into() });
-                let notice = self.deadline.map(|deadline| Notice::expired(item, deadline.at));
+                let notice = self
+                    .deadline
+                    .filter(|_| !self.is_test)
+                    .map(|deadline| Notice::expired(item, deadline.at));
                 Some(End { notice, ..end })
             }
         }
@@ -306,6 +317,9 @@ impl Basis<'_> {
         let reach = Reach::of(&verdict, outcome);
         let (next, next_words) = match verdict {
             Verdict::Delivered => (Settled::Delivered, "delivered".to_owned()),
+            Verdict::Again { .. } | Verdict::Disable | Verdict::Expired { .. } if self.is_test => {
+                (Settled::Dead { reason: TEST_FAILED.into() }, "a test is sent once".to_owned())
+            }
             Verdict::Again { due, reason, is_pulled_in } => {
                 let wait = human(due.since(ended_at));
                 let why = if is_pulled_in { ", the last time that there is for it" } else { "" };

@@ -57,10 +57,30 @@ pub(crate) async fn run(args: &Args, client: &Client) -> anyhow::Result<ExitCode
             .context("read the delivery: is the server another release?")?;
         if !delivery.attempts.is_empty() || tokio::time::Instant::now() >= deadline {
             terminal::line(&if args.json { answer.to_string() } else { text(&delivery) })?;
+            if let Some(line) = (!args.json).then(|| offer(&made, &delivery.state)).flatten() {
+                terminal::line(&line)?;
+            }
             return Ok(if delivery.state == "delivered" { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// The way back of an endpoint that is stopped and took the test.
+fn offer(made: &Value, came_to: &str) -> Option<String> {
+    let name = made["endpoint"].as_str()?;
+    let (state, verb) = match made["state"].as_str()? {
+        "paused" => ("paused", "resume"),
+        "disabled" => ("disabled", "enable"),
+        _ => return None,
+    };
+    Some(match came_to {
+        "delivered" => format!(
+            "{name} is {state}, and works: `roundtrip endpoint {verb} {name}` lets it go on and releases what is held, \
+             `roundtrip cancel --endpoint {name}` drops that first."
+        ),
+        _ => format!("{name} stays {state}: what is planned for it is held."),
+    })
 }
 
 fn text(delivery: &Delivery) -> String {
@@ -88,8 +108,29 @@ fn text(delivery: &Delivery) -> String {
         lines.extend(attempt.error.iter().map(|error| format!("  {error}")));
     }
     if delivery.attempts.is_empty() {
-        lines.push("It was not sent yet: is the endpoint paused, or does it have a long queue?".to_owned());
+        lines.push(
+            "It was not sent yet: `roundtrip endpoint list` says what the endpoint waits for. It is sent within ten minutes or not at all."
+                .to_owned(),
+        );
     }
     let lines: Vec<String> = lines.iter().map(|line| clean(line)).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_stopped_endpoint_that_takes_a_test_is_offered_its_way_back() {
+        let made = |state: &str| json!({ "endpoint": "webhook:crm", "state": state });
+        let offered = offer(&made("disabled"), "delivered").unwrap();
+        assert!(offered.contains("`roundtrip endpoint enable webhook:crm`"), "{offered}");
+        let offered = offer(&made("paused"), "delivered").unwrap();
+        assert!(offered.contains("`roundtrip endpoint resume webhook:crm`"), "{offered}");
+        assert!(!offer(&made("disabled"), "dead").unwrap().contains("enable"));
+        assert_eq!(offer(&made("active"), "delivered"), None);
+    }
 }

@@ -7,6 +7,9 @@ pub(crate) struct Filter {
     /// In one of these states: scheduled, held, delivered, dead, expired, cancelled; waiting is the first two.
     #[arg(long, value_name = "STATES")]
     pub(crate) state: Option<String>,
+    /// To this endpoint: webhook:SLUG, rule:SLUG when it tells one partner, or rule:SLUG@PARTNER.
+    #[arg(long, value_name = "ENDPOINT", conflicts_with_all = ["rule", "webhook", "partner"])]
+    pub(crate) endpoint: Option<String>,
     /// Told by this rule, by slug or id.
     #[arg(long, value_name = "RULE")]
     pub(crate) rule: Option<String>,
@@ -31,7 +34,8 @@ pub(crate) struct Filter {
     /// Whose last send came to that: http_404, timeout, …; 404 is http_404.
     #[arg(long, value_name = "CODE")]
     pub(crate) outcome: Option<String>,
-    /// Planned then or later: a moment of RFC 3339, or a span such as 24h, that long ago.
+    /// Planned then or later: a moment of RFC 3339, or a span such as 24h, that long ago. For `replay` and `cancel` also
+    /// `failing`: what was not over when the endpoint's trouble began.
     #[arg(long, value_name = "WHEN")]
     pub(crate) since: Option<String>,
     /// Planned before then: a moment, or a span, that long ago.
@@ -44,6 +48,7 @@ impl Filter {
     pub(crate) fn given(&self) -> Vec<(&'static str, &str)> {
         let all = [
             ("state", &self.state),
+            ("endpoint", &self.endpoint),
             ("rule", &self.rule),
             ("webhook", &self.webhook),
             ("partner", &self.partner),

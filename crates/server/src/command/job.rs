@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use roundtrip_domain::rate::{RATE_MAX, RATE_MIN, Rate};
 use roundtrip_web::jobs::{self, Job, JobTrial};
 use serde_json::{Value, json};
 
@@ -19,9 +20,10 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How a job is made and followed.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Making {
-    /// How many in a second, at most.
-    #[arg(long, value_name = "N")]
-    pub(crate) rate: Option<u32>,
+    /// How many in a second, at most: 0.1 to 10000. Absent: a quarter of what their endpoints are given, so that what is
+    /// fresh is not kept waiting.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) rate: Option<String>,
     /// Only says what would be done, and shows some of it.
     #[arg(long)]
     dry_run: bool,
@@ -45,8 +47,11 @@ pub(crate) struct Making {
 /// When the server cannot be asked, or refuses, or nobody is there to agree.
 pub(crate) async fn run(client: &Client, mut body: Value, flags: &Making) -> anyhow::Result<ExitCode> {
     let path = format!("/api/v1/jobs?workspace={}", encoded(&flags.workspace));
-    if let Some(rate) = flags.rate {
-        body["rate"] = rate.into();
+    if let Some(text) = &flags.rate {
+        let rate = text.parse::<f64>().ok().and_then(Rate::per_s).with_context(|| {
+            format!("use --rate {text}: it is how many in a second, from {RATE_MIN} to {RATE_MAX}, such as 50 or 0.5")
+        })?;
+        body["rate"] = rate.get().into();
     }
     if flags.dry_run || !flags.yes {
         let mut trial = body.clone();

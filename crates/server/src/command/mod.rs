@@ -25,6 +25,7 @@ mod replay;
 mod report;
 mod restore;
 mod serve;
+mod share;
 mod statement;
 mod status;
 mod tail;
@@ -91,6 +92,8 @@ enum Command {
     Jobs(jobs::Args),
     /// Follows deliveries live, and can send webhooks on to a program on this machine.
     Tail(Box<tail::Args>),
+    /// Makes a link that shows one postback to whoever has it, for some days; takes such links back.
+    Share(share::Args),
     /// Lists who is told and how that goes; stops an endpoint and lets it go on.
     Endpoint(endpoint::Args),
     /// Copies a whole installation into one file, while its server works or while it is down.
@@ -166,6 +169,9 @@ impl Command {
             }
             Self::Tail(args) => {
                 with_client(&args.server.clone(), async |client| tail::run(*args, client).await)
+            }
+            Self::Share(args) => {
+                with_client(&args.server.clone(), async |client| share::run(args, client).await)
             }
             Self::Backup(args) => backup::run(&args),
             Self::Restore(args) => restore::run(&args),

@@ -18,8 +18,8 @@ use jiff::tz::TimeZone;
 use roundtrip_domain::time::{Span, Timestamp};
 use roundtrip_store::settings::document::{DecimalSign, PartnerReport};
 use roundtrip_web::reconcile::{
-    AROUND_MS, Against, Facts, Finding, Join, Origins, ROWS_MAX, Reconciliation, Row, TOLERANCE_MS, Terms,
-    Totals, Verdict,
+    AROUND_MS, Against, Facts, Finding, Join, KINDS, Origins, ROWS_MAX, Reconciliation, Row, TOLERANCE_MS,
+    Terms, Totals, Verdict, kinds,
 };
 use serde_json::{Value, json};
 
@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// The list is the owner's own orders, and is compared with purchases.
     #[arg(long)]
     revenue: bool,
+    /// Compares conversions of these kinds alone: install, signup, purchase, event.
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', conflicts_with = "revenue")]
+    kind: Vec<String>,
     /// What stands in which column: click_id=subid,amount=payout,time=conv_time,event=goal,order_id=…
     #[arg(long, value_name = "WHAT=COLUMN,…", value_delimiter = ',')]
     map: Vec<String>,
@@ -102,6 +105,9 @@ pub(crate) struct Args {
 /// # Errors
 /// When the list cannot be read, or the server cannot be asked or refuses.
 pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode> {
+    let kinds = kinds(&args.kind).map_err(|word| {
+        anyhow::anyhow!("use --kind {word}: it is no kind of conversion; the kinds are {}", KINDS.join(", "))
+    })?;
     let table = Table::open(&args.file)?;
     let partner = match &args.partner {
         Some(slug) => Some(Settings::of(client, &args, slug).await?),
@@ -126,7 +132,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
         partner.save(client, &args, &mapping.report).await?;
     }
     let terms = Terms { against, from, to, listed: list.days, tolerance_ms };
-    let mut result = compared(client, &args, list.rows.clone(), terms).await?;
+    let mut result = compared(client, &args, list.rows.clone(), kinds, terms).await?;
     if against == Against::Told {
         ask_origins(client, &args, &list.rows, &mut result).await?;
     }
@@ -185,7 +191,14 @@ impl Settings {
         }
         client::accepted(client.put(&self.path, &settings).await?).context("keep the mapping")?;
         if !args.json {
-            terminal::line("The mapping is kept with the partner.")?;
+            terminal::line(
+                "The mapping is kept with the partner, also when a file is applied that says nothing of it.",
+            )?;
+            if self.report.is_some() {
+                terminal::line(
+                    "Does a file say another `report` of the partner? Change it there too: what it says holds.",
+                )?;
+            }
         }
         Ok(())
     }
@@ -281,9 +294,10 @@ async fn compared(
     client: &Client,
     args: &Args,
     rows: Vec<Row>,
+    kinds: Vec<&'static str>,
     terms: Terms,
 ) -> anyhow::Result<Reconciliation> {
-    let mut join = Join::new(rows, terms);
+    let mut join = Join::new(rows, terms).of_kinds(kinds);
     let mut path = format!(
         "/api/v1/reconcile/facts?limit=1000&workspace={}&from={}&to={}",
         encoded(&args.workspace),

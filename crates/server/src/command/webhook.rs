@@ -87,9 +87,16 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
         terminal::line(&answer.to_string())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let (Some(secret), Some(sentence)) = (answer["secret"].as_str(), answer["sentence"].as_str()) {
+    if let Some(secret) = answer["secret"].as_str() {
         terminal::line(&format!("secret: {secret}  (shown this once)"))?;
+    }
+    if let Some(sentence) = answer["sentence"].as_str() {
         terminal::line(sentence)?;
+    }
+    if answer["secret"].is_string() {
+        terminal::line(
+            "Does your file name this webhook's secret? Put the new one where it finds it: `apply` refuses the old one.",
+        )?;
     }
     let signing = answer.get("signing").unwrap_or(&answer);
     for line in lines(signing) {

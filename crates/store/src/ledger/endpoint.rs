@@ -87,6 +87,15 @@ pub struct EndpointNews {
     pub notice: Option<Notice>,
 }
 
+/// When an endpoint's trouble began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trouble {
+    /// The first failure after the last success; of an endpoint that was disabled without failing, when it was.
+    pub from: Timestamp,
+    /// Whether it works again since, or was enabled.
+    pub is_over: bool,
+}
+
 /// A line of an endpoint's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointLogRow {
@@ -203,9 +212,9 @@ fn set(conn: &Connection, wish: &EndpointWish, at: Timestamp) -> Result<Option<E
         &wish.actor,
         at.ms(),
     ))?;
-    let was_disabled = before.is_some_and(|row| row.state == State::Disabled);
-    if was_disabled && wish.to == State::Active {
-        conn.prepare_cached(sql("endpoint_forgive"))?.execute(key)?;
+    if let Some(before) = before.filter(|row| row.state == State::Disabled && wish.to == State::Active) {
+        // When the trouble began that is over now is remembered: what was lost since then may be wanted.
+        conn.prepare_cached(sql("endpoint_forgive"))?.execute((key.0, key.1, key.2, before.since.ms()))?;
     }
     log(conn, key, at, (wish.to.name(), &wish.reason, &wish.actor))?;
     get(conn, key)
@@ -322,6 +331,29 @@ impl Ledger {
             }
             figures.cut_at = oldest.filter(|_| figures.rows >= rows_max).map(Timestamp::from_ms);
             Ok(figures)
+        })
+        .await
+    }
+
+    /// When an endpoint's trouble began: of now, or else the last that is over. `None` when there was none that was
+    /// worth writing down, which is some minutes of failures without a success.
+    pub async fn endpoint_trouble(
+        &self,
+        ws: WorkspaceNo,
+        endpoint: Endpoint,
+    ) -> Result<Option<Trouble>, Error> {
+        self.read(move |conn| {
+            let time = |row: &Row<'_>, i| row.get::<_, Option<i64>>(i).map(|ms| ms.map(Timestamp::from_ms));
+            let found = conn
+                .prepare_cached(sql("endpoint_trouble"))?
+                .query_row(key(ws, endpoint), |row| {
+                    Ok((row.get(0)?, time(row, 1)?, time(row, 2)?, time(row, 3)?))
+                })
+                .optional()?;
+            let Some((state, since, failing, before)) = found else { return Ok(None) };
+            let disabled = since.filter(|_| State::from_number(state) == Some(State::Disabled));
+            let now = failing.or(disabled).map(|from| Trouble { from, is_over: false });
+            Ok(now.or(before.map(|from| Trouble { from, is_over: true })))
         })
         .await
     }

@@ -92,6 +92,8 @@ pub struct DeliveryFilter {
     pub from: Option<Timestamp>,
     /// Planned before then.
     pub until: Option<Timestamp>,
+    /// Not over before then: it waits, or ended then or later.
+    pub ended_from: Option<Timestamp>,
 }
 
 impl DeliveryFilter {
@@ -166,6 +168,18 @@ impl DeliveryFilter {
             Source::Undelivered => all.push(any_of("f.state", names())),
             Source::Event | Source::All => {
                 all.push(any_of(&format!("coalesce(f.state, {WAITING_STATE})"), names()));
+            }
+        }
+        if let Some(from) = self.ended_from {
+            bound.push(Value::Integer(from.ms()));
+            let from = format!("?{}", bound.len() + BOUND_BEFORE);
+            match self.source() {
+                // What waits has not ended.
+                Source::Queue => {
+                    bound.pop();
+                }
+                Source::Undelivered => all.push(format!("f.at >= {from}")),
+                Source::Event | Source::All => all.push(format!("(f.at IS NULL OR f.at >= {from})")),
             }
         }
         if let Some(outcome) = &self.outcome {

@@ -15,9 +15,14 @@ use super::{Due, EndpointRow, Ledger};
 /// Most deliveries that are handed over in memory; more are found in the queue's table.
 const DUE_MAX: usize = 100_000;
 
+/// Most tests that are handed over in memory.
+const TESTS_MAX: usize = 1_000;
+
 #[derive(Debug, Default)]
 pub(super) struct Handoff {
     due: Mutex<Vec<Due>>,
+    /// Tests, which are sent to stopped endpoints too.
+    tests: Mutex<Vec<Due>>,
     overflowed: AtomicBool,
     due_signal: Notify,
     undecided_signal: Notify,
@@ -38,6 +43,16 @@ impl Handoff {
             self.overflowed.store(true, Ordering::SeqCst);
         }
         drop(due);
+        self.due_signal.notify_one();
+    }
+
+    pub(super) fn test(&self, item: Due) {
+        let mut tests = self.tests.lock().unwrap_or_else(PoisonError::into_inner);
+        // Beyond this somebody makes tests in a loop; the table has them all.
+        if tests.len() < TESTS_MAX {
+            tests.push(item);
+        }
+        drop(tests);
         self.due_signal.notify_one();
     }
 
@@ -80,6 +95,11 @@ impl Ledger {
     /// queue's table has to be read, for busy endpoints too.
     pub fn due_overflowed(&self) -> bool {
         self.inner.handoff.overflowed.swap(false, Ordering::SeqCst)
+    }
+
+    /// Takes the tests that were planned since the last call.
+    pub fn test_take(&self) -> Vec<Due> {
+        std::mem::take(&mut *self.inner.handoff.tests.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes the deliveries that commits planned since the last call.

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::rate::Rate;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
@@ -103,8 +104,9 @@ pub struct JobPlan {
     pub filter: DeliveryFilter,
     /// Who is told instead. A backfill names the webhook that is filled.
     pub into: Option<Into>,
-    /// How many it plans in a second, at least 1.
-    pub rate_per_s: u32,
+    /// How many it plans in a second. `None`: as many as its endpoints take beside what is fresh, a quarter of what
+    /// they are given at a time.
+    pub rate: Option<Rate>,
 }
 
 /// A job.
@@ -171,8 +173,8 @@ pub struct JobHead {
     pub workspace: WorkspaceNo,
     /// The job.
     pub id: Id<kind::Job>,
-    /// How many it plans in a second.
-    pub rate_per_s: u32,
+    /// How many it plans in a second; `None`: a share of what its endpoints take.
+    pub rate: Option<Rate>,
 }
 
 /// `job.body`.
@@ -202,6 +204,8 @@ struct BodyV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_from: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     into_webhook: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     into_rule: Option<String>,
@@ -222,6 +226,7 @@ fn body_write(plan: &JobPlan) -> String {
         outcome: filter.outcome.clone(),
         from: filter.from.map(Timestamp::ms),
         until: filter.until.map(Timestamp::ms),
+        ended_from: filter.ended_from.map(Timestamp::ms),
         into_webhook: match plan.into {
             Some(Into::Webhook(id)) => Some(id.to_string()),
             _ => None,
@@ -257,6 +262,7 @@ fn body_read(text: &str) -> Result<(DeliveryFilter, Option<Into>), String> {
         outcome: body.outcome,
         from: body.from.map(Timestamp::from_ms),
         until: body.until.map(Timestamp::from_ms),
+        ended_from: body.ended_from.map(Timestamp::from_ms),
     };
     let into = match (id(body.into_webhook)?, id(body.into_rule)?) {
         (Some(webhook), _) => Some(Into::Webhook(webhook)),
@@ -286,7 +292,7 @@ fn from_row(row: &Row<'_>) -> Result<Job, Error> {
     let skipped: String = row.get(13)?;
     Ok(Job {
         id,
-        plan: JobPlan { kind, filter, into, rate_per_s: row.get(7)? },
+        plan: JobPlan { kind, filter, into, rate: Rate::of_per_1000_s(row.get(7)?) },
         state,
         created_at: Timestamp::from_ms(row.get(3)?),
         changed_at: Timestamp::from_ms(row.get(4)?),
@@ -356,7 +362,7 @@ impl Ledger {
                     JobState::Planned.name(),
                     at.ms(),
                     actor,
-                    plan.rate_per_s,
+                    plan.rate.map_or(0, Rate::per_1000_s),
                     below.bytes().as_slice(),
                     expected,
                     body_write(&plan),
@@ -405,7 +411,7 @@ impl Ledger {
                 heads.push(JobHead {
                     workspace: WorkspaceNo(row.get(0)?),
                     id: id_from(&id, "job", "id")?,
-                    rate_per_s: row.get(2)?,
+                    rate: Rate::of_per_1000_s(row.get(2)?),
                 });
             }
             Ok(heads)
@@ -493,9 +499,10 @@ mod tests {
                 outcome: Some("http_404".into()),
                 from: Some(Timestamp::from_ms(6)),
                 until: Some(Timestamp::from_ms(7)),
+                ended_from: Some(Timestamp::from_ms(9)),
             },
             into: Some(Into::Rule(Id::from_bits(8))),
-            rate_per_s: 1,
+            rate: None,
         };
         let text = body_write(&plan);
         assert_eq!(body_read(&text), Ok((plan.filter, plan.into)));

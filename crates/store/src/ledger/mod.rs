@@ -67,6 +67,7 @@ pub use self::decide::{Committed, Due, Prepared};
 pub use self::delivery::{AttemptRow, Outgoing, Replay, Settled, Settlement};
 pub use self::endpoint::{
     ACTOR_ENGINE, EndpointFigures, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
+    Trouble,
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::filter::{DeliveryFilter, DeliveryState};

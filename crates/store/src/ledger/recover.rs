@@ -40,10 +40,12 @@ const STEP_EVENTS_MAX: u32 = 1_000;
 pub(super) const BY_OWNER: &str = "cancelled_by_owner";
 
 /// What a step came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobStep {
     /// How many it planned or cancelled.
     pub done: u32,
+    /// What it planned.
+    pub planned: Vec<Due>,
     /// How the job stands after it.
     pub state: JobState,
 }
@@ -365,7 +367,7 @@ impl Ledger {
     ) -> Result<Option<JobStep>, Error> {
         let Some(job) = self.job_get(ws, id).await? else { return Ok(None) };
         if !matches!(job.state, JobState::Planned | JobState::Running) {
-            return Ok(Some(JobStep { done: 0, state: job.state }));
+            return Ok(Some(JobStep { done: 0, planned: Vec::new(), state: job.state }));
         }
         let room = room.clamp(1, STEP_MATCHES_MAX);
         let settings = self.settings_of(ws)?;
@@ -379,14 +381,14 @@ impl Ledger {
             .await?;
         let asked = self.asked(ws, versions).await?;
         let entropy = self.inner.entropy.clone();
-        let (step, planned) = self
+        let step = self
             .write(move |conn| {
-                let Some(now) = job::get(conn, ws, id)? else { return Ok((None, Vec::new())) };
+                let Some(now) = job::get(conn, ws, id)? else { return Ok(None) };
                 // Paused, cancelled or moved since it was read.
                 let is_same =
                     matches!(now.state, JobState::Planned | JobState::Running) && now.after == job.after;
                 if !is_same {
-                    return Ok((Some(JobStep { done: 0, state: now.state }), Vec::new()));
+                    return Ok(Some(JobStep { done: 0, planned: Vec::new(), state: now.state }));
                 }
                 // What it plans is never among what it means, also after a step back of the clock.
                 let at_id = at.max(now.created_at);
@@ -460,11 +462,27 @@ impl Ledger {
                     done,
                     serde_json::to_string(&skipped).unwrap_or_else(|_| "{}".to_owned()),
                 ])?;
-                Ok((Some(JobStep { done, state }), planned))
+                Ok(Some(JobStep { done, planned, state }))
             })
             .await?;
-        self.inner.handoff.due(&planned);
+        self.inner.handoff.due(step.as_ref().map_or(&[], |step| &step.planned));
         Ok(step)
+    }
+
+    /// Which of these deliveries wait for their first send, at an endpoint that is told.
+    pub async fn unsent(&self, items: Vec<Due>) -> Result<Vec<Due>, Error> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(sql("delivery_unsent"))?;
+            let mut unsent = Vec::new();
+            for item in items {
+                let (teller, partner) = (item.endpoint.teller(), item.endpoint.partner());
+                if statement.exists((item.workspace.0, item.delivery.bytes(), teller, partner))? {
+                    unsent.push(item);
+                }
+            }
+            Ok(unsent)
+        })
+        .await
     }
 
     /// What a job would do if it were made now, without doing it. Looks at no more than about `rows_max` rows, in

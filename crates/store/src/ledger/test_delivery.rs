@@ -1,5 +1,8 @@
 //! Test deliveries: sent like any other, and in no book.
 //!
+//! A test is sent once, and within minutes or not at all: what nobody waits for any more is no test. To an endpoint that is
+//! stopped it is sent all the same, for that is how its owner finds out whether it works again.
+//!
 //! A test tells of no event: the id that it says as its event's is its own and names nothing that is kept. It counts
 //! nowhere, because it is booked nowhere.
 
@@ -18,6 +21,9 @@ use crate::payload::{self, Notice};
 /// The kind of test deliveries.
 pub const TEST_KIND: &str = "test";
 
+/// After which a test is not sent any more, in milliseconds.
+const USEFUL_MS: i64 = 10 * 60_000;
+
 /// A test that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryTest {
@@ -32,7 +38,8 @@ pub struct DeliveryTest {
 }
 
 impl Ledger {
-    /// Plans a test. It waits in the endpoint's queue like any other delivery. `event_id` is added to its values.
+    /// Plans a test. It waits in the endpoint's queue like any other delivery; the engine of the same process sends it at
+    /// once where that endpoint is stopped. `event_id` is added to its values.
     pub async fn delivery_test(
         &self,
         ws: WorkspaceNo,
@@ -62,7 +69,7 @@ impl Ledger {
                     kind: TEST_KIND.to_owned(),
                     created_at: at,
                     booked_at: None,
-                    deadline: None,
+                    deadline: Some(at.plus_ms(USEFUL_MS)),
                     replay_of: None,
                     values: rows::values_write(&values),
                 };
@@ -86,7 +93,7 @@ impl Ledger {
                 Ok(item)
             })
             .await?;
-        self.inner.handoff.due(std::slice::from_ref(&due));
+        self.inner.handoff.test(due);
         Ok(due.delivery)
     }
 }

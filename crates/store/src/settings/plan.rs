@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::diff::{self, Change};
-use super::document::{Any, Document};
+use super::document::{Any, Document, PartnerReport};
 use super::judge::{Entry, Set, Warning};
 use super::likely::hint;
 use super::problems::Problems;
@@ -310,6 +310,10 @@ impl Step<'_> {
                         value.clone_from(kept);
                     }
                 }
+                // A command may have saved it, and a file that does not speak of it does not mean to take it away.
+                if new.report.is_none() {
+                    new.report.clone_from(&old.report);
+                }
             }
             (Any::Webhook(new), Some(Any::Webhook(old))) => {
                 if new.url.contains(MASK) && new.url == super::webhook::url_shown(&old.url) {
@@ -325,9 +329,12 @@ impl Step<'_> {
             }
             _ => {}
         }
+        if let Any::Partner(partner) = &mut document {
+            partner.report = partner.report.take().filter(|report| *report != PartnerReport::default());
+        }
         if let Any::Webhook(webhook) = &mut document {
-            let (signing, shown) = self.signing(webhook);
-            return (Stored { document, hash: None, signing: Some(signing) }, shown);
+            let (signing, retired, shown) = self.signing(webhook);
+            return (Stored { document, hash: None, signing: Some(signing), retired }, shown);
         }
         let Any::Key(key) = &mut document else { return (Stored::plain(document), None) };
         let kept = old.and_then(|stored| stored.hash);
@@ -361,7 +368,7 @@ impl Step<'_> {
         if hash.is_some_and(|hash| (self.world.taken_keys)(&hash)) {
             self.wrong(Code::SecretInvalid, "secret", "another key has the same secret");
         }
-        (Stored { document, hash, signing: None }, token)
+        (Stored { document, hash, signing: None, retired: Vec::new() }, token)
     }
 
     fn keep(&mut self, field: &str, is_same: bool) {

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::sign::Signing;
 
 use super::document::Any;
@@ -22,12 +23,23 @@ pub struct Stored {
     pub hash: Option<[u8; 32]>,
     /// What signs for a webhook: its document has no secret.
     pub signing: Option<Signing>,
+    /// The secrets that a webhook had before, the newest first: they do not come back.
+    pub retired: Vec<Retired>,
+}
+
+/// A secret that was replaced; what is kept of it says nothing but whether another text is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retired {
+    /// SHA-256 of the secret as it is shown.
+    pub hash: [u8; 32],
+    /// When it was replaced.
+    pub at: Timestamp,
 }
 
 impl Stored {
     /// A document with nothing beside it.
     pub fn plain(document: Any) -> Self {
-        Self { document, hash: None, signing: None }
+        Self { document, hash: None, signing: None, retired: Vec::new() }
     }
 }
 
@@ -43,6 +55,9 @@ pub fn encode(stored: &Stored) -> String {
     }
     if let Some(signing) = &stored.signing {
         body.insert("signing".into(), webhook::signing_write(signing));
+    }
+    if !stored.retired.is_empty() {
+        body.insert("retired".into(), webhook::retired_write(&stored.retired));
     }
     if let Value::Object(fields) = stored.document.to_value() {
         body.extend(fields.into_iter().filter(|(name, _)| !BESIDE.contains(&name.as_str())));
@@ -75,6 +90,10 @@ pub fn decode(kind: ResourceKind, body: &str) -> Result<Stored, String> {
         None => None,
         Some(value) => Some(webhook::signing_read(value)?),
     };
+    let retired = match body.remove("retired") {
+        None => Vec::new(),
+        Some(value) => webhook::retired_read(value)?,
+    };
     let document = Any::from_value(kind, Value::Object(body)).map_err(|error| error.to_string())?;
     if (kind == ResourceKind::Key) != hash.is_some() {
         return Err("a key has a hash, and nothing else has one".into());
@@ -82,7 +101,7 @@ pub fn decode(kind: ResourceKind, body: &str) -> Result<Stored, String> {
     if (kind == ResourceKind::Webhook) != signing.is_some() {
         return Err("a webhook has what signs for it, and nothing else has".into());
     }
-    Ok(Stored { document, hash, signing })
+    Ok(Stored { document, hash, signing, retired })
 }
 
 /// The document as people may see it: with its defaults left away and its secrets masked.

@@ -18,19 +18,22 @@ use roundtrip_domain::webhook::{self, Topic, Unwanted, Wanted, is_slack};
 use serde_json::{Value, json};
 
 use super::ResourceKind as Kind;
-use super::document::{self, WebhookForm};
+use super::document::{self, Any, WebhookForm};
 use super::form;
 use super::judge::{Entry, Judge};
 use super::likely::hint;
 use super::plan::Step;
 use super::retry::{HowSent, Success};
-use super::secret::{MASK, Secret, is_indirect};
+use super::secret::{MASK, Secret, hash_token, is_indirect};
+use super::stored::Retired;
 use crate::payload;
 
 /// Most headers of its own that a webhook has.
 const HEADERS_MAX: usize = 32;
 /// Longest value of one, in bytes.
 const HEADER_BYTES_MAX: usize = 4_096;
+/// Most secrets of before that are remembered.
+const RETIRED_MAX: usize = 16;
 /// Longest URL, in bytes.
 const URL_BYTES_MAX: usize = 2_048;
 
@@ -108,10 +111,39 @@ const fn code_of(refused: Refused) -> Code {
     }
 }
 
+/// Writes the secrets of before, for the stored form.
+pub(super) fn retired_write(retired: &[Retired]) -> Value {
+    let one = |one: &Retired| json!({ "hash": hex::encode(one.hash), "at": one.at.ms() });
+    retired.iter().map(one).collect()
+}
+
+/// Reads them back. The error names what is wrong and never a value.
+pub(super) fn retired_read(value: Value) -> Result<Vec<Retired>, String> {
+    #[derive(serde::Deserialize)]
+    struct Row {
+        hash: String,
+        at: i64,
+    }
+    let rows: Vec<Row> = serde_json::from_value(value).map_err(|_| "its old secrets have another form")?;
+    rows.into_iter()
+        .map(|row| {
+            let mut hash = [0; 32];
+            hex::decode_to_slice(row.hash, &mut hash).map_err(|_| "an old secret's hash is no hash")?;
+            Ok(Retired { hash, at: Timestamp::from_ms(row.at) })
+        })
+        .collect()
+}
+
 impl Step<'_> {
-    /// Settles what signs: what was there, what is new, and what overlaps. A secret that was made is shown.
-    pub(super) fn signing(&mut self, doc: &mut document::Webhook) -> (Signing, Option<String>) {
+    /// Settles what signs: what was there, what is new, and what overlaps; and which secrets were replaced. A secret
+    /// that was made is shown.
+    ///
+    /// Commands change a webhook's secret and cut-over too, and a file that knows nothing of it is applied afterwards:
+    /// so a secret that was replaced is refused, and a cut-over that lies before the last change of the secret says
+    /// nothing about it.
+    pub(super) fn signing(&mut self, doc: &mut document::Webhook) -> (Signing, Vec<Retired>, Option<String>) {
         let now = self.world.at;
+        let mut retired = self.old.map(|old| old.retired.clone()).unwrap_or_default();
         let overlap_ms = doc
             .overlap
             .as_deref()
@@ -142,10 +174,21 @@ impl Step<'_> {
             (true, Some(key)) => Some(key),
             (true, None) => signing.key.clone().or_else(|| Some(SigningKey::generate(fresh()))),
         };
-        if let Some(secret) = given.filter(|given| *given != signing.secret)
-            && let Err(refused) = signing.rotate_secret(secret, overlap_ms, now)
-        {
-            self.wrong(code_of(refused), "secret", &refused.to_string());
+        if let Some(secret) = given.filter(|given| *given != signing.secret) {
+            let hash = hash_token(secret.shown());
+            if let Some(before) = retired.iter().find(|before| before.hash == hash) {
+                let message = format!("this secret was replaced at {}", before.at);
+                self.wrong(Code::SecretReplaced, "secret", &message);
+            } else {
+                let before = Retired { hash: hash_token(signing.secret.shown()), at: now };
+                match signing.rotate_secret(secret, overlap_ms, now) {
+                    Ok(()) => {
+                        retired.insert(0, before);
+                        retired.truncate(RETIRED_MAX);
+                    }
+                    Err(refused) => self.wrong(code_of(refused), "secret", &refused.to_string()),
+                }
+            }
         }
         if key != signing.key
             && let Err(refused) = signing.rotate_key(key, overlap_ms, now)
@@ -153,7 +196,18 @@ impl Step<'_> {
             self.wrong(code_of(refused), "ed25519", &refused.to_string());
         }
         if let Some(at) = doc.cut_over.as_deref().and_then(Timestamp::parse) {
-            signing.cut_over(at);
+            let is_of_before = retired.first().is_some_and(|last| at < last.at && last.at < now);
+            if !is_of_before {
+                signing.cut_over(at);
+            }
+            // What has happened is no wish any more: written down, it would differ from every file that does not say it.
+            let known = self.old.and_then(|old| match &old.document {
+                Any::Webhook(old) => old.cut_over.as_ref(),
+                _ => None,
+            });
+            if at <= now && doc.cut_over.as_ref() != known {
+                doc.cut_over = None;
+            }
         }
         if let Some(name) = &doc.signature_header {
             match PlainHeader::parse(name) {
@@ -163,7 +217,7 @@ impl Step<'_> {
         } else {
             signing.plain_header = PlainHeader::default();
         }
-        (signing, made)
+        (signing, retired, made)
     }
 
     /// A secret that the document brings; `None` when it brings none, or the mask of the one that is there.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use roundtrip_domain::endpoint::{Endpoint, State};
 use roundtrip_domain::id::{Id, kind};
+use roundtrip_domain::rate::Rate;
 use roundtrip_domain::time::{Span, Timestamp};
 use roundtrip_store::Error;
 use roundtrip_store::ledger::{
@@ -268,7 +269,7 @@ impl<W: Workers> World<'_, W> {
                 None => {}
             }
         }
-        let rate_per_s = *self.owner.dice.one_of(&[10, 50, 200]);
+        let rate_per_s = *self.owner.dice.one_of(&[10.0, 50.0, 200.0]);
         let fills = match into {
             // What is not decided yet is told to whoever asks for it then.
             Some(Into::Webhook(webhook)) if self.kit.ledger.undecided_count().await == Ok(0) => {
@@ -282,7 +283,7 @@ impl<W: Workers> World<'_, W> {
             self.judge.cancels(true);
         }
         let what = format!("{} of {:?} {:?} at {rate_per_s}/s", kind.name(), filter.rule, filter.webhook);
-        let plan = JobPlan { kind, filter, into, rate_per_s };
+        let plan = JobPlan { kind, filter, into, rate: Rate::per_s(rate_per_s) };
         let made = self
             .ask_or_hang_up(async move { ledger.job_create(WS, plan, None, "owner".to_owned(), at).await })
             .await;

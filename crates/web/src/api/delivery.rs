@@ -197,7 +197,7 @@ async fn share(mut call: Call) -> Result<Answer, Failure> {
     if delivery.endpoint.postback().is_none() {
         let message = "it tells you, not a partner: what a webhook says is not shared";
         let advice = "a postback's delivery can be shared; `roundtrip explain ID` shows this one to you";
-        return Err(Problem::new(Code::ParameterInvalid, "id", message).advise(advice).into());
+        return Err(Problem::new(Code::ParameterInvalid, "id", message).fixed_by(advice).into());
     }
     let (token, until) = call.state.ledger.share_make(settings.workspace, id, life, now).await?;
     tracing::info!(delivery.id = %id, share.until = %until, actor = call.caller.actor(), "a delivery is shared");
@@ -236,7 +236,7 @@ async fn replay(call: Call) -> Result<Answer, Failure> {
     let (delivery, event, _) = finder.delivery(id).await?;
     if delivery.kind == TEST_KIND {
         let problem = Problem::new(Code::ReplayRefused, "id", "it is a test, and a test is not told again");
-        return Err(problem.advise("`roundtrip endpoint test NAME` sends another").into());
+        return Err(problem.fixed_by("`roundtrip endpoint test NAME` sends another").into());
     }
     let is_known = |endpoint: Endpoint| match endpoint {
         Endpoint::Postback { rule, .. } => settings.rule(rule).is_some(),

@@ -133,7 +133,7 @@ async fn set(mut call: Call, to: State, from: Option<State>) -> Result<Answer, F
         };
         let message =
             format!("`{}` is {}; `{end}` lets it go on", waits::name(endpoint, &settings), now.name());
-        return Err(Problem::new(Code::EndpointState, "id", message).advise(advice).into());
+        return Err(Problem::new(Code::EndpointState, "id", message).fixed_by(advice).into());
     }
     let actor = call.caller.actor();
     let wish = EndpointWish { workspace: settings.workspace, endpoint, to, reason, actor: actor.clone() };

@@ -1,6 +1,6 @@
 //! Testing an endpoint: a delivery with made-up values, sent like any other and counted nowhere.
 
-use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::endpoint::{Endpoint, State};
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::postback::MacroValue;
 use roundtrip_domain::problem::{Code, Problem};
@@ -13,13 +13,17 @@ use serde_json::json;
 use super::call::{Answer, Call, Failure};
 use super::route::{Needs, Route, schema};
 use crate::endpoints::Endpoints;
-use crate::{endpoints, sheet, waits};
+use crate::{endpoints, known, sheet, waits};
 
 /// A test that is on its way.
 #[derive(Serialize, JsonSchema)]
 struct Testing {
     /// The test delivery, `dlv_…`: `GET /api/v1/deliveries/{id}` shows what it came to.
     delivery: String,
+    /// Who is tested, by name.
+    endpoint: String,
+    /// How it stands: `active`, `paused` or `disabled`. It is tested all the same.
+    state: &'static str,
     /// In words.
     sentence: String,
 }
@@ -38,7 +42,11 @@ pub(super) fn routes() -> Vec<Route> {
             json!({ "type": "string" }),
         )
         .needs(Needs::Scope(KeyScope::Replay))
-        .answers(201, "It waits in the endpoint's queue.", schema::<Testing>)
+        .answers(
+            201,
+            "It is sent once, within ten minutes; also while the endpoint is stopped.",
+            schema::<Testing>,
+        )
         .codes(&[Code::IdUnknown, Code::ReplayRefused, Code::ParameterMissing])
         .does(test),
     ]
@@ -49,7 +57,9 @@ async fn test(call: Call) -> Result<Answer, Failure> {
     let name = call.path("id").to_owned();
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':' | b'@')) {
         let message = "it is rule:SLUG, rule:SLUG@PARTNER, webhook:SLUG or an endpoint's id";
-        return Err(Problem::new(Code::ParameterInvalid, "id", message).advise(endpoints::LIST_THEM).into());
+        return Err(Problem::new(Code::ParameterInvalid, "id", message)
+            .fixed_by(endpoints::LIST_THEM)
+            .into());
     }
     let wanted = match endpoints::by_ids(&name) {
         Some(Endpoint::Webhook(id)) => of_webhook(&id.to_string(), &settings)?,
@@ -62,24 +72,30 @@ async fn test(call: Call) -> Result<Answer, Failure> {
             _ => of_rule(&call, &name, &settings)?,
         },
     };
-    let wanted_endpoint = wanted.endpoint;
-    let id = call.state.ledger.delivery_test(settings.workspace, wanted, call.state.clock.now()).await?;
-    let endpoint = waits::id(wanted_endpoint);
-    tracing::info!(delivery.id = %id, endpoint.id = endpoint, actor = call.caller.actor(), "a test was asked for");
+    let endpoint = wanted.endpoint;
     let endpoints =
         Endpoints { ledger: &call.state.ledger, settings: &settings, now: call.state.clock.now() };
-    let row = endpoints.find(wanted_endpoint).await?.row;
-    let sentence = match row.state.holds() {
-        true => format!("The test {id} is held: its endpoint is {}.", waits::stopped(&row)),
-        false => format!("A test is on its way as {id}; `roundtrip endpoint test` waits for its end."),
-    };
-    Ok(Answer::created(json!(Testing { delivery: id.to_string(), sentence })))
+    let state = endpoints.find(endpoint).await?.row.state;
+    let id = call.state.ledger.delivery_test(settings.workspace, wanted, call.state.clock.now()).await?;
+    tracing::info!(delivery.id = %id, endpoint.name = name, actor = call.caller.actor(), "a test was asked for");
+    Ok(Answer::created(json!(Testing {
+        delivery: id.to_string(),
+        endpoint: waits::name(endpoint, &settings),
+        state: state.name(),
+        sentence: format!(
+            "A test is on its way as {id}, {}; `roundtrip endpoint test` waits for its end.",
+            match state {
+                State::Active => "behind what waits for the endpoint".to_owned(),
+                _ => format!("although the endpoint is {}", state.name()),
+            }
+        ),
+    })))
 }
 
 fn of_webhook(name: &str, settings: &Settings) -> Result<DeliveryTest, Problem> {
     let id: Option<Id<kind::Webhook>> = name.parse().ok();
     let webhook = settings.webhooks.iter().find(|webhook| webhook.slug == name || Some(webhook.id) == id);
-    let webhook = webhook.ok_or_else(|| endpoints::unknown(format!("there is no webhook `{name}`")))?;
+    let webhook = webhook.ok_or_else(|| endpoints::no_webhook(name, settings))?;
     Ok(DeliveryTest {
         endpoint: Endpoint::Webhook(webhook.id),
         version: webhook.version,
@@ -98,7 +114,12 @@ fn of_rule(call: &Call, name: &str, settings: &Settings) -> Result<DeliveryTest,
             let id: Option<Id<kind::Partner>> = text.parse().ok();
             let message = || format!("rule `{}` tells no partner `{text}`", rule.slug);
             told().find(|partner| partner.slug == text || Some(partner.id) == id).ok_or_else(|| {
-                Problem::new(Code::ParameterInvalid, "partner", message()).advise(endpoints::LIST_THEM)
+                let names = told().map(|partner| partner.slug.as_str());
+                Problem::new(Code::ParameterInvalid, "partner", message()).fixed_by(known::one_of(
+                    "partners",
+                    "`roundtrip endpoint list`",
+                    names,
+                ))
             })?
         }
         None => {
@@ -107,8 +128,9 @@ fn of_rule(call: &Call, name: &str, settings: &Settings) -> Result<DeliveryTest,
             match (all.next(), all.next()) {
                 (Some(one), None) => one,
                 _ => {
-                    let problem = Problem::new(Code::ParameterMissing, "partner", message());
-                    return Err(problem.advise("name the partner: rule:SLUG@PARTNER"));
+                    let names = told().map(|partner| partner.slug.as_str());
+                    let fix = known::one_of("partners", "`roundtrip endpoint list`", names);
+                    return Err(Problem::new(Code::ParameterMissing, "partner", message()).fixed_by(fix));
                 }
             }
         }

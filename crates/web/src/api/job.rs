@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
+use roundtrip_domain::rate::{RATE_MAX, RATE_MIN, Rate};
 use roundtrip_domain::settings::{KeyScope, Settings};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::Topic;
@@ -19,13 +21,12 @@ use super::fields::Fields;
 use super::route::{Needs, Route, schema};
 use crate::deliveries::{PARAMETERS, Wanted, chosen, webhooks};
 use crate::jobs::{self, Job, JobTrial, Jobs};
+use crate::{endpoints, known, waits};
 
-/// Deliveries in a second, when nobody says how many: what a receiver that has just recovered can take.
-const RATE_DEFAULT: u32 = 100;
-/// The same of a cancellation, which nobody outside notices.
-const CANCEL_RATE_DEFAULT: u32 = 10_000;
-/// The highest rate.
-const RATE_MAX: u32 = 10_000;
+/// The command that lists endpoints.
+const LISTED: &str = "`roundtrip endpoint list`";
+/// What a filter says for "since the endpoint's trouble began".
+const FAILING: &str = "failing";
 /// Rows that are looked at to say beforehand what a job would do.
 const TRIAL_ROWS_MAX: u64 = 200_000;
 /// The same to know how many a job is about.
@@ -45,8 +46,9 @@ struct JobWanted {
     /// Who is told instead: `webhook:SLUG`, or `rule:SLUG` for the same partner by a rule as it is now. A backfill
     /// names the webhook that is filled.
     into: Option<String>,
-    /// How many in a second, 1 to 10,000; 100 when absent, 10,000 for a cancellation.
-    rate: Option<u32>,
+    /// How many in a second, 0.1 to 10,000. Absent: a quarter of what their endpoints are given at a time, and at most
+    /// 100; 10,000 for a cancellation.
+    rate: Option<f64>,
     /// Only counts what it would do, and shows some.
     dry_run: Option<bool>,
 }
@@ -75,7 +77,10 @@ struct FilterWanted {
     state: Option<String>,
     /// What the last send came to.
     outcome: Option<String>,
-    /// Planned then or later: a moment, or a span ago.
+    /// One endpoint: `webhook:SLUG`, `rule:SLUG` or `rule:SLUG@PARTNER`.
+    endpoint: Option<String>,
+    /// Planned then or later: a moment, or a span ago. `failing` for what was not over when the endpoint's trouble
+    /// began; the filter then names one endpoint.
     since: Option<String>,
     /// Planned before then: a moment, or a span ago.
     until: Option<String>,
@@ -127,13 +132,16 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 fn id_of(call: &Call) -> Result<Id<kind::Job>, Problem> {
-    let refused = |_| Problem::new(Code::ParameterInvalid, "id", "a job's id begins with job_");
+    let refused = |_| {
+        Problem::new(Code::ParameterInvalid, "id", "a job's id begins with job_")
+            .fixed_by("`roundtrip jobs` lists the latest ones with their ids")
+    };
     call.path("id").parse().map_err(refused)
 }
 
 fn unknown() -> Problem {
     Problem::new(Code::IdUnknown, "id", "there is no job of that id in this workspace")
-        .advise("`roundtrip jobs` lists those that there are")
+        .fixed_by("`roundtrip jobs` lists the latest ones, `--workspace` those of another workspace")
 }
 
 async fn list(call: Call) -> Result<Answer, Failure> {
@@ -177,10 +185,10 @@ fn refused(wish: JobWish, state: JobState) -> Problem {
     };
     let problem = Problem::new(Code::JobRefused, "id", format!("the job cannot {to}: {how}"));
     match state.is_over() {
-        true => problem.advise(
+        true => problem.fixed_by(
             "nothing is left of it to change; what it left alone or did wrong is the business of a new replay, backfill or cancellation",
         ),
-        false => problem.advise("`roundtrip jobs` says how it stands"),
+        false => problem.fixed_by("`roundtrip jobs` says how it stands"),
     }
 }
 
@@ -199,12 +207,13 @@ async fn wish(call: Call, wish: JobWish) -> Result<Answer, Failure> {
 }
 
 /// The filter in a body.
-fn filter_of(
+async fn filter_of(
+    call: &Call,
     kind: JobKind,
     body: Option<Value>,
     settings: &Settings,
     now: Timestamp,
-) -> Result<DeliveryFilter, Problem> {
+) -> Result<DeliveryFilter, Failure> {
     let inside = |mut problem: Problem| {
         problem.field = format!("filter.{}", problem.field);
         problem
@@ -224,17 +233,61 @@ fn filter_of(
     }
     fields.done().map_err(inside)?;
     if words.is_empty() {
-        return Err(missing());
+        return Err(missing().into());
+    }
+    let is_failing = words.get("since").is_some_and(|since| since == FAILING);
+    if is_failing {
+        words.remove("since");
     }
     let is_all = words.get("state").is_some_and(|state| state == "all");
     if is_all {
         words.remove("state");
     }
     let mut filter = Wanted::read(|name| words.get(name).cloned()).judge(settings, now, "filter.")?;
+    if is_failing {
+        filter.ended_from = Some(trouble(call, settings, &filter).await?);
+    }
     if filter.states.is_empty() && !(is_all && kind == JobKind::Replay) {
         filter.states = states_default(kind);
     }
     Ok(filter)
+}
+
+/// When the trouble of the endpoint that a filter names began.
+async fn trouble(call: &Call, settings: &Settings, filter: &DeliveryFilter) -> Result<Timestamp, Failure> {
+    let refused = |message: String, fix: String| -> Failure {
+        Problem::new(Code::ParameterInvalid, "filter.since", message).fixed_by(fix).into()
+    };
+    let rule = filter.rule.and_then(|rule| settings.rule(rule));
+    let endpoint = match (filter.webhook, rule, filter.partner) {
+        (Some(webhook), ..) => Endpoint::Webhook(webhook),
+        (None, Some(rule), partner) => {
+            let only = || endpoints::parse(&format!("rule:{}", rule.slug), settings).ok()?.postback();
+            match partner.or_else(|| Some(only()?.1)) {
+                Some(partner) => Endpoint::Postback { rule: rule.id, partner },
+                None => {
+                    let message =
+                        format!("`{FAILING}` asks about one endpoint, and the rule tells several partners");
+                    return Err(refused(message, format!("name one: rule:{}@PARTNER", rule.slug)));
+                }
+            }
+        }
+        _ => {
+            let message = format!("`{FAILING}` asks when the trouble of one endpoint began");
+            return Err(refused(
+                message,
+                format!("name one: webhook:SLUG or rule:SLUG@PARTNER; {LISTED} lists them"),
+            ));
+        }
+    };
+    let found = call.state.ledger.endpoint_trouble(settings.workspace, endpoint).await?;
+    found.map(|trouble| trouble.from).ok_or_else(|| {
+        let name = waits::name(endpoint, settings);
+        refused(
+            format!("{name} is not failing, and no trouble of it is on record: none of it lasted five minutes"),
+            format!("say since when, such as 24h; `roundtrip deliveries --endpoint {name} --state dead` lists what was given up"),
+        )
+    })
 }
 
 /// Who is told instead.
@@ -244,13 +297,20 @@ fn into_of(text: Option<String>, settings: &Settings) -> Result<Option<Into>, Pr
     match text.split_once(':') {
         Some(("webhook", name)) => {
             let found = chosen(&Some(name.to_owned()), webhooks(settings));
-            let found = found.map_err(|name| wrong(format!("there is no webhook `{name}`")))?;
+            let found = found.map_err(|name| {
+                let names = webhooks(settings).map(|(_, slug)| slug);
+                wrong(format!("there is no webhook `{name}`"))
+                    .fixed_by(known::one_of("webhooks", LISTED, names))
+            })?;
             Ok(found.map(Into::Webhook))
         }
         Some(("rule", name)) => {
-            let rules = settings.rules.values().flatten().map(|rule| (rule.id, rule.slug.as_str()));
-            let found = chosen(&Some(name.to_owned()), rules);
-            let found = found.map_err(|name| wrong(format!("there is no rule `{name}`")))?;
+            let rules = || settings.rules.values().flatten().map(|rule| (rule.id, rule.slug.as_str()));
+            let found = chosen(&Some(name.to_owned()), rules());
+            let found = found.map_err(|name| {
+                let names = rules().map(|(_, slug)| slug);
+                wrong(format!("there is no rule `{name}`")).fixed_by(known::one_of("rules", LISTED, names))
+            })?;
             Ok(found.map(Into::Rule))
         }
         _ => Err(wrong("it is webhook:SLUG or rule:SLUG".to_owned())),
@@ -258,29 +318,27 @@ fn into_of(text: Option<String>, settings: &Settings) -> Result<Option<Into>, Pr
 }
 
 /// What a body asks for, and whether only to count.
-fn plan_of(call: &mut Call, settings: &Settings, now: Timestamp) -> Result<(JobPlan, bool), Problem> {
+async fn plan_of(call: &mut Call, settings: &Settings, now: Timestamp) -> Result<(JobPlan, bool), Failure> {
     let mut fields = Fields::of(call.body.take())?;
     let kind = fields.must("kind")?;
     let kind = kind
         .as_str()
         .and_then(JobKind::parse)
         .ok_or_else(|| Problem::new(Code::FieldType, "kind", "it is replay, backfill or cancel"))?;
-    let filter = filter_of(kind, fields.any("filter"), settings, now)?;
+    let filter = filter_of(call, kind, fields.any("filter"), settings, now).await?;
     let into = into_of(fields.text("into")?, settings)?;
-    let rate_per_s = match fields.any("rate") {
-        None if kind == JobKind::Cancel => CANCEL_RATE_DEFAULT,
-        None => RATE_DEFAULT,
-        Some(value) => value
-            .as_u64()
-            .and_then(|rate| u32::try_from(rate).ok())
-            .filter(|rate| (1..=RATE_MAX).contains(rate))
-            .ok_or_else(|| {
-                Problem::new(Code::FieldType, "rate", format!("it is a number from 1 to {RATE_MAX}"))
-            })?,
+    let rate = match fields.any("rate") {
+        // Nobody outside notices a cancellation.
+        None if kind == JobKind::Cancel => Rate::per_s(RATE_MAX),
+        None => None,
+        Some(value) => Some(value.as_f64().and_then(Rate::per_s).ok_or_else(|| {
+            Problem::new(Code::FieldType, "rate", format!("it is a number from {RATE_MIN} to {RATE_MAX}, a second"))
+                .fixed_by("say how many in a second, such as 50 or 0.5; without it, a replay takes a quarter of what its endpoint is given")
+        })?),
     };
     let dry_run = fields.truth("dry_run")?;
     fields.done()?;
-    Ok((JobPlan { kind, filter, into, rate_per_s }, dry_run))
+    Ok((JobPlan { kind, filter, into, rate }, dry_run))
 }
 
 /// Refuses what could never be done, so that nobody waits for a job that leaves everything alone.
@@ -341,11 +399,14 @@ async fn check(call: &Call, plan: &JobPlan, settings: &Settings) -> Result<(), F
                     "a backfill is about facts: the filter names app, kind, since and until alone",
                 )
                 .into()),
-                Some(kind) => Err(wrong(
-                    "filter.kind",
-                    &format!("`{kind}` is no kind of fact about a conversion, such as install or purchase"),
-                )
-                .into()),
+                Some(kind) => {
+                    let names = Topic::ALL.into_iter().filter(|topic| topic.is_conversion());
+                    let names: Vec<&str> = names.map(Topic::name).collect();
+                    let message = format!("`{kind}` is no kind of fact about a conversion");
+                    Err(wrong("filter.kind", &message)
+                        .fixed_by(format!("the kinds are {}", names.join(", ")))
+                        .into())
+                }
                 None => Ok(()),
             }
         }
@@ -358,7 +419,7 @@ async fn check(call: &Call, plan: &JobPlan, settings: &Settings) -> Result<(), F
 async fn create(mut call: Call) -> Result<Answer, Failure> {
     let settings = call.workspace()?;
     let now = call.state.clock.now();
-    let (plan, dry_run) = plan_of(&mut call, &settings, now)?;
+    let (plan, dry_run) = plan_of(&mut call, &settings, now).await?;
     check(&call, &plan, &settings).await?;
     let ledger = &call.state.ledger;
     let ws = settings.workspace;
@@ -374,7 +435,7 @@ async fn create(mut call: Call) -> Result<Answer, Failure> {
     let Some(job) = ledger.job_create(ws, plan, expected, actor.clone(), now).await? else {
         let message = format!("{JOBS_OPEN_MAX} jobs of the workspace are not over yet");
         let advice = "wait for the end of one, or end one: `roundtrip jobs` lists them, `roundtrip jobs cancel ID` ends one";
-        return Err(Problem::new(Code::JobRefused, "", message).advise(advice).into());
+        return Err(Problem::new(Code::JobRefused, "", message).fixed_by(advice).into());
     };
     tracing::info!(job.id = %job.id, job.kind = job.plan.kind.name(), actor, "a job was made");
     Ok(Answer::created(json!(jobs::job(&job, &settings))))

@@ -13,8 +13,9 @@ use super::call::{Answer, Call, Failure};
 use super::explain::chosen;
 use super::fields::Fields;
 use super::route::{Needs, Route, schema};
+use crate::known;
 use crate::reconcile::{
-    self, AROUND_MS, Against, Fact, Facts, Join, Origin, Origins, ROWS_MAX, Reconciliation, Row,
+    self, AROUND_MS, Against, Fact, Facts, Join, KINDS, Origin, Origins, ROWS_MAX, Reconciliation, Row,
     TOLERANCE_MS, Terms,
 };
 use crate::report::DAYS_MAX;
@@ -42,6 +43,9 @@ struct ReconcileWish {
     /// By how much times may differ; absent: 15m.
     #[schemars(default)]
     tolerance: Option<String>,
+    /// The kinds of conversions that are compared: `install`, `signup`, `purchase`, `event`. Absent: all.
+    #[schemars(default)]
+    kinds: Vec<String>,
     /// The list, at most 2,000 lines.
     rows: Vec<Row>,
 }
@@ -108,6 +112,11 @@ impl ReconcileWish {
             from: fields.text("from")?.unwrap_or_default(),
             to: fields.text("to")?.unwrap_or_default(),
             tolerance: fields.text("tolerance")?,
+            kinds: match fields.any("kinds") {
+                None => Vec::new(),
+                Some(value) => serde_json::from_value(value)
+                    .map_err(|_| Problem::new(Code::FieldType, "kinds", "it is a list of kinds"))?,
+            },
             rows: rows(fields.must("rows")?)?,
         };
         fields.done()?;
@@ -151,7 +160,9 @@ fn period(from: Option<&str>, to: Option<&str>) -> Result<(Timestamp, Timestamp)
 pub(super) fn partner_of(settings: &Settings, text: &str) -> Result<Id<kind::Partner>, Problem> {
     let by_slug = settings.partners.values().find(|partner| partner.slug == text).map(|partner| partner.id);
     by_slug.or_else(|| text.parse().ok()).ok_or_else(|| {
+        let names = settings.partners.values().map(|partner| partner.slug.as_str());
         Problem::new(Code::ParameterInvalid, "partner", format!("there is no partner `{text}`"))
+            .fixed_by(known::one_of("partners", "`GET /api/v1/partners`", names))
     })
 }
 
@@ -213,7 +224,11 @@ async fn whole(mut call: Call) -> Result<Answer, Failure> {
             .ms(),
     };
     let terms = Terms { against: wish.against, from, to, listed: None, tolerance_ms };
-    let mut join = Join::new(wish.rows.clone(), terms);
+    let kinds = reconcile::kinds(&wish.kinds).map_err(|word| {
+        Problem::new(Code::ParameterInvalid, "kinds", format!("`{word}` is no kind of conversion"))
+            .fixed_by(format!("the kinds are {}", KINDS.join(", ")))
+    })?;
+    let mut join = Join::new(wish.rows.clone(), terms).of_kinds(kinds);
     let wanted = FactsWanted { partner, from: from.plus_ms(-AROUND_MS), to: to.plus_ms(AROUND_MS) };
     let mut after = None;
     loop {

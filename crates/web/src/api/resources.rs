@@ -175,7 +175,7 @@ fn find<'a>(resources: &'a [Resource], kind: ResourceKind, slug: &str) -> Option
 
 fn unknown(kind: ResourceKind, slug: &str) -> Problem {
     Problem::new(Code::NotFound, "slug", format!("there is no {} `{slug}`", kind.name()))
-        .advise("check the slug and the workspace; the path without the slug lists those that there are")
+        .fixed_by("check the slug and the workspace; the path without the slug lists those that there are")
 }
 
 fn show(resource: &Resource) -> Result<Value, Problem> {

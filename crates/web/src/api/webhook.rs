@@ -15,6 +15,8 @@ use super::change::{TRIES, change};
 use super::fields::Fields;
 use super::resources::DOCUMENT_CODES;
 use super::route::{Needs, Route, schema};
+use crate::deliveries::webhooks;
+use crate::known;
 use crate::webhooks::{WebhookSigning, signing};
 
 /// A webhook's secret was rotated.
@@ -28,6 +30,17 @@ struct WebhookRotated {
     signing: WebhookSigning,
     /// What to do next, in words.
     sentence: String,
+}
+
+/// The newest secret signs the plain header.
+#[derive(Serialize, JsonSchema)]
+struct WebhookCutOver {
+    /// Whether this call changed it; it was so already otherwise, and nothing was written.
+    changed: bool,
+    /// In words.
+    sentence: String,
+    /// What signs now.
+    signing: WebhookSigning,
 }
 
 pub(super) fn routes() -> Vec<Route> {
@@ -58,7 +71,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Lets the newest secret sign the plain header from now on",
         )
         .in_workspace()
-        .answers(200, "What signs.", schema::<WebhookSigning>)
+        .answers(200, "It does.", schema::<WebhookCutOver>)
         .codes(&[Code::VersionConflict])
         .codes(DOCUMENT_CODES)
         .does(cut_over),
@@ -67,12 +80,13 @@ pub(super) fn routes() -> Vec<Route> {
 
 fn found<'a>(settings: &'a Settings, slug: &str) -> Result<&'a Webhook, Problem> {
     let found = settings.webhooks.iter().find(|webhook| webhook.slug == slug);
-    found.map(|webhook| &**webhook).ok_or_else(|| unknown(slug))
+    found.map(|webhook| &**webhook).ok_or_else(|| unknown(settings, slug))
 }
 
-fn unknown(slug: &str) -> Problem {
-    Problem::new(Code::NotFound, "slug", format!("there is no webhook `{slug}`"))
-        .advise("GET /api/v1/webhooks lists those that there are; `roundtrip endpoint list` names them as webhook:SLUG")
+fn unknown(settings: &Settings, slug: &str) -> Problem {
+    let fix =
+        known::one_of("webhooks", "`roundtrip endpoint list`", webhooks(settings).map(|(_, slug)| slug));
+    Problem::new(Code::NotFound, "slug", format!("there is no webhook `{slug}`")).fixed_by(fix)
 }
 
 async fn read(call: Call) -> Result<Answer, Failure> {
@@ -83,13 +97,14 @@ async fn read(call: Call) -> Result<Answer, Failure> {
 
 /// The settings of a webhook as people may write them back, with some fields changed.
 fn edited(
+    settings: &Settings,
     resources: &[Resource],
     slug: &str,
     fields: &[(&str, Option<Value>)],
 ) -> Result<Vec<Edit>, Failure> {
     let kind = ResourceKind::Webhook;
     let resource = resources.iter().find(|resource| resource.kind == kind && resource.slug == slug);
-    let resource = resource.ok_or_else(|| unknown(slug))?;
+    let resource = resource.ok_or_else(|| unknown(settings, slug))?;
     let stored = stored::decode(kind, &resource.body).map_err(|why| {
         Problem::new(Code::ConfigInvalid, "slug", format!("the stored document cannot be read: {why}"))
     })?;
@@ -120,18 +135,20 @@ async fn rotate(mut call: Call) -> Result<Answer, Failure> {
     news.extend(overlap.as_ref().map(|overlap| ("overlap", Some(json!(overlap)))));
     let usual = std::sync::OnceLock::new();
     let done = change(&call, &workspace, TRIES, false, |_, resources| {
-        let before = edited(resources, &slug, &[])?;
+        let before = edited(&workspace, resources, &slug, &[])?;
         let before = before.first().and_then(|edit| edit.document.as_ref()?.get("overlap").cloned());
         drop(usual.set(before));
-        edited(resources, &slug, &news)
+        edited(&workspace, resources, &slug, &news)
     })
     .await?;
     let mut version = done.version;
     if overlap.is_some() {
         // It was meant for this rotation; what the settings say holds for the next.
         let kept = [("overlap", usual.get().cloned().flatten())];
-        let done =
-            change(&call, &workspace, TRIES, false, |_, resources| edited(resources, &slug, &kept)).await?;
+        let done = change(&call, &workspace, TRIES, false, |_, resources| {
+            edited(&workspace, resources, &slug, &kept)
+        })
+        .await?;
         version = done.version;
     }
     let settings = call.workspace()?;
@@ -152,8 +169,26 @@ async fn cut_over(call: Call) -> Result<Answer, Failure> {
     let workspace = call.workspace()?;
     found(&workspace, &slug)?;
     let now = call.state.clock.now();
+    let before = signing(found(&workspace, &slug)?, now);
+    if before.plain_header_is_older_until.is_none() {
+        let sentence = match before.older_secrets_until.first() {
+            Some(_) => {
+                format!("Nothing was changed: the newest secret signs `{}` already.", before.plain_header)
+            }
+            None => format!(
+                "Nothing was changed: no secret is being replaced, so there is nothing to cut over; \
+                 `roundtrip webhook rotate {slug}` makes a new one."
+            ),
+        };
+        return Ok(Answer::ok(json!(WebhookCutOver { changed: false, sentence, signing: before })));
+    }
     let news = [("cut_over", Some(json!(now.to_string())))];
-    change(&call, &workspace, TRIES, false, |_, resources| edited(resources, &slug, &news)).await?;
+    let done =
+        change(&call, &workspace, TRIES, false, |_, resources| edited(&workspace, resources, &slug, &news))
+            .await?;
     let settings = call.workspace()?;
-    Ok(Answer::ok(json!(signing(found(&settings, &slug)?, now))))
+    let signing = signing(found(&settings, &slug)?, now);
+    let sentence = format!("The newest secret signs `{}` from now on.", signing.plain_header);
+    tracing::info!(webhook.slug = slug, actor = call.caller.actor(), "a webhook's newest secret took over");
+    Ok(Answer::ok(json!(WebhookCutOver { changed: true, sentence, signing })).at(done.version))
 }

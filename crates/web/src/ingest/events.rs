@@ -40,7 +40,7 @@ const BATCH_MAX: usize = 1_000;
 enum Outcome {
     Accepted(Kept),
     Duplicate(Kept),
-    Rejected { code: &'static str, message: String, field: String, rule: &'static str, fix: &'static str },
+    Rejected { code: &'static str, message: String, field: String, rule: &'static str, fix: String },
 }
 
 #[derive(Debug, Serialize)]
@@ -266,7 +266,7 @@ fn rejected(problem: Problem) -> Outcome {
     Outcome::Rejected {
         code: problem.code.text(),
         rule: problem.code.rule(),
-        fix: problem.fix(),
+        fix: problem.fix().to_owned(),
         message: problem.message,
         field: problem.field,
     }

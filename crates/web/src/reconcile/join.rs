@@ -60,6 +60,8 @@ pub struct Join {
     lines: Vec<Line>,
     keys: HashSet<Key>,
     terms: Terms,
+    /// The kinds of conversions that are compared; empty: all.
+    kinds: Vec<&'static str>,
     held: Vec<Held>,
     /// Facts that no line can be, by their place among all that were offered.
     unlisted: Vec<Fact>,
@@ -89,7 +91,18 @@ impl Join {
         };
         let lines: Vec<Line> = rows.into_iter().map(line).collect();
         let keys = lines.iter().flat_map(|line| line.keys.iter().cloned()).collect();
-        Self { lines, keys, terms, held: Vec::new(), unlisted: Vec::new() }
+        Self { lines, keys, terms, kinds: Vec::new(), held: Vec::new(), unlisted: Vec::new() }
+    }
+
+    /// The same, about conversions of these kinds alone, which are some of [`super::KINDS`]: neither is anything of
+    /// another kind missed in the list, nor is a line of one.
+    #[must_use]
+    pub fn of_kinds(self, kinds: Vec<&'static str>) -> Self {
+        Self { kinds, ..self }
+    }
+
+    fn is_of_kind(&self, fact: &Fact) -> bool {
+        self.kinds.is_empty() || self.kinds.iter().any(|kind| *kind == fact.kind)
     }
 
     /// How many facts are kept because they share a key with a line.
@@ -103,7 +116,7 @@ impl Join {
         if keys.iter().any(|key| self.keys.contains(key)) {
             let span = span(&fact);
             self.held.push(Held { fact, keys, span });
-        } else if self.is_in_period(&fact) {
+        } else if self.is_in_period(&fact) && self.is_of_kind(&fact) {
             self.unlisted.push(fact);
         }
     }
@@ -129,6 +142,11 @@ impl Join {
                     if let Some(listed) = is_listed.get_mut(*at) {
                         *listed = true;
                     }
+                    if !self.is_of_kind(&held.fact) {
+                        totals.outside += 1;
+                        findings.push(of_both(row, &held.fact, Verdict::Outside, Cause::OtherKind));
+                        continue;
+                    }
                     totals.facts += 1;
                     compared += 1;
                     if let Some(offset) = zone_offset(line, held) {
@@ -136,7 +154,10 @@ impl Join {
                     }
                     self.compare(line, held)
                 }
-                Place::Repeats(at) => self.held.get(*at).map(|held| repeated(row, &held.fact)),
+                Place::Repeats(at) => self.held.get(*at).map(|held| match self.is_of_kind(&held.fact) {
+                    true => repeated(row, &held.fact),
+                    false => of_both(row, &held.fact, Verdict::Outside, Cause::OtherKind),
+                }),
                 Place::OtherName => Some(of_row(row, Verdict::MissingHere, Cause::OtherEvent)),
                 Place::Unknown => Some(self.unknown(line)),
             };
@@ -164,7 +185,7 @@ impl Join {
         let held = std::mem::take(&mut self.held);
         missing.extend(held.into_iter().zip(is_listed).filter(|(_, is)| !is).map(|(held, _)| held.fact));
         missing.sort_by(|a, b| (&a.received_at, &a.event).cmp(&(&b.received_at, &b.event)));
-        for fact in missing.iter().filter(|fact| self.is_in_period(fact)) {
+        for fact in missing.iter().filter(|fact| self.is_in_period(fact) && self.is_of_kind(fact)) {
             totals.facts += 1;
             let finding = self.missing(fact, off_by);
             match finding.verdict {
@@ -221,6 +242,18 @@ impl Join {
                         let is_other = other_amount(&line.row, &held.fact, self.terms.against).is_some();
                         (!self.is_told(&held.fact), is_other, apart(line, held), *at)
                     });
+                // What is told of the same as an earlier line repeats that one, rather than being a fact of another amount.
+                let is_other = best.as_ref().is_some_and(|(_, held)| {
+                    self.is_told(&held.fact)
+                        && other_amount(&line.row, &held.fact, self.terms.against).is_some()
+                });
+                if is_other
+                    && let Some(at) = self.agreed(line, fits)
+                    && let Some(place) = places.get_mut(number)
+                {
+                    *place = Some(Place::Repeats(at));
+                    continue;
+                }
                 if let (Some((at, _)), Some(place)) = (best, places.get_mut(number)) {
                     *place = Some(Place::Of(at));
                     if let Some(taken) = taken.get_mut(at) {
@@ -230,7 +263,8 @@ impl Join {
             }
         }
         let left = |(line, fits): (&Line, &Vec<usize>)| {
-            let Some(at) = fits.first().copied() else { return Place::Unknown };
+            let at = self.agreed(line, fits).or_else(|| fits.first().copied());
+            let Some(at) = at else { return Place::Unknown };
             let taker = taken.get(at).copied().flatten().and_then(|number| self.lines.get(number));
             // A line of another name than the one that took the only fact of the click is no repeat of it.
             let is_other = taker.is_some_and(|taker| {
@@ -241,6 +275,12 @@ impl Join {
         };
         let lines = self.lines.iter().zip(&candidates);
         places.into_iter().zip(lines).map(|(place, rest)| place.unwrap_or_else(|| left(rest))).collect()
+    }
+
+    /// The fact that a line agrees with in everything, whoever it was given to.
+    fn agreed(&self, line: &Line, fits: &[usize]) -> Option<usize> {
+        let is_same = |held: &Held| self.is_told(&held.fact) && self.compare(line, held).is_none();
+        fits.iter().copied().find(|at| self.held.get(*at).is_some_and(is_same))
     }
 
     /// The facts that a line can be, by its most trusted key that finds any, narrowed by its others.
@@ -255,6 +295,7 @@ impl Join {
                 fits.retain(|at| self.held.get(*at).is_some_and(test));
             }
         };
+        narrow(&|held| self.is_of_kind(&held.fact));
         for key in &line.keys {
             narrow(&|held| held.keys.contains(key));
         }

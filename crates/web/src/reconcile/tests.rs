@@ -190,6 +190,47 @@ fn keys_are_trusted_in_their_order_and_narrow_each_other() {
 }
 
 #[test]
+fn a_line_that_says_the_same_as_an_earlier_one_is_a_duplicate_and_no_other_amount() {
+    let mut facts = vec![sale(1, at(2), "5"), sale(2, at(3), "7")];
+    facts.iter_mut().for_each(|fact| fact.partner_click_id = Some("c1".into()));
+    let sold = |line, amount: &str, hour| Row {
+        amount: Some(amount.into()),
+        time: Some(at(hour).to_string()),
+        ..row(line, "c1")
+    };
+    // The first sale twice, and the second one not at all.
+    let result = join(vec![sold(1, "5", 2), sold(2, "5", 2)], facts.clone(), terms());
+    let found: Vec<_> = result.findings.iter().map(|f| (f.line, f.verdict, f.cause)).collect();
+    assert_eq!(
+        found,
+        [(Some(2), Verdict::Duplicate, Cause::ListedTwice), (None, Verdict::MissingThere, Cause::Delivered),]
+    );
+    assert_eq!(result.findings[0].event.as_ref(), Some(&facts[0].event), "it says of what");
+    // Another amount at the time of the second sale is that one, told wrong.
+    let result = join(vec![sold(1, "5", 2), sold(2, "5", 3)], facts, terms());
+    let found: Vec<_> = result.findings.iter().map(|f| (f.line, f.cause)).collect();
+    assert_eq!(found, [(Some(2), Cause::AmountDiffers)]);
+}
+
+#[test]
+fn of_some_kinds_nothing_else_is_missed_and_nothing_else_is_compared() {
+    let facts = vec![fact(1, at(1)), sale(2, at(2), "5"), fact(3, at(3)), sale(4, at(4), "7")];
+    let rows = vec![row(1, "c1"), row(2, "c2")];
+    let mut joined = Join::new(rows.clone(), terms()).of_kinds(vec!["purchase"]);
+    facts.iter().cloned().for_each(|fact| joined.offer(fact));
+    let result = joined.finish(usize::MAX);
+    assert_eq!(result.totals.differences(), (0, 0), "{result:?}");
+    let found: Vec<_> = result.findings.iter().map(|f| (f.line, f.verdict, f.cause)).collect();
+    assert_eq!(
+        found,
+        [(Some(1), Verdict::Outside, Cause::OtherKind), (None, Verdict::MissingThere, Cause::Delivered)]
+    );
+    assert_eq!(join(rows, facts, terms()).totals.missing_there, 2, "all kinds without it");
+    assert_eq!(kinds(&["install".into(), "purchase".into()]), Ok(vec!["install", "purchase"]));
+    assert_eq!(kinds(&["purchases".into()]), Err("purchases".into()));
+}
+
+#[test]
 fn a_replay_explains_a_repeat() {
     let mut twice = fact(1, at(1));
     twice.deliveries.push(delivery(9, "delivered", "", Some(at(2))));

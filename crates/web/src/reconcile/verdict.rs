@@ -129,6 +129,8 @@ causes! {
     ClickNotStored = "click_not_stored", "the click id is genuine, and the click was not stored";
     /// It was told, at another time.
     OtherPeriod = "other_period", "it was received at another time than the one that is compared";
+    /// Another kind than is compared.
+    OtherKind = "other_kind", "it is of another kind than is compared";
     /// The line names nothing to look for.
     NoKey = "no_key", "the line has no click id, event id or order id";
     /// No order with this id.

@@ -181,6 +181,7 @@ pub(crate) fn why(reason: &str) -> String {
         "refused_by_receiver" => {
             "the receiver refused it with an answer that more sends do not change".to_owned()
         }
+        "test_failed" => "it was a test, which is sent once".to_owned(),
         "attempts_exhausted" => "the last send of the schedule failed too".to_owned(),
         "redirect" => "the receiver redirects, and redirects are not followed".to_owned(),
         "delivery_not_kept" => "its event or values are no longer kept".to_owned(),

@@ -95,7 +95,7 @@ fn a_refill_skips_what_is_under_way() {
     let mut e = Endpoint::default();
     e.push(&due(0, 1));
     assert_eq!(take(&mut e, at(0)), Some(1));
-    e.suspect();
+    e.forget();
     fill(&mut e, &[item(0, 1), item(1, 2)], at(5));
     assert_eq!(take(&mut e, at(5)), Some(2));
     assert_eq!(take(&mut e, at(5)), None);
@@ -228,7 +228,7 @@ fn a_stopped_endpoint_holds_no_memory_and_comes_back_by_ramp() {
 fn a_clock_set_back_delays_nothing_by_more_than_its_wait() {
     let day = 86_400_000;
     let mut e = Endpoint::default();
-    e.suspect();
+    e.forget();
     // Planned or sent a day from now, as it seems, and due ten seconds after.
     let old = |n| QueueItem { decided_at: Timestamp::from_ms(day), ..item(day + 10_000, n) };
     fill(&mut e, &[old(1)], at(5));
@@ -250,7 +250,7 @@ fn a_clock_set_back_delays_nothing_by_more_than_its_wait() {
 #[test]
 fn what_was_read_and_then_handed_over_stands_there_once() {
     let mut e = Endpoint::default();
-    e.suspect();
+    e.forget();
     // Planned at 40 and read by a clock of before: it looks like of the future, and gets another ready time.
     fill(&mut e, &[QueueItem { decided_at: Timestamp::from_ms(40), ..item(40, 1) }], at(10));
     e.push(&due(40, 1));
@@ -260,8 +260,81 @@ fn what_was_read_and_then_handed_over_stands_there_once() {
     assert_eq!(e.firsts.first(), None, "it would be sent twice at a time");
 }
 
+#[test]
+fn what_nobody_handed_over_is_read_although_memory_holds_what_is_due_later() {
+    let mut e = Endpoint::default();
+    e.push(&due(3_600_000, 1));
+    e.forget();
+    let later = QueueItem { decided_at: Timestamp::from_ms(0), ..item(3_600_000, 1) };
+    fill(&mut e, &[item(5, 2), later], at(5));
+    assert_eq!(take(&mut e, at(5)), Some(2), "it would wait for an hour");
+}
+
+#[test]
+fn a_test_is_sent_to_a_stopped_endpoint_and_says_nothing_of_it() {
+    let mut e = Endpoint::default();
+    e.set(&row(State::Disabled));
+    e.push(&due(0, 1));
+    e.push_test(&due(0, 2));
+    assert_eq!((take(&mut e, at(0)), take(&mut e, at(0))), (Some(2), None), "the test alone");
+    let ended = e.ended(key(), Id::from_bits(2), end(Reach::Delivered), at(0), 0);
+    assert!(ended.breaker.is_none() && !ended.health.is_news);
+    e.settled(Id::from_bits(2), at(0));
+    assert_eq!((reason(&e, at(0)), e.in_flight()), (Wait::Disabled, 0));
+    // One that was not sent before somebody let the endpoint go on is in the table like everything else.
+    e.push_test(&due(0, 3));
+    e.set(&row(State::Active));
+    fill(&mut e, &[item(0, 1), item(0, 3)], at(0));
+    let all: Vec<usize> = (0..2).map(|_| round(&mut e, Reach::Delivered, at(0))).collect();
+    assert_eq!(all.iter().sum::<usize>(), 2, "each once");
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(40))]
+
+    /// However many first attempts wait, and whatever is read, handed over or set meanwhile: while a retry is due, at most
+    /// four of them go before it.
+    #[test]
+    fn a_due_retry_waits_for_four_first_attempts_at_most(steps in proptest::collection::vec((0_u8..8, 1_i64..5_000), 1..120)) {
+        let mut e = Endpoint::default();
+        e.limit.ramp(64);
+        let (mut now, mut next, mut before) = (0_i64, 0_u128, 0_u32);
+        let mut table: BTreeMap<u128, Due> = BTreeMap::new();
+        let refill = |e: &mut Endpoint, table: &BTreeMap<u128, Due>, now: Now| {
+            let Some(wish) = e.wish(key(), now) else { return };
+            let mut rows: Vec<&Due> = table.values().collect();
+            rows.sort_by_key(|d| (d.due, d.delivery));
+            let lane = |is_retry: bool, limit: u32| rows.iter()
+                .filter(|d| (d.sends > 0) == is_retry).take(limit as usize)
+                .map(|d| QueueItem { due: d.due, delivery: d.delivery, sends: d.sends, decided_at: d.due.min(now.wall) }).collect();
+            let window = QueueWindow { firsts: lane(false, wish.firsts), retries: lane(true, wish.retries) };
+            e.fill(&wish, &window, now);
+        };
+        for (step, ms) in steps {
+            match step {
+                // A burst of what is fresh; retries of now, and of a day from now; a burst that nobody hands over.
+                0 => for _ in 0..100 { let d = due(now, next); table.insert(next, d); e.push(&d); next += 1; },
+                1 | 2 => for _ in 0..5 { let d = sent(now + ms, next, 1); table.insert(next, d); e.push(&d); next += 1; },
+                3 => for _ in 0..40 { let d = sent(now + 86_400_000, next, 1); table.insert(next, d); e.push(&d); next += 1; },
+                4 => {
+                    for n in 0..150 { table.insert(next, sent(now, next, n % 2)); next += 1; }
+                    e.forget();
+                }
+                5 => { e.set(&row(State::Paused)); e.set(&row(State::Active)); }
+                _ => now += ms,
+            }
+            for _ in 0..50 {
+                refill(&mut e, &table, at(now));
+                let is_due = table.values().any(|d| d.sends > 0 && d.due <= Timestamp::from_ms(now));
+                let Some(n) = take(&mut e, at(now)) else { break };
+                let taken = table.remove(&n).expect("it waits");
+                before = if is_due && taken.sends == 0 { before + 1 } else { 0 };
+                assert!(before <= 4, "{before} first attempts before a retry that is due");
+                e.ended(key(), Id::from_bits(n), end(Reach::Delivered), at(now), 0);
+                e.settled(Id::from_bits(n), at(now));
+            }
+        }
+    }
 
     /// Whatever happens, nothing is sent twice at once, nor beyond the limit, and what is pushed is sent in the end.
     #[test]

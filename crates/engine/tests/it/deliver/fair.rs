@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use roundtrip_domain::endpoint::{Endpoint, State, Wait};
-use roundtrip_store::ledger::{EndpointLive, EndpointRow, EndpointWish};
+use roundtrip_store::ledger::{
+    DeliveryFilter, DeliveryState, DeliveryTest, EndpointLive, EndpointRow, EndpointWish, TEST_KIND,
+};
 
 use super::*;
 
@@ -255,6 +257,55 @@ async fn what_is_held_for_too_long_expires_although_its_endpoint_stays_disabled(
     let rows = fair.house.world.ledger.endpoint_rows().await.expect("rows");
     assert_eq!(rows[0].state, State::Disabled, "nobody let it go on");
     fair.house.world.books_balance().await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_endpoint_is_tested_at_once_and_stays_stopped() {
+    let fair = Fair::new(500, &[S; 5], json!({})).await;
+    fair.set(State::Disabled).await;
+    let engine = Engine::start(fair.house.config.clone());
+    let ids = fair.installs("a", 2).await;
+    fair.until_in(&ids, "held", 2).await;
+    let (ws, ledger) = (fair.house.world.workspace, &fair.house.world.ledger);
+    let test = async || {
+        let rule = fair.house.world.rule("tell");
+        let wanted = DeliveryTest {
+            endpoint: fair.endpoint,
+            version: ledger.catalog().workspace(ws).and_then(|s| s.rule(rule)).expect("the rule").version,
+            app: fair.house.world.app("game"),
+            values: Vec::new(),
+        };
+        let id = ledger.delivery_test(ws, wanted, fair.house.config.clock.now()).await.expect("a test");
+        let filter = DeliveryFilter { kinds: vec![TEST_KIND.into()], ..DeliveryFilter::default() };
+        let state = async || {
+            let page = ledger.delivery_list(ws, filter.clone(), None, 10).await.expect("a list");
+            page.items.into_iter().find(|one| one.id == id).map(|one| (one.state, one.sends))
+        };
+        fair.until("its end", async || state().await.is_some_and(|(state, _)| !state.is_waiting())).await;
+        state().await.expect("it is listed")
+    };
+    assert_eq!(test().await, (DeliveryState::Dead, 1), "sent once, and not kept for later");
+    fair.moody.answers(200);
+    assert_eq!(test().await, (DeliveryState::Delivered, 1));
+    assert_eq!((fair.moody.asked(), fair.count(&ids, "held").await), (2, 2), "the rest stays where it is");
+    fair.set(State::Active).await;
+    fair.until_in(&ids, "delivered", 2).await;
+    assert_eq!(fair.moody.asked(), 4, "no test is released");
+    // A stopped endpoint of which a test was planned while nobody was there to send it.
+    engine.stop().await;
+    fair.set(State::Paused).await;
+    let rule = fair.house.world.rule("tell");
+    let version = ledger.catalog().workspace(ws).and_then(|s| s.rule(rule)).expect("the rule").version;
+    let app = fair.house.world.app("game");
+    let wanted = DeliveryTest { endpoint: fair.endpoint, version, app, values: Vec::new() };
+    ledger.delivery_test(ws, wanted, fair.house.config.clock.now()).await.expect("a test");
+    ledger.test_take();
+    fair.pass(7 * DAY);
+    fair.set(State::Active).await;
+    let engine = Engine::start(fair.house.config.clone());
+    fair.until("its end", async || ledger.queue_depth().await.expect("a depth").waiting == 0).await;
+    assert_eq!(fair.moody.asked(), 4, "a week later nobody waits for it");
     engine.stop().await;
 }
 

@@ -2,19 +2,22 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use roundtrip_domain::endpoint::{State, Wait};
+use roundtrip_domain::rate::Rate;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_engine::Stats;
 use roundtrip_engine::recover::{Recovery, Round};
 use roundtrip_store::ledger::{
-    DeliveryFilter, DeliveryState, Due, Job, JobKind, JobPlan, JobState, Settled, Settlement,
+    DeliveryFilter, DeliveryState, Due, EndpointLive, EndpointWish, Job, JobKind, JobPlan, JobState, Settled,
+    Settlement,
 };
 use roundtrip_testkit::NOON;
 
 use super::*;
 
-fn plan(rate_per_s: u32) -> JobPlan {
+fn plan(rate: Option<f64>) -> JobPlan {
     let filter = DeliveryFilter { states: vec![DeliveryState::Dead], ..Default::default() };
-    JobPlan { kind: JobKind::Replay, filter, into: None, rate_per_s }
+    JobPlan { kind: JobKind::Replay, filter, into: None, rate: rate.and_then(Rate::per_s) }
 }
 
 async fn job(house: &House, id: roundtrip_domain::id::Id<roundtrip_domain::id::kind::Job>) -> Job {
@@ -22,9 +25,14 @@ async fn job(house: &House, id: roundtrip_domain::id::Id<roundtrip_domain::id::k
 }
 
 /// A house with `n` deliveries that were given up, and a job that replays them.
-async fn given_up(n: i64, rate_per_s: u32) -> (House, Job) {
-    let document =
-        with(json!({"tell": {"app": "game", "on": "install", "url": "https://p.example/?e={event_id}"}}));
+async fn given_up(n: i64, rate: Option<f64>) -> (House, Job) {
+    let rule = json!({"app": "game", "on": "install", "url": "https://p.example/?e={event_id}"});
+    given_up_by(n, rate, rule).await
+}
+
+/// The same by a rule of one's own.
+async fn given_up_by(n: i64, rate: Option<f64>, rule: Value) -> (House, Job) {
+    let document = with(json!({ "tell": rule }));
     let mut house = House::new(&document, &[10]).await;
     house.config.clock = Clock::manual(NOON.plus_ms(3_600_000));
     let mut planned: Vec<Due> = Vec::new();
@@ -39,13 +47,13 @@ async fn given_up(n: i64, rate_per_s: u32) -> (House, Job) {
     house.world.ledger.delivery_settle(planned.into_iter().map(dead).collect(), NOON).await.unwrap();
     house.world.ledger.due_take();
     let (ws, now) = (house.world.workspace, house.config.clock.now());
-    let job = house.world.ledger.job_create(ws, plan(rate_per_s), None, "test".into(), now).await.unwrap();
+    let job = house.world.ledger.job_create(ws, plan(rate), None, "test".into(), now).await.unwrap();
     (house, job.expect("room for a job"))
 }
 
 #[tokio::test]
 async fn a_job_keeps_its_rate_whatever_the_clock_does() {
-    let (house, made) = given_up(60, 10).await;
+    let (house, made) = given_up(60, Some(10.0)).await;
     let (mut recovery, stats) = (Recovery::default(), Stats::default());
     let begin = house.config.clock.now();
     let at = async |recovery: &mut Recovery, ms: i64| {
@@ -74,13 +82,115 @@ async fn a_job_keeps_its_rate_whatever_the_clock_does() {
     house.world.books_balance().await;
 }
 
+/// What was planned and not sent yet is sent, and arrives.
+async fn deliver_all(house: &House, at: Timestamp) -> usize {
+    let due = house.world.ledger.due_take();
+    let settled = due.iter().map(|item| Settlement { item: *item, attempt: None, next: Settled::Delivered });
+    house.world.ledger.delivery_settle(settled.collect(), at).await.unwrap();
+    due.len()
+}
+
+/// Shows the job's endpoint as one that is given so many at a time.
+fn gives(house: &House, endpoint: roundtrip_domain::endpoint::Endpoint, limit: u32) {
+    let (sending, wait) = (Vec::new(), Wait::Next);
+    let live = EndpointLive {
+        limit,
+        sending,
+        probe_at: None,
+        not_before: None,
+        wait,
+        until: None,
+        retries_wait: false,
+    };
+    house.world.ledger.live_put([((house.world.workspace, endpoint), live)].into());
+}
+
+#[tokio::test]
+async fn a_job_without_a_rate_takes_a_quarter_and_leaves_the_rest_to_what_is_fresh() {
+    let (house, made) = given_up(60, None).await;
+    let (mut recovery, stats) = (Recovery::default(), Stats::default());
+    let begin = house.config.clock.now();
+    let round = async |recovery: &mut Recovery, ms: i64| {
+        while recovery.round(&house.config, &stats, begin.plus_ms(ms)).await == Round::Busy {}
+        job(&house, made.id).await.done
+    };
+    assert_eq!(round(&mut recovery, 0).await, 1, "a quarter of the four that every endpoint begins with");
+    assert_eq!(round(&mut recovery, 10_000).await, 1, "it waits for its send, however long");
+    let due = house.world.ledger.due_take();
+    let endpoint = due[0].endpoint;
+    let settled = |item: &Due| Settlement { item: *item, attempt: None, next: Settled::Delivered };
+    house.world.ledger.delivery_settle(due.iter().map(settled).collect(), begin).await.unwrap();
+    assert_eq!(round(&mut recovery, 10_020).await, 2, "and goes on when that has ended");
+    deliver_all(&house, begin).await;
+
+    gives(&house, endpoint, 40);
+    assert_eq!(round(&mut recovery, 11_000).await, 12, "ten of forty");
+    assert_eq!(deliver_all(&house, begin).await, 10);
+    // One at a time cannot be quartered: it rests three times as long as the send took.
+    gives(&house, endpoint, 1);
+    assert_eq!(round(&mut recovery, 11_100).await, 12, "the hundred milliseconds of before count too");
+    assert_eq!(round(&mut recovery, 11_399).await, 12);
+    assert_eq!(round(&mut recovery, 11_400).await, 13);
+    deliver_all(&house, begin).await;
+    assert_eq!(round(&mut recovery, 11_600).await, 13);
+    assert_eq!(round(&mut recovery, 12_199).await, 13);
+    assert_eq!(round(&mut recovery, 12_200).await, 14);
+    // What an ill endpoint does not take is waited for no longer than a minute.
+    assert_eq!(round(&mut recovery, 72_199).await, 14);
+    assert_eq!(round(&mut recovery, 72_200).await, 14, "and is followed by the longest rest");
+    assert_eq!(round(&mut recovery, 132_200).await, 15);
+    house.world.books_balance().await;
+}
+
+#[tokio::test]
+async fn a_job_without_a_rate_takes_a_quarter_of_its_endpoints_rate() {
+    let slow = json!({"app": "game", "on": "install", "url": "https://p.example/?e={event_id}", "rate": 2.0});
+    let (house, made) = given_up_by(60, None, slow).await;
+    let (mut recovery, stats) = (Recovery::default(), Stats::default());
+    let begin = house.config.clock.now();
+    for ms in (0..=20_000).step_by(20) {
+        while recovery.round(&house.config, &stats, begin.plus_ms(ms)).await == Round::Busy {
+            deliver_all(&house, begin).await;
+        }
+    }
+    assert_eq!(job(&house, made.id).await.done, 11, "one at once, and one in two seconds");
+}
+
+#[tokio::test]
+async fn a_job_waits_for_no_endpoint_that_is_stopped() {
+    let (house, made) = given_up(60, None).await;
+    let (mut recovery, stats) = (Recovery::default(), Stats::default());
+    let begin = house.config.clock.now();
+    while recovery.round(&house.config, &stats, begin).await == Round::Busy {}
+    let endpoint = house.world.ledger.due_take()[0].endpoint;
+    let wish = EndpointWish {
+        workspace: house.world.workspace,
+        endpoint,
+        to: State::Paused,
+        reason: String::new(),
+        actor: "test".into(),
+    };
+    house.world.ledger.endpoint_set(wish, begin).await.unwrap();
+    for ms in (20..=2_000).step_by(20) {
+        while recovery.round(&house.config, &stats, begin.plus_ms(ms)).await == Round::Busy {}
+    }
+    let made = job(&house, made.id).await;
+    assert_eq!((made.done, made.state), (60, JobState::Done), "it is held, and comes back by ramp");
+}
+
 #[tokio::test]
 async fn slow_jobs_of_one_workspace_leave_the_others_their_turn() {
-    let (house, _) = given_up(3, 1).await;
+    let (house, _) = given_up(3, Some(1.0)).await;
     let now = house.config.clock.now();
     let ws = house.world.workspace;
     for _ in 1..100 {
-        house.world.ledger.job_create(ws, plan(1), None, "test".into(), now).await.unwrap().expect("room");
+        house
+            .world
+            .ledger
+            .job_create(ws, plan(Some(1.0)), None, "test".into(), now)
+            .await
+            .unwrap()
+            .expect("room");
     }
     let document =
         with(json!({"tell": {"app": "game", "on": "install", "url": "https://p.example/?e={event_id}"}}));
@@ -90,7 +200,8 @@ async fn slow_jobs_of_one_workspace_leave_the_others_their_turn() {
     let due = other.decide().await.planned.remove(0);
     let next = Settled::Dead { reason: "template_not_kept".into() };
     other.ledger.delivery_settle(vec![Settlement { item: due, attempt: None, next }], NOON).await.unwrap();
-    let made = other.ledger.job_create(other.workspace, plan(1), None, "test".into(), now).await.unwrap();
+    let made =
+        other.ledger.job_create(other.workspace, plan(Some(1.0)), None, "test".into(), now).await.unwrap();
     let id = made.expect("room for a job").id;
     let (mut recovery, stats) = (Recovery::default(), Stats::default());
     recovery.round(&house.config, &stats, now).await;
@@ -100,7 +211,7 @@ async fn slow_jobs_of_one_workspace_leave_the_others_their_turn() {
 
 #[tokio::test]
 async fn a_job_that_cannot_be_read_fails_and_says_why() {
-    let (house, made) = given_up(1, 10).await;
+    let (house, made) = given_up(1, Some(10.0)).await;
     let conn = rusqlite::Connection::open(house.world.dir().join("ledger.sqlite")).unwrap();
     conn.busy_timeout(PATIENCE).unwrap();
     conn.execute("UPDATE job SET body = '{\"v\":1,\"states\":[\"gone\"]}'", []).unwrap();
@@ -151,7 +262,7 @@ async fn what_died_while_a_partner_was_ill_is_delivered_when_it_is_well() {
     is_well.store(true, Ordering::SeqCst);
     let ws = house.world.workspace;
     let now = Clock::System.now().plus_ms(1);
-    house.world.ledger.job_create(ws, plan(1_000), None, "test".into(), now).await.unwrap();
+    house.world.ledger.job_create(ws, plan(Some(1_000.0)), None, "test".into(), now).await.unwrap();
     for event in &events {
         let story = house
             .until(*event, "the replay", |story| story.deliveries.iter().any(|d| d.state == "delivered"))

@@ -8,12 +8,17 @@ WHERE workspace = ?1 AND teller = ?2 AND partner = ?3;
 INSERT INTO endpoint (workspace, teller, partner, state, reason, actor, since, notices, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, '{"v":1}')
 ON CONFLICT (workspace, teller, partner) DO UPDATE SET state = excluded.state, reason = excluded.reason, actor = excluded.actor, since = excluded.since;
 -- name: endpoint_forgive
-UPDATE endpoint SET failing_since = NULL, evidence_at = NULL, notices = 0 WHERE workspace = ?1 AND teller = ?2 AND partner = ?3;
+UPDATE endpoint SET body = json_set(body, '$.failed_from', coalesce(failing_since, ?4)), failing_since = NULL, evidence_at = NULL, notices = 0
+WHERE workspace = ?1 AND teller = ?2 AND partner = ?3;
 -- name: endpoint_put_health
 INSERT INTO endpoint (workspace, teller, partner, state, reason, actor, since, failing_since, evidence_at, last_success, notices, body)
 VALUES (?1, ?2, ?3, 0, '', '', ?4, ?5, ?6, ?7, ?8, '{"v":1}')
-ON CONFLICT (workspace, teller, partner) DO UPDATE SET failing_since = excluded.failing_since, evidence_at = excluded.evidence_at,
+ON CONFLICT (workspace, teller, partner) DO UPDATE SET
+  body = CASE WHEN excluded.failing_since IS NULL AND failing_since IS NOT NULL THEN json_set(body, '$.failed_from', failing_since) ELSE body END,
+  failing_since = excluded.failing_since, evidence_at = excluded.evidence_at,
   last_success = coalesce(excluded.last_success, last_success), notices = excluded.notices;
+-- name: endpoint_trouble
+SELECT state, since, failing_since, json_extract(body, '$.failed_from') FROM endpoint WHERE workspace = ?1 AND teller = ?2 AND partner = ?3;
 -- name: endpoint_log_put
 INSERT INTO endpoint_log (workspace, teller, partner, at, code, reason, actor) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING;
 -- name: endpoint_log_list

@@ -23,3 +23,6 @@ LEFT JOIN queue q ON q.workspace = d.workspace AND q.delivery = d.id
 WHERE d.workspace = ?1 AND d.event = ?2 AND d.teller = ?3 AND d.partner = ?4 AND d.fact = ?5 ORDER BY d.id;
 -- name: job_state_get
 SELECT state FROM job WHERE workspace = ?1 AND id = ?2;
+-- name: delivery_unsent
+SELECT 1 FROM queue q WHERE q.workspace = ?1 AND q.delivery = ?2 AND q.sends = 0
+  AND NOT EXISTS (SELECT 1 FROM endpoint e WHERE e.workspace = ?1 AND e.teller = ?3 AND e.partner = ?4 AND e.state > 0);

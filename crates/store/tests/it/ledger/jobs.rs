@@ -65,7 +65,7 @@ fn of(states: &[DeliveryState]) -> DeliveryFilter {
 }
 
 fn plan(kind: JobKind, filter: DeliveryFilter) -> JobPlan {
-    JobPlan { kind, filter, into: None, rate_per_s: 100 }
+    JobPlan { kind, filter, into: None, rate: None }
 }
 
 async fn job(world: &World, plan: JobPlan, at: Timestamp) -> Job {
@@ -232,7 +232,8 @@ async fn a_job_replays_what_died_once_through_every_restart() {
     assert_eq!(world.ledger.job_unfinished(10).await.unwrap().len(), 1);
     world.ledger.due_take();
     for done in [2, 2] {
-        assert_eq!(step(&world, &made, 2, minute(61)).await, JobStep { done, state: JobState::Running });
+        let taken = step(&world, &made, 2, minute(61)).await;
+        assert_eq!((taken.done, taken.state), (done, JobState::Running));
         assert_eq!(world.ledger.due_take().len(), 2, "the engine is handed it at once");
         world.reopen().await;
         world.books_balance().await;
@@ -329,12 +330,14 @@ async fn a_job_pauses_resumes_and_ends() {
     };
     assert_eq!(change(JobWish::Pause).await, Ok(JobState::Paused));
     assert_eq!(change(JobWish::Pause).await, Ok(JobState::Paused));
-    assert_eq!(step(&world, &made, 2, minute(61)).await, JobStep { done: 0, state: JobState::Paused });
+    let taken = step(&world, &made, 2, minute(61)).await;
+    assert_eq!((taken.done, taken.state), (0, JobState::Paused));
     assert!(world.ledger.job_unfinished(10).await.unwrap().is_empty());
     assert_eq!(change(JobWish::Resume).await, Ok(JobState::Running));
     assert_eq!(step(&world, &made, 1, minute(61)).await.done, 1);
     assert_eq!(change(JobWish::Cancel).await, Ok(JobState::Cancelled));
-    assert_eq!(step(&world, &made, 2, minute(62)).await, JobStep { done: 0, state: JobState::Cancelled });
+    let taken = step(&world, &made, 2, minute(62)).await;
+    assert_eq!((taken.done, taken.state), (0, JobState::Cancelled));
     for wish in [JobWish::Pause, JobWish::Resume] {
         assert_eq!(change(wish).await, Err(JobState::Cancelled));
     }
@@ -551,9 +554,10 @@ async fn a_test_of_a_webhook_has_a_body_and_stands_in_no_book() {
         values: Vec::new(),
     };
     let id = world.ledger.delivery_test(ws, wanted, minute(1)).await.unwrap();
-    let due = world.ledger.due_take().into_iter().find(|due| due.delivery == id).expect("it is handed over");
+    let due = world.ledger.test_take().into_iter().find(|due| due.delivery == id).expect("it is handed over");
     let outgoing = world.ledger.delivery_load_all(vec![due]).await.unwrap().remove(0).expect("kept");
     let body = outgoing.payload.expect("a body");
+    assert_eq!(outgoing.deadline, Some(minute(11)), "later it is no test any more");
     assert!(body.contains("\"test\"") && body.contains("webhook:second"), "{body}");
     world.books_balance().await;
     settle(&world, vec![ended(due, "http_200", Settled::Delivered)]).await;

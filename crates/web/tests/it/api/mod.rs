@@ -33,6 +33,7 @@ const ADMIN: &str = "rta_the-token-of-these-tests-and-of-nothing-else";
 struct World {
     router: Router,
     ledger: Ledger,
+    clock: Clock,
     dir: tempfile::TempDir,
 }
 
@@ -82,16 +83,17 @@ impl World {
             Ledger::open(&Config::in_dir(dir.path()), Entropy::seeded(1), now).expect("a ledger");
         let log = click_log::Config::new(dir.path().join("clicks"), 1, ledger.identity().check_keys.clone());
         let (clicks, _) = ClickLog::open(log, Clock::manual(now), Entropy::seeded(3)).expect("a click log");
+        let clock = Clock::manual(now);
         let state = ApiState {
             ledger: ledger.clone(),
             clicks,
-            clock: Clock::manual(now),
+            clock: clock.clone(),
             entropy: Entropy::seeded(2),
             admin_token: AdminToken::of_hash(hash_token(ADMIN)),
             public_url: "https://go.shop.example".to_owned(),
             egress: std::sync::Arc::new(egress),
         };
-        Self { router: router(state), ledger, dir }
+        Self { router: router(state), ledger, clock, dir }
     }
 
     /// A world with everything that the tests need set up.

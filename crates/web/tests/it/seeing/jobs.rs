@@ -1,7 +1,10 @@
 //! Jobs over the API and on their page.
 
 use http::Method;
-use roundtrip_store::ledger::JobState;
+use roundtrip_domain::endpoint::health::Health;
+use roundtrip_domain::time::Timestamp;
+use roundtrip_store::ledger::{EndpointNews, JobState};
+use roundtrip_web::waits;
 use serde_json::{Value, json};
 
 use super::world::{WRITER, WS, World, redact};
@@ -52,6 +55,48 @@ async fn a_replay_is_tried_first_then_made_and_followed() {
         let refused = world.call(Method::POST, &format!("/api/v1/jobs/{id}/{verb}"), None).await.json(409);
         assert_eq!(refused["error"]["code"], "job_refused", "{verb}");
     }
+}
+
+#[tokio::test]
+async fn since_failing_means_what_ended_since_the_endpoints_trouble_began() {
+    let (world, facts) = World::furnished().await;
+    let dead = world.ledger.delivery_story(WS, facts.dead).await.expect("it is read").expect("it is kept");
+    let endpoint = dead.endpoint;
+    let name = waits::name(endpoint, &world.ledger.catalog().workspace(WS).expect("it is there").clone());
+    let list = world.get("/api/v1/deliveries?state=dead").await.json(200);
+    let ended = list["items"][0]["ended_at"].as_str().and_then(Timestamp::parse).expect("it ended");
+    let wish = |since: &str| json!({ "kind": "replay", "filter": { "endpoint": name, "since": since }, "dry_run": true });
+    let refused = post(&world, &wish("failing"), 400).await;
+    assert_eq!(refused["error"]["field"], "filter.since", "{refused}");
+    assert!(refused["error"]["message"].as_str().expect("words").contains("is not failing"), "{refused}");
+    assert!(refused["error"]["fix"].as_str().expect("words").contains(&name), "{refused}");
+    let unnamed = json!({ "kind": "replay", "filter": { "since": "failing" }, "dry_run": true });
+    assert_eq!(post(&world, &unnamed, 400).await["error"]["field"], "filter.since");
+
+    // It fails since the moment at which that one was given up, long after it was planned; then it works again.
+    let news = |failing_since| EndpointNews {
+        workspace: WS,
+        endpoint,
+        health: Health { failing_since, ..Health::default() },
+        disable: None,
+        notice: None,
+    };
+    assert!(dead.created_at < ended, "planned before the trouble");
+    for failing in [Some(ended), None] {
+        world.ledger.endpoint_news(vec![news(failing)], world.clock.now()).await.expect("it is written");
+        let trial = post(&world, &wish("failing"), 200).await;
+        assert_eq!((&trial["matched"], &trial["done"]), (&1.into(), &1.into()), "{trial}");
+        assert_eq!(trial["filter"]["failing_since"], ended.to_string(), "which moment it is, is said");
+        assert!(trial["sentence"].as_str().expect("words").contains(&ended.to_string()), "{trial}");
+    }
+    // A trouble that began later does not mean what had ended before.
+    world.ledger.endpoint_news(vec![news(Some(ended.plus_ms(1)))], world.clock.now()).await.expect("written");
+    assert_eq!(post(&world, &wish("failing"), 200).await["matched"], 0);
+    let mut real = wish("failing");
+    real["dry_run"] = false.into();
+    let made = post(&world, &real, 201).await;
+    assert_eq!(made["filter"]["failing_since"], ended.plus_ms(1).to_string(), "it is kept with the job");
+    assert!(made.get("rate").is_none(), "a share: {made}");
 }
 
 #[tokio::test]
