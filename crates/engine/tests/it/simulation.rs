@@ -212,6 +212,19 @@ fn worlds_that_went_wrong() {
     }
 }
 
+/// Full worlds that once went wrong.
+#[test]
+fn full_worlds_that_went_wrong() {
+    let engines = Engines::new();
+    for (seed, what) in [
+        (11, "the owner hung up before the answer: the stop was stored, and the engine went on sending"),
+        (163, "the same with its end: what was held stayed where it was until the next start"),
+    ] {
+        let report = simulate(seed, Width::Full, &engines);
+        assert!(report.wrongs.is_empty(), "seed {seed}, {what}: {:#?}", report.wrongs);
+    }
+}
+
 #[test]
 fn the_same_seed_is_the_same_world() {
     let engines = Engines::new();

@@ -1,10 +1,10 @@
 //! A simulated world for delivery: one seed is one world, and the same seed is the same world again.
 //!
-//! The cast: `plan` and `dice` say what a seed makes of its world; `world` runs it, operation by operation, to its `ending`; a
-//! `process` has a ledger of its own on the one [`Database`](roundtrip_store::ledger::Database) that outlives
-//! it, and can end at any call; the `owner` stops endpoints and makes jobs; `receivers` are those who are told, well and ill; the `judge` looks at every send
-//! as it begins, by what is on the disk then. Whoever delivers is under test, comes from outside as [`Workers`] and
-//! is the real engine.
+//! The cast: `plan` and `dice` say what a seed makes of its world; `world` runs it, operation by operation, to its
+//! `ending`; a `process` has a ledger of its own on the one [`Database`](roundtrip_store::ledger::Database) that
+//! outlives it, and can end at any call; the `owner` stops endpoints, makes jobs and adds webhooks; `receivers` are
+//! those who are told, well and ill; the `judge` looks at every send as it begins, by what is on the disk then. Whoever
+//! delivers is under test, comes from outside as [`Workers`] and is the real engine.
 //!
 //! Time is the runtime's paused clock, which moves on only when nobody has anything to do; the wall clock follows
 //! it and can be moved alone. There is one thread. Nothing asks the machine for time or randomness.

@@ -51,10 +51,17 @@ pub(super) struct Owner {
     /// When what is most overdue for an endpoint is due, and since when that is so.
     overdue: BTreeMap<usize, (Timestamp, Instant)>,
     is_cancelling: bool,
-    /// Which webhook a job fills, and of which events at least.
-    fills: BTreeMap<Id<kind::Job>, (Id<kind::Webhook>, BTreeSet<Id<kind::Event>>)>,
+    /// What backfills fill.
+    fills: BTreeMap<Id<kind::Job>, Fill>,
     /// Single replays that were planned, and such of which that is not known.
     pub(super) replays: (u64, u64),
+}
+
+/// Which webhook a backfill fills, and with which events at least.
+#[derive(Debug)]
+struct Fill {
+    webhook: Id<kind::Webhook>,
+    events: BTreeSet<Id<kind::Event>>,
 }
 
 impl Owner {
@@ -274,7 +281,7 @@ impl<W: Workers> World<'_, W> {
             // What is not decided yet is told to whoever asks for it then.
             Some(Into::Webhook(webhook)) if self.kit.ledger.undecided_count().await == Ok(0) => {
                 let events = self.kept.iter().filter(|event| event.minted_at() < at).copied().collect();
-                Some((webhook, events))
+                Some(Fill { webhook, events })
             }
             _ => None,
         };
@@ -400,7 +407,7 @@ impl<W: Workers> World<'_, W> {
     pub(super) async fn is_filled(&self, webhook: Id<kind::Webhook>, event: Id<kind::Event>) -> bool {
         self.jobs().await.iter().filter(|job| job.state == JobState::Done).any(|job| {
             let fill = self.owner.fills.get(&job.id);
-            fill.is_some_and(|(filled, events)| *filled == webhook && events.contains(&event))
+            fill.is_some_and(|fill| fill.webhook == webhook && fill.events.contains(&event))
         })
     }
 }
