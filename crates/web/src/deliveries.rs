@@ -234,7 +234,10 @@ pub const PARAMETERS: [(&str, &str); 12] = [
     ("webhook", "Told to this webhook, by slug or id."),
     ("partner", "Told to this partner, by slug or id."),
     ("app", "Of this app, by slug or id."),
-    ("kind", "Of one of these kinds of conversions or facts, with commas between them."),
+    (
+        "kind",
+        "Of one of these kinds, with commas between them: install, signup, purchase, event, status_change or rejected, what webhooks ask for in `events` (organic_install, postback_failed, …), or test.",
+    ),
     ("event", "About this event or conversion."),
     ("fact", "Telling this fact: what receivers see as the event id."),
     (

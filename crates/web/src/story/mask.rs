@@ -122,13 +122,18 @@ impl Mask {
         for id in [&event.customer_id, &event.install_id].into_iter().flatten() {
             self.learn(id, &middle(id));
         }
-        // `{event_value}` tells all of them at once, in a query or, escaped once more, in a body of JSON.
-        if let Some(properties) = event.properties.as_deref().filter(|text| text.len() >= NEEDLE_BYTES_MIN) {
-            self.learn(properties, "…");
-            let inside = Value::from(properties).to_string();
-            self.learn(inside.trim_matches('"'), "…");
+        if let Some(properties) = &event.properties {
+            self.learn_properties(properties);
         }
         self.learn_sender(event.ip, event.user_agent.as_deref());
+    }
+
+    /// `{event_value}` tells all of them at once, in a query or, escaped once more, in a body of JSON.
+    fn learn_properties(&mut self, properties: &str) {
+        if properties.len() >= NEEDLE_BYTES_MIN {
+            self.learn(properties, "…");
+            self.learn(Value::from(properties).to_string().trim_matches('"'), "…");
+        }
     }
 
     fn learn_click(&mut self, click: &Click) {
@@ -341,6 +346,19 @@ mod tests {
             (r#"{"id": 42}"#, r#"{"id": …}"#),
             ("menu_8, answered in 42 ms", "menu_8, answered in 42 ms"),
             ("42", "…"),
+        ] {
+            assert_eq!(mask.text(text), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn properties_that_a_postback_tells_are_found_in_a_query_and_in_a_body() {
+        let mut mask = Mask::new(false);
+        mask.learn_properties(r#"{"mail":"a@b.example"}"#);
+        for (text, shown) in [
+            ("GET /p?v=%7B%22mail%22%3A%22a%40b.example%22%7D&x=1", "GET /p?v=…&x=1"),
+            (r#"{"value":"{\"mail\":\"a@b.example\"}"}"#, r#"{"value":"…"}"#),
+            (r#"{"value":{"mail":"a@b.example"}}"#, r#"{"value":…}"#),
         ] {
             assert_eq!(mask.text(text), shown, "{text}");
         }

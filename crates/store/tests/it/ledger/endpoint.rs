@@ -186,3 +186,23 @@ async fn what_disables_an_endpoint_and_the_word_of_it_are_one_write() {
     assert_eq!(world.ledger.endpoint_changes().len(), 1);
     world.books_balance().await;
 }
+
+#[tokio::test]
+async fn figures_are_of_the_newest_rows_and_say_when_there_were_more() {
+    let (world, endpoint) = waiting(4).await;
+    let read = async |world: &World, since, rows| {
+        world.ledger.endpoint_figures(world.workspace, since, rows).await.unwrap()
+    };
+    let none = read(&world, minute(0), 10).await;
+    assert_eq!((none.ended.is_empty(), none.rows, none.cut_at), (true, 4, None), "what waits has not ended");
+    let day = |n: i64| minute(n * 24 * 60);
+    set(&world, endpoint, State::Disabled, minute(5)).await.expect("it is disabled");
+    assert_eq!(world.ledger.held_expire(world.workspace, day(41), Span::from_days(30)).await, Ok(4));
+    let expired = |n| [(endpoint, [("expired".to_owned(), n)].into())].into();
+    let all = read(&world, minute(0), 10).await;
+    assert_eq!((all.ended, all.rows, all.cut_at), (expired(4), 4, None));
+    let some = read(&world, minute(0), 3).await;
+    assert_eq!((some.ended, some.rows), (expired(3), 3));
+    assert!(some.cut_at.is_some(), "there were more");
+    assert_eq!(read(&world, day(1), 10).await.rows, 0, "they were planned before that");
+}

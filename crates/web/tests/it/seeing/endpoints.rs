@@ -4,7 +4,9 @@ use http::{Method, Request};
 use roundtrip_domain::device::Device;
 use roundtrip_domain::endpoint::{Endpoint, Wait};
 use roundtrip_domain::id::{Id, kind};
+use roundtrip_domain::webhook::Topic;
 use roundtrip_store::ledger::{AttemptRow, Due, EndpointLive, LivePicture, Settled, Settlement};
+use roundtrip_store::payload::Notice;
 use serde_json::{Value, json};
 
 use super::world::{Answer, READER, WS, World, redact};
@@ -359,4 +361,33 @@ async fn figures_are_of_the_last_days() {
     assert_eq!((&quiet["delivered"], quiet.get("success_rate")), (&json!(0), None));
     world.clock.advance(8 * 86_400_000);
     assert_eq!(recent("rule:acme-sale").await["dead"], 0, "a week is over");
+}
+
+#[tokio::test]
+async fn what_is_said_about_how_telling_goes_explains_itself_and_is_told_again() {
+    let world = World::set_up().await;
+    hook(&world, "owner", json!({ "url": "https://owner.example/", "events": ["endpoint_disabled"] })).await;
+    let notice = Notice {
+        sentence: "It was disabled.".to_owned(),
+        about: Some("rule:acme-sale@acme".to_owned()),
+        figures: json!({}),
+    };
+    world.ledger.due_take();
+    let now = world.clock.now();
+    world.ledger.notice(WS, Topic::EndpointDisabled, None, notice, now).await.expect("kept");
+    let [due] = world.ledger.due_take()[..] else { panic!("one webhook asks for it") };
+    let id = due.delivery;
+    let story = world.get(&format!("/api/v1/explain/{id}")).await.json(200);
+    assert_eq!(story["about"], "delivery");
+    let sentence = story["sentence"].as_str().expect("words");
+    assert!(sentence.starts_with("Said because an endpoint was disabled"), "{sentence}");
+    let page = world.get(&format!("/conversions/{id}")).await;
+    assert!(page.status == 200 && page.text.contains("Endpoint disabled"), "{}", page.text);
+    world.settle(due, 1, 500, Settled::Dead { reason: "attempts_exhausted".to_owned() }, "given up").await;
+    let ended = world.get(&format!("/api/v1/explain/{id}")).await.json(200);
+    let next = ended["next"][0]["sentence"].as_str().expect("words");
+    assert!(next.contains(&format!("roundtrip replay {id}")), "{next}");
+    let again = world.call(Method::POST, &format!("/api/v1/deliveries/{id}/replay"), None).await.json(201);
+    assert_eq!(again["replay_of"], id.to_string());
+    assert_eq!(world.get("/api/v1/balance").await.json(200)["balanced"], true);
 }
