@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use roundtrip_domain::endpoint::State;
+use roundtrip_domain::endpoint::health::Health;
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{
-    AttemptRow, DeliveryFilter, DeliveryState, Due, EndpointWish, Into, Job, JobAnswer, JobKind, JobPlan,
-    JobState, JobStep, JobWish, Settled, Settlement, StatusWish, states_default,
+    AttemptRow, DeliveryFilter, DeliveryState, Due, EndpointNews, EndpointWish, Into, Job, JobAnswer,
+    JobKind, JobPlan, JobState, JobStep, JobWish, Settled, Settlement, StatusWish, Trouble, states_default,
 };
 use roundtrip_testkit::{NOON, Tell, World};
 use serde_json::json;
@@ -541,6 +542,72 @@ async fn a_webhooks_facts_are_replayed_into_another_webhook() {
     world.apply(&with_rules(json!({})), true).await;
     let made = job(&world, first_dead, minute(62)).await;
     assert_eq!(skipped(&finish(&world, &made, minute(62)).await), BTreeMap::from([("webhook_deleted", 1)]));
+}
+
+#[tokio::test]
+async fn what_was_not_over_then_is_meant_whenever_it_was_planned() {
+    use DeliveryState as S;
+    let (world, due) = planned(json!({"i": rule("install", None)}), 4).await;
+    let give_up = async |item: Due, at| {
+        world.ledger.delivery_settle(vec![dead(item)], minute(at)).await.unwrap();
+    };
+    give_up(due[0], 100).await;
+    give_up(due[1], 200).await;
+    let arrived = ended(due[2], "http_200", Settled::Delivered);
+    world.ledger.delivery_settle(vec![arrived], minute(150)).await.unwrap();
+    let meant = async |states: &[S], at| {
+        let filter = DeliveryFilter { ended_from: Some(minute(at)), ..of(states) };
+        let mut found = listed(&world, filter.clone()).await;
+        // Of one event it is another index.
+        for one in &due {
+            let event = world.ledger.event_of_delivery(world.workspace, one.delivery).await.unwrap();
+            let of_event = DeliveryFilter { event, ..filter.clone() };
+            assert_eq!(listed(&world, of_event).await.len(), usize::from(found.contains(&one.delivery)));
+        }
+        found.sort_unstable();
+        found.len()
+    };
+    assert_eq!(meant(&[S::Dead, S::Expired], 100).await, 2);
+    assert_eq!(meant(&[S::Dead, S::Expired], 101).await, 1, "planned before it and given up after it");
+    assert_eq!(meant(&[S::Dead, S::Expired], 201).await, 0);
+    assert_eq!(meant(&[], 150).await, 3, "and what waits is not over");
+    assert_eq!(meant(&[S::Scheduled, S::Held], 999).await, 1);
+}
+
+#[tokio::test]
+async fn when_an_endpoints_trouble_began_is_known_after_it_is_over() {
+    let (world, due) = planned(json!({"i": rule("install", None)}), 1).await;
+    let (ws, endpoint) = (world.workspace, due[0].endpoint);
+    let trouble = async || world.ledger.endpoint_trouble(ws, endpoint).await.unwrap();
+    let set = async |to, at| {
+        let (reason, actor) = (String::new(), "test".to_owned());
+        let wish = EndpointWish { workspace: ws, endpoint, to, reason, actor };
+        world.ledger.endpoint_set(wish, minute(at)).await.unwrap();
+    };
+    let fails = async |since: Option<i64>, at| {
+        let health = Health { failing_since: since.map(minute), ..Health::default() };
+        let news = EndpointNews { workspace: ws, endpoint, health, disable: None, notice: None };
+        world.ledger.endpoint_news(vec![news], minute(at)).await.unwrap();
+    };
+    let is = |from, is_over| Some(Trouble { from: minute(from), is_over });
+    assert_eq!(trouble().await, None);
+    set(State::Paused, 1).await;
+    set(State::Active, 2).await;
+    assert_eq!(trouble().await, None, "a pause is no trouble");
+    fails(Some(10), 16).await;
+    assert_eq!(trouble().await, is(10, false));
+    fails(Some(10), 60).await;
+    fails(None, 70).await;
+    assert_eq!(trouble().await, is(10, true), "it works again, and what was lost may be wanted");
+    fails(Some(100), 106).await;
+    set(State::Disabled, 200).await;
+    assert_eq!(trouble().await, is(100, false));
+    set(State::Active, 300).await;
+    assert_eq!(trouble().await, is(100, true), "enabling begins anew and forgets nothing");
+    set(State::Disabled, 400).await;
+    assert_eq!(trouble().await, is(400, false), "without failing, since it was disabled");
+    set(State::Active, 500).await;
+    assert_eq!(trouble().await, is(400, true));
 }
 
 #[tokio::test]

@@ -139,7 +139,8 @@ async fn a_test_is_sent_like_any_other_and_stands_in_no_book() {
     let before = world.get("/api/v1/balance").await.json(200);
     let made = world.call(Method::POST, "/api/v1/endpoints/rule:acme-sale/test", None).await.json(201);
     let id = made["delivery"].as_str().expect("an id");
-    let [due] = world.ledger.due_take()[..] else { panic!("it is handed to the engine at once") };
+    assert_eq!((&made["endpoint"], &made["state"]), (&"rule:acme-sale@acme".into(), &"active".into()));
+    let [due] = world.ledger.test_take()[..] else { panic!("it is handed to the engine at once") };
     assert_eq!(due.delivery.to_string(), id);
     let outgoing = world.ledger.delivery_load_all(vec![due]).await.expect("loaded").remove(0).expect("kept");
     let value = |name: &str| {
