@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Making {
     /// How many in a second, at most: 0.1 to 10000. Absent: a quarter of what their endpoints are given, so that what is
-    /// fresh is not kept waiting.
+    /// fresh is not kept waiting; of a cancellation 10000.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) rate: Option<String>,
     /// Only says what would be done, and shows some of it.
