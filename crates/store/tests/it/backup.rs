@@ -290,7 +290,8 @@ fn names_and_kinds_that_are_none_of_ours_are_refused() {
     let head =
         br#"{"roundtrip_backup": 1, "made_by": "x", "at": "x", "online": true, "bytes": 1, "files": 1}"#;
     let head = ("roundtrip-backup.json", Kind::Regular, &head[..]);
-    let dir = tempfile::tempdir().unwrap();
+    let outer = tempfile::tempdir().unwrap();
+    let dir = outer.path().join("data");
     for name in [
         "../ledger.sqlite",
         "/etc/cron.d/x",
@@ -304,20 +305,20 @@ fn names_and_kinds_that_are_none_of_ours_are_refused() {
         "ledger.sqlite-shm",
         "",
     ] {
-        let error = unpacked(&tar(&[head, (name, Kind::Regular, b"x")]), dir.path()).unwrap_err();
+        let error = unpacked(&tar(&[head, (name, Kind::Regular, b"x")]), &dir).unwrap_err();
         assert_eq!(error.code(), "archive_damaged", "{name}: {error}");
     }
     for kind in
         [Kind::Symlink, Kind::Link, Kind::Directory, Kind::Char, Kind::Fifo, Kind::GNULongName, Kind::XHeader]
     {
-        let error = unpacked(&tar(&[head, ("ledger.sqlite", kind, b"x")]), dir.path()).unwrap_err();
+        let error = unpacked(&tar(&[head, ("ledger.sqlite", kind, b"x")]), &dir).unwrap_err();
         assert_eq!(error.code(), "archive_damaged", "{kind:?}: {error}");
     }
     let twice = ("ledger.sqlite", Kind::Regular, &b"x"[..]);
-    let error = unpacked(&tar(&[head, twice, twice]), dir.path()).unwrap_err();
+    let error = unpacked(&tar(&[head, twice, twice]), &dir).unwrap_err();
     assert_eq!(error.code(), "archive_damaged", "{error}");
-    assert_eq!(unpacked(&tar(&[twice]), dir.path()).unwrap_err().code(), "archive_not_ours");
-    assert!(!dir.path().parent().unwrap().join("ledger.sqlite").exists());
+    assert_eq!(unpacked(&tar(&[twice]), &dir).unwrap_err().code(), "archive_not_ours");
+    assert!(!outer.path().join("ledger.sqlite").exists());
     let huge = ("manifest.json", Kind::Regular, &b"{}"[..]);
     let error = backup::check(tar(&[head, huge]).as_slice(), &mut |_| {}).unwrap_err();
     assert_eq!(error.code(), "archive_damaged", "a list without its hash: {error}");
