@@ -153,7 +153,7 @@ codes! {
     /// A postback about nobody.
     IdentityMissing = "identity_missing", 400, "a postback carries click_id, coupon, ref_id or customer_id", "send one of them";
     /// A parameter that the campaign demands.
-    ParameterMissing = "parameter_missing", 400, "the campaign's mandatory parameters are there", "send the parameter";
+    ParameterMissing = "parameter_missing", 400, "a campaign's, or a call's, mandatory parameters are there", "send the parameter";
     /// A partner nobody knows.
     PartnerUnknown = "partner_unknown", 400, "ref_id is the public id of one of the namespace's partners", "check the id";
     /// No token and no allowed address.
@@ -183,6 +183,8 @@ codes! {
     FieldImmutable = "field_immutable", 422, "what facts refer to does not change: an app's platform, a link's campaign and partner", "make a new resource";
     /// A template that cannot be saved.
     TemplateInvalid = "template_invalid", 422, "a template has no findings of severity error", "see the finding; try it with roundtrip template test";
+    /// One signature more than a header carries.
+    RotationRefused = "rotation_refused", 409, "what signs for a webhook, overlaps included, fits into one header", "rotate after the moment that the message names; an overlap of 0s ends the older ones of the same kind (secrets, or Ed25519 keys) at once";
     /// A secret that is too weak or absent.
     SecretInvalid = "secret_invalid", 422, "a key's own secret has at least 32 characters; env: and file: secrets can be read", "let Roundtrip make the key, or give a longer secret";
     /// Settings changed meanwhile.
@@ -192,7 +194,7 @@ codes! {
     /// A query parameter that cannot be read.
     ParameterInvalid = "parameter_invalid", 400, "the parameter has its documented form", "correct it";
     /// An id that names nothing.
-    IdUnknown = "id_unknown", 404, "the id is of an event, conversion, click or delivery that is kept", "check the id; facts are deleted after their retention";
+    IdUnknown = "id_unknown", 404, "an id names something that is kept in the workspace", "check the id and the workspace; clicks and sends are deleted after their retention";
     /// A status of something that has none.
     ConversionMissing = "conversion_missing", 409, "a status belongs to an event that makes a conversion", "use the id of the conversion; that of a change is not one";
     /// A replay of what was rejected.
@@ -200,7 +202,7 @@ codes! {
     /// A replay that makes no sense.
     ReplayRefused = "replay_refused", 409, "a delivery is replayed while its rule or webhook exists, and into another endpoint where what that one needs is stored", "restore the rule, or ask for other deliveries or another endpoint";
     /// A wish that a job cannot follow.
-    JobRefused = "job_refused", 409, "a job that is over does not change, and 100 jobs of a workspace are open at once", "see how it stands with roundtrip jobs; make a new one, or end others";
+    JobRefused = "job_refused", 409, "a job that has ended does not change, and a workspace has at most 100 that have not", "see how they stand with roundtrip jobs; make a new one, or end others";
     /// A link to a delivery that opens no more.
     ShareEnded = "share_ended", 410, "a link that shows a delivery opens until its time is over or it is taken back", "ask whoever sent it for a new one";
     /// What an endpoint's state does not allow.
@@ -236,12 +238,29 @@ pub struct Problem {
     pub field: String,
     /// What is wrong, for a person; never repeats a secret.
     pub message: String,
+    /// What to do in this very case, where that is more than the code can say.
+    pub advice: Option<&'static str>,
 }
 
 impl Problem {
     /// A problem with one field.
     pub fn new(code: Code, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, field: field.into(), message: message.into() }
+        Self { code, field: field.into(), message: message.into(), advice: None }
+    }
+
+    /// The same problem with what to do in this very case.
+    #[must_use]
+    pub fn advise(mut self, advice: &'static str) -> Self {
+        self.advice = Some(advice);
+        self
+    }
+
+    /// What to do: in this case, else by the code.
+    pub const fn fix(&self) -> &'static str {
+        match self.advice {
+            Some(advice) => advice,
+            None => self.code.fix(),
+        }
     }
 
     /// The same problem one level further in: `revenue` in `events[3]` is `events[3].revenue`.

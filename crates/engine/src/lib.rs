@@ -95,6 +95,8 @@ pub struct Stats {
     pub rates: alert::Rates,
     /// Sends under way.
     pub in_flight: AtomicU64,
+    /// Waiting deliveries in memory; the rest is in the queue's table. As of the last second.
+    pub in_memory: AtomicU64,
     /// Due deliveries that a sweep of the table found and nobody had handed over. Should stay zero
     /// after the start.
     pub swept: AtomicU64,
@@ -152,15 +154,23 @@ impl Engine {
         Self { stop, loops, stats, failed }
     }
 
-    /// Starts delivery alone: the other loops read a click log, which has threads, and a simulated world has none.
+    /// Starts delivery and, where there are any, jobs alone: the other loops read a click log, which has threads, and a
+    /// simulated world has none.
     #[cfg(feature = "simulation")]
-    pub fn start_delivery(config: Config) -> Self {
+    pub fn start_delivery(config: Config, has_jobs: bool) -> Self {
         let (stop, stopping) = watch::channel(false);
         let (fail, failed) = watch::channel(false);
         let stats = Arc::new(Stats::default());
         let shared = supervise::Shared { stopping, stats: stats.clone(), fail: Arc::new(fail) };
-        let deliver = supervise::run("deliver", shared, move |shared| deliver::run(config.clone(), shared));
-        Self { stop, loops: vec![deliver], stats, failed }
+        let of_jobs = config.clone();
+        let mut loops = vec![supervise::run("deliver", shared.clone(), move |shared| {
+            deliver::run(config.clone(), shared)
+        })];
+        if has_jobs {
+            loops
+                .push(supervise::run("recover", shared, move |shared| recover::run(of_jobs.clone(), shared)));
+        }
+        Self { stop, loops, stats, failed }
     }
 
     /// Counters.

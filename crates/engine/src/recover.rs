@@ -61,7 +61,9 @@ pub async fn run(config: Config, mut shared: Shared) {
     while !shared.is_stopping() {
         match recovery.round(&config, &shared.stats, config.clock.now()).await {
             Round::Idle => {
+                // In this order, so that the same world goes the same way twice.
                 tokio::select! {
+                    biased;
                     () = config.ledger.jobs_signal() => {}
                     () = shared.pause(IDLE_MS) => {}
                 }

@@ -131,9 +131,13 @@ impl Figures {
 
 /// Delivered of all that ended. In thousandths, so that no float decides what is shown.
 fn rate(ended: &BTreeMap<String, i64>) -> Option<String> {
-    let all: i64 = ended.values().sum();
-    let permille =
-        ended.get("delivered").copied().unwrap_or_default().checked_mul(1_000)?.checked_div(all)?;
+    let delivered = ended.get("delivered").copied().unwrap_or_default();
+    percent(u64::try_from(delivered).ok()?, u64::try_from(ended.values().sum::<i64>()).ok()?)
+}
+
+/// A share in percent with one decimal, rounded down; `None` of nothing.
+pub(crate) fn percent(part: u64, all: u64) -> Option<String> {
+    let permille = part.checked_mul(1_000)?.checked_div(all)?;
     Some(format!("{}.{}", permille / 10, permille % 10))
 }
 

@@ -8,55 +8,30 @@ use roundtrip_domain::id::{Id, Kind, kind};
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::{Span, Timestamp};
-use roundtrip_store::ledger::{DeliveryFilter, DeliveryListed, DeliveryState, DeliveryStory, Ledger, Story};
+use roundtrip_domain::webhook::Topic;
+use roundtrip_store::ledger::{
+    DeliveryFilter, DeliveryListed, DeliveryState, DeliveryStory, Ledger, Story, TEST_KIND,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conversions::{app, partner, webhook};
-use crate::problem;
-use crate::story::{Attempt, Named, words};
+use crate::story::{Attempt, Named, Told, words};
+use crate::{problem, waits};
 
 /// A delivery in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryRow {
-    /// `dlv_…`.
-    pub id: String,
+    /// What is told, and how that stands.
+    #[serde(flatten)]
+    pub told: Told,
     /// What it is about, `evt_…`; of a test, an id that names nothing.
     pub event: String,
-    /// What receivers see as the event id, and dedupe on.
-    pub fact: String,
-    /// The rule that tells; absent for a webhook.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<Named>,
-    /// The partner that is told; absent for a webhook.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub partner: Option<Named>,
-    /// The webhook that is told; absent for a postback.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub webhook: Option<Named>,
     /// Of which app or site.
     pub app: Named,
-    /// The conversion kind, or the kind of a webhook's fact; `test` for a test.
-    pub kind: String,
-    /// When it was planned.
-    pub created_at: String,
-    /// The delivery that it replays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replay_of: Option<String>,
-    /// `scheduled`, `held`, `delivered`, `dead`, `expired` or `cancelled`.
-    pub state: String,
-    /// Why; stable.
-    pub reason: String,
-    /// Why, in words.
-    pub sentence: String,
-    /// When it is sent next, if it waits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub due: Option<String>,
     /// When it ended, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
-    /// Sends so far.
-    pub sends: u32,
     /// What the last send came to, while it is kept: `http_200`, `timeout`, ….
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
@@ -69,6 +44,14 @@ pub struct DeliveryRow {
     /// How long it took, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_us: Option<i64>,
+}
+
+impl std::ops::Deref for DeliveryRow {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.told
+    }
 }
 
 impl DeliveryRow {
@@ -129,6 +112,7 @@ pub async fn list(
     filter: DeliveryFilter,
     before: Option<Id<kind::Delivery>>,
     limit: u32,
+    now: Timestamp,
 ) -> Result<Deliveries, Problem> {
     let page = ledger.delivery_list(settings.workspace, filter, before, limit).await;
     let page = page.map_err(|error| problem::of_store(&error))?;
@@ -140,7 +124,7 @@ pub async fn list(
         )
     });
     Ok(Deliveries {
-        items: page.items.iter().map(|listed| row(listed, settings)).collect(),
+        items: page.items.iter().map(|listed| row(listed, settings, now)).collect(),
         next: page.next.map(|id| id.to_string()),
         scanned: page.rows,
         note,
@@ -148,7 +132,7 @@ pub async fn list(
 }
 
 /// A delivery as lists show it.
-pub fn row(listed: &DeliveryListed, settings: &Settings) -> DeliveryRow {
+pub fn row(listed: &DeliveryListed, settings: &Settings, now: Timestamp) -> DeliveryRow {
     let (rule, told, hook) = match listed.endpoint {
         Endpoint::Postback { rule: id, partner: to } => {
             (Some(rule(id, settings)), Some(partner(to, settings)), None)
@@ -156,23 +140,29 @@ pub fn row(listed: &DeliveryListed, settings: &Settings) -> DeliveryRow {
         Endpoint::Webhook(id) => (None, None, Some(webhook(id, settings))),
     };
     let last = listed.last.as_ref();
+    let why = listed.why(now);
     DeliveryRow {
-        id: listed.id.to_string(),
+        told: Told {
+            id: listed.id.to_string(),
+            fact: listed.fact.to_string(),
+            kind: listed.kind.clone(),
+            rule,
+            partner: told,
+            webhook: hook,
+            endpoint: waits::id(listed.endpoint),
+            created_at: listed.created_at.to_string(),
+            replay_of: listed.replay_of.map(|id| id.to_string()),
+            state: listed.state.name().to_owned(),
+            reason: listed.reason.clone(),
+            sentence: words::listed(&listed.reason, why, listed.held.as_ref(), now),
+            due: listed.due.map(|at| at.to_string()),
+            waits: why.map(|why| why.wait.code().to_owned()),
+            waits_until: why.and_then(|why| why.until).map(|at| at.to_string()),
+            sends: listed.sends,
+        },
         event: listed.event.to_string(),
-        fact: listed.fact.to_string(),
-        rule,
-        partner: told,
-        webhook: hook,
         app: app(listed.app, settings),
-        kind: listed.kind.clone(),
-        created_at: listed.created_at.to_string(),
-        replay_of: listed.replay_of.map(|id| id.to_string()),
-        state: listed.state.name().to_owned(),
-        reason: listed.reason.clone(),
-        sentence: words::why(&listed.reason),
-        due: listed.due.map(|at| at.to_string()),
         ended_at: listed.ended_at.map(|at| at.to_string()),
-        sends: listed.sends,
         outcome: last.map(|last| last.outcome.clone()),
         status: last.and_then(|last| last.status),
         sent_at: last.map(|last| last.at.to_string()),
@@ -250,6 +240,20 @@ pub const PARAMETERS: [(&str, &str); 11] = [
     ("until", "Planned before then: a moment of RFC 3339, or a span, that long ago."),
 ];
 
+/// Every kind that a delivery can have: those of conversions, which partners are told, and those of facts, which webhooks
+/// are.
+fn kinds() -> Vec<&'static str> {
+    let mut kinds: Vec<&str> = Topic::ALL.iter().map(|topic| topic.name()).collect();
+    let of_conversions = ["install", "signup", "purchase", "event", "status_change", "rejected"];
+    kinds.extend(of_conversions.into_iter().filter(|kind| Topic::parse(kind).is_none()));
+    kinds.push(TEST_KIND);
+    kinds
+}
+
+fn is_kind(word: &str) -> bool {
+    kinds().contains(&word)
+}
+
 /// Most kinds in one filter.
 const KINDS_MAX: usize = 16;
 /// Longest word in a filter, in bytes.
@@ -302,11 +306,11 @@ impl Wanted {
                 "a delivery is told by a rule or to a webhook, not both".to_owned(),
             ));
         }
-        if self.kinds.len() > KINDS_MAX || !self.kinds.iter().all(is_word) {
-            return Err(wrong(
-                "kind",
-                format!("it names at most {KINDS_MAX} kinds, such as install,purchase"),
-            ));
+        if self.kinds.len() > KINDS_MAX {
+            return Err(wrong("kind", format!("it names at most {KINDS_MAX} kinds")));
+        }
+        if let Some(word) = self.kinds.iter().find(|word| !is_kind(word)) {
+            return Err(wrong("kind", format!("`{word}` is none of {}", kinds().join(", "))));
         }
         let mut states = Vec::new();
         for word in &self.states {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use roundtrip_domain::settings::Settings;
+use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{self, DeliveryFilter, Into, JobCount, JobKind, JobPlan, JobState};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -158,7 +159,7 @@ pub fn job(job: &ledger::Job, settings: &Settings) -> Job {
 }
 
 /// What a job would do, as people and programs read it.
-pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings) -> JobTrial {
+pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings, now: Timestamp) -> JobTrial {
     let skipped: u64 = count.skipped.values().sum();
     let would = match plan.kind {
         JobKind::Replay => "would be told again",
@@ -182,7 +183,7 @@ pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings) -> JobTrial 
         skipped: count.skipped.clone(),
         scanned: count.rows,
         whole: count.is_whole,
-        sample: count.sample.iter().map(|listed| deliveries::row(listed, settings)).collect(),
+        sample: count.sample.iter().map(|listed| deliveries::row(listed, settings, now)).collect(),
     }
 }
 

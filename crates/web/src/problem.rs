@@ -16,7 +16,7 @@ pub fn value(problem: &Problem) -> Value {
         "message": problem.message,
         "field": problem.field,
         "rule": problem.code.rule(),
-        "fix": problem.code.fix(),
+        "fix": problem.fix(),
     })
 }
 

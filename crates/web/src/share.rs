@@ -7,7 +7,7 @@
 //! Not relied on: that tokens are rare. Whoever guesses is slowed down by one rate for all of them, which is far above
 //! what people who look at a page need.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -16,8 +16,6 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, UndefinedBehavior};
 use roundtrip_ambient::Clock;
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::time::Timestamp;
@@ -31,12 +29,12 @@ use crate::dashboard::{Badge, state_badge};
 use crate::deliveries;
 use crate::problem;
 use crate::story::{Delivery, Finder, Telling, tell_delivery};
+use crate::templates::{STYLE, Templates};
 
-const TEMPLATES: [(&str, &str); 2] = [
+static TEMPLATES: Templates = Templates::of(&[
     ("parts.html", include_str!("../templates/parts.html")),
     ("shared.html", include_str!("../templates/shared.html")),
-];
-const STYLE: &str = include_str!("../templates/style.css");
+]);
 /// Calls per second, of all links together.
 const RATE_PER_S: i64 = 50;
 /// Calls at once, after a pause.
@@ -110,20 +108,6 @@ impl Inner {
     }
 }
 
-fn environment() -> Result<&'static Environment<'static>, Error> {
-    static ENVIRONMENT: OnceLock<Result<Environment<'static>, Error>> = OnceLock::new();
-    let made = ENVIRONMENT.get_or_init(|| {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        for (name, text) in TEMPLATES {
-            environment.add_template(name, text)?;
-        }
-        Ok(environment)
-    });
-    made.as_ref().map_err(|error| Error::new(error.kind(), error.to_string()))
-}
-
 /// The page's context. Absent fields are those of the other case.
 #[derive(Serialize)]
 struct Context<'a> {
@@ -143,11 +127,10 @@ fn page(status: StatusCode, shown: Result<&SharedDelivery, &Problem>) -> Respons
         delivery: shown.ok(),
         state: shown.ok().map(|shared| state_badge(&shared.delivery.state, 1)),
         message: problem.map(|problem| problem.message.as_str()),
-        fix: problem.map(|problem| problem.code.fix()),
+        fix: problem.map(|problem| problem.fix()),
         code: problem.map(|problem| problem.code.text()),
     };
-    let template = environment().and_then(|environment| environment.get_template("shared.html"));
-    let (status, kind, body) = match template.and_then(|t| t.render(minijinja::value::Serde(&context))) {
+    let (status, kind, body) = match TEMPLATES.render("shared.html", &context) {
         Ok(body) => (status, "text/html; charset=utf-8", body),
         Err(error) => {
             tracing::error!(error = %error, "a page could not be rendered");

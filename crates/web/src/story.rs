@@ -24,17 +24,18 @@ pub(crate) mod words;
 pub use self::find::{Finder, Reference};
 pub use self::phases::Phases;
 pub use self::shape::{
-    Answer, Attempt, Candidate, Click, ClickStory, Coded, Dead, Decision, Delivery, Device, Earlier, Earned,
-    Event, Explained, Handover, Location, Money, Named, Param, Postback, Request, Rule, Step, Story,
+    Answer, Attempt, Candidate, Click, ClickStory, Coded, Dead, Decision, Delivery, DeliveryStory, Device,
+    Earlier, Earned, Event, Explained, Handover, Location, Money, Named, Param, Postback, Request, Rule,
+    Step, Story, Told,
 };
-pub use self::tell::{tell, tell_delivery};
+pub use self::tell::{tell, tell_alone, tell_delivery};
 pub use self::touch::{earned, tell_click};
 
 use roundtrip_domain::time::Timestamp;
 
 /// A send by itself, personal data and all.
 pub(crate) fn attempt(row: &roundtrip_store::ledger::AttemptRow) -> Attempt {
-    evidence::attempt(row, &mask::Mask::new(true))
+    evidence::attempt(row, &mask::Mask::new(true), false)
 }
 
 /// How a story is told.

@@ -3,7 +3,7 @@
 use roundtrip_domain::endpoint::{Endpoint, State, Wait};
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::{Timestamp, human};
-use roundtrip_store::ledger::{EndpointRow, Why};
+use roundtrip_store::ledger::{EndpointLogRow, EndpointRow, Why};
 
 /// An endpoint by the name that commands take: `webhook:SLUG`, `rule:SLUG@PARTNER`. What was deleted since is named
 /// by its id.
@@ -32,13 +32,38 @@ pub fn id(endpoint: Endpoint) -> String {
 
 /// Why an endpoint is stopped, as the end of a sentence: `paused since … by …: …`.
 pub fn stopped(row: &EndpointRow) -> String {
-    let why = match row.reason.as_str() {
-        "" => String::new(),
-        "failing_for_days" => ": it failed for five days".to_owned(),
-        "gone" => ": its receiver said that it is gone (410)".to_owned(),
-        other => format!(": {other}"),
-    };
+    let why = reason(&row.reason).map_or_else(String::new, |why| format!(": {why}"));
     format!("{} since {} by {}{why}", row.state.name(), row.since, row.actor)
+}
+
+/// A line of an endpoint's log, as a sentence.
+pub fn became(line: &EndpointLogRow) -> String {
+    let (by, why) = (&line.actor, &line.reason);
+    match line.code.as_str() {
+        "active" if why.is_empty() => format!("Let go on by {by}."),
+        "active" => format!("Let go on by {by}: {why}."),
+        code @ ("paused" | "disabled") => {
+            let word = if code == "paused" { "Paused" } else { "Disabled" };
+            match reason(why) {
+                Some(why) => format!("{word} by {by}: {why}."),
+                None => format!("{word} by {by}."),
+            }
+        }
+        "endpoint_failing" => format!("It had been failing for {why}; who wants to know was told."),
+        "endpoint_disabled" => "That it is disabled was told.".to_owned(),
+        "endpoint_recovered" => "It works again.".to_owned(),
+        other => format!("{other} {why}").trim().to_owned(),
+    }
+}
+
+/// Why an endpoint was stopped, in words; `None` when nobody said.
+fn reason(code: &str) -> Option<&str> {
+    match code {
+        "" => None,
+        "failing_for_days" => Some("it failed for five days"),
+        "gone" => Some("its receiver said that it is gone (410)"),
+        other => Some(other),
+    }
 }
 
 /// Why something waits, as the end of "it waits because …". `held`: how its endpoint stands, if that is stopped.
@@ -75,12 +100,24 @@ pub fn because(why: Why, held: Option<&EndpointRow>, now: Timestamp) -> String {
     }
 }
 
-/// What a state means, in a sentence.
-pub const fn state(state: State) -> &'static str {
-    match state {
-        State::Active => "It is told.",
-        State::Paused => "It is paused: what is planned for it is held until it is resumed.",
-        State::Disabled => "It is disabled: what is planned for it is held until it is enabled.",
+/// How an endpoint stands, in sentences; `queued` is what waits or, of a stopped one, is held.
+pub(crate) fn stands(row: &EndpointRow, queued: u64) -> String {
+    let end = match row.state {
+        State::Active if queued > 0 => return format!("It is told. Waiting: {queued}."),
+        State::Active => return "It is told.".to_owned(),
+        State::Paused => "resumed",
+        State::Disabled => "enabled",
+    };
+    let why = stopped(row);
+    format!("It is {why}. What is planned for it is held until it is {end}. Held: {queued}.")
+}
+
+/// Who stopped an endpoint and why, in short.
+pub(crate) fn stopped_by(row: &EndpointRow) -> String {
+    let word = if row.state == State::Paused { "Paused" } else { "Disabled" };
+    match reason(&row.reason) {
+        Some(why) => format!("{word} by {}: {why}.", row.actor),
+        None => format!("{word} by {}.", row.actor),
     }
 }
 

@@ -228,6 +228,12 @@ impl Wanted {
         fact.topic == Topic::Test || self.topics.contains(&fact.topic) || by_name
     }
 
+    /// The topics that it asks for, then its events by name as settings write them (`event:level_up`).
+    pub fn words(&self) -> Vec<String> {
+        let topics = self.topics.iter().map(|topic| topic.name().to_owned());
+        topics.chain(self.events.iter().map(|name| format!("event:{name}"))).collect()
+    }
+
     /// Whether it asks for that kind at all.
     pub fn has_topic(&self, topic: Topic) -> bool {
         self.topics.contains(&topic)
@@ -259,6 +265,12 @@ mod tests {
         check(&["event:order"], Topic::AttributionUpdated, "order", true);
         check(&["event:order"], Topic::Rejected, "order", false);
         check(&["postback_failed"], Topic::Test, "", true);
+    }
+
+    #[test]
+    fn says_what_it_asks_for_as_settings_write_it() {
+        assert_eq!(wanted(&["event:level_up", "install"]).unwrap().words(), ["install", "event:level_up"]);
+        assert_eq!(Wanted::default().words().len(), Topic::DEFAULT.len());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use roundtrip_domain::endpoint::health::{self, Health};
 use roundtrip_domain::endpoint::{State, Wait};
 use roundtrip_domain::id::WorkspaceNo;
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{Due, EndpointRow, QueueWindow, WindowWish};
+use roundtrip_store::ledger::{Due, EndpointHead, EndpointRow, QueueWindow, WindowWish};
 
 use super::breaker::{Breaker, Change, Pass};
 use super::lane::Lane;
@@ -117,6 +117,10 @@ pub(super) struct Endpoint {
     /// Before this nothing is sent: the receiver asked for a rest.
     not_before: Duration,
     pub(super) state: State,
+    /// When its state was learned.
+    pub(super) changed_at: Duration,
+    /// Whether that state is what was found here, and is not known to be stored yet.
+    pub(super) is_unkept: bool,
     pub(super) health: Health,
     /// When something of it was settled last.
     settled_at: Duration,
@@ -150,6 +154,8 @@ impl Default for Endpoint {
             bucket: Bucket::default(),
             not_before: Duration::ZERO,
             state: State::Active,
+            changed_at: Duration::ZERO,
+            is_unkept: false,
             health: Health::default(),
             settled_at: Duration::ZERO,
             host: String::new(),
@@ -205,7 +211,7 @@ impl Endpoint {
     }
 
     /// Has the table read again before memory is trusted.
-    pub(super) const fn suspect(&mut self) {
+    const fn suspect(&mut self) {
         self.firsts.suspect();
         self.retries.suspect();
     }
@@ -371,7 +377,7 @@ impl Endpoint {
     }
 
     /// Forgets what waits; it is read again from the table.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.firsts.forget();
         self.retries.forget();
     }
@@ -420,6 +426,21 @@ impl Endpoint {
 
     pub(super) const fn in_flight(&self) -> u32 {
         self.in_flight
+    }
+
+    /// Whether the table has what memory cannot know of: more than it takes for all, or what is due before the first.
+    pub(super) fn is_news(&self, head: &EndpointHead) -> bool {
+        if !self.firsts.has_more() && !self.retries.has_more() {
+            return head.waiting > (self.in_memory() + self.busy.len()) as u64;
+        }
+        // What is under way may be the table's first.
+        let known = [&self.firsts, &self.retries].into_iter().filter_map(|l| l.first()).map(|i| i.due).min();
+        self.busy.is_empty() && known.is_some_and(|known| head.due < known)
+    }
+
+    /// How many waiting deliveries it holds in memory.
+    pub(super) fn in_memory(&self) -> usize {
+        self.firsts.len() + self.retries.len()
     }
 
     /// What is being sent.

@@ -97,6 +97,15 @@ impl Lane {
         self.waiting.is_empty() && !self.more
     }
 
+    /// Whether the table may hold more.
+    pub(super) const fn has_more(&self) -> bool {
+        self.more
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn cap(&self) -> usize {
         self.cap
     }

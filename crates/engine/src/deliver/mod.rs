@@ -28,6 +28,7 @@ mod reach;
 mod send;
 mod settle;
 mod share;
+mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -37,13 +38,12 @@ use std::time::Duration;
 use roundtrip_domain::endpoint::health::Notice;
 use roundtrip_domain::endpoint::{Endpoint as Receiver, State, Wait};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
-use roundtrip_domain::postback::Stored;
 use roundtrip_domain::rate::Rate;
 use roundtrip_domain::retry::TIMEOUTS;
 use roundtrip_domain::settings::{Catalog, Settings};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{
-    Due, EndpointHead, EndpointLive, EndpointNews, EndpointRow, LIVE_MAX, LivePicture, WindowWish,
+    Due, EndpointLive, EndpointNews, EndpointRow, LIVE_MAX, LivePicture, QueueSwept, WindowWish,
 };
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -100,8 +100,8 @@ enum Message {
     },
     /// Ends of sends are durable.
     Settled(Vec<Done>),
-    /// Every endpoint with work, as the table had it at some moment after `began`.
-    Swept { heads: Vec<EndpointHead>, began: Duration },
+    /// What the tables had at some moment after `began`; `None` when they could not be read.
+    Swept { found: Option<QueueSwept>, began: Duration },
 }
 
 struct Coordinator {
@@ -176,7 +176,7 @@ pub async fn run(config: Config, mut shared: Shared) {
         settler,
         keeper,
     };
-    stopped.iter().for_each(|row| this.learn(row));
+    stopped.iter().for_each(|row| this.learn(row, false));
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut picture = tokio::time::interval(PICTURE);
@@ -260,7 +260,7 @@ impl Coordinator {
 
     fn take_handed_over(&mut self) {
         for row in self.config.ledger.endpoint_changes() {
-            self.learn(&row);
+            self.learn(&row, false);
         }
         self.reread |= self.config.ledger.due_overflowed();
         for due in self.config.ledger.due_take() {
@@ -270,15 +270,17 @@ impl Coordinator {
         }
     }
 
-    /// Somebody stopped an endpoint or let it go on, or it was found in the table at the start.
-    fn learn(&mut self, row: &EndpointRow) {
+    /// Somebody stopped an endpoint or let it go on, or it was found in the table; or it was found here, and is to be
+    /// stored.
+    fn learn(&mut self, row: &EndpointRow, is_unkept: bool) {
         let key = Key { workspace: row.workspace, endpoint: row.endpoint };
-        let is_new = !self.endpoints.contains_key(&key);
+        let (is_new, now) = (!self.endpoints.contains_key(&key), self.read.steady);
         let endpoint = self.endpoint(key);
         if is_new {
             endpoint.health = row.health;
         }
         endpoint.set(row);
+        (endpoint.changed_at, endpoint.is_unkept) = (now, is_unkept);
         self.make_ready(key);
     }
 
@@ -292,34 +294,35 @@ impl Coordinator {
         if std::mem::replace(&mut self.is_sweeping, true) {
             return;
         }
-        let (ledger, messages) = (self.config.ledger.clone(), self.messages.clone());
         let began = self.config.clock.steady();
-        tokio::spawn(async move {
-            let heads = ledger.queue_endpoints().await.unwrap_or_else(|error| {
-                tracing::warn!(error = %error, "the queue cannot be read");
-                Vec::new()
-            });
-            // Nobody hears it only when the engine is gone.
-            let _ = messages.send(Message::Swept { heads, began });
-        });
+        sweep::begin(self.config.ledger.clone(), self.stats.clone(), self.messages.clone(), began);
     }
 
     /// Every endpoint with something due that memory does not know is read again.
-    fn swept(&mut self, heads: Vec<EndpointHead>, began: Duration) {
+    fn swept(&mut self, found: Option<QueueSwept>, began: Duration) {
         self.is_sweeping = false;
-        let reread = std::mem::take(&mut self.reread);
-        let is_first = std::mem::replace(&mut self.is_first_sweep, false);
+        let is_read = found.is_some();
+        if let Some(found) = &found {
+            self.compare(&found.endpoints, began);
+        }
+        let heads = found.unwrap_or_default().heads;
+        // What could not be read is still to be read, by the next one.
+        let reread = is_read && std::mem::take(&mut self.reread);
+        let is_first = is_read && std::mem::replace(&mut self.is_first_sweep, false);
         let late = self.read.wall.plus_ms(-(SWEEP.as_millis() as i64));
         for head in heads {
             let key = Key { workspace: head.workspace, endpoint: head.endpoint };
             let endpoint = self.endpoint(key);
             // What it settled meanwhile may be what the table still had.
             let is_unknown = endpoint.is_idle() && (is_first || !endpoint.has_settled_since(began));
-            if endpoint.state.holds() || !(is_unknown || reread) {
+            // One that is never idle does not know what nobody told it either. Read once too often does no harm.
+            let is_overdue = head.due < late;
+            let is_news = endpoint.is_news(&head) && (is_overdue || !endpoint.has_settled_since(began));
+            if endpoint.state.holds() || !(is_unknown || is_news || reread) {
                 continue;
             }
-            endpoint.suspect();
-            if !is_first && !reread && head.due < late {
+            endpoint.forget();
+            if !is_first && !reread && is_unknown && is_overdue {
                 Stats::add(&self.stats.swept, 1);
             }
             self.make_ready(key);
@@ -421,7 +424,7 @@ impl Coordinator {
         let Some(endpoint) = self.endpoints.get_mut(&key) else { return Err(Blocked::by(Wait::Next)) };
         if endpoint.settings_version != version {
             endpoint.settings_version = version;
-            endpoint.host = settings.map_or_else(String::new, |s| host_of(s, key.endpoint));
+            endpoint.host = settings.map_or_else(String::new, |s| send::host_of(s, key.endpoint));
             endpoint.set_rate(settings.and_then(|s| rate_of(s, key.endpoint)));
         }
         let mut partner = match (settings, key.endpoint.postback()) {
@@ -523,7 +526,7 @@ impl Coordinator {
                     self.make_ready(done.key);
                 }
             }
-            Message::Swept { heads, began } => self.swept(heads, began),
+            Message::Swept { found, began } => self.swept(found, began),
         }
     }
 
@@ -579,7 +582,7 @@ impl Coordinator {
         // Nobody hears it only when stopping; what is not written down is found again at the next failure.
         let _ = self.keeper.send(EndpointNews { workspace, endpoint, health, disable, notice });
         if let Some(reason) = disable {
-            self.learn(&EndpointRow {
+            let row = EndpointRow {
                 workspace,
                 endpoint,
                 state: State::Disabled,
@@ -587,7 +590,8 @@ impl Coordinator {
                 actor: roundtrip_store::ledger::ACTOR_ENGINE.to_owned(),
                 since: now.wall,
                 health,
-            });
+            };
+            self.learn(&row, true);
         }
     }
 
@@ -611,6 +615,8 @@ impl Coordinator {
 
     /// Shows how the endpoints with work stand, for whoever asks why something waits.
     fn picture(&self) {
+        let held = self.endpoints.values().map(|endpoint| endpoint.in_memory() as u64).sum();
+        self.stats.in_memory.store(held, Ordering::Relaxed);
         let now = self.read;
         let wall = |at: Duration| now.wall.plus_ms(at.saturating_sub(now.steady).as_millis() as i64);
         let crowd = match self.has_room() {
@@ -678,25 +684,6 @@ fn names(endpoint: Receiver) -> (String, String) {
         Receiver::Postback { rule, partner } => (rule.to_string(), partner.to_string()),
         Receiver::Webhook(webhook) => (webhook.to_string(), String::new()),
     }
-}
-
-/// Where an endpoint's requests go, as far as its rule and the partner's settings say now: only those may stand
-/// in a URL's host. Empty when the rule is gone; then the first send tells. Empty too for a rule that tells the clicks'
-/// own callbacks, each of which has its own host.
-fn host_of(settings: &Settings, endpoint: Receiver) -> String {
-    let (rule, partner) = match endpoint {
-        Receiver::Postback { rule, partner } => (rule, partner),
-        Receiver::Webhook(webhook) => {
-            return settings
-                .webhook(webhook)
-                .map_or_else(String::new, |webhook| send::origin_of(&webhook.url));
-        }
-    };
-    let Some(rule) = settings.rule(rule) else { return String::new() };
-    let cfg = settings.partners.get(&partner).map(|p| &p.cfg);
-    let Some(template) = rule.request.template() else { return String::new() };
-    let rendered = template.url().render(&Stored { values: &[], cfg }, None);
-    send::origin_of(&rendered.url)
 }
 
 /// What names a delivery in messages.

@@ -9,6 +9,7 @@ use roundtrip_domain::endpoint::Endpoint as Receiver;
 use roundtrip_domain::link_dialect::callback_template;
 use roundtrip_domain::postback::{Stored, stored_callback};
 use roundtrip_domain::retry::{self, Deadline, Jitter, Outcome, Policy, Sent, Start, Verdict};
+use roundtrip_domain::settings::Settings;
 use roundtrip_domain::success::Said;
 use roundtrip_domain::template::{Sending, secrets};
 use roundtrip_domain::time::{Span, Timestamp, human};
@@ -361,6 +362,23 @@ impl Basis<'_> {
 /// Scheme, host and port of a URL; empty when it has none.
 pub(super) fn origin_of(url: &str) -> String {
     url::Url::parse(url).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
+}
+
+/// Where an endpoint's requests go, as far as its rule and the partner's settings say now: only those may stand
+/// in a URL's host. Empty when the rule is gone; then the first send tells. Empty too for a rule that tells the clicks'
+/// own callbacks, each of which has its own host.
+pub(super) fn host_of(settings: &Settings, endpoint: Receiver) -> String {
+    let (rule, partner) = match endpoint {
+        Receiver::Postback { rule, partner } => (rule, partner),
+        Receiver::Webhook(webhook) => {
+            return settings.webhook(webhook).map_or_else(String::new, |webhook| origin_of(&webhook.url));
+        }
+    };
+    let Some(rule) = settings.rule(rule) else { return String::new() };
+    let cfg = settings.partners.get(&partner).map(|p| &p.cfg);
+    let Some(template) = rule.request.template() else { return String::new() };
+    let rendered = template.url().render(&Stored { values: &[], cfg }, None);
+    origin_of(&rendered.url)
 }
 
 /// The bounds of an exchange under that policy.

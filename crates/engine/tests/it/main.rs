@@ -4,3 +4,4 @@ mod alert;
 mod deliver;
 mod sender;
 mod simulation;
+mod unheard;

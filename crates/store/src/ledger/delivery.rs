@@ -597,9 +597,13 @@ fn settle(
                     let reason = "sent_before_cancelled".to_owned();
                     return Ok(Came::Ended(Ended { state: "delivered", reason, sends }));
                 }
+                ended_before(conn, item, sends)?;
                 return Ok(Came::Nothing);
             }
-            None => return Ok(Came::Nothing),
+            None => {
+                ended_before(conn, item, sends)?;
+                return Ok(Came::Nothing);
+            }
         }
     }
     let (state, reason) = match &settlement.next {
@@ -626,6 +630,16 @@ fn settle(
         _ => booked.count(Metric::Finished, Some(state), 1, rollups),
     }
     Ok(Came::Ended(Ended { state, reason: reason.to_owned(), sends }))
+}
+
+/// What had ended while this send was under way was sent more often than its end knew.
+fn ended_before(conn: &Connection, item: &Due, sends: u32) -> Result<(), Error> {
+    conn.prepare_cached(sql("finish_sent"))?.execute((
+        item.workspace.0,
+        item.delivery.bytes().as_slice(),
+        sends,
+    ))?;
+    Ok(())
 }
 
 /// Counts something of a delivery, by conversion kind and state, in the bucket where it is booked.

@@ -5,6 +5,8 @@
 //! Who decides that an endpoint has failed for too long is `domain::endpoint::health`; the engine asks it and tells
 //! the answer here, with what somebody should know of it.
 
+use std::collections::BTreeMap;
+
 use roundtrip_domain::endpoint::health::{Health, Notice};
 use roundtrip_domain::endpoint::{Endpoint, State};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
@@ -12,6 +14,7 @@ use roundtrip_domain::time::{Span, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::fact::News;
+use super::filter::DeliveryFilter;
 use super::rollup::Rollups;
 use super::statements::sql;
 use super::{Ledger, delivery, id_from};
@@ -97,6 +100,18 @@ pub struct EndpointLogRow {
     pub actor: String,
 }
 
+/// How the latest deliveries of each endpoint stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndpointFigures {
+    /// How many ended, by state (`delivered`, `dead`, …), of each endpoint that had any. Tests count as well: they were
+    /// sent.
+    pub ended: BTreeMap<Endpoint, BTreeMap<String, u64>>,
+    /// How many rows were looked at.
+    pub rows: u32,
+    /// When the oldest of them was planned, if there were more than were looked at.
+    pub cut_at: Option<Timestamp>,
+}
+
 type Key = (u32, [u8; 16], [u8; 16]);
 
 fn key(workspace: WorkspaceNo, endpoint: Endpoint) -> Key {
@@ -126,6 +141,13 @@ fn row(row: &Row<'_>) -> rusqlite::Result<EndpointRow> {
 
 fn get(conn: &Connection, key: Key) -> Result<Option<EndpointRow>, Error> {
     Ok(conn.prepare_cached(sql("endpoint_get"))?.query_row(key, row).optional()?)
+}
+
+/// Every endpoint that is stopped or failing.
+pub(super) fn rows(conn: &Connection) -> Result<Vec<EndpointRow>, Error> {
+    let mut statement = conn.prepare_cached(sql("endpoint_rows"))?;
+    let rows = statement.query_map([], row)?.collect::<Result<_, _>>()?;
+    Ok(rows)
 }
 
 /// Whether the endpoint's deliveries are held; and why.
@@ -192,32 +214,20 @@ fn set(conn: &Connection, wish: &EndpointWish, at: Timestamp) -> Result<Option<E
 impl Ledger {
     /// Every endpoint that is stopped or failing.
     pub async fn endpoint_rows(&self) -> Result<Vec<EndpointRow>, Error> {
-        self.read(|conn| {
-            let mut statement = conn.prepare_cached(sql("endpoint_rows"))?;
-            let rows = statement.query_map([], row)?.collect::<Result<_, _>>()?;
-            Ok(rows)
-        })
-        .await
+        self.read(rows).await
     }
 
     /// Pauses, disables or lets go on. Returns how the endpoint stands now; `None` when it was that already, and then
-    /// nothing is written. The engine hears of it in both cases: what it has in memory may be something else.
+    /// nothing is written.
     pub async fn endpoint_set(
         &self,
         wish: EndpointWish,
         at: Timestamp,
     ) -> Result<Option<EndpointRow>, Error> {
-        let (changed, row) = self
-            .write(move |conn| {
-                let changed = set(conn, &wish, at)?;
-                let row = match &changed {
-                    Some(row) => Some(row.clone()),
-                    None => get(conn, key(wish.workspace, wish.endpoint))?,
-                };
-                Ok((changed, row.unwrap_or_else(|| usual(wish.workspace, wish.endpoint, at))))
-            })
-            .await?;
-        self.inner.handoff.endpoint(row);
+        let changed = self.write(move |conn| set(conn, &wish, at)).await?;
+        if let Some(row) = &changed {
+            self.inner.handoff.endpoint(row.clone());
+        }
         Ok(changed)
     }
 
@@ -276,6 +286,35 @@ impl Ledger {
                 })?
                 .collect::<Result<_, _>>()?;
             Ok(listed)
+        })
+        .await
+    }
+
+    /// How the latest deliveries ended, by endpoint: the newest that were planned since, at most so many. Kept for people
+    /// who look; the books count on their own.
+    pub async fn endpoint_figures(
+        &self,
+        ws: WorkspaceNo,
+        since: Timestamp,
+        rows_max: u32,
+    ) -> Result<EndpointFigures, Error> {
+        let (low, _) = DeliveryFilter { from: Some(since), ..DeliveryFilter::default() }.range();
+        self.read(move |conn| {
+            let mut figures = EndpointFigures::default();
+            let mut statement = conn.prepare_cached(sql("endpoint_figures"))?;
+            let mut rows = statement.query((ws.0, low.to_be_bytes(), rows_max))?;
+            let mut oldest: Option<i64> = None;
+            while let Some(row) = rows.next()? {
+                let endpoint = Endpoint::from_bytes(row.get(0)?, row.get(1)?);
+                let (state, n, at): (Option<String>, u32, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
+                figures.rows = figures.rows.saturating_add(n);
+                oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
+                if let Some(state) = state {
+                    *figures.ended.entry(endpoint).or_default().entry(state).or_default() += u64::from(n);
+                }
+            }
+            figures.cut_at = oldest.filter(|_| figures.rows >= rows_max).map(Timestamp::from_ms);
+            Ok(figures)
         })
         .await
     }

@@ -19,7 +19,7 @@ use roundtrip_domain::time::Timestamp;
 use rusqlite::Connection;
 
 use super::writer::{self, WriterStats};
-use super::{Identity, Inner, Ledger, Way, delivery, handoff, identity, migrate, settings};
+use super::{Identity, Inner, Ledger, Way, delivery, endpoint, handoff, identity, migrate, settings};
 use crate::Error;
 
 /// What a process asks of the ledger.
@@ -84,6 +84,8 @@ pub struct Standing {
     pub due: Option<Timestamp>,
     /// Sends so far.
     pub sends: u32,
+    /// Whether its endpoint is paused or disabled.
+    pub is_stopped: bool,
 }
 
 impl Database {
@@ -110,8 +112,13 @@ impl Database {
     /// # Errors
     /// When a row contradicts itself.
     pub fn standing(&self, ws: WorkspaceNo, id: Id<kind::Delivery>) -> Result<Standing, Error> {
-        let (state, reason, due, sends) = delivery::state(&self.lock(), ws.0, &id.bytes(), false)?;
-        Ok(Standing { state, reason, due, sends })
+        let conn = self.lock();
+        let (state, reason, due, sends) = delivery::state(&conn, ws.0, &id.bytes(), false)?;
+        let is_stopped = match delivery::row(&conn, ws.0, id)? {
+            Some(row) => endpoint::held(&conn, ws, row.endpoint)?.is_some(),
+            None => false,
+        };
+        Ok(Standing { state, reason, due, sends, is_stopped })
     }
 }
 

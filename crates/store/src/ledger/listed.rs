@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::filter::{DeliveryFilter, DeliveryState, Order, Scan};
 use super::statements::sql;
-use super::{DeliveryStory, Ledger, delivery, endpoint, id_from};
+use super::{DeliveryStory, EndpointLive, EndpointRow, Ledger, Why, WhyAsked, delivery, endpoint, id_from};
 use crate::Error;
 
 /// Most rows that one page of a list looks at.
@@ -47,6 +47,23 @@ pub struct DeliveryListed {
     pub sends: u32,
     /// Its last send, while that is kept.
     pub last: Option<LastAttempt>,
+    /// How its endpoint stands, if that is stopped and it waits.
+    pub held: Option<EndpointRow>,
+    /// What the engine last saw of its endpoint, while it waits; absent in the sample of a job.
+    pub live: Option<EndpointLive>,
+}
+
+impl DeliveryListed {
+    /// Why it waits now, as [`DeliveryStory::why`] says it; `None` when it does not.
+    pub fn why(&self, now: Timestamp) -> Option<Why> {
+        let asked = WhyAsked {
+            delivery: self.id,
+            due: self.due?,
+            sends: self.sends,
+            is_delayed: self.sends == 0 && self.reason == delivery::DELAYED,
+        };
+        Some(super::why(asked, self.held.as_ref(), self.live.as_ref(), now))
+    }
 }
 
 /// What the last send of a delivery came to.
@@ -112,6 +129,10 @@ impl Ledger {
             Ok(DeliveryPage { items, rows: found.rows, next: found.last.filter(|_| !found.is_end) })
         })
         .await
+        .map(|mut page| {
+            self.see(ws, page.items.iter_mut());
+            page
+        })
     }
 
     /// Deliveries as lists show them, in the order asked for.
@@ -120,7 +141,19 @@ impl Ledger {
         ws: WorkspaceNo,
         ids: Vec<Id<kind::Delivery>>,
     ) -> Result<Vec<Option<DeliveryListed>>, Error> {
-        self.read(move |conn| ids.into_iter().map(|id| listed(conn, ws, id)).collect()).await
+        let read = self.read(move |conn| ids.into_iter().map(|id| listed(conn, ws, id)).collect()).await;
+        read.map(|mut listed: Vec<Option<DeliveryListed>>| {
+            self.see(ws, listed.iter_mut().flatten());
+            listed
+        })
+    }
+
+    /// Adds what the engine last saw of the endpoints of what waits.
+    pub(super) fn see<'a>(&self, ws: WorkspaceNo, listed: impl Iterator<Item = &'a mut DeliveryListed>) {
+        let seen = self.live();
+        for one in listed.filter(|one| one.due.is_some()) {
+            one.live = seen.get(&(ws, one.endpoint)).cloned();
+        }
     }
 
     /// One delivery with every send, by itself: also of a test, which tells of no event.
@@ -129,7 +162,15 @@ impl Ledger {
         ws: WorkspaceNo,
         id: Id<kind::Delivery>,
     ) -> Result<Option<DeliveryStory>, Error> {
-        self.read(move |conn| delivery::story(conn, ws.0, id)).await
+        let read = self.read(move |conn| delivery::story(conn, ws.0, id)).await;
+        read.map(|story| {
+            story.map(|mut story| {
+                if story.due.is_some() {
+                    story.live = self.live().get(&(ws, story.endpoint)).cloned();
+                }
+                story
+            })
+        })
     }
 }
 
@@ -159,14 +200,15 @@ pub(super) fn listed(
         row: id.to_string(),
         what: what.to_owned(),
     };
+    let mut held = None;
     let (state, reason, due, ended_at, sends) = match (finish, waits) {
         (Some((state, reason, at, sends)), _) => {
             let state = DeliveryState::parse(&state).ok_or_else(|| corrupt("ended in an unknown state"))?;
             (state, reason, None, Some(Timestamp::from_ms(at)), sends)
         }
         (None, Some((due, sends, reason))) => {
-            let is_held = endpoint::held(conn, ws, receiver)?.is_some();
-            let state = if is_held { DeliveryState::Held } else { DeliveryState::Scheduled };
+            held = endpoint::held(conn, ws, receiver)?;
+            let state = if held.is_some() { DeliveryState::Held } else { DeliveryState::Scheduled };
             (state, reason, Some(Timestamp::from_ms(due)), None, sends)
         }
         (None, None) => return Err(corrupt("neither waiting nor finished")),
@@ -193,5 +235,7 @@ pub(super) fn listed(
         ended_at,
         sends,
         last,
+        held,
+        live: None,
     }))
 }

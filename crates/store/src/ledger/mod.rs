@@ -66,7 +66,7 @@ use tokio::sync::Semaphore;
 pub use self::decide::{Committed, Due, Prepared};
 pub use self::delivery::{AttemptRow, Outgoing, Replay, Settled, Settlement};
 pub use self::endpoint::{
-    ACTOR_ENGINE, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
+    ACTOR_ENGINE, EndpointFigures, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::filter::{DeliveryFilter, DeliveryState};
@@ -77,7 +77,7 @@ pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::listed::{DeliveryListed, DeliveryPage, LIST_ROWS_MAX, LastAttempt};
 pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
 pub use self::notice::{NoticeRow, RunningOut};
-pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueWindow, WindowWish};
+pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueSwept, QueueWindow, WindowWish};
 pub use self::reconcile::{Fact, FactDelivery, FactPage, FactsWanted};
 pub use self::recover::{JobCount, JobStep, STEP_MATCHES_MAX, states_default, unfit_rule};
 pub use self::report::{BALANCE_WALK_MAX, BalanceKey, BalanceRow, Receiver, Recount, ReportRow};

@@ -9,7 +9,7 @@ use roundtrip_domain::time::Timestamp;
 use rusqlite::Connection;
 
 use super::statements::sql;
-use super::{Ledger, id_from};
+use super::{EndpointRow, Ledger, endpoint, id_from};
 use crate::Error;
 
 /// An endpoint with work.
@@ -71,26 +71,24 @@ pub struct QueueDepth {
     pub held: u64,
 }
 
+/// What a look at the whole queue shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueSwept {
+    /// Every endpoint that has work.
+    pub heads: Vec<EndpointHead>,
+    /// Every endpoint that is stopped or failing, as of the same moment.
+    pub endpoints: Vec<EndpointRow>,
+}
+
 impl Ledger {
     /// Every endpoint that has work, with when its first is due: two look-ups for each.
     pub async fn queue_endpoints(&self) -> Result<Vec<EndpointHead>, Error> {
-        self.read(|conn| {
-            let mut statement = conn.prepare_cached(sql("queue_endpoints"))?;
-            let mut rows = statement.query([])?;
-            let mut heads = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (first, retry): (Option<i64>, Option<i64>) = (row.get(4)?, row.get(5)?);
-                let Some(due) = first.into_iter().chain(retry).min() else { continue };
-                heads.push(EndpointHead {
-                    workspace: WorkspaceNo(row.get(0)?),
-                    endpoint: Endpoint::from_bytes(row.get(1)?, row.get(2)?),
-                    due: Timestamp::from_ms(due),
-                    waiting: row.get(3)?,
-                });
-            }
-            Ok(heads)
-        })
-        .await
+        self.read(heads).await
+    }
+
+    /// Every endpoint that has work, and every one that is stopped or failing.
+    pub async fn queue_sweep(&self) -> Result<QueueSwept, Error> {
+        self.read(|conn| Ok(QueueSwept { heads: heads(conn)?, endpoints: endpoint::rows(conn)? })).await
     }
 
     /// The first rows of several endpoints' queues, in the same order.
@@ -123,6 +121,23 @@ impl Ledger {
         })
         .await
     }
+}
+
+fn heads(conn: &Connection) -> Result<Vec<EndpointHead>, Error> {
+    let mut statement = conn.prepare_cached(sql("queue_endpoints"))?;
+    let mut rows = statement.query([])?;
+    let mut heads = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (first, retry): (Option<i64>, Option<i64>) = (row.get(4)?, row.get(5)?);
+        let Some(due) = first.into_iter().chain(retry).min() else { continue };
+        heads.push(EndpointHead {
+            workspace: WorkspaceNo(row.get(0)?),
+            endpoint: Endpoint::from_bytes(row.get(1)?, row.get(2)?),
+            due: Timestamp::from_ms(due),
+            waiting: row.get(3)?,
+        });
+    }
+    Ok(heads)
 }
 
 fn lane(conn: &Connection, wish: &WindowWish, is_retry: bool, limit: u32) -> Result<Vec<QueueItem>, Error> {

@@ -171,6 +171,10 @@ impl Ledger {
             Ok(read)
         })
         .await
+        .map(|mut read: Vec<(DeliveryListed, AttemptRow)>| {
+            self.see(ws, read.iter_mut().map(|(listed, _)| listed));
+            read
+        })
     }
 }
 

@@ -11,8 +11,8 @@ use roundtrip_domain::retry::Receiver;
 use roundtrip_domain::template::is_framing_header;
 use roundtrip_domain::time::{Span, Timestamp};
 use roundtrip_domain::webhook::sign::{
-    OVERLAP_DEFAULT_MS, OVERLAP_MAX_MS, OlderKey, OlderSecret, PlainHeader, Secret as Signer, Signing,
-    SigningKey,
+    OVERLAP_DEFAULT_MS, OVERLAP_MAX_MS, OlderKey, OlderSecret, PlainHeader, Refused, Secret as Signer,
+    Signing, SigningKey,
 };
 use roundtrip_domain::webhook::{self, Topic, Unwanted, Wanted, is_slack};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ const URL_BYTES_MAX: usize = 2_048;
 
 /// A webhook's URL as it is shown: of a Slack hook the path is the secret, and so is what stands behind a question
 /// mark. Sent back in a document, it means "as it is".
-pub(super) fn url_shown(url: &str) -> String {
+pub fn url_shown(url: &str) -> String {
     let Ok(parsed) = url::Url::parse(url) else { return url.to_owned() };
     if is_slack(url) {
         return format!("{}/{MASK}", parsed.origin().ascii_serialization());
@@ -100,6 +100,14 @@ pub(super) fn signing_read(value: Value) -> Result<Signing, String> {
     })
 }
 
+/// Which code a refused rotation has.
+const fn code_of(refused: Refused) -> Code {
+    match refused {
+        Refused::TooMany { .. } => Code::RotationRefused,
+        Refused::Overlap => Code::ConfigInvalid,
+    }
+}
+
 impl Step<'_> {
     /// Settles what signs: what was there, what is new, and what overlaps. A secret that was made is shown.
     pub(super) fn signing(&mut self, doc: &mut document::Webhook) -> (Signing, Option<String>) {
@@ -137,12 +145,12 @@ impl Step<'_> {
         if let Some(secret) = given.filter(|given| *given != signing.secret)
             && let Err(refused) = signing.rotate_secret(secret, overlap_ms, now)
         {
-            self.wrong(Code::SecretInvalid, "secret", &refused.to_string());
+            self.wrong(code_of(refused), "secret", &refused.to_string());
         }
         if key != signing.key
             && let Err(refused) = signing.rotate_key(key, overlap_ms, now)
         {
-            self.wrong(Code::SecretInvalid, "ed25519", &refused.to_string());
+            self.wrong(code_of(refused), "ed25519", &refused.to_string());
         }
         if let Some(at) = doc.cut_over.as_deref().and_then(Timestamp::parse) {
             signing.cut_over(at);

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::Hook as _;
-use roundtrip_store::ledger::{DeliveryStory, WindowWish};
+use roundtrip_store::ledger::{DeliveryFilter, DeliveryListed, DeliveryStory, LIST_ROWS_MAX, WindowWish};
 use tokio::time::{Instant, sleep};
 
 use super::Workers;
@@ -57,12 +58,13 @@ impl<W: Workers> World<'_, W> {
         if self.alive.len() > 1 {
             self.alive[0].process.end();
         }
-        while self.alive.is_empty() || self.alive[0].process.has_ended() {
-            self.look().await;
-            sleep(Duration::from_secs(1)).await;
-        }
-        self.look().await;
         for _ in 0..10 {
+            // Also one that was to have ended by itself may do so only now.
+            while self.alive.is_empty() || self.alive[0].process.has_ended() {
+                self.look().await;
+                sleep(Duration::from_secs(1)).await;
+            }
+            self.look().await;
             let again = std::mem::take(&mut self.unanswered);
             if again.is_empty() {
                 break;
@@ -77,14 +79,20 @@ impl<W: Workers> World<'_, W> {
         let mut calm = 0;
         while calm < 3 {
             self.put_the_clock_right().await;
+            self.let_all_go_on().await;
+            self.look_at_work().await;
             let Some((latest, waiting)) = self.latest_due().await else { return };
             let undecided = self.kit.ledger.undecided_count().await.unwrap_or(u64::MAX);
-            calm = if waiting == 0 && undecided == 0 { calm + 1 } else { 0 };
-            let left_ms = latest.since(self.time.now()).max(0) + GRACE_MS;
+            let jobs = self.open_jobs().await;
+            calm = if waiting == 0 && undecided == 0 && jobs == 0 { calm + 1 } else { 0 };
+            // An endpoint may have become well right after its longest rest began.
+            let rest_ms = W::BOUNDS.rest.as_millis() as i64;
+            let left_ms = latest.since(self.time.now()).max(0) + GRACE_MS + rest_ms;
             let until =
                 *patience.get_or_insert_with(|| Instant::now() + Duration::from_millis(left_ms as u64));
             if Instant::now() > until {
-                self.judge.wrong(format!("{waiting} deliveries and {undecided} events are stuck"));
+                self.judge
+                    .wrong(format!("{waiting} deliveries, {undecided} events and {jobs} jobs are stuck"));
                 return;
             }
             if self.judge.has_found() {
@@ -146,17 +154,23 @@ impl<W: Workers> World<'_, W> {
             if story.revisions.is_empty() {
                 self.judge.wrong(format!("{event} was never decided"));
             }
-            let planned = story.deliveries.iter().filter(|d| d.replay_of.is_none()).count();
+            let of_rules = |all: &[DeliveryStory]| {
+                all.iter().filter(|d| d.replay_of.is_none() && d.endpoint.postback().is_some()).count()
+            };
+            let planned = of_rules(&story.deliveries);
             let is_less = planned < self.plan.of_events && !self.rejected.contains(event);
             if is_less || planned > self.plan.of_events {
                 self.judge.wrong(format!("{planned} are told of {event}, {} should be", self.plan.of_events));
             }
+            self.webhooks_of(*event, &story.deliveries).await;
+            self.told_of_ends(&event.to_string(), &story.deliveries);
             story.deliveries.iter().for_each(|delivery| self.delivery(event.to_string(), delivery));
             for change in &story.changes {
-                let of_changes = self.plan.endpoints - self.plan.of_events;
-                if change.deliveries.iter().filter(|d| d.replay_of.is_none()).count() > of_changes {
+                let of_changes = self.plan.rules - self.plan.of_events;
+                if of_rules(&change.deliveries) > of_changes {
                     self.judge.wrong(format!("too many are told of {}", change.id));
                 }
+                self.told_of_ends(&change.id.to_string(), &change.deliveries);
                 change.deliveries.iter().for_each(|delivery| self.delivery(change.id.to_string(), delivery));
             }
             found.extend(story.changes.iter().map(|change| change.id.to_string()));
@@ -165,12 +179,79 @@ impl<W: Workers> World<'_, W> {
         for promise in self.promised.difference(&found) {
             self.judge.wrong(format!("{promise} was promised and is nowhere"));
         }
+        self.all_deliveries().await;
+    }
+
+    /// Whatever was planned, by whomever: it has ended.
+    async fn all_deliveries(&self) {
+        let all = self.kit.ledger.delivery_list(WS, DeliveryFilter::default(), None, LIST_ROWS_MAX).await;
+        let Ok(all) = all else { return self.judge.wrong("the deliveries cannot be listed".into()) };
+        for waiting in all.items.iter().filter(|listed| listed.state.is_waiting()) {
+            self.judge.wrong(format!("{} waits", waiting.id));
+        }
+        let count = |is: &dyn Fn(&DeliveryListed) -> bool| all.items.iter().filter(|l| is(l)).count() as u64;
+        let replays = count(&|listed| listed.replay_of.is_some());
+        let cancelled = count(&|listed| listed.reason == "cancelled_by_owner");
+        let mended = count(&|listed| listed.reason == "sent_before_cancelled");
+        self.settle_jobs(replays, (cancelled, mended)).await;
+    }
+
+    /// Every webhook that asks for it is told of an event once.
+    async fn webhooks_of(&self, event: Id<kind::Event>, deliveries: &[DeliveryStory]) {
+        for hook in self.plan.hooks.iter().filter(|hook| hook.is_of_events) {
+            let is_own = |d: &&DeliveryStory| {
+                d.replay_of.is_none() && d.fact == event && self.index_of(d.endpoint) == Some(hook.endpoint)
+            };
+            let told: Vec<&DeliveryStory> = deliveries.iter().filter(is_own).collect();
+            if told.len() > 1 {
+                self.judge.wrong(format!("e{} is told of {event} {} times", hook.endpoint, told.len()));
+            }
+            if !told.is_empty() || self.rejected.contains(&event) {
+                continue;
+            }
+            let slug = format!("e{}", hook.endpoint);
+            let settings = self.kit.settings();
+            let Some(webhook) = settings.webhooks.iter().find(|webhook| webhook.slug == slug) else {
+                continue;
+            };
+            if !hook.is_late || self.is_filled(webhook.id, event).await {
+                self.judge.wrong(format!("e{} is not told of {event}", hook.endpoint));
+            }
+        }
+    }
+
+    /// Every webhook that asks for it is told of every postback that was delivered, given up or came too late, once.
+    fn told_of_ends(&self, event: &str, deliveries: &[DeliveryStory]) {
+        for (states, kind) in
+            [(&["delivered"][..], "postback_delivered"), (&["dead", "expired"], "postback_failed")]
+        {
+            let is_end =
+                |d: &&DeliveryStory| d.endpoint.postback().is_some() && states.contains(&d.state.as_str());
+            let ended = deliveries.iter().filter(is_end).count();
+            for hook in self.plan.hooks.iter().filter(|hook| hook.is_of_ends && !hook.is_late) {
+                let is_told = |d: &&DeliveryStory| {
+                    d.replay_of.is_none()
+                        && d.kind == kind
+                        && self.index_of(d.endpoint) == Some(hook.endpoint)
+                };
+                let told = deliveries.iter().filter(is_told).count();
+                if told != ended {
+                    self.judge.wrong(format!(
+                        "of {event} {ended} postbacks are {states:?}, and e{} is told of {told}",
+                        hook.endpoint
+                    ));
+                }
+            }
+        }
     }
 
     /// One delivery, once all is over: how it ended, and that those who were asked said so.
     fn delivery(&self, told: String, delivery: &DeliveryStory) {
         let DeliveryStory { id, state, reason, sends, .. } = delivery;
-        let sends_max = self.plan.waits_ms.len() as u32 + 1;
+        let endpoint = self.index_of(delivery.endpoint).unwrap_or(usize::MAX);
+        let told = if delivery.endpoint.postback().is_some() { told } else { delivery.fact.to_string() };
+        let sends_policy = self.plan.sends_max.get(endpoint).copied().unwrap_or(0);
+        let sends_max = self.judge.sends_max(endpoint, &self.judge.seen(*id));
         self.trace.say(format_args!("{id} {state} {reason} {sends}"));
         let wrong = |what: &str| self.judge.wrong(format!("{id}: {what}"));
         self.judge.tally(|tally| {
@@ -191,7 +272,7 @@ impl<W: Workers> World<'_, W> {
                     wrong("it is delivered, and nobody has it");
                 }
             }
-            ("dead", "attempts_exhausted") if *sends != sends_max => {
+            ("dead", "attempts_exhausted") if *sends < sends_policy => {
                 wrong("it is given up before its time");
             }
             ("dead", "attempts_exhausted") | ("cancelled", _) => {}
@@ -200,6 +281,7 @@ impl<W: Workers> World<'_, W> {
                     wrong("it is refused, and nobody said so");
                 }
             }
+            ("expired", "held_too_long") if self.owner.has_held(endpoint) => {}
             (state, reason) => wrong(&format!("it ended as {state} ({reason})")),
         }
         if *sends > sends_max {
@@ -208,9 +290,7 @@ impl<W: Workers> World<'_, W> {
         let mut rows: Vec<u32> = delivery.attempts.iter().map(|attempt| attempt.n).collect();
         // Two workers can have sent the same; both sends are kept.
         rows.dedup();
-        // What was under way when it was cancelled has left a row, and is no send of the plan.
-        let all = if state == "cancelled" { rows.len() as u32 } else { *sends };
-        if rows != (1..=all).collect::<Vec<_>>() {
+        if rows != (1..=*sends).collect::<Vec<_>>() {
             wrong(&format!("{sends} sends, and attempts {rows:?} are kept"));
         }
     }

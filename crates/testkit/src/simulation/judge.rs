@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
+use roundtrip_domain::webhook::sign::{self, Signing};
 use roundtrip_store::ledger::Database;
 use tokio::time::Instant;
 
@@ -17,7 +18,7 @@ use super::process::Process;
 use super::receivers::{Answer, Outgoing};
 use super::time::{Time, Trace, lock};
 
-/// Most sends under way: towards one endpoint, one host, and in all.
+/// What a worker promises: most sends under way, most in memory, longest rest.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Towards an endpoint of which nothing is known yet.
@@ -28,10 +29,16 @@ pub struct Bounds {
     pub host: u32,
     /// In all.
     pub total: u32,
+    /// Waiting deliveries of an endpoint that memory holds.
+    pub window: u64,
+    /// The longest time for which an endpoint that was in trouble is not asked whether it is well again.
+    pub rest: Duration,
 }
 
 /// How long after a change on the disk a send may begin that was loaded before it.
 const LOADED: Duration = Duration::from_secs(2);
+/// The answer of a receiver that is gone for good.
+const GONE: u16 = 410;
 
 /// One send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,11 +81,28 @@ pub struct Tally {
     pub delivered: u64,
 }
 
+/// A send that has begun.
+#[derive(Debug)]
+struct UnderWay {
+    send: Send,
+    endpoint: usize,
+    origin: String,
+    began: Instant,
+}
+
+/// A process let an endpoint go on that it had stopped.
+#[derive(Debug, Clone, Copy)]
+struct Released {
+    at: Instant,
+    /// Sends of it that had ended by then.
+    ends: u32,
+}
+
 #[derive(Debug, Default)]
 struct State {
     seen: BTreeMap<Id<kind::Delivery>, Vec<Seen>>,
     /// Sends under way, by process.
-    under_way: BTreeMap<u32, Vec<(Send, usize, String)>>,
+    under_way: BTreeMap<u32, Vec<UnderWay>>,
     /// Sends that ended, by process and endpoint.
     ends: BTreeMap<(u32, usize), u32>,
     wrongs: Vec<String>,
@@ -88,8 +112,18 @@ struct State {
     is_open: bool,
     /// Events that somebody wished to be rejected.
     rejected: BTreeSet<Id<kind::Event>>,
-    /// When one of them was last decided.
+    /// When one of them was last decided, or a job cancelled something.
     cancelled: Option<Instant>,
+    /// Whether a job that cancels is under way.
+    is_cancelling: bool,
+    /// What signs for the endpoints that are webhooks.
+    signings: BTreeMap<usize, Signing>,
+    /// What webhooks were sent first under a delivery.
+    bodies: BTreeMap<Id<kind::Delivery>, Vec<u8>>,
+    /// Until when a send may begin towards an endpoint that was stopped.
+    stops: BTreeMap<usize, Instant>,
+    /// By process and endpoint.
+    released: BTreeMap<(u32, usize), Released>,
 }
 
 /// The judge. Clones are the same one.
@@ -98,14 +132,58 @@ pub(super) struct Judge {
     state: Arc<Mutex<State>>,
     database: Database,
     bounds: Bounds,
-    sends_max: u32,
+    /// Most sends of a delivery, by endpoint.
+    sends_max: Arc<Vec<u32>>,
     time: Time,
     trace: Trace,
 }
 
 impl Judge {
-    pub(super) fn new(database: Database, bounds: Bounds, sends_max: u32, time: Time, trace: Trace) -> Self {
-        Self { state: Arc::default(), database, bounds, sends_max, time, trace }
+    pub(super) fn new(
+        database: Database,
+        bounds: Bounds,
+        sends_max: Vec<u32>,
+        time: Time,
+        trace: Trace,
+    ) -> Self {
+        Self { state: Arc::default(), database, bounds, sends_max: Arc::new(sends_max), time, trace }
+    }
+
+    /// Most sends of a delivery to an endpoint. One that a 410 stopped is sent once more when its owner lets the
+    /// endpoint go on, which is asked for by hand.
+    pub(super) fn sends_max(&self, endpoint: usize, seen: &[Seen]) -> u32 {
+        let policy = self.sends_max.get(endpoint).copied().unwrap_or(0);
+        let is_gone = |seen: &&Seen| matches!(seen.answer, Some(Answer::Status(GONE, _)));
+        let is_webhook = lock(&self.state).signings.contains_key(&endpoint);
+        policy + if is_webhook { seen.iter().filter(is_gone).count() as u32 } else { 0 }
+    }
+
+    /// An endpoint is a webhook, and signed for so.
+    pub(super) fn signs(&self, endpoint: usize, signing: Signing) {
+        lock(&self.state).signings.insert(endpoint, signing);
+    }
+
+    /// An endpoint is stopped; whoever sends may be late to know for so long.
+    pub(super) fn stops(&self, endpoint: usize, grace: Duration) {
+        let mut state = lock(&self.state);
+        state.stops.insert(endpoint, Instant::now() + grace.max(LOADED));
+        state.released.retain(|(_, released), _| *released != endpoint);
+    }
+
+    /// A process that had stopped an endpoint lets it go on.
+    pub(super) fn releases(&self, process: &Process, endpoint: usize) {
+        let mut state = lock(&self.state);
+        let ends = state.ends.get(&(process.number, endpoint)).copied().unwrap_or(0);
+        state.released.insert((process.number, endpoint), Released { at: Instant::now(), ends });
+    }
+
+    /// A job that cancels is under way, or is not any more.
+    pub(super) fn cancels(&self, is_cancelling: bool) {
+        let mut state = lock(&self.state);
+        if state.is_cancelling || is_cancelling {
+            state.cancelled = Some(Instant::now());
+        }
+        state.is_cancelling = is_cancelling;
     }
 
     /// Something is not as it must be.
@@ -162,11 +240,13 @@ impl Judge {
         });
         let send = Send { process: process.number, delivery, n: request.attempt };
         self.trace.say(format_args!("e{endpoint} is called by {send}"));
-        let wrongs = self.judge(process, &send, endpoint, &request.origin);
+        let mut wrongs = self.judge(process, &send, endpoint, &request.origin);
+        wrongs.extend(self.judge_webhook(&send, endpoint, request));
         wrongs.into_iter().for_each(|wrong| self.wrong(format!("{send} to e{endpoint}: {wrong}")));
         let mut state = lock(&self.state);
         state.tally.sends += 1;
-        state.under_way.entry(send.process).or_default().push((send, endpoint, request.origin.clone()));
+        let (origin, began) = (request.origin.clone(), Instant::now());
+        state.under_way.entry(send.process).or_default().push(UnderWay { send, endpoint, origin, began });
         state.seen.entry(delivery).or_default().push(Seen { send, endpoint, answer: None });
         Begun { judge: self.clone(), send, endpoint, process: process.clone() }
     }
@@ -174,6 +254,7 @@ impl Judge {
     fn judge(&self, process: &Process, send: &Send, endpoint: usize, origin: &str) -> Vec<String> {
         let is_restarted = process.has_panicked();
         let mut wrongs = Vec::new();
+        let sends_max = self.sends_max(endpoint, &self.seen(send.delivery));
         let mut state = lock(&self.state);
         // A loop that was started again beside its own old sends is a second worker, too.
         let is_open = state.is_open || is_restarted || state.open.is_some_and(|at| at.elapsed() < LOADED);
@@ -199,12 +280,20 @@ impl Judge {
                     wrongs.push(format!("it is due in {} ms", due.since(now)));
                 }
             }
-            "cancelled" if state.cancelled.is_some_and(|at| at.elapsed() < LOADED) => {}
+            "cancelled" if state.is_cancelling || state.cancelled.is_some_and(|at| at.elapsed() < LOADED) => {
+            }
             _ if is_open => state.tally.in_the_open += 1,
             ended => wrongs.push(format!("it is {ended} ({})", standing.reason)),
         }
-        if send.n > self.sends_max {
-            wrongs.push(format!("the policy is {} sends", self.sends_max));
+        if send.n > sends_max {
+            wrongs.push(format!("the policy is {sends_max} sends"));
+        }
+        // Of two that live, one does not hear what the other is told.
+        if standing.is_stopped
+            && !process.was_beside()
+            && state.stops.get(&endpoint).is_none_or(|until| *until < Instant::now())
+        {
+            wrongs.push("its endpoint is stopped".into());
         }
         let before = state.seen.get(&send.delivery).map_or(&[][..], Vec::as_slice);
         let is_repeat = before.iter().any(|seen| seen.send.n == send.n && seen.send.process != send.process);
@@ -215,27 +304,45 @@ impl Judge {
         state.tally.repeated += u64::from(is_repeat);
 
         let under_way = state.under_way.get(&send.process).map_or(&[][..], Vec::as_slice);
-        if under_way.iter().any(|(other, ..)| other.delivery == send.delivery) && !is_restarted {
+        if under_way.iter().any(|other| other.send.delivery == send.delivery) && !is_restarted {
             wrongs.push("it is under way already".into());
         }
         let ends = state.ends.get(&(send.process, endpoint)).copied().unwrap_or(0);
-        let of = |same: &dyn Fn(usize, &str) -> bool| {
-            under_way.iter().filter(|(_, endpoint, origin)| same(*endpoint, origin)).count() as u32
-        };
-        // What is taken and then not sent, because it was cancelled or the disk refused, ends too, and is not seen here.
-        let is_seen = !process.was_refused() && state.rejected.is_empty();
-        let learnt = match is_seen {
-            true => self.bounds.endpoint_at_first.saturating_add(ends).min(self.bounds.endpoint),
-            false => self.bounds.endpoint,
-        };
+        let of = |is: &dyn Fn(&UnderWay) -> bool| under_way.iter().filter(|other| is(other)).count() as u32;
+        // Only what a receiver took lets it be sent more at a time, and one end one more.
+        let learnt = self.bounds.endpoint_at_first.saturating_add(ends).min(self.bounds.endpoint);
+        // Let go on, it starts with one at a time.
+        let released = state.released.get(&(send.process, endpoint));
+        let ramp = released.map_or(u32::MAX, |released| 1 + ends - released.ends);
+        let since = |other: &UnderWay| released.is_some_and(|released| other.began >= released.at);
         for (whose, there, bound) in [
-            ("the endpoint", of(&|e, _| e == endpoint), learnt),
-            ("the host", of(&|_, o| o == origin), self.bounds.host),
+            ("the endpoint", of(&|other| other.endpoint == endpoint), learnt),
+            ("the endpoint that goes on", of(&|other| other.endpoint == endpoint && since(other)), ramp),
+            ("the host", of(&|other| other.origin == origin), self.bounds.host),
             ("everybody", under_way.len() as u32, self.bounds.total),
         ] {
             if there >= bound && !is_restarted {
                 wrongs.push(format!("{there} are under way towards {whose}, at most {bound} may be"));
             }
+        }
+        wrongs
+    }
+
+    /// A webhook is signed for this moment, under the fact's id, and every send of a delivery says the same.
+    fn judge_webhook(&self, send: &Send, endpoint: usize, request: &Outgoing) -> Vec<String> {
+        let mut wrongs = Vec::new();
+        let mut state = lock(&self.state);
+        let Some(signing) = state.signings.get(&endpoint) else { return wrongs };
+        let now = self.time.now();
+        let headers = sign::headers(signing, request.header(sign::ID_HEADER), now, &request.body);
+        for (name, value) in headers {
+            if request.header(&name) != value {
+                wrongs.push(format!("{name} is {:?}", request.header(&name)));
+            }
+        }
+        let first = state.bodies.entry(send.delivery).or_insert_with(|| request.body.clone());
+        if *first != request.body {
+            wrongs.push("its body is another one than before".into());
         }
         wrongs
     }
@@ -270,7 +377,7 @@ impl Drop for Begun {
     fn drop(&mut self) {
         let mut state = lock(&self.judge.state);
         if let Some(under_way) = state.under_way.get_mut(&self.process.number)
-            && let Some(at) = under_way.iter().position(|(send, ..)| *send == self.send)
+            && let Some(at) = under_way.iter().position(|other| other.send == self.send)
         {
             under_way.swap_remove(at);
         }

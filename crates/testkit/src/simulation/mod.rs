@@ -2,7 +2,7 @@
 //!
 //! The cast: `plan` and `dice` say what a seed makes of its world; `world` runs it, operation by operation, to its `ending`; a
 //! `process` has a ledger of its own on the one [`Database`](roundtrip_store::ledger::Database) that outlives
-//! it, and can end at any call; `receivers` are those who are told, well and ill; the `judge` looks at every send
+//! it, and can end at any call; the `owner` stops endpoints and makes jobs; `receivers` are those who are told, well and ill; the `judge` looks at every send
 //! as it begins, by what is on the disk then. Whoever delivers is under test, comes from outside as [`Workers`] and
 //! is the real engine.
 //!
@@ -15,6 +15,7 @@
 mod dice;
 mod ending;
 mod judge;
+mod owner;
 mod plan;
 mod process;
 mod receivers;
@@ -28,6 +29,7 @@ use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_store::ledger::Ledger;
 
 pub use self::judge::{Bounds, Tally};
+pub use self::plan::Width;
 pub use self::receivers::{Answer, Line, Outgoing};
 
 /// What a worker gets when its process starts.
@@ -39,8 +41,10 @@ pub struct Seat {
     pub clock: Clock,
     /// Randomness of its own.
     pub entropy: Entropy,
-    /// Waits between sends, in milliseconds.
+    /// Waits between sends of postbacks, in milliseconds.
     pub waits_ms: Vec<i64>,
+    /// Whether there are jobs to take steps of.
+    pub has_jobs: bool,
     /// The network.
     pub line: Line,
 }
@@ -58,6 +62,9 @@ pub trait Workers {
 
     /// Stops one: nothing new is begun, what is under way ends.
     fn stop(worker: Self::Worker) -> impl Future<Output = ()>;
+
+    /// How many waiting deliveries it holds in memory.
+    fn in_memory(worker: &Self::Worker) -> u64;
 
     /// How often something in it panicked and was started again.
     fn panics(worker: &Self::Worker) -> u64;
@@ -86,12 +93,12 @@ impl fmt::Display for Report {
     }
 }
 
-/// Lives through the world of a seed.
-pub fn simulate<W: Workers>(seed: u64, workers: &W) -> Report {
+/// Lives through the world of a seed. A narrow one is what the seed has always been.
+pub fn simulate<W: Workers>(seed: u64, width: Width, workers: &W) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime of one thread");
-    runtime.block_on(async { world::World::new(seed, workers).await.run().await })
+    runtime.block_on(async { world::World::new(seed, width, workers).await.run().await })
 }

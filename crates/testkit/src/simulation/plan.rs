@@ -15,16 +15,59 @@ const SCHEDULES: &[&[i64]] = &[
     &[1_000, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 45_000, 60_000],
 ];
 
+/// Waits of webhooks between sends, in seconds.
+const HOOK_WAITS: &[&[u32]] = &[&[], &[1], &[1, 3], &[1, 2, 8, 20], &[1, 1, 2, 4, 8, 16, 30]];
+
+/// What webhooks ask for.
+const ASKED: &[&[&str]] = &[
+    &["event"],
+    &["event", "rejected"],
+    &["postback_delivered", "postback_failed"],
+    &["event", "endpoint_failing", "endpoint_disabled", "endpoint_recovered"],
+];
+
+/// How much of the world there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    /// Postbacks, and nobody who stops endpoints or makes jobs.
+    Narrow,
+    /// All of it.
+    Full,
+}
+
+/// A webhook of a world.
+#[derive(Debug, Clone)]
+pub(super) struct Hook {
+    /// Which endpoint it is.
+    pub(super) endpoint: usize,
+    /// As a document.
+    pub(super) document: Value,
+    /// Whether it is told of every event.
+    pub(super) is_of_events: bool,
+    /// Whether it is told how postbacks end.
+    pub(super) is_of_ends: bool,
+    /// Whether the owner adds it only later.
+    pub(super) is_late: bool,
+}
+
 /// A world before it begins.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     /// The settings.
     pub(super) document: Value,
-    /// How many endpoints there are; endpoint `n` is the rule `e{n}`.
+    /// How many endpoints there are; endpoint `n` is the rule or webhook `e{n}`.
     pub(super) endpoints: usize,
-    /// How many of them are told of every event; the others only of rejections.
+    /// How many of them are rules.
+    pub(super) rules: usize,
+    /// How many of those are told of every event; the others only of rejections.
     pub(super) of_events: usize,
-    /// Waits between sends, in milliseconds.
+    /// The endpoints that are webhooks.
+    pub(super) hooks: Vec<Hook>,
+    /// Most sends of a delivery, by endpoint.
+    pub(super) sends_max: Vec<u32>,
+    /// Over how many hosts the endpoints are spread.
+    hosts: u64,
+    /// Waits between sends of postbacks, in milliseconds.
     pub(super) waits_ms: Vec<i64>,
     /// How many operations.
     pub(super) operations: u64,
@@ -43,6 +86,11 @@ pub(super) struct Plan {
     pub(super) has_two: bool,
     /// Whether tasks panic.
     pub(super) has_bugs: bool,
+    /// Whether it is more than a narrow one.
+    pub(super) is_full: bool,
+    /// Whether the owner stops endpoints, and whether they make jobs.
+    pub(super) has_stops: bool,
+    pub(super) has_jobs: bool,
 }
 
 impl Plan {
@@ -73,11 +121,16 @@ impl Plan {
         }
         let mut document = crate::sample();
         document["rules"] = rules.into();
+        let waits_ms = dice.one_of(SCHEDULES).to_vec();
         Self {
             document,
             endpoints: endpoints as usize,
+            rules: endpoints as usize,
             of_events,
-            waits_ms: dice.one_of(SCHEDULES).to_vec(),
+            hooks: Vec::new(),
+            sends_max: vec![waits_ms.len() as u32 + 1; endpoints as usize],
+            hosts,
+            waits_ms,
             operations: dice.between(12, 45),
             burst_max,
             disk_wait_ms_max: dice.weighed(&[(60, 0), (30, 5), (10, 300)]),
@@ -88,6 +141,40 @@ impl Plan {
             has_jumps: dice.chance(350),
             has_two: dice.chance(250),
             has_bugs: dice.chance(150),
+            is_full: false,
+            has_stops: false,
+            has_jobs: false,
+        }
+    }
+
+    /// Adds what a full world has beside postbacks, by dice of its own: what was there stays as it was.
+    pub(super) fn widen(&mut self, dice: &mut Dice) {
+        self.is_full = true;
+        self.has_stops = dice.chance(500);
+        self.has_jobs = dice.chance(500);
+        let mut documents = Map::new();
+        let count = dice.weighed(&[(35, 0), (40, 1), (25, 3)]);
+        for endpoint in self.endpoints..self.endpoints + count {
+            let host = dice.between(1, self.hosts);
+            let asked = *dice.one_of(ASKED);
+            let waits = *dice.one_of(HOOK_WAITS);
+            let document = json!({
+                "url": format!("https://h{host}.example/e{endpoint}"),
+                "events": asked,
+                "retry": waits.iter().map(|s| format!("{s}s")).collect::<Vec<_>>(),
+            });
+            let is_late = self.has_jobs && dice.chance(400);
+            if !is_late {
+                documents.insert(format!("e{endpoint}"), document.clone());
+            }
+            let (is_of_events, is_of_ends) =
+                (asked.contains(&"event"), asked.contains(&"postback_delivered"));
+            self.hooks.push(Hook { endpoint, document, is_of_events, is_of_ends, is_late });
+            self.sends_max.push(waits.len() as u32 + 1);
+            self.endpoints += 1;
+        }
+        if !documents.is_empty() {
+            self.document["webhooks"] = documents.into();
         }
     }
 }

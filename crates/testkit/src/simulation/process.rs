@@ -32,8 +32,11 @@ pub(super) struct Process {
     pub(super) number: u32,
     ended: AtomicBool,
     has_panicked: AtomicBool,
+    /// Whether it ever lived beside another one.
+    was_beside: AtomicBool,
     calls: AtomicU64,
-    refusals: AtomicU64,
+    /// When its disk last refused something.
+    refused_at: Mutex<Option<Instant>>,
     dice: Mutex<Dice>,
     disk: Mutex<Disk>,
     trace: Trace,
@@ -45,8 +48,9 @@ impl Process {
             number,
             ended: AtomicBool::new(false),
             has_panicked: AtomicBool::new(false),
+            was_beside: AtomicBool::new(false),
             calls: AtomicU64::new(0),
-            refusals: AtomicU64::new(0),
+            refused_at: Mutex::default(),
             dice: Mutex::new(dice),
             disk: Mutex::new(disk),
             trace,
@@ -58,9 +62,19 @@ impl Process {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Whether its disk has refused anything.
-    pub(super) fn was_refused(&self) -> bool {
-        self.refusals.load(Ordering::Relaxed) > 0
+    /// When its disk last refused something.
+    pub(super) fn refused_at(&self) -> Option<Instant> {
+        *lock(&self.refused_at)
+    }
+
+    /// Another one lives beside it.
+    pub(super) fn beside(&self) {
+        self.was_beside.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it ever lived beside another one.
+    pub(super) fn was_beside(&self) -> bool {
+        self.was_beside.load(Ordering::SeqCst)
     }
 
     /// Whether something in it has panicked: what it knew is lost, as after a crash, and what it was sending goes on.
@@ -107,7 +121,9 @@ impl Hook for Process {
             Call::Write if dice.chance(disk.answers_lost) => Fate::AnswerLost,
             Call::Write | Call::Read => Fate::Done,
         };
-        self.refusals.fetch_add(u64::from(refused), Ordering::Relaxed);
+        if refused {
+            *lock(&self.refused_at) = Some(Instant::now());
+        }
         if fate != Fate::Done {
             self.trace.say(format_args!("p{} {call:?} {fate:?}", self.number));
         }

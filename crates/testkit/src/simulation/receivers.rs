@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use roundtrip_domain::webhook::sign;
+
 use super::dice::Dice;
 use super::judge::{Judge, Send};
 use super::process::Process;
@@ -54,6 +56,17 @@ pub struct Outgoing {
     pub delivery: String,
     /// Which send of it this says it is; 1 is the first.
     pub attempt: u32,
+    /// All headers: names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Outgoing {
+    /// A header's value; empty when it is not there.
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
 }
 
 #[derive(Debug)]
@@ -165,7 +178,10 @@ impl Line {
     pub async fn call(&self, request: Outgoing) -> Answer {
         self.process.pass().await;
         let Self { process, receivers } = self;
-        let (endpoint, event) = address(&request.path);
+        let (endpoint, mut event) = address(&request.path);
+        if event.is_empty() {
+            event = request.header(sign::ID_HEADER).to_owned();
+        }
         let begun = receivers.judge.begin(process, endpoint, &request);
         let fare = receivers.fare(endpoint);
         if fare.arrives {
@@ -183,7 +199,7 @@ impl Line {
     }
 }
 
-/// The endpoint's number and the event's id in `/e3?e=evt_…`.
+/// The endpoint's number, and the event's id in `/e3?e=evt_…`; a webhook's is in a header.
 fn address(path: &str) -> (usize, String) {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let endpoint = path.strip_prefix("/e").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);

@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::dice::Dice;
 use super::judge::Judge;
-use super::plan::Plan;
+use super::owner::Owner;
+use super::plan::{Plan, Width};
 use super::process::{Disk, Onlooker, Process};
 use super::receivers::{Line, Manner, Receivers};
 use super::time::{Time, Trace};
@@ -45,19 +46,24 @@ enum Operation {
     Second,
     Stop,
     Rest,
+    StopEndpoint,
+    LetGoOn,
+    ExpireHeld,
+    Job,
+    ChangeJob,
 }
 
 /// A process and what runs in it.
 pub(super) struct Running<W: Workers> {
     pub(super) process: Arc<Process>,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     pub(super) worker: W::Worker,
 }
 
 pub(super) struct World<'a, W: Workers> {
     workers: &'a W,
     seed: u64,
-    dice: Dice,
+    pub(super) dice: Dice,
     pub(super) plan: Plan,
     pub(super) time: Time,
     pub(super) trace: Trace,
@@ -82,12 +88,16 @@ pub(super) struct World<'a, W: Workers> {
     /// Replays and rejections of which somebody was told that they are planned.
     pub(super) promised: BTreeSet<String>,
     keys: u64,
+    pub(super) owner: Owner,
 }
 
 impl<'a, W: Workers> World<'a, W> {
-    pub(super) async fn new(seed: u64, workers: &'a W) -> Self {
+    pub(super) async fn new(seed: u64, width: Width, workers: &'a W) -> Self {
         let mut dice = Dice::new(seed, 1);
-        let plan = Plan::of(&mut dice);
+        let mut plan = Plan::of(&mut dice);
+        if width == Width::Full {
+            plan.widen(&mut Dice::new(seed, 4));
+        }
         let time = Time::begin();
         let trace = Trace::new(time.clone());
         let entropy = Entropy::seeded(Dice::new(seed, 2).roll());
@@ -96,7 +106,7 @@ impl<'a, W: Workers> World<'a, W> {
             Ledger::simulated(&database, Arc::new(Onlooker), entropy.clone()).expect("a fresh ledger opens");
         let kit = crate::World::around(onlooker, entropy);
         kit.apply(&plan.document, false).await;
-        let sends_max = plan.waits_ms.len() as u32 + 1;
+        let sends_max = plan.sends_max.clone();
         let judge = Judge::new(database.clone(), W::BOUNDS, sends_max, time.clone(), trace.clone());
         let receivers = Receivers::new(plan.endpoints, Dice::new(seed, 3), judge.clone(), trace.clone());
         trace.say(format_args!(
@@ -104,7 +114,11 @@ impl<'a, W: Workers> World<'a, W> {
             plan.endpoints, plan.waits_ms, plan.disk_wait_ms_max, plan.answers_lost, plan.refused,
             plan.has_crashes, plan.has_illness, plan.has_jumps, plan.has_two,
         ));
-        Self {
+        for hook in &plan.hooks {
+            trace.say(format_args!("e{} is {}", hook.endpoint, hook.document));
+        }
+        let owner = Owner::of(&plan, Dice::new(seed, 5));
+        let this = Self {
             workers,
             seed,
             dice,
@@ -124,7 +138,10 @@ impl<'a, W: Workers> World<'a, W> {
             rejected: BTreeSet::new(),
             promised: BTreeSet::new(),
             keys: 0,
-        }
+            owner,
+        };
+        this.know_webhooks();
+        this
     }
 
     /// From the first start to the last look at the books.
@@ -188,15 +205,20 @@ impl<'a, W: Workers> World<'a, W> {
             clock,
             entropy,
             waits_ms: self.plan.waits_ms.clone(),
+            has_jobs: self.plan.has_jobs,
             line: Line::new(process.clone(), self.receivers.clone()),
         });
         self.alive.push(Running { process, ledger, worker });
+        if self.alive.len() > 1 {
+            self.alive.iter().for_each(|running| running.process.beside());
+        }
         self.judge.open(self.alive.len() > 1);
     }
 
     fn choose(&mut self) -> Operation {
         use Operation as O;
-        let Plan { has_crashes, has_illness, has_jumps, has_two, has_bugs, .. } = self.plan;
+        let Plan { has_crashes, has_illness, has_jumps, has_two, has_bugs, has_stops, has_jobs, .. } =
+            self.plan;
         let when = |is: bool, weight: u64| if is { weight } else { 0 };
         self.dice.weighed(&[
             (30, O::Record),
@@ -212,6 +234,11 @@ impl<'a, W: Workers> World<'a, W> {
             (when(has_two, 5), O::Second),
             (3, O::Stop),
             (6, O::Rest),
+            (when(has_stops, 10), O::StopEndpoint),
+            (when(has_stops, 10), O::LetGoOn),
+            (when(has_stops, 3), O::ExpireHeld),
+            (when(has_jobs, 10), O::Job),
+            (when(has_jobs, 5), O::ChangeJob),
         ])
     }
 
@@ -267,11 +294,17 @@ impl<'a, W: Workers> World<'a, W> {
             Operation::Stop if self.alive.len() == 1 => self.stop().await,
             Operation::Second | Operation::Stop => {}
             Operation::Rest => sleep(Duration::from_secs(self.dice.between(5, 60))).await,
+            Operation::StopEndpoint => self.stop_endpoint().await,
+            Operation::LetGoOn => self.let_go_on().await,
+            Operation::ExpireHeld => self.expire_held().await,
+            Operation::Job => self.make_job().await,
+            Operation::ChangeJob => self.change_job().await,
         }
     }
 
     pub(super) fn jump(&mut self, by_ms: i64) {
         self.trace.say(format_args!("the clock jumps by {by_ms} ms"));
+        self.owner.looks_anew();
         self.time.jump(by_ms);
     }
 
@@ -290,6 +323,7 @@ impl<'a, W: Workers> World<'a, W> {
             (10, Manner::Breaking),
             (6, Manner::Late),
         ]);
+        self.owner.saw(endpoint, manner);
         self.receivers.behave(endpoint, manner);
     }
 
@@ -326,6 +360,7 @@ impl<'a, W: Workers> World<'a, W> {
         self.alive = alive;
         self.gone.extend(ended.into_iter().map(|running| running.worker));
         self.judge.open(self.alive.len() > 1);
+        self.look_at_work().await;
         if !self.alive.is_empty() {
             return;
         }
@@ -335,7 +370,10 @@ impl<'a, W: Workers> World<'a, W> {
                 self.starts_at = Some(Instant::now() + wait);
                 self.count_the_books().await;
             }
-            Some(at) if at <= Instant::now() => self.start(),
+            Some(at) if at <= Instant::now() => {
+                self.add_webhooks().await;
+                self.start();
+            }
             Some(_) => {}
         }
     }
@@ -356,7 +394,8 @@ impl<'a, W: Workers> World<'a, W> {
         let new = |key: &u64| crate::World::keyed(self.kit.event("shop", "order", at), &format!("k{key}"), 1);
         let batch: Vec<NewEvent> = keys.iter().map(new).collect();
         let ledger = running.ledger.clone();
-        let answers = ask(async move { ledger.event_record(batch).await }).await.unwrap_or_default();
+        let answers =
+            self.ask_or_hang_up(async move { ledger.event_record(batch).await }).await.unwrap_or_default();
         self.trace.say(format_args!("{} events: {} answers", keys.len(), answers.len()));
         for (n, key) in keys.into_iter().enumerate() {
             match answers.get(n) {
@@ -371,7 +410,7 @@ impl<'a, W: Workers> World<'a, W> {
         }
     }
 
-    fn some_event(&mut self) -> Option<Id<kind::Event>> {
+    pub(super) fn some_event(&mut self) -> Option<Id<kind::Event>> {
         let n = self.dice.between(0, (self.kept.len() as u64).saturating_sub(1)) as usize;
         self.kept.iter().nth(n).copied()
     }
@@ -382,10 +421,15 @@ impl<'a, W: Workers> World<'a, W> {
         let Some(delivery) = story.deliveries.first() else { return };
         let Some(running) = self.alive.last() else { return };
         let (ledger, id, at) = (running.ledger.clone(), delivery.id, self.time.now());
-        let answer = ask(async move { ledger.delivery_replay(WS, id, at).await }).await;
+        let answer = self.ask_or_hang_up(async move { ledger.delivery_replay(WS, id, at).await }).await;
         self.trace.say(format_args!("replay of {}: {answer:?}", delivery.id));
-        if let Some(Ok(Replay::Planned(due))) = answer {
-            self.promised.insert(due.delivery.to_string());
+        match answer {
+            Some(Ok(Replay::Planned(due))) => {
+                self.owner.replays.0 += 1;
+                self.promised.insert(due.delivery.to_string());
+            }
+            Some(Ok(Replay::Rejected | Replay::Unknown)) => {}
+            Some(Err(_)) | None => self.owner.replays.1 += 1,
         }
     }
 
@@ -401,7 +445,7 @@ impl<'a, W: Workers> World<'a, W> {
             reason: None,
         };
         let (ledger, at) = (running.ledger.clone(), self.time.now());
-        let answer = ask(async move { ledger.status_change(WS, wish, at).await }).await;
+        let answer = self.ask_or_hang_up(async move { ledger.status_change(WS, wish, at).await }).await;
         self.trace.say(format_args!("reject {event}: {answer:?}"));
         self.rejected.insert(event);
         if let Some(Ok(StatusAnswer::Changed { change, .. })) = answer {
@@ -411,7 +455,7 @@ impl<'a, W: Workers> World<'a, W> {
 }
 
 /// What is answered within the patience of whoever asked; nothing when the process ends or panics meanwhile.
-async fn ask<T: Send + 'static>(asked: impl Future<Output = T> + Send + 'static) -> Option<T> {
+pub(super) async fn ask<T: Send + 'static>(asked: impl Future<Output = T> + Send + 'static) -> Option<T> {
     timeout(CALLER_PATIENCE, tokio::spawn(asked)).await.ok()?.ok()
 }
 

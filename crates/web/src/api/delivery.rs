@@ -5,7 +5,7 @@ use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::{KeyScope, Settings};
 use roundtrip_domain::time::Span;
-use roundtrip_store::ledger::{DeliveryFilter, Replay};
+use roundtrip_store::ledger::{DeliveryFilter, Replay, TEST_KIND};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -161,7 +161,8 @@ async fn list(call: Call) -> Result<Answer, Failure> {
         })?),
     };
     let filter = wanted(&call, &settings)?;
-    Ok(Answer::ok(json!(deliveries::list(&call.state.ledger, &settings, filter, before, limit).await?)))
+    let now = call.state.clock.now();
+    Ok(Answer::ok(json!(deliveries::list(&call.state.ledger, &settings, filter, before, limit, now).await?)))
 }
 
 async fn read(call: Call) -> Result<Answer, Failure> {
@@ -195,7 +196,8 @@ async fn share(mut call: Call) -> Result<Answer, Failure> {
     let delivery = finder(&call, &settings, Telling { now, full: false }).delivery(id).await?.0;
     if delivery.endpoint.postback().is_none() {
         let message = "it tells you, not a partner: what a webhook says is not shared";
-        return Err(Problem::new(Code::ParameterInvalid, "id", message).into());
+        let advice = "a postback's delivery can be shared; `roundtrip explain ID` shows this one to you";
+        return Err(Problem::new(Code::ParameterInvalid, "id", message).advise(advice).into());
     }
     let (token, until) = call.state.ledger.share_make(settings.workspace, id, life, now).await?;
     tracing::info!(delivery.id = %id, share.until = %until, actor = call.caller.actor(), "a delivery is shared");
@@ -231,14 +233,16 @@ async fn replay(call: Call) -> Result<Answer, Failure> {
     let settings = call.workspace()?;
     let now = call.state.clock.now();
     let finder = finder(&call, &settings, Telling { now, full: false });
-    let event = finder.event_of(id).await?;
-    let story = finder.story(event).await?;
-    let rule = story.deliveries.iter().find(|delivery| delivery.id == id).map(|delivery| delivery.endpoint);
+    let (delivery, event, _) = finder.delivery(id).await?;
+    if delivery.kind == TEST_KIND {
+        let problem = Problem::new(Code::ReplayRefused, "id", "it is a test, and a test is not told again");
+        return Err(problem.advise("`roundtrip endpoint test NAME` sends another").into());
+    }
     let is_known = |endpoint: Endpoint| match endpoint {
         Endpoint::Postback { rule, .. } => settings.rule(rule).is_some(),
         Endpoint::Webhook(webhook) => settings.webhook(webhook).is_some(),
     };
-    if !rule.is_some_and(is_known) {
+    if !is_known(delivery.endpoint) {
         let message = "the rule or webhook that planned it was deleted, so nobody is told by it any more";
         return Err(Problem::new(Code::ReplayRefused, "id", message).into());
     }

@@ -1,13 +1,9 @@
 //! Endpoints: how they stand, and stopping them or letting them go on.
 
-use std::collections::BTreeMap;
-
-use roundtrip_domain::endpoint::{Endpoint, State};
-use roundtrip_domain::id::{Id, kind};
+use roundtrip_domain::endpoint::State;
 use roundtrip_domain::problem::{Code, Problem};
-use roundtrip_domain::settings::{KeyScope, Rule, Settings};
-use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{EndpointListed, EndpointLive, EndpointRow, EndpointWish, Why};
+use roundtrip_domain::settings::{KeyScope, Settings};
+use roundtrip_store::ledger::EndpointWish;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -15,8 +11,8 @@ use serde_json::json;
 use super::call::{Answer, Call, Failure};
 use super::fields::Fields;
 use super::route::{Needs, Route, schema};
-use crate::story::Named;
-use crate::{conversions, waits};
+use crate::endpoints::{Endpoints, LogLine, Shown, parse};
+use crate::waits;
 
 /// Longest reason, in characters.
 const REASON_CHARS_MAX: usize = 500;
@@ -30,96 +26,11 @@ struct Change {
     reason: Option<String>,
 }
 
-/// What the engine sees of an endpoint with work, at most some seconds old.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "EndpointLive")]
-struct Live {
-    /// Most sends at a time, now: it grows on success and shrinks on trouble.
-    limit: u32,
-    /// Sends under way.
-    in_flight: usize,
-    /// Its breaker: `closed`, or `open` while it is left in peace after trouble.
-    breaker: &'static str,
-    /// When the next delivery may find out whether it is well, while the breaker is open.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    probe_at: Option<String>,
-    /// Before when nothing is sent, because the receiver asked for a rest.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    not_before: Option<String>,
-    /// What keeps its next due delivery from being sent: `due_at`, `breaker_open`, `retry_after`, `rate_limited`,
-    /// `host_full`, `concurrency_full`, `quota`, `total_full`, `ledger_busy` or `next`.
-    wait: &'static str,
-    /// Until when, if that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<String>,
-    /// The same in words.
-    sentence: String,
-}
-
-/// An endpoint: a rule and the partner that it tells, or a webhook.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Endpoint")]
-struct Shown {
-    /// `wbh_…`, or `rul_…:prt_…`.
-    id: String,
-    /// By slugs: `webhook:SLUG` or `rule:SLUG@PARTNER`; stands for the id in paths too.
-    name: String,
-    /// The rule, if it tells a partner.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<Named>,
-    /// The partner that is told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    partner: Option<Named>,
-    /// The webhook, if it tells the owner.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    webhook: Option<Named>,
-    /// `active`, `paused` or `disabled`.
-    state: &'static str,
-    /// Why it is in that state: what somebody said, or `failing_for_days`, `gone`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    reason: String,
-    /// Who changed it last.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    actor: String,
-    /// When.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<String>,
-    /// Deliveries that wait.
-    waiting: u64,
-    /// Deliveries that are held, because it is paused or disabled.
-    held: u64,
-    /// When the oldest of them is due.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_due: Option<String>,
-    /// Since when it has been failing, if it has for some minutes; after five days it is disabled.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failing_since: Option<String>,
-    /// What the engine sees of it; absent without work.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    live: Option<Live>,
-    /// How it stands, in words.
-    sentence: String,
-}
-
 /// The endpoints of a workspace.
 #[derive(Serialize, JsonSchema)]
 struct List {
     /// Those that have or had work, and those that the settings name.
     endpoints: Vec<Shown>,
-}
-
-/// A line of an endpoint's log.
-#[derive(Serialize, JsonSchema)]
-struct LogLine {
-    /// When.
-    at: String,
-    /// `paused`, `disabled`, `active`, `endpoint_failing`, `endpoint_disabled` or `endpoint_recovered`.
-    code: String,
-    /// Why, or for how long.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    reason: String,
-    /// Who.
-    actor: String,
 }
 
 /// An endpoint and what became of it.
@@ -176,196 +87,21 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-fn unknown(message: String) -> Problem {
-    Problem::new(Code::IdUnknown, "id", message)
-}
-
-/// The endpoint that a path names, by ids or by slugs.
-fn parse(text: &str, settings: &Settings) -> Result<Endpoint, Problem> {
-    if let Some(slug) = text.strip_prefix("webhook:") {
-        let webhook = settings.webhooks.iter().find(|webhook| webhook.slug == slug);
-        return webhook
-            .map(|webhook| Endpoint::Webhook(webhook.id))
-            .ok_or_else(|| unknown(format!("there is no webhook `{slug}`")));
-    }
-    if let Some(rest) = text.strip_prefix("rule:") {
-        let (slug, partner) = rest.split_once('@').map_or((rest, None), |(rule, of)| (rule, Some(of)));
-        let rule = settings.rules.values().flatten().find(|rule| rule.slug == slug);
-        let rule = rule.ok_or_else(|| unknown(format!("there is no rule `{slug}`")))?;
-        return told_by(rule, partner, settings).map(|partner| Endpoint::Postback { rule: rule.id, partner });
-    }
-    let by_ids = || match text.split_once(':') {
-        Some((rule, partner)) => {
-            Some(Endpoint::Postback { rule: rule.parse().ok()?, partner: partner.parse().ok()? })
-        }
-        None => text.parse().ok().map(Endpoint::Webhook),
-    };
-    by_ids().ok_or_else(|| {
-        Problem::new(
-            Code::ParameterInvalid,
-            "id",
-            "an endpoint is wbh_…, rul_…:prt_…, webhook:SLUG, rule:SLUG or rule:SLUG@PARTNER",
-        )
-    })
-}
-
-/// The partner that a rule tells: the one that is named, else the only one.
-fn told_by(rule: &Rule, partner: Option<&str>, settings: &Settings) -> Result<Id<kind::Partner>, Problem> {
-    if let Some(slug) = partner {
-        let known = settings.partners.values().find(|partner| partner.slug == slug);
-        return known
-            .map(|partner| partner.id)
-            .ok_or_else(|| unknown(format!("there is no partner `{slug}`")));
-    }
-    match told(rule, settings)[..] {
-        [partner] => Ok(partner),
-        _ => Err(Problem::new(
-            Code::ParameterInvalid,
-            "id",
-            format!("the rule `{0}` can tell several partners; name one: rule:{0}@PARTNER", rule.slug),
-        )),
-    }
-}
-
-/// The partners that a rule names; none when it tells whoever won.
-fn told(rule: &Rule, settings: &Settings) -> Vec<Id<kind::Partner>> {
-    let group = rule.group.and_then(|group| settings.groups.get(&group));
-    let of_group = group.into_iter().flat_map(|group| group.partners.iter().copied());
-    rule.partner.into_iter().chain(of_group).collect()
-}
-
-/// The endpoints of a workspace: those that the ledger knows, and those that the settings name.
-async fn all(call: &Call, settings: &Settings) -> Result<BTreeMap<Endpoint, EndpointListed>, Failure> {
-    let listed = call.state.ledger.endpoint_list(settings.workspace).await?;
-    let mut all: BTreeMap<Endpoint, EndpointListed> =
-        listed.into_iter().map(|one| (one.row.endpoint, one)).collect();
-    let webhooks = settings.webhooks.iter().map(|webhook| Endpoint::Webhook(webhook.id));
-    let rules = settings.rules.values().flatten();
-    let postbacks = rules.flat_map(|rule| {
-        told(rule, settings).into_iter().map(|partner| Endpoint::Postback { rule: rule.id, partner })
-    });
-    for endpoint in webhooks.chain(postbacks) {
-        all.entry(endpoint).or_insert_with(|| EndpointListed {
-            row: EndpointRow {
-                workspace: settings.workspace,
-                endpoint,
-                state: State::Active,
-                reason: String::new(),
-                actor: String::new(),
-                since: Timestamp::from_ms(0),
-                health: Default::default(),
-            },
-            queued: 0,
-            oldest_due: None,
-        });
-    }
-    Ok(all)
-}
-
-fn live(live: &EndpointLive, now: Timestamp) -> Live {
-    let why = Why { wait: live.wait, until: live.until };
-    Live {
-        limit: live.limit,
-        in_flight: live.sending.len(),
-        breaker: if live.probe_at.is_some() { "open" } else { "closed" },
-        probe_at: live.probe_at.map(|at| at.to_string()),
-        not_before: live.not_before.map(|at| at.to_string()),
-        wait: live.wait.code(),
-        until: live.until.map(|at| at.to_string()),
-        sentence: format!("The next one waits because {}.", waits::because(why, None, now)),
-    }
-}
-
-fn show(call: &Call, settings: &Settings, listed: &EndpointListed) -> Shown {
-    let now = call.state.clock.now();
-    let row = &listed.row;
-    let (rule, partner, webhook) = match row.endpoint {
-        Endpoint::Postback { rule, partner } => {
-            let slug = settings.rule(rule).map(|rule| rule.slug.clone());
-            let rule = Named { id: rule.to_string(), slug };
-            (Some(rule), Some(conversions::partner(partner, settings)), None)
-        }
-        Endpoint::Webhook(id) => (None, None, Some(conversions::webhook(id, settings))),
-    };
-    let (waiting, held) = if row.state.holds() { (0, listed.queued) } else { (listed.queued, 0) };
-    let seen = call.state.ledger.live();
-    let live = seen.get(&(row.workspace, row.endpoint)).filter(|_| !row.state.holds());
-    let mut sentence = waits::state(row.state).to_owned();
-    if row.state.holds() {
-        sentence = format!("{sentence} It is {}. Held: {held}.", waits::stopped(row));
-    } else if waiting > 0 {
-        sentence = format!("{sentence} Waiting: {waiting}.");
-    }
-    Shown {
-        id: waits::id(row.endpoint),
-        name: waits::name(row.endpoint, settings),
-        rule,
-        partner,
-        webhook,
-        state: row.state.name(),
-        reason: row.reason.clone(),
-        actor: row.actor.clone(),
-        since: Some(row.since).filter(|_| !row.actor.is_empty()).map(|at| at.to_string()),
-        waiting,
-        held,
-        oldest_due: listed.oldest_due.map(|at| at.to_string()),
-        failing_since: row.health.failing_since.map(|at| at.to_string()),
-        live: live.map(|seen| self::live(seen, now)),
-        sentence,
-    }
+fn endpoints<'a>(call: &'a Call, settings: &'a Settings) -> Endpoints<'a> {
+    Endpoints { ledger: &call.state.ledger, settings, now: call.state.clock.now() }
 }
 
 async fn list(call: Call) -> Result<Answer, Failure> {
     let settings = call.workspace()?;
-    let all = all(&call, &settings).await?;
-    let mut endpoints: Vec<Shown> = all.values().map(|one| show(&call, &settings, one)).collect();
-    endpoints.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Answer::ok(json!(List { endpoints })))
-}
-
-async fn find(call: &Call, settings: &Settings, endpoint: Endpoint) -> Result<EndpointListed, Failure> {
-    let found = all(call, settings).await?.remove(&endpoint);
-    let could_be = match endpoint {
-        Endpoint::Postback { rule, partner } => {
-            settings.rule(rule).is_some() && settings.partners.contains_key(&partner)
-        }
-        Endpoint::Webhook(_) => false,
-    };
-    match found {
-        Some(found) => Ok(found),
-        // A rule that tells whoever won may tell this partner tomorrow.
-        None if could_be => Ok(EndpointListed {
-            row: EndpointRow {
-                workspace: settings.workspace,
-                endpoint,
-                state: State::Active,
-                reason: String::new(),
-                actor: String::new(),
-                since: Timestamp::from_ms(0),
-                health: Default::default(),
-            },
-            queued: 0,
-            oldest_due: None,
-        }),
-        None => Err(unknown("no such endpoint is known in this workspace".to_owned()).into()),
-    }
+    Ok(Answer::ok(json!(List { endpoints: endpoints(&call, &settings).list().await? })))
 }
 
 async fn read(call: Call) -> Result<Answer, Failure> {
     let settings = call.workspace()?;
     let endpoint = parse(call.path("id"), &settings)?;
-    let listed = find(&call, &settings, endpoint).await?;
-    let log = call.state.ledger.endpoint_log(settings.workspace, endpoint).await?;
-    let log = log
-        .into_iter()
-        .map(|line| LogLine {
-            at: line.at.to_string(),
-            code: line.code,
-            reason: line.reason,
-            actor: line.actor,
-        })
-        .collect();
-    Ok(Answer::ok(json!(WithLog { endpoint: show(&call, &settings, &listed), log })))
+    let endpoints = endpoints(&call, &settings);
+    let shown = WithLog { endpoint: endpoints.read(endpoint).await?, log: endpoints.log(endpoint).await? };
+    Ok(Answer::ok(json!(shown)))
 }
 
 fn reason(call: &mut Call) -> Result<String, Problem> {
@@ -387,13 +123,17 @@ async fn set(mut call: Call, to: State, from: Option<State>) -> Result<Answer, F
     let reason = reason(&mut call)?;
     let settings = call.workspace()?;
     let endpoint = parse(call.path("id"), &settings)?;
-    let now = find(&call, &settings, endpoint).await?.row.state;
+    let now = endpoints(&call, &settings).find(endpoint).await?.row.state;
     let is_other = now.holds()
         && (from.is_some_and(|from| from != now) || (to, now) == (State::Paused, State::Disabled));
     if is_other {
-        let end = if now == State::Paused { "resume" } else { "enable" };
-        let message = format!("the endpoint is {}; `{end}` lets it go on", now.name());
-        return Err(Problem::new(Code::EndpointState, "id", message).into());
+        let (end, advice) = match now {
+            State::Paused => ("resume", "`roundtrip endpoint resume NAME` lets it go on"),
+            _ => ("enable", "`roundtrip endpoint enable NAME` lets it go on, once its receiver works again"),
+        };
+        let message =
+            format!("`{}` is {}; `{end}` lets it go on", waits::name(endpoint, &settings), now.name());
+        return Err(Problem::new(Code::EndpointState, "id", message).advise(advice).into());
     }
     let actor = call.caller.actor();
     let wish = EndpointWish { workspace: settings.workspace, endpoint, to, reason, actor: actor.clone() };
@@ -406,6 +146,6 @@ async fn set(mut call: Call, to: State, from: Option<State>) -> Result<Answer, F
             "an endpoint's state changed"
         );
     }
-    let listed = find(&call, &settings, endpoint).await?;
-    Ok(Answer::ok(json!(Changed { endpoint: show(&call, &settings, &listed), changed })))
+    let endpoint = endpoints(&call, &settings).read(endpoint).await?;
+    Ok(Answer::ok(json!(Changed { endpoint, changed })))
 }

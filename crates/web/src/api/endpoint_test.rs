@@ -12,7 +12,8 @@ use serde_json::json;
 
 use super::call::{Answer, Call, Failure};
 use super::route::{Needs, Route, schema};
-use crate::sheet;
+use crate::endpoints::Endpoints;
+use crate::{endpoints, sheet, waits};
 
 /// A test that is on its way.
 #[derive(Serialize, JsonSchema)]
@@ -47,27 +48,38 @@ async fn test(call: Call) -> Result<Answer, Failure> {
     let settings = call.workspace()?;
     let name = call.path("id").to_owned();
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':' | b'@')) {
-        let message = "it is rule:SLUG, rule:SLUG@PARTNER or webhook:SLUG";
-        return Err(Problem::new(Code::ParameterInvalid, "id", message).into());
+        let message = "it is rule:SLUG, rule:SLUG@PARTNER, webhook:SLUG or an endpoint's id";
+        return Err(Problem::new(Code::ParameterInvalid, "id", message).advise(endpoints::LIST_THEM).into());
     }
-    let wanted = match name.split_once(':') {
-        Some(("webhook", webhook)) => of_webhook(webhook, &settings)?,
-        Some(("rule", rule)) => of_rule(&call, rule, &settings)?,
-        _ => of_rule(&call, &name, &settings)?,
+    let wanted = match endpoints::by_ids(&name) {
+        Some(Endpoint::Webhook(id)) => of_webhook(&id.to_string(), &settings)?,
+        Some(Endpoint::Postback { rule, partner }) => {
+            of_rule(&call, &format!("{rule}@{partner}"), &settings)?
+        }
+        None => match name.split_once(':') {
+            Some(("webhook", webhook)) => of_webhook(webhook, &settings)?,
+            Some(("rule", rule)) => of_rule(&call, rule, &settings)?,
+            _ => of_rule(&call, &name, &settings)?,
+        },
     };
+    let wanted_endpoint = wanted.endpoint;
     let id = call.state.ledger.delivery_test(settings.workspace, wanted, call.state.clock.now()).await?;
-    tracing::info!(delivery.id = %id, endpoint.name = name, actor = call.caller.actor(), "a test was asked for");
-    Ok(Answer::created(json!(Testing {
-        delivery: id.to_string(),
-        sentence: format!("A test is on its way as {id}; `roundtrip endpoint test` waits for its end."),
-    })))
+    let endpoint = waits::id(wanted_endpoint);
+    tracing::info!(delivery.id = %id, endpoint.id = endpoint, actor = call.caller.actor(), "a test was asked for");
+    let endpoints =
+        Endpoints { ledger: &call.state.ledger, settings: &settings, now: call.state.clock.now() };
+    let row = endpoints.find(wanted_endpoint).await?.row;
+    let sentence = match row.state.holds() {
+        true => format!("The test {id} is held: its endpoint is {}.", waits::stopped(&row)),
+        false => format!("A test is on its way as {id}; `roundtrip endpoint test` waits for its end."),
+    };
+    Ok(Answer::created(json!(Testing { delivery: id.to_string(), sentence })))
 }
 
 fn of_webhook(name: &str, settings: &Settings) -> Result<DeliveryTest, Problem> {
     let id: Option<Id<kind::Webhook>> = name.parse().ok();
     let webhook = settings.webhooks.iter().find(|webhook| webhook.slug == name || Some(webhook.id) == id);
-    let message = || format!("there is no webhook `{name}`");
-    let webhook = webhook.ok_or_else(|| Problem::new(Code::IdUnknown, "id", message()))?;
+    let webhook = webhook.ok_or_else(|| endpoints::unknown(format!("there is no webhook `{name}`")))?;
     Ok(DeliveryTest {
         endpoint: Endpoint::Webhook(webhook.id),
         version: webhook.version,
@@ -79,25 +91,25 @@ fn of_webhook(name: &str, settings: &Settings) -> Result<DeliveryTest, Problem> 
 /// A test of a rule: its template filled with what its partner's sheet shows.
 fn of_rule(call: &Call, name: &str, settings: &Settings) -> Result<DeliveryTest, Problem> {
     let (name, named) = name.split_once('@').map_or((name, None), |(rule, partner)| (rule, Some(partner)));
-    let id: Option<Id<kind::Rule>> = name.parse().ok();
-    let rule = settings.rules.values().flatten().find(|rule| rule.slug == name || Some(rule.id) == id);
-    let rule =
-        rule.ok_or_else(|| Problem::new(Code::IdUnknown, "id", format!("there is no rule `{name}`")))?;
+    let rule = endpoints::rule_of(name, settings)?;
     let told = || settings.partners.values().filter(|partner| sheet::is_told(settings, rule, partner));
     let partner = match named.map(str::to_owned).or_else(|| call.query.text("partner")) {
         Some(text) => {
             let id: Option<Id<kind::Partner>> = text.parse().ok();
             let message = || format!("rule `{}` tells no partner `{text}`", rule.slug);
-            told()
-                .find(|partner| partner.slug == text || Some(partner.id) == id)
-                .ok_or_else(|| Problem::new(Code::ParameterInvalid, "partner", message()))?
+            told().find(|partner| partner.slug == text || Some(partner.id) == id).ok_or_else(|| {
+                Problem::new(Code::ParameterInvalid, "partner", message()).advise(endpoints::LIST_THEM)
+            })?
         }
         None => {
             let mut all = told();
             let message = || format!("rule `{}` tells several partners, or none: say which", rule.slug);
             match (all.next(), all.next()) {
                 (Some(one), None) => one,
-                _ => return Err(Problem::new(Code::ParameterMissing, "partner", message())),
+                _ => {
+                    let problem = Problem::new(Code::ParameterMissing, "partner", message());
+                    return Err(problem.advise("name the partner: rule:SLUG@PARTNER"));
+                }
             }
         }
     };

@@ -108,7 +108,11 @@ async fn list(call: Call) -> Result<Answer, Failure> {
         kind: match call.query.text("kind") {
             None => None,
             Some(text) => Some(ConversionKind::parse(&text).ok_or_else(|| {
-                Problem::new(Code::ParameterInvalid, "kind", "it is install, signup, purchase or event")
+                Problem::new(
+                    Code::ParameterInvalid,
+                    "kind",
+                    "it is install, signup, purchase, event, status_change or rejected",
+                )
             })?),
         },
     };

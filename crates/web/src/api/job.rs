@@ -8,7 +8,8 @@ use roundtrip_domain::settings::{KeyScope, Settings};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::Topic;
 use roundtrip_store::ledger::{
-    DeliveryFilter, Into, JOBS_OPEN_MAX, JobAnswer, JobKind, JobPlan, JobWish, states_default, unfit_rule,
+    DeliveryFilter, Into, JOBS_OPEN_MAX, JobAnswer, JobKind, JobPlan, JobState, JobWish, states_default,
+    unfit_rule,
 };
 use schemars::JsonSchema;
 use serde_json::{Value, json};
@@ -132,6 +133,7 @@ fn id_of(call: &Call) -> Result<Id<kind::Job>, Problem> {
 
 fn unknown() -> Problem {
     Problem::new(Code::IdUnknown, "id", "there is no job of that id in this workspace")
+        .advise("`roundtrip jobs` lists those that there are")
 }
 
 async fn list(call: Call) -> Result<Answer, Failure> {
@@ -159,6 +161,29 @@ async fn read(call: Call) -> Result<Answer, Failure> {
     Ok(Answer::ok(json!(jobs::job(&job, &settings))))
 }
 
+/// Why a job does not follow a wish.
+fn refused(wish: JobWish, state: JobState) -> Problem {
+    let to = match wish {
+        JobWish::Pause => "be paused",
+        JobWish::Resume => "be resumed",
+        JobWish::Cancel => "be ended",
+    };
+    let how = match state {
+        JobState::Done => "it is done",
+        JobState::Cancelled => "it was ended before",
+        JobState::Failed => "it failed",
+        JobState::Planned | JobState::Running => "it does not pause",
+        JobState::Paused => "it is paused",
+    };
+    let problem = Problem::new(Code::JobRefused, "id", format!("the job cannot {to}: {how}"));
+    match state.is_over() {
+        true => problem.advise(
+            "nothing is left of it to change; what it left alone or did wrong is the business of a new replay, backfill or cancellation",
+        ),
+        false => problem.advise("`roundtrip jobs` says how it stands"),
+    }
+}
+
 async fn wish(call: Call, wish: JobWish) -> Result<Answer, Failure> {
     let id = id_of(&call)?;
     let settings = call.workspace()?;
@@ -168,10 +193,7 @@ async fn wish(call: Call, wish: JobWish) -> Result<Answer, Failure> {
             tracing::info!(job.id = %id, job.state = job.state.name(), actor = call.caller.actor(), "a job was changed");
             Ok(Answer::ok(json!(jobs::job(&job, &settings))))
         }
-        JobAnswer::Refused(state) => {
-            let message = format!("the job is {} already", state.name());
-            Err(Problem::new(Code::JobRefused, "id", message).into())
-        }
+        JobAnswer::Refused(state) => Err(refused(wish, state).into()),
         JobAnswer::Unknown => Err(unknown().into()),
     }
 }
@@ -344,14 +366,15 @@ async fn create(mut call: Call) -> Result<Answer, Failure> {
     let dear = if plan.kind == JobKind::Backfill { 10 } else { 1 };
     if dry_run {
         let count = ledger.job_count(ws, plan.clone(), SAMPLES, TRIAL_ROWS_MAX / dear, now).await?;
-        return Ok(Answer::ok(json!(jobs::trial(&plan, &count, &settings))));
+        return Ok(Answer::ok(json!(jobs::trial(&plan, &count, &settings, now))));
     }
     let count = ledger.job_count(ws, plan.clone(), 0, EXPECTED_ROWS_MAX / dear, now).await?;
     let expected = count.is_whole.then_some(count.matched);
     let actor = call.caller.actor();
     let Some(job) = ledger.job_create(ws, plan, expected, actor.clone(), now).await? else {
         let message = format!("{JOBS_OPEN_MAX} jobs of the workspace are not over yet");
-        return Err(Problem::new(Code::JobRefused, "", message).into());
+        let advice = "wait for the end of one, or end one: `roundtrip jobs` lists them, `roundtrip jobs cancel ID` ends one";
+        return Err(Problem::new(Code::JobRefused, "", message).advise(advice).into());
     };
     tracing::info!(job.id = %job.id, job.kind = job.plan.kind.name(), actor, "a job was made");
     Ok(Answer::created(json!(jobs::job(&job, &settings))))

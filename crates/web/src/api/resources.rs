@@ -24,6 +24,7 @@ pub(super) const DOCUMENT_CODES: &[Code] = &[
     Code::FieldImmutable,
     Code::TemplateInvalid,
     Code::SecretInvalid,
+    Code::RotationRefused,
 ];
 
 pub(super) fn routes() -> Vec<Route> {
@@ -174,6 +175,7 @@ fn find<'a>(resources: &'a [Resource], kind: ResourceKind, slug: &str) -> Option
 
 fn unknown(kind: ResourceKind, slug: &str) -> Problem {
     Problem::new(Code::NotFound, "slug", format!("there is no {} `{slug}`", kind.name()))
+        .advise("check the slug and the workspace; the path without the slug lists those that there are")
 }
 
 fn show(resource: &Resource) -> Result<Value, Problem> {

@@ -16,7 +16,7 @@ use super::delivery::wanted;
 use super::explain::telling;
 use super::route::{Route, schema};
 use crate::deliveries::{self, Tail, TailedSend};
-use crate::story::attempt;
+use crate::story::{Telling, attempt};
 
 /// The longest that a call waits, in seconds: a server that stops waits as long for its last callers.
 const WAIT_MAX_S: u64 = 5;
@@ -79,18 +79,18 @@ fn is_meant(filter: &DeliveryFilter, listed: &DeliveryListed, sent: &AttemptRow)
         && filter.until.is_none_or(|until| listed.created_at < until)
 }
 
-fn shown(listed: &DeliveryListed, sent: &AttemptRow, settings: &Settings, full: bool) -> TailedSend {
+fn shown(listed: &DeliveryListed, sent: &AttemptRow, settings: &Settings, telling: Telling) -> TailedSend {
     let mut attempt = attempt(sent);
-    if !full {
+    if !telling.full {
         (attempt.request, attempt.answer) = (None, None);
     }
-    TailedSend { delivery: deliveries::row(listed, settings), attempt }
+    TailedSend { delivery: deliveries::row(listed, settings, telling.now), attempt }
 }
 
 async fn tail(call: Call) -> Result<Answer, Failure> {
     let settings = call.workspace()?;
     let filter = wanted(&call, &settings)?;
-    let full = telling(&call)?.full;
+    let asked = telling(&call)?;
     let wait = match call.query.text("wait") {
         None => WAIT_MAX_S,
         Some(text) => text.parse().ok().filter(|wait| *wait <= WAIT_MAX_S).ok_or_else(|| {
@@ -117,8 +117,11 @@ async fn tail(call: Call) -> Result<Answer, Failure> {
         after = seen.next;
         let sends = ledger.tail_read(settings.workspace, seen.items).await?;
         let meant = sends.iter().filter(|(listed, sent)| is_meant(&filter, listed, sent));
-        let items: Vec<TailedSend> =
-            meant.map(|(listed, sent)| shown(listed, sent, &settings, full)).collect();
+        let items: Vec<TailedSend> = meant
+            .map(|(listed, sent)| {
+                shown(listed, sent, &settings, Telling { now: call.state.clock.now(), ..asked })
+            })
+            .collect();
         let is_over = tokio::time::Instant::now() >= deadline;
         if is_first || is_over || restarted || missed > 0 || !items.is_empty() {
             return Ok(Answer::ok(json!(Tail { items, next: place_text(after), missed, restarted })));

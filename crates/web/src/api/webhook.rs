@@ -2,10 +2,9 @@
 
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::Settings;
-use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::Webhook;
 use roundtrip_store::payload;
-use roundtrip_store::settings::webhook::{new_secret, public_key};
+use roundtrip_store::settings::webhook::new_secret;
 use roundtrip_store::settings::{Edit, Resource, ResourceKind, stored};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -16,25 +15,7 @@ use super::change::{TRIES, change};
 use super::fields::Fields;
 use super::resources::DOCUMENT_CODES;
 use super::route::{Needs, Route, schema};
-
-/// What signs for a webhook; no secret is in it.
-#[derive(Serialize, JsonSchema)]
-struct WebhookSigning {
-    /// The webhook's slug.
-    webhook: String,
-    /// The header with the plain hex signature.
-    plain_header: String,
-    /// Until when the secret before this one signs the plain header; absent: this one does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plain_header_is_older_until: Option<String>,
-    /// Until when secrets that were replaced sign on beside this one, newest first.
-    older_secrets_until: Vec<String>,
-    /// What checks `v1a`: `whpk_` and 32 bytes in base64; absent without a key pair.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    public_key: Option<String>,
-    /// Until when key pairs that were replaced sign on, newest first.
-    older_keys_until: Vec<String>,
-}
+use crate::webhooks::{WebhookSigning, signing};
 
 /// A webhook's secret was rotated.
 #[derive(Serialize, JsonSchema)]
@@ -91,27 +72,7 @@ fn found<'a>(settings: &'a Settings, slug: &str) -> Result<&'a Webhook, Problem>
 
 fn unknown(slug: &str) -> Problem {
     Problem::new(Code::NotFound, "slug", format!("there is no webhook `{slug}`"))
-}
-
-fn signing(webhook: &Webhook, now: Timestamp) -> WebhookSigning {
-    let signing = &webhook.signing;
-    let still = |until: &Timestamp| now < *until;
-    let older = signing.older_secrets.iter();
-    let ends = older.clone().map(|older| older.cut_over.min(older.until)).filter(still).max();
-    WebhookSigning {
-        webhook: webhook.slug.clone(),
-        plain_header: signing.plain_header.as_str().to_owned(),
-        plain_header_is_older_until: ends.map(|at| at.to_string()),
-        older_secrets_until: older.map(|older| older.until).filter(still).map(|at| at.to_string()).collect(),
-        public_key: public_key(signing),
-        older_keys_until: signing
-            .older_keys
-            .iter()
-            .map(|older| older.until)
-            .filter(still)
-            .map(|at| at.to_string())
-            .collect(),
-    }
+        .advise("GET /api/v1/webhooks lists those that there are; `roundtrip endpoint list` names them as webhook:SLUG")
 }
 
 async fn read(call: Call) -> Result<Answer, Failure> {

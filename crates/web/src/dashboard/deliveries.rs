@@ -42,7 +42,7 @@ pub(super) async fn render(
         })?),
     };
     let filter = Wanted::read(text).judge(settings, now, "")?;
-    let page = deliveries::list(&inner.state.ledger, settings, filter, before, ROWS).await?;
+    let page = deliveries::list(&inner.state.ledger, settings, filter, before, ROWS, now).await?;
     let older = page.next.map(|next| {
         let mut path = format!("/deliveries?before={next}");
         for (name, _) in PARAMETERS {

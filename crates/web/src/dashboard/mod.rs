@@ -4,18 +4,21 @@
 //! - `session` remembers who signed in: a random cookie that stands for a token, which is judged anew, by the
 //!   API's own function, on each request. A token that was reset closes its sessions at once.
 //! - `pages` has the typed context of each template in `templates/`, and renders it; values are escaped there.
-//! - `home` lays out the list, `deliveries` and `jobs` theirs, `story` the story and the click.
+//! - `home` lays out the list, `deliveries`, `endpoints`, `webhooks` and `jobs` theirs, `story` the story, the click and
+//!   a delivery by itself.
 //!
 //! Not relied on: scripts (there are none, and the content security policy allows none), resources from
 //! elsewhere, and the browser's good will: forms check where they were sent from, the cookie is not sent across
 //! sites, and nothing here changes anything but sessions.
 
 mod deliveries;
+mod endpoints;
 mod home;
 mod jobs;
 mod pages;
 mod session;
 mod story;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -45,6 +48,7 @@ use crate::books::Books;
 use crate::problem;
 use crate::sheet;
 use crate::story::{Finder, Reference, Telling};
+use crate::templates::STYLE;
 
 /// The workspace that the pages show.
 const WORKSPACE: &str = "default";
@@ -53,7 +57,6 @@ const FORM_BYTES_MAX: usize = 8 * 1024;
 /// Nothing is loaded but our own style sheet, nothing is run, nobody frames us.
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-const STYLE: &str = include_str!("../../templates/style.css");
 
 /// What the pages need.
 #[derive(Clone)]
@@ -82,13 +85,16 @@ struct Inner {
 
 type Shared = State<Arc<Inner>>;
 
-/// The router of the pages: `/`, `/conversions/{id}`, `/deliveries`, `/jobs`, `/partners`, `/partners/{slug}`, `/explain`, `/login`, `/logout`, `/assets/style.css`.
+/// The router of the pages: `/`, `/conversions/{id}`, `/deliveries`, `/endpoints`, `/endpoints/{id}`, `/webhooks`, `/jobs`, `/partners`, `/partners/{slug}`, `/explain`, `/login`, `/logout`, `/assets/style.css`.
 pub fn router(state: DashboardState) -> Router {
     let inner = Inner { state, sessions: Sessions::default(), books: Mutex::new(None) };
     Router::new()
         .route("/", get(home))
         .route("/conversions/{id}", get(conversion))
         .route("/deliveries", get(list_deliveries))
+        .route("/endpoints", get(list_endpoints))
+        .route("/endpoints/{id}", get(endpoint))
+        .route("/webhooks", get(list_webhooks))
         .route("/jobs", get(list_jobs))
         .route("/partners", get(partners))
         .route("/partners/{slug}", get(partner))
@@ -207,6 +213,33 @@ async fn list_jobs(State(inner): Shared, request: Request) -> Response {
     let outcome = async {
         let settings = inner.admit(&parts.headers)?;
         Ok(page(StatusCode::OK, jobs::render(&inner, &settings, &query(&parts)).await?))
+    };
+    finish(outcome.await, &parts)
+}
+
+async fn list_endpoints(State(inner): Shared, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        let settings = inner.admit(&parts.headers)?;
+        Ok(page(StatusCode::OK, endpoints::render(&inner, &settings, &query(&parts)).await?))
+    };
+    finish(outcome.await, &parts)
+}
+
+async fn endpoint(State(inner): Shared, Path(id): Path<String>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        let settings = inner.admit(&parts.headers)?;
+        Ok(page(StatusCode::OK, endpoints::render_one(&inner, &settings, &id).await?))
+    };
+    finish(outcome.await, &parts)
+}
+
+async fn list_webhooks(State(inner): Shared, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        let settings = inner.admit(&parts.headers)?;
+        Ok(page(StatusCode::OK, webhooks::render(&inner, &settings).await?))
     };
     finish(outcome.await, &parts)
 }

@@ -1,47 +1,35 @@
 //! The templates and their contexts. A context is a struct, so a template never guesses; a test renders every
 //! template from samples. Values are escaped for HTML because the templates' names end in `.html`.
 
-use std::sync::OnceLock;
-
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, UndefinedBehavior};
+use minijinja::Error;
 use roundtrip_domain::problem::Problem;
 use serde::Serialize;
 
 use crate::deliveries::DeliveryRow;
 use crate::jobs::Job;
-use crate::story::{ClickStory, Named, Story};
+use crate::story::{ClickStory, DeliveryStory, Named, Story};
+use crate::templates::Templates;
 
-const TEMPLATES: [(&str, &str); 9] = [
+static TEMPLATES: Templates = Templates::of(&[
     ("layout.html", include_str!("../../templates/layout.html")),
     ("parts.html", include_str!("../../templates/parts.html")),
     ("login.html", include_str!("../../templates/login.html")),
     ("home.html", include_str!("../../templates/home.html")),
     ("deliveries.html", include_str!("../../templates/deliveries.html")),
+    ("delivery.html", include_str!("../../templates/delivery.html")),
     ("jobs.html", include_str!("../../templates/jobs.html")),
+    ("endpoints.html", include_str!("../../templates/endpoints.html")),
+    ("endpoint.html", include_str!("../../templates/endpoint.html")),
+    ("webhooks.html", include_str!("../../templates/webhooks.html")),
     ("partners.html", include_str!("../../templates/partners.html")),
     ("story.html", include_str!("../../templates/story.html")),
     ("click.html", include_str!("../../templates/click.html")),
-];
-const MESSAGE: (&str, &str) = ("message.html", include_str!("../../templates/message.html"));
+    ("message.html", include_str!("../../templates/message.html")),
+]);
 
-fn environment() -> Result<&'static Environment<'static>, Error> {
-    static ENVIRONMENT: OnceLock<Result<Environment<'static>, Error>> = OnceLock::new();
-    let made = ENVIRONMENT.get_or_init(|| {
-        let mut environment = Environment::new();
-        // A misspelt name is an error where it is printed; absent facts are asked for with `if`.
-        environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        for (name, text) in TEMPLATES.into_iter().chain([MESSAGE]) {
-            environment.add_template(name, text)?;
-        }
-        Ok(environment)
-    });
-    made.as_ref().map_err(|error| Error::new(error.kind(), error.to_string()))
-}
-
-fn render(name: &str, context: &impl Serialize) -> Result<String, Error> {
-    environment()?.get_template(name)?.render(minijinja::value::Serde(context))
+/// A page of that template. Contexts stand here, and beside the pages that are made of more than one list.
+pub(super) fn render(name: &str, context: &impl Serialize) -> Result<String, Error> {
+    TEMPLATES.render(name, context)
 }
 
 /// A small coloured word.
@@ -226,6 +214,20 @@ pub(super) fn click(context: &ClickPage) -> Result<String, Error> {
     render("click.html", context)
 }
 
+/// The story of a delivery that tells of no event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct DeliveryPage {
+    /// The id that was asked for.
+    pub(super) id: String,
+    pub(super) full: bool,
+    pub(super) state: Badge,
+    pub(super) story: DeliveryStory,
+}
+
+pub(super) fn delivery(context: &DeliveryPage) -> Result<String, Error> {
+    render("delivery.html", context)
+}
+
 #[derive(Serialize)]
 struct Login<'a> {
     problem: Option<&'a str>,
@@ -246,7 +248,7 @@ struct Message<'a> {
 pub(super) fn message(problem: &Problem) -> Result<String, Error> {
     render(
         "message.html",
-        &Message { code: problem.code.text(), message: &problem.message, fix: problem.code.fix() },
+        &Message { code: problem.code.text(), message: &problem.message, fix: problem.fix() },
     )
 }
 

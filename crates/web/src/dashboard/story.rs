@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::home::{state_badge, status_badge};
-use super::pages::{self, Badge, ClickPage, StoryPage};
+use super::pages::{self, Badge, ClickPage, DeliveryPage, StoryPage};
 use crate::story::{Explained, Story, Telling};
 
 /// Renders the page of whatever the id named.
@@ -11,6 +11,12 @@ pub(super) fn render(explained: Explained, id: &str, telling: Telling) -> Result
     let (id, full) = (id.trim().to_owned(), telling.full);
     match explained {
         Explained::Click(click) => pages::click(&ClickPage { id, full, click: *click }),
+        Explained::Delivery(story) => pages::delivery(&DeliveryPage {
+            id,
+            full,
+            state: state_badge(&story.delivery.state, 1),
+            story: *story,
+        }),
         Explained::Event(story) => pages::story(&StoryPage {
             id,
             full,

@@ -265,10 +265,10 @@ fn outcome(
 fn rejected(problem: Problem) -> Outcome {
     Outcome::Rejected {
         code: problem.code.text(),
+        rule: problem.code.rule(),
+        fix: problem.fix(),
         message: problem.message,
         field: problem.field,
-        rule: problem.code.rule(),
-        fix: problem.code.fix(),
     }
 }
 

@@ -1,35 +1,18 @@
 //! A sheet as HTML: one page that needs nothing else, to hand to a partner, and the same inside the dashboard's frame.
 //! Values are escaped because the templates' names end in `.html`.
 
-use std::sync::OnceLock;
-
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, UndefinedBehavior};
+use minijinja::Error;
 use serde::Serialize;
 
 use super::shape::Sheet;
+use crate::templates::{STYLE, Templates};
 
-const TEMPLATES: [(&str, &str); 4] = [
+static TEMPLATES: Templates = Templates::of(&[
     ("layout.html", include_str!("../../templates/layout.html")),
     ("sheet_body.html", include_str!("../../templates/sheet_body.html")),
     ("sheet.html", include_str!("../../templates/sheet.html")),
     ("partner.html", include_str!("../../templates/partner.html")),
-];
-const STYLE: &str = include_str!("../../templates/style.css");
-
-fn environment() -> Result<&'static Environment<'static>, Error> {
-    static ENVIRONMENT: OnceLock<Result<Environment<'static>, Error>> = OnceLock::new();
-    let made = ENVIRONMENT.get_or_init(|| {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        for (name, text) in TEMPLATES {
-            environment.add_template(name, text)?;
-        }
-        Ok(environment)
-    });
-    made.as_ref().map_err(|error| Error::new(error.kind(), error.to_string()))
-}
+]);
 
 #[derive(Serialize)]
 struct Context<'a> {
@@ -38,7 +21,7 @@ struct Context<'a> {
 }
 
 fn render(name: &str, sheet: &Sheet) -> Result<String, Error> {
-    environment()?.get_template(name)?.render(minijinja::value::Serde(&Context { sheet, style: STYLE }))
+    TEMPLATES.render(name, &Context { sheet, style: STYLE })
 }
 
 /// A whole page with its style inside: no script, nothing loaded from elsewhere.

@@ -9,8 +9,8 @@ use super::phases::Phases;
 use super::shape::{Answer, Attempt, Param, Request};
 use super::words;
 
-/// A send, for a story.
-pub(super) fn attempt(row: &AttemptRow, mask: &Mask) -> Attempt {
+/// A send, for a story. `is_webhook`: what was sent is a fact in our own form, whose parts are known by their names.
+pub(super) fn attempt(row: &AttemptRow, mask: &Mask, is_webhook: bool) -> Attempt {
     let body: Value = serde_json::from_str(&row.body).unwrap_or_default();
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(|text| mask.text(text));
     let headers = |value: &Value| -> Vec<Param> {
@@ -30,13 +30,19 @@ pub(super) fn attempt(row: &AttemptRow, mask: &Mask) -> Attempt {
         origin: body["origin"].as_str().filter(|origin| !origin.is_empty()).map(str::to_owned),
         line,
         headers: headers(&body["request"]["headers"]),
-        body: text(&body["request"]["body"]),
+        body: body["request"]["body"]
+            .as_str()
+            .filter(|text| !text.is_empty())
+            .map(|text| if is_webhook { mask.fact(text) } else { mask.text(text) }),
     });
     let status = body["answer"]["status"].as_u64().and_then(|status| u16::try_from(status).ok());
     let answer = status.map(|status| Answer {
         status,
         headers: headers(&body["answer"]["headers"]),
-        body: text(&body["answer"]["body"]),
+        body: body["answer"]["body"]
+            .as_str()
+            .filter(|text| !text.is_empty())
+            .map(|text| if is_webhook { mask.echo(text) } else { mask.text(text) }),
         is_cut: body["answer"]["body_truncated"].as_bool().unwrap_or_default(),
     });
     let phase = |name: &str| body["timings_us"][name].as_u64();

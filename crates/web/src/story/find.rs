@@ -10,8 +10,8 @@ use roundtrip_store::click_log::{ClickLog, Found};
 use roundtrip_store::ledger::{self, Ledger};
 
 use super::shape::{ClickStory, Explained};
-use super::{Telling, earned, tell, tell_click};
-use crate::problem;
+use super::{Telling, earned, tell, tell_alone, tell_click};
+use crate::{deliveries, problem};
 
 /// What an id names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,14 @@ impl Finder<'_> {
         let event = match reference {
             Reference::Click(click) => return Ok(Explained::Click(Box::new(self.click(click).await?))),
             Reference::Event(event) => event,
-            Reference::Delivery(delivery) => self.event_of(delivery).await?,
+            Reference::Delivery(id) => match self.delivery(id).await? {
+                (_, event, Some(_)) => event,
+                (delivery, _, None) => {
+                    let names = deliveries::names(&delivery, None, self.settings);
+                    let alone = tell_alone(&delivery, &names, self.telling);
+                    return Ok(Explained::Delivery(Box::new(alone)));
+                }
+            },
         };
         Ok(Explained::Event(Box::new(tell(&self.story(event).await?, self.telling))))
     }
@@ -94,7 +101,8 @@ impl Finder<'_> {
         found.ok_or_else(|| unknown("no delivery of that id is kept in this workspace"))
     }
 
-    /// A delivery by itself, and the story of the event that it tells; a test tells of none.
+    /// A delivery by itself, and the story of the event that it tells; a test, and what is said about how telling goes,
+    /// tell of none.
     ///
     /// # Errors
     /// As [`Self::explain`].

@@ -2,8 +2,12 @@
 //!
 //! Device, installation and customer ids keep their ends, so that two of them can be told apart; addresses keep
 //! their network. In evidence, the values that the story knows to be personal are found in plain and
-//! percent-encoded form, in any case. NOT relied on for values that were hashed or otherwise transformed, or for
-//! ones shorter than [`NEEDLE_BYTES_MIN`], which would be found everywhere.
+//! percent-encoded form, in any case: long ones wherever they stand, ones shorter than [`NEEDLE_BYTES_MIN`] where they are
+//! a whole value (`user=42&`, `"42"`), since parts of words and numbers would be found everywhere. That hides an equal
+//! value of something else as well, which is the lesser harm. Of a webhook's body, whose form is ours, the parts that are
+//! about people are hidden by their names, known values or not.
+//!
+//! NOT relied on for values that were hashed or otherwise transformed, nor for what an answer says in words of its own.
 
 use std::net::IpAddr;
 
@@ -11,9 +15,19 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use roundtrip_domain::click::Click;
 use roundtrip_domain::event::Event;
 use roundtrip_store::ledger;
+use serde_json::Value;
 
-/// The shortest value that is looked for in evidence, in bytes.
+/// The shortest value that is looked for inside of others, in bytes.
 const NEEDLE_BYTES_MIN: usize = 6;
+/// What can stand before a whole value in evidence, plain or percent-encoded.
+const OPENS: [&str; 14] = ["=", "/", "\"", "'", ":", ": ", ",", "[", "(", "%3d", "%2f", "%22", "%3a", "%2c"];
+/// What can stand behind one.
+const CLOSES: [&str; 19] = [
+    "&", "\"", "'", "/", "?", "#", ",", ";", "]", "}", ")", "<", " ", "\r", "\n", "%26", "%22", "%2f", "%2c",
+];
+/// The parts of a webhook's body that are about people: an id keeps its ends, and of properties the names are left.
+const PEOPLE: &str = "user";
+const PROPERTIES: &str = "properties";
 /// All but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Parameters whose values say nothing about a person: the partner's and the campaign's own.
@@ -91,7 +105,7 @@ impl Mask {
     }
 
     fn learn(&mut self, value: &str, shown: &str) {
-        if value.len() < NEEDLE_BYTES_MIN {
+        if value.is_empty() {
             return;
         }
         let encoded = utf8_percent_encode(value, RESERVED).to_string();
@@ -107,6 +121,12 @@ impl Mask {
         }
         for id in [&event.customer_id, &event.install_id].into_iter().flatten() {
             self.learn(id, &middle(id));
+        }
+        // `{event_value}` tells all of them at once, in a query or, escaped once more, in a body of JSON.
+        if let Some(properties) = event.properties.as_deref().filter(|text| text.len() >= NEEDLE_BYTES_MIN) {
+            self.learn(properties, "…");
+            let inside = Value::from(properties).to_string();
+            self.learn(inside.trim_matches('"'), "…");
         }
         self.learn_sender(event.ip, event.user_agent.as_deref());
     }
@@ -153,6 +173,35 @@ impl Mask {
         if PLAIN.contains(&name) { self.text(value) } else { middle(value) }
     }
 
+    /// The body of a webhook: its parts that are about people by their names, then known values wherever they stand.
+    pub(super) fn fact(&self, text: &str) -> String {
+        if self.full {
+            return text.to_owned();
+        }
+        match serde_json::from_str::<Value>(text) {
+            Ok(mut fact) => {
+                hide_people(&mut fact);
+                self.text(&fact.to_string())
+            }
+            // Our own bodies are JSON; of one that is none any more nobody knows what in it is personal.
+            Err(_) => "…".to_owned(),
+        }
+    }
+
+    /// What a webhook's receiver answered: some repeat what they were sent.
+    pub(super) fn echo(&self, text: &str) -> String {
+        if self.full {
+            return text.to_owned();
+        }
+        match serde_json::from_str::<Value>(text) {
+            Ok(Value::Object(_) | Value::Array(_)) => self.fact(text),
+            _ if [PEOPLE, PROPERTIES].iter().any(|name| text.contains(&format!("{name}\""))) => {
+                "…".to_owned()
+            }
+            _ => self.text(text),
+        }
+    }
+
     /// Evidence: known values are hidden wherever they stand.
     pub(super) fn text(&self, text: &str) -> String {
         if self.needles.is_empty() {
@@ -163,7 +212,8 @@ impl Mask {
         let mut at = 0;
         'text: while at < text.len() {
             for (needle, shown) in &self.needles {
-                if lower.as_bytes()[at..].starts_with(needle) {
+                let is_here = lower.as_bytes()[at..].starts_with(needle);
+                if is_here && (needle.len() >= NEEDLE_BYTES_MIN || is_whole(&lower, at, needle.len())) {
                     out.push_str(shown);
                     at += needle.len();
                     continue 'text;
@@ -174,6 +224,50 @@ impl Mask {
             at += next.len_utf8();
         }
         out
+    }
+}
+
+/// Whether a piece of a text is a whole value.
+fn is_whole(text: &str, at: usize, len: usize) -> bool {
+    let (before, after) = (&text.as_bytes()[..at], &text.as_bytes()[at + len..]);
+    let opens = before.is_empty() || OPENS.iter().any(|open| before.ends_with(open.as_bytes()));
+    opens && (after.is_empty() || CLOSES.iter().any(|close| after.starts_with(close.as_bytes())))
+}
+
+/// Hides the parts of a fact that are about people, at any depth: an answer may hold the fact inside of something else.
+fn hide_people(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for (name, inner) in map {
+                match (name.as_str(), inner) {
+                    (PROPERTIES, inner) => bare(inner),
+                    (PEOPLE, Value::Object(user)) => {
+                        for id in user.values_mut() {
+                            if let Value::String(id) = id {
+                                *id = middle(id);
+                            }
+                        }
+                    }
+                    // Some echo a body as text.
+                    (_, Value::String(text)) if text.contains("properties\"") || text.contains("user\"") => {
+                        *text = "…".to_owned();
+                    }
+                    (_, inner) => hide_people(inner),
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(hide_people),
+        _ => {}
+    }
+}
+
+/// Hides every value of a tree and leaves the names.
+fn bare(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(bare),
+        Value::Array(list) => list.iter_mut().for_each(bare),
+        Value::Null => {}
+        other => *other = Value::from("…"),
     }
 }
 
@@ -224,14 +318,47 @@ mod tests {
         let mut mask = Mask::new(false);
         mask.learn("2001:db8::7", "2001:db8::/48");
         mask.learn("a b@c.example", "a…e");
-        mask.learn("abc", "never");
+        mask.learn("abc", "…");
         let text =
             "GET /p?ip=2001%3aDB8%3a%3a7&u=A%20b%40c.example&v=a+b%40c.example&x=abc HTTP/1.1 é 2001:db8::7";
-        assert_eq!(mask.text(text), "GET /p?ip=2001:db8::/48&u=a…e&v=a…e&x=abc HTTP/1.1 é 2001:db8::/48");
+        assert_eq!(mask.text(text), "GET /p?ip=2001:db8::/48&u=a…e&v=a…e&x=… HTTP/1.1 é 2001:db8::/48");
         assert_eq!(Mask::new(true).param("gaid", "38400000-8cf0"), "38400000-8cf0");
         assert_eq!(mask.param("gaid", "38400000-8cf0-11bd"), "3840…11bd");
         assert_eq!(mask.param("sub1", "placement-7"), "placement-7");
         assert_eq!(mask.param("email", "someone@example.com"), "some….com");
         assert_eq!(mask.param("ip", "198.51.100.9"), "198.51.100.0/24");
+    }
+
+    #[test]
+    fn short_ids_are_hidden_where_they_are_a_whole_value() {
+        let mut mask = Mask::new(false);
+        mask.learn("42", "…");
+        mask.learn("u_8", "…");
+        for (text, shown) in [
+            ("GET /p/42?u=42&n=1420&c=42a HTTP/1.1", "GET /p/…?u=…&n=1420&c=42a HTTP/1.1"),
+            ("u%3D42%26v%3D4242", "u%3D…%26v%3D4242"),
+            (r#"{"id":42,"n":420,"t":"U_8","list":[42]}"#, r#"{"id":…,"n":420,"t":"…","list":[…]}"#),
+            (r#"{"id": 42}"#, r#"{"id": …}"#),
+            ("menu_8, answered in 42 ms", "menu_8, answered in 42 ms"),
+            ("42", "…"),
+        ] {
+            assert_eq!(mask.text(text), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_webhooks_body_the_parts_about_people_are_hidden_by_name() {
+        let mask = Mask::new(false);
+        let body = r#"{"event_id":"evt_1","user":{"customer_id":"c7","install_id":"inst-0123456789","is_organic":false},"revenue":"12.50","properties":{"mail":"a@b.example","nested":{"age":41},"none":null}}"#;
+        let hidden = r#"{"event_id":"evt_1","user":{"customer_id":"…","install_id":"inst…6789","is_organic":false},"revenue":"12.50","properties":{"mail":"…","nested":{"age":"…"},"none":null}}"#;
+        assert_eq!(mask.fact(body), hidden);
+        assert_eq!(Mask::new(true).fact(body), body);
+        assert_eq!(mask.fact("{\"user\":"), "…", "what cannot be read is not shown");
+        // Receivers that repeat what they were sent: inside of JSON, as text, cut short.
+        assert_eq!(mask.echo(&format!(r#"{{"got":{body}}}"#)), format!(r#"{{"got":{hidden}}}"#));
+        let quoted = serde_json::json!({ "data": body, "ok": true }).to_string();
+        assert_eq!(mask.echo(&quoted), r#"{"data":"…","ok":true}"#);
+        assert_eq!(mask.echo(&body[..120]), "…");
+        assert_eq!(mask.echo("thanks, user 7"), "thanks, user 7");
     }
 }

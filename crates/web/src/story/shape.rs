@@ -77,6 +77,19 @@ pub enum Explained {
     Event(Box<Story>),
     /// A click, and what it earned.
     Click(Box<ClickStory>),
+    /// A delivery that tells of no event: a test, or what is said about how telling goes.
+    Delivery(Box<DeliveryStory>),
+}
+
+/// The story of a delivery that tells of no event: a test, or what is said about how telling goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeliveryStory {
+    /// All of it in one sentence.
+    pub sentence: String,
+    /// The delivery.
+    pub delivery: Delivery,
+    /// What happens next, and when. Never empty: "nothing" is said as well.
+    pub next: Vec<Step>,
 }
 
 /// The story of an event.
@@ -481,44 +494,39 @@ pub struct StatusChange {
     pub deliveries: Vec<Delivery>,
 }
 
-/// Something that is told to a partner.
+/// What is told, to whom, and how that stands: the same in lists and in stories.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "StoryDelivery")]
-pub struct Delivery {
+pub struct Told {
     /// `dlv_…`.
     pub id: String,
-    /// What it tells receivers to dedupe on, `evt_…`; the same for every replay.
+    /// What receivers see as the event id and dedupe on, `evt_…`; the same for every replay.
     pub fact: String,
-    /// What it tells: a kind of conversion, or of a webhook's fact.
+    /// What it tells: a kind of conversion, or of a webhook's fact; `test` for a test.
     pub kind: String,
-    /// The rule that planned it, if it tells a partner.
+    /// The rule that tells; absent for a webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Named>,
-    /// The partner that is told.
+    /// The partner that is told; absent for a webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner: Option<Named>,
-    /// The webhook that is told, if it tells the owner.
+    /// The webhook that is told; absent for a postback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Named>,
-    /// The version of the rule or webhook.
-    pub version: u64,
-    /// The decision's revision that planned it.
-    pub revision: u32,
+    /// Its endpoint, `wbh_…` or `rul_…:prt_…`.
+    #[serde(default)]
+    pub endpoint: String,
     /// When it was planned.
     pub created_at: String,
     /// The delivery that it replays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<String>,
-    /// After which it is of no use to its receiver, if there is such a time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<String>,
-    /// `scheduled`, `held`, `delivered`, `dead`, ….
+    /// `scheduled`, `held`, `delivered`, `dead`, `expired` or `cancelled`.
     pub state: String,
     /// Why it is in that state; stable.
     pub reason: String,
-    /// How it stands, in words.
+    /// How it stands and why, in words.
     pub sentence: String,
-    /// When it is sent next.
+    /// When it is sent next, if it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<String>,
     /// Why it waits now, if it does: `delayed`, `due_at`, `endpoint_paused`, `endpoint_disabled`, `breaker_open`,
@@ -531,11 +539,35 @@ pub struct Delivery {
     pub waits_until: Option<String>,
     /// Sends so far.
     pub sends: u32,
+}
+
+/// A delivery with every send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryDelivery")]
+pub struct Delivery {
+    /// What is told, and how that stands.
+    #[serde(flatten)]
+    pub told: Told,
+    /// The version of the rule or webhook.
+    pub version: u64,
+    /// The decision's revision that planned it.
+    pub revision: u32,
+    /// After which it is of no use to its receiver, if there is such a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
     /// Every send.
     pub attempts: Vec<Attempt>,
 }
 
-impl Delivery {
+impl std::ops::Deref for Delivery {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.told
+    }
+}
+
+impl Told {
     /// What carries it: `postback` or `webhook`.
     pub const fn medium(&self) -> &'static str {
         if self.webhook.is_some() { "webhook" } else { "postback" }
@@ -547,6 +579,16 @@ impl Delivery {
             (Some(partner), _) => partner.label().to_owned(),
             (None, Some(webhook)) => webhook.label().to_owned(),
             (None, None) => String::new(),
+        }
+    }
+
+    /// Its endpoint as commands take it: `webhook:SLUG`, `rule:SLUG@PARTNER`, or the ids of what nobody knows any more.
+    pub fn address(&self) -> String {
+        let slug = |named: &Option<Named>| named.as_ref().and_then(|named| named.slug.clone());
+        match (slug(&self.rule), slug(&self.partner), slug(&self.webhook)) {
+            (_, _, Some(webhook)) => format!("webhook:{webhook}"),
+            (Some(rule), Some(partner), None) => format!("rule:{rule}@{partner}"),
+            _ => self.endpoint.clone(),
         }
     }
 

@@ -16,11 +16,12 @@ use serde_json::Value;
 
 use super::mask::Mask;
 use super::shape::{
-    Candidate, Coded, Dead, Decision, Delivery, Device, Earlier, Event, Handover, Money, Param, Postback,
-    Rule, Shared, StatusChange, Step, Story, Unmet,
+    Candidate, Coded, Dead, Decision, Delivery, DeliveryStory, Device, Earlier, Event, Handover, Money,
+    Param, Postback, Rule, Shared, StatusChange, Step, Story, Told, Unmet,
 };
 use super::touch::{click, named};
 use super::{Telling, evidence, touch, words};
+use crate::waits;
 
 /// The story of an event.
 pub fn tell(story: &ledger::Story, telling: Telling) -> Story {
@@ -60,6 +61,62 @@ pub fn tell_delivery(
     told
 }
 
+/// The story of a delivery that tells of no event.
+pub fn tell_alone(
+    delivery: &ledger::DeliveryStory,
+    names: &BTreeMap<String, String>,
+    telling: Telling,
+) -> DeliveryStory {
+    let told = tell_delivery(delivery, None, names, telling);
+    let is_test = delivery.kind == ledger::TEST_KIND;
+    let what = match Topic::parse(&delivery.kind) {
+        Some(Topic::Test) | None => "A test, counted nowhere".to_owned(),
+        Some(topic) => format!("Said because {}", topic.sentence()),
+    };
+    let state = match told.state.as_str() {
+        "scheduled" => "waits",
+        "dead" => "given up",
+        other => other,
+    };
+    let sentence = format!("{what}; to {} by {}: {state}.", told.receiver(), told.teller());
+    let next = match step(delivery, &told.receiver(), telling.now) {
+        Some(step) => step,
+        None if is_test && told.state != "delivered" => Step {
+            at: None,
+            sentence: format!(
+                "Nothing by itself; `roundtrip endpoint test {}` sends another.",
+                told.address()
+            ),
+        },
+        None if ["dead", "expired"].contains(&told.state.as_str()) => given_up(delivery, &told.receiver()),
+        None => Step { at: None, sentence: "Nothing: it has ended.".to_owned() },
+    };
+    DeliveryStory { sentence, delivery: told, next: vec![next] }
+}
+
+/// What happens next to a delivery that waits.
+fn step(delivery: &ledger::DeliveryStory, receiver: &str, now: Timestamp) -> Option<Step> {
+    let due = delivery.due?;
+    if delivery.held.is_some() {
+        let sentence = format!(
+            "{} is held for {receiver}, which is stopped: `roundtrip endpoint list` says why, and `enable` or `resume` releases it.",
+            delivery.id
+        );
+        return Some(Step { at: None, sentence });
+    }
+    let sentence =
+        format!("Send {} to {receiver} ({}) {}.", delivery.sends + 1, delivery.id, words::from_now(due, now));
+    Some(Step { at: Some(due.to_string()), sentence })
+}
+
+fn given_up(delivery: &ledger::DeliveryStory, receiver: &str) -> Step {
+    let sentence = format!(
+        "{receiver} is not told any more by itself; `roundtrip replay {}` tells it again.",
+        delivery.id
+    );
+    Step { at: None, sentence }
+}
+
 fn shown(
     delivery: &ledger::DeliveryStory,
     names: &BTreeMap<String, String>,
@@ -71,26 +128,30 @@ fn shown(
         Endpoint::Webhook(webhook) => (None, None, Some(named(webhook, names))),
     };
     let why = delivery.why(now);
+    let is_webhook = webhook.is_some();
     Delivery {
-        id: delivery.id.to_string(),
-        fact: delivery.fact.to_string(),
-        kind: delivery.kind.clone(),
-        rule,
-        partner,
-        webhook,
+        told: Told {
+            id: delivery.id.to_string(),
+            fact: delivery.fact.to_string(),
+            kind: delivery.kind.clone(),
+            rule,
+            partner,
+            webhook,
+            endpoint: waits::id(delivery.endpoint),
+            created_at: delivery.created_at.to_string(),
+            replay_of: delivery.replay_of.map(|id| id.to_string()),
+            state: delivery.state.clone(),
+            reason: delivery.reason.clone(),
+            sentence: words::delivery(delivery, now),
+            due: delivery.due.map(|due| due.to_string()),
+            waits: why.map(|why| why.wait.code().to_owned()),
+            waits_until: why.and_then(|why| why.until).map(|at| at.to_string()),
+            sends: delivery.sends,
+        },
         version: delivery.teller_version,
-        deadline: delivery.deadline.map(|at| at.to_string()),
         revision: delivery.revision,
-        created_at: delivery.created_at.to_string(),
-        replay_of: delivery.replay_of.map(|id| id.to_string()),
-        state: delivery.state.clone(),
-        reason: delivery.reason.clone(),
-        sentence: words::delivery(delivery, now),
-        due: delivery.due.map(|due| due.to_string()),
-        waits: why.map(|why| why.wait.code().to_owned()),
-        waits_until: why.and_then(|why| why.until).map(|at| at.to_string()),
-        sends: delivery.sends,
-        attempts: delivery.attempts.iter().map(|row| evidence::attempt(row, mask)).collect(),
+        deadline: delivery.deadline.map(|at| at.to_string()),
+        attempts: delivery.attempts.iter().map(|row| evidence::attempt(row, mask, is_webhook)).collect(),
     }
 }
 
@@ -539,23 +600,10 @@ impl Teller<'_> {
                 Endpoint::Postback { partner, .. } => self.label::<kind::Partner>(partner),
                 Endpoint::Webhook(webhook) => format!("webhook {}", self.label::<kind::Webhook>(webhook)),
             };
-            if delivery.held.is_some() {
-                let sentence = format!(
-                    "{} is held for {receiver}, which is stopped: `roundtrip endpoint list` says why, and `enable` or `resume` releases it.",
-                    delivery.id
-                );
-                steps.push(Step { at: None, sentence });
-            } else if let Some(due) = delivery.due {
-                let nth = delivery.sends + 1;
-                let sentence =
-                    format!("Send {nth} to {receiver} ({}) {}.", delivery.id, words::from_now(due, self.now));
-                steps.push(Step { at: Some(due.to_string()), sentence });
+            if let Some(step) = step(delivery, &receiver, self.now) {
+                steps.push(step);
             } else if ["dead", "expired"].contains(&delivery.state.as_str()) && !self.is_mended(delivery) {
-                let sentence = format!(
-                    "{receiver} is not told any more by itself; `roundtrip replay {}` tells it again.",
-                    delivery.id
-                );
-                steps.push(Step { at: None, sentence });
+                steps.push(given_up(delivery, &receiver));
             }
         }
         if steps.is_empty() {

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::shape::{Attempt, Click, ClickStory, Delivery, Explained, Rule, Story};
+use super::shape::{Attempt, Click, ClickStory, Delivery, DeliveryStory, Explained, Rule, Story};
 
 /// How it is printed.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +51,7 @@ pub fn explained(explained: &Explained, paper: Paper) -> String {
     match explained {
         Explained::Event(it) => story(it, paper),
         Explained::Click(it) => click_story(it, paper),
+        Explained::Delivery(it) => delivery_story(it, paper),
     }
 }
 
@@ -109,6 +110,19 @@ pub fn click_story(story: &ClickStory, paper: Paper) -> String {
         let mark = if event.holds { "↓" } else { "✗" };
         out.step(mark, event.kind.as_deref().unwrap_or("event"), &event.event, &event.received_at);
         out.line(4, "", Ink::Plain, &event.sentence);
+    }
+    out.out
+}
+
+/// The story of a delivery that tells of no event, each line ended.
+pub fn delivery_story(story: &DeliveryStory, paper: Paper) -> String {
+    let mut out = Writer { out: String::new(), paper };
+    out.line(0, "", Ink::Bold, &story.sentence);
+    out.gap();
+    out.delivery(&story.delivery);
+    out.step("→", "next", "", "");
+    for step in &story.next {
+        out.line(4, "", Ink::Plain, &step.sentence);
     }
     out.out
 }

@@ -5,7 +5,7 @@ use roundtrip_domain::click::TouchKind;
 use roundtrip_domain::endpoint::Wait;
 use roundtrip_domain::postback::{Detail, Suppressed};
 use roundtrip_domain::time::{Timestamp, human};
-use roundtrip_store::ledger::{AttemptRow, DeliveryStory, RuleStory};
+use roundtrip_store::ledger::{AttemptRow, DeliveryStory, EndpointRow, RuleStory, Why};
 
 use super::shape::{Shared, Unmet};
 use crate::waits;
@@ -245,6 +245,20 @@ fn outcome(code: &str) -> String {
     .to_owned()
 }
 
+/// Why a delivery is in its state, in a list: of one that waits, what keeps it now.
+pub(crate) fn listed(
+    reason: &str,
+    now_waits: Option<Why>,
+    held: Option<&EndpointRow>,
+    now: Timestamp,
+) -> String {
+    match now_waits {
+        // When it is due stands in a field of its own; what it came to last says more.
+        Some(it) if !is_plain(it.wait) => waits::because(it, held, now),
+        _ => why(reason),
+    }
+}
+
 /// How a delivery stands.
 pub(super) fn delivery(delivery: &DeliveryStory, now: Timestamp) -> String {
     let sends = times(delivery.sends);
@@ -254,7 +268,10 @@ pub(super) fn delivery(delivery: &DeliveryStory, now: Timestamp) -> String {
             let because = because.map_or_else(|| "its endpoint is stopped".to_owned(), |(_, text)| text);
             format!("Held after {sends}, because {because}.")
         }
-        ("delivered", _) => format!("Delivered: the partner has it, after {sends}."),
+        ("delivered", _) => {
+            let who = if delivery.endpoint.postback().is_some() { "partner" } else { "webhook" };
+            format!("Delivered: the {who} has it, after {sends}.")
+        }
         ("scheduled", Some(due)) if delivery.sends == 0 && delivery.reason == "delayed" => {
             format!("Delayed as its rule says; it is sent at {due}, {}.", from_now(due, now))
         }

@@ -156,8 +156,8 @@ pub enum Refused {
     Overlap,
     /// The header would have to carry too many signatures, and one that was promised would fall out.
     #[error(
-        "at most {SIGNATURES_MAX} signatures go into one header, and that many are promised until the overlap of an \
-         earlier rotation ends; rotate after that, or with an overlap of `0s`"
+        "at most {SIGNATURES_MAX} signatures go into one header (secrets and Ed25519 keys, those that overlap \
+         included), and that many are promised until {free_at}, when the overlap of an earlier rotation ends"
     )]
     TooMany {
         /// When the next of those that overlap ends.

@@ -21,14 +21,14 @@ impl Refused {
     pub(super) fn text(&self) -> String {
         let place = self.line.map_or_else(String::new, |line| format!("line {line}: "));
         let Problem { code, message, .. } = &self.problem;
-        format!("{place}{message} ({}); {}", code.text(), code.fix())
+        format!("{place}{message} ({}); {}", code.text(), self.problem.fix())
     }
 
     pub(super) fn json(&self) -> Value {
         let Problem { code, field, message, .. } = &self.problem;
         let mut value = json!({
             "type": "refused", "code": code.text(), "field": field, "message": message, "rule": code.rule(),
-            "fix": code.fix(),
+            "fix": self.problem.fix(),
         });
         if let Some(line) = self.line {
             value["line"] = line.into();

@@ -27,6 +27,11 @@ FROM (SELECT workspace, teller, partner FROM queue_count WHERE workspace = ?1 UN
 LEFT JOIN endpoint e ON e.workspace = k.workspace AND e.teller = k.teller AND e.partner = k.partner
 LEFT JOIN queue_count c ON c.workspace = k.workspace AND c.teller = k.teller AND c.partner = k.partner
 ORDER BY k.teller, k.partner;
+-- name: endpoint_figures
+SELECT d.teller, d.partner, f.state, count(*), min(d.created_at)
+FROM (SELECT id, teller, partner, created_at FROM delivery WHERE workspace = ?1 AND id >= ?2 ORDER BY id DESC LIMIT ?3) d
+LEFT JOIN finish f ON f.workspace = ?1 AND f.delivery = d.id
+GROUP BY d.teller, d.partner, f.state;
 -- name: endpoint_holding
 SELECT e.teller, e.partner FROM endpoint e
 JOIN queue_count c ON c.workspace = e.workspace AND c.teller = e.teller AND c.partner = e.partner

@@ -133,6 +133,25 @@ async fn what_arrived_is_delivered_whoever_says_it() {
     assert_eq!(books(&world).await, (0, 1, 0, 0));
 }
 
+/// Two owners by accident: while one sends it a second time, the other's first send turns out to have arrived.
+#[tokio::test]
+async fn a_send_that_was_under_way_at_the_end_counts_among_the_sends() {
+    let (world, due) = planned().await;
+    let fact = load(&world, due).await.fact;
+    let moved = Due { due: due.due.plus_ms(10_000), sends: 1, ..due };
+    let again = Settled::Again { due: moved.due, reason: "http_503".into() };
+    for end in [
+        settled(due, "http_503", again),
+        settled(due, "http_200", Settled::Delivered),
+        settled(moved, "http_200", Settled::Delivered),
+    ] {
+        world.ledger.delivery_settle(vec![end], moved.due).await.unwrap();
+    }
+    assert_eq!(books(&world).await, (0, 1, 0, 0));
+    let state = world.story(fact).await.deliveries.remove(0);
+    assert_eq!((state.state.as_str(), state.sends, state.attempts.len()), ("delivered", 2, 2));
+}
+
 /// After a crash, or of two workers: both sends happened, and both are shown.
 #[tokio::test]
 async fn two_sends_of_one_number_are_both_kept() {

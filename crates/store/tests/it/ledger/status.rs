@@ -225,7 +225,7 @@ async fn what_arrives_although_it_was_cancelled_was_delivered() {
     settle(&world, &other, Settled::Again { due: minute(50), reason: "http_503".into() }).await;
     let other = world.story(other.event.id).await;
     assert_eq!(states(&other), [("cancelled", "conversion_rejected")]);
-    assert_eq!(other.deliveries[0].attempts.len(), 1);
+    assert_eq!((other.deliveries[0].sends, other.deliveries[0].attempts.len()), (1, 1));
     world.books_balance().await;
 }
 

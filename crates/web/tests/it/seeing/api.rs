@@ -10,7 +10,7 @@ use super::world::{BROWSER, CUSTOMER, Facts, GAID, INSTALL, IP, World, redact};
 fn event_story(value: Value) -> Story {
     match serde_json::from_value(value).expect("the shape of a story") {
         Explained::Event(story) => *story,
-        Explained::Click(_) => panic!("a story of an event"),
+        Explained::Click(_) | Explained::Delivery(_) => panic!("a story of an event"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod api;
 mod deliveries;
+mod endpoints;
 mod jobs;
 mod pages;
 mod reconcile;

@@ -25,7 +25,7 @@ impl World {
         let value = self.get(&format!("/api/v1/explain/{id}")).await.json(200);
         match serde_json::from_value(value).expect("the shape of a story") {
             Explained::Event(story) => *story,
-            Explained::Click(_) => panic!("a story of an event"),
+            Explained::Click(_) | Explained::Delivery(_) => panic!("a story of an event"),
         }
     }
 

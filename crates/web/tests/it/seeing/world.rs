@@ -384,7 +384,7 @@ pub(super) fn redact(text: &str) -> String {
     let mut rest = text;
     'text: while let Some(first) = rest.chars().next() {
         let is_start = out.chars().next_back().is_none_or(|c| !c.is_ascii_alphanumeric());
-        for prefix in ["evt_", "cnv_", "dlv_", "app_", "prt_", "cmp_", "lnk_", "rul_", "job_"] {
+        for prefix in ["evt_", "cnv_", "dlv_", "app_", "prt_", "cmp_", "lnk_", "rul_", "job_", "wbh_"] {
             if is_start
                 && rest.starts_with(prefix)
                 && rest.len() >= 30

@@ -1,0 +1,396 @@
+//! Endpoints as the API answers them and the dashboard shows them: who is told, how that goes, and why things wait.
+//!
+//! The cast: [`Endpoints`] reads them from the ledger, from the settings (an endpoint that was never told anything is
+//! one as well) and from what the engine last showed of itself; [`parse`] finds the one that a person names. Stopping one
+//! and letting it go on is the API's.
+//!
+//! Not relied on: that the figures of the last days are the books. They are counted from a bounded number of rows, for
+//! people who look.
+
+use std::collections::BTreeMap;
+
+use roundtrip_domain::endpoint::{Endpoint, State};
+use roundtrip_domain::id::{Id, kind};
+use roundtrip_domain::problem::{Code, Problem};
+use roundtrip_domain::settings::{Rule, Settings};
+use roundtrip_domain::time::Timestamp;
+use roundtrip_store::ledger::{EndpointFigures, EndpointListed, EndpointLive, EndpointRow, Ledger, Why};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::deliveries::rule;
+use crate::problem::of_store;
+use crate::story::Named;
+use crate::{books, conversions, waits};
+
+/// How far back figures go, in days.
+pub(crate) const FIGURES_DAYS: i64 = 7;
+/// Most deliveries that figures are counted from: reading so many takes some tens of milliseconds.
+const FIGURES_ROWS_MAX: u32 = 20_000;
+/// What to do about a name that is none.
+pub(crate) const LIST_THEM: &str =
+    "`roundtrip endpoint list` (GET /api/v1/endpoints) names them all: webhook:SLUG, rule:SLUG@PARTNER";
+
+/// What the engine sees of an endpoint with work, at most some seconds old.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "EndpointLive")]
+pub(crate) struct Live {
+    /// Most sends at a time, now: it grows on success and shrinks on trouble.
+    pub(crate) limit: u32,
+    /// Sends under way.
+    pub(crate) in_flight: usize,
+    /// Its breaker: `closed`, or `open` while it is left in peace after trouble.
+    pub(crate) breaker: &'static str,
+    /// When the next delivery may find out whether it is well, while the breaker is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) probe_at: Option<String>,
+    /// Before when nothing is sent, because the receiver asked for a rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_before: Option<String>,
+    /// What keeps its next due delivery from being sent: `due_at`, `breaker_open`, `retry_after`, `rate_limited`,
+    /// `host_full`, `concurrency_full`, `quota`, `total_full`, `ledger_busy` or `next`.
+    pub(crate) wait: &'static str,
+    /// Until when, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<String>,
+    /// The same in words.
+    pub(crate) sentence: String,
+}
+
+/// How the deliveries of an endpoint that were planned in the last seven days ended: of the newest 20,000 of the
+/// workspace, if there were more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "EndpointRecent")]
+pub(crate) struct Recent {
+    /// Since when they are counted.
+    pub(crate) since: String,
+    /// Delivered of what was delivered, given up or expired, in percent with one decimal, rounded down; absent while
+    /// nothing ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) success_rate: Option<String>,
+    /// How many arrived.
+    pub(crate) delivered: u64,
+    /// How many were given up.
+    pub(crate) dead: u64,
+    /// How many came too late.
+    pub(crate) expired: u64,
+    /// How many were not to be told any more.
+    pub(crate) cancelled: u64,
+}
+
+/// An endpoint: a rule and the partner that it tells, or a webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Endpoint")]
+pub(crate) struct Shown {
+    /// `wbh_…`, or `rul_…:prt_…`.
+    pub(crate) id: String,
+    /// By slugs: `webhook:SLUG` or `rule:SLUG@PARTNER`; stands for the id in paths too.
+    pub(crate) name: String,
+    /// The rule, if it tells a partner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<Named>,
+    /// The partner that is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) partner: Option<Named>,
+    /// The webhook, if it tells the owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook: Option<Named>,
+    /// `active`, `paused` or `disabled`.
+    pub(crate) state: &'static str,
+    /// Why it is in that state: what somebody said, or `failing_for_days`, `gone`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) reason: String,
+    /// Who changed it last.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) actor: String,
+    /// When.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<String>,
+    /// Deliveries that wait.
+    pub(crate) waiting: u64,
+    /// Deliveries that are held, because it is paused or disabled.
+    pub(crate) held: u64,
+    /// When the oldest of them is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oldest_due: Option<String>,
+    /// Since when it has been failing, if it has for some minutes; after five days it is disabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failing_since: Option<String>,
+    /// How its deliveries of the last days ended.
+    pub(crate) recent: Recent,
+    /// What the engine sees of it; absent without work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) live: Option<Live>,
+    /// Who stopped it and why, in short; absent while it is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stopped: Option<String>,
+    /// How it stands, in words.
+    pub(crate) sentence: String,
+}
+
+/// A line of an endpoint's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct LogLine {
+    /// When.
+    pub(crate) at: String,
+    /// `paused`, `disabled`, `active`, `endpoint_failing`, `endpoint_disabled` or `endpoint_recovered`.
+    pub(crate) code: String,
+    /// Why, or for how long.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) reason: String,
+    /// Who.
+    pub(crate) actor: String,
+    /// In words.
+    pub(crate) sentence: String,
+}
+
+/// A name that names nothing.
+pub(crate) fn unknown(message: String) -> Problem {
+    Problem::new(Code::IdUnknown, "id", message).advise(LIST_THEM)
+}
+
+/// The endpoint of those ids: `wbh_…`, or `rul_…:prt_…`; `None` if the text is not of that form.
+pub(crate) fn by_ids(text: &str) -> Option<Endpoint> {
+    match text.split_once(':') {
+        Some((rule, partner)) => {
+            Some(Endpoint::Postback { rule: rule.parse().ok()?, partner: partner.parse().ok()? })
+        }
+        None => text.parse().ok().map(Endpoint::Webhook),
+    }
+}
+
+/// The endpoint that a path names, by ids or by slugs.
+///
+/// # Errors
+/// With `id_unknown` for a slug of nothing, `parameter_invalid` for what has no form of an endpoint's name.
+pub(crate) fn parse(text: &str, settings: &Settings) -> Result<Endpoint, Problem> {
+    if let Some(slug) = text.strip_prefix("webhook:") {
+        let webhook = settings.webhooks.iter().find(|webhook| webhook.slug == slug);
+        return webhook
+            .map(|webhook| Endpoint::Webhook(webhook.id))
+            .ok_or_else(|| unknown(format!("there is no webhook `{slug}`")));
+    }
+    if let Some(rest) = text.strip_prefix("rule:") {
+        let (slug, partner) = rest.split_once('@').map_or((rest, None), |(rule, of)| (rule, Some(of)));
+        let rule = rule_of(slug, settings)?;
+        return told_by(rule, partner, settings).map(|partner| Endpoint::Postback { rule: rule.id, partner });
+    }
+    by_ids(text).ok_or_else(|| {
+        Problem::new(
+            Code::ParameterInvalid,
+            "id",
+            format!("`{text}` is no endpoint's name: those are webhook:SLUG, rule:SLUG, rule:SLUG@PARTNER, or the ids wbh_… and rul_…:prt_…"),
+        )
+        .advise(LIST_THEM)
+    })
+}
+
+/// The rule of that slug or id.
+///
+/// # Errors
+/// With `id_unknown`; a webhook of that slug is named in the message.
+pub(crate) fn rule_of<'a>(slug: &str, settings: &'a Settings) -> Result<&'a Rule, Problem> {
+    let id: Option<Id<kind::Rule>> = slug.parse().ok();
+    let found = settings.rules.values().flatten().find(|rule| rule.slug == slug || Some(rule.id) == id);
+    found.map(|rule| &**rule).ok_or_else(|| {
+        let is_webhook = settings.webhooks.iter().any(|webhook| webhook.slug == slug);
+        unknown(match is_webhook {
+            true => format!("there is no rule `{slug}`; the webhook of that slug is webhook:{slug}"),
+            false => format!("there is no rule `{slug}`"),
+        })
+    })
+}
+
+/// The partner that a rule tells: the one that is named, else the only one.
+fn told_by(rule: &Rule, partner: Option<&str>, settings: &Settings) -> Result<Id<kind::Partner>, Problem> {
+    if let Some(slug) = partner {
+        let known = settings.partners.values().find(|partner| partner.slug == slug);
+        return known
+            .map(|partner| partner.id)
+            .ok_or_else(|| unknown(format!("there is no partner `{slug}`")));
+    }
+    match told(rule, settings)[..] {
+        [partner] => Ok(partner),
+        _ => Err(Problem::new(
+            Code::ParameterInvalid,
+            "id",
+            format!("the rule `{0}` can tell several partners; name one: rule:{0}@PARTNER", rule.slug),
+        )
+        .advise(LIST_THEM)),
+    }
+}
+
+/// The partners that a rule names; none when it tells whoever won.
+fn told(rule: &Rule, settings: &Settings) -> Vec<Id<kind::Partner>> {
+    let group = rule.group.and_then(|group| settings.groups.get(&group));
+    let of_group = group.into_iter().flat_map(|group| group.partners.iter().copied());
+    rule.partner.into_iter().chain(of_group).collect()
+}
+
+/// The endpoints of a workspace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Endpoints<'a> {
+    /// Queues, states and ends.
+    pub(crate) ledger: &'a Ledger,
+    /// The workspace's settings of now.
+    pub(crate) settings: &'a Settings,
+    /// Now.
+    pub(crate) now: Timestamp,
+}
+
+impl Endpoints<'_> {
+    /// How one stands of which nothing is kept.
+    fn blank(&self, endpoint: Endpoint) -> EndpointListed {
+        EndpointListed {
+            row: EndpointRow {
+                workspace: self.settings.workspace,
+                endpoint,
+                state: State::Active,
+                reason: String::new(),
+                actor: String::new(),
+                since: Timestamp::from_ms(0),
+                health: Default::default(),
+            },
+            queued: 0,
+            oldest_due: None,
+        }
+    }
+
+    /// Those that the ledger knows, and those that the settings name.
+    async fn known(&self) -> Result<BTreeMap<Endpoint, EndpointListed>, Problem> {
+        let settings = self.settings;
+        let listed = self.ledger.endpoint_list(settings.workspace).await.map_err(|e| of_store(&e))?;
+        let mut all: BTreeMap<Endpoint, EndpointListed> =
+            listed.into_iter().map(|one| (one.row.endpoint, one)).collect();
+        let webhooks = settings.webhooks.iter().map(|webhook| Endpoint::Webhook(webhook.id));
+        let rules = settings.rules.values().flatten();
+        let postbacks = rules.flat_map(|rule| {
+            told(rule, settings).into_iter().map(|partner| Endpoint::Postback { rule: rule.id, partner })
+        });
+        for endpoint in webhooks.chain(postbacks) {
+            all.entry(endpoint).or_insert_with(|| self.blank(endpoint));
+        }
+        Ok(all)
+    }
+
+    async fn figures(&self) -> Result<EndpointFigures, Problem> {
+        let since = self.now.plus_ms(-FIGURES_DAYS * 86_400_000);
+        let read = self.ledger.endpoint_figures(self.settings.workspace, since, FIGURES_ROWS_MAX).await;
+        read.map_err(|error| of_store(&error))
+    }
+
+    /// All of them, by name.
+    ///
+    /// # Errors
+    /// With `store_unavailable` when the ledger cannot answer.
+    pub(crate) async fn list(&self) -> Result<Vec<Shown>, Problem> {
+        let (known, figures) = (self.known().await?, self.figures().await?);
+        let mut all: Vec<Shown> = known.values().map(|one| self.show(one, &figures)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// How one stands in the ledger.
+    ///
+    /// # Errors
+    /// With `id_unknown` when nobody of the workspace is or could be told by it.
+    pub(crate) async fn find(&self, endpoint: Endpoint) -> Result<EndpointListed, Problem> {
+        let could_be = match endpoint {
+            Endpoint::Postback { rule, partner } => {
+                self.settings.rule(rule).is_some() && self.settings.partners.contains_key(&partner)
+            }
+            Endpoint::Webhook(_) => false,
+        };
+        match self.known().await?.remove(&endpoint) {
+            Some(found) => Ok(found),
+            // A rule that tells whoever won may tell this partner tomorrow.
+            None if could_be => Ok(self.blank(endpoint)),
+            None => Err(unknown("no such endpoint is known in this workspace".to_owned())),
+        }
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub(crate) async fn read(&self, endpoint: Endpoint) -> Result<Shown, Problem> {
+        let found = self.find(endpoint).await?;
+        Ok(self.show(&found, &self.figures().await?))
+    }
+
+    /// What became of one, the newest first.
+    ///
+    /// # Errors
+    /// With `store_unavailable` when the ledger cannot answer.
+    pub(crate) async fn log(&self, endpoint: Endpoint) -> Result<Vec<LogLine>, Problem> {
+        let log = self.ledger.endpoint_log(self.settings.workspace, endpoint).await;
+        let line = |line: roundtrip_store::ledger::EndpointLogRow| LogLine {
+            at: line.at.to_string(),
+            sentence: waits::became(&line),
+            code: line.code,
+            reason: line.reason,
+            actor: line.actor,
+        };
+        Ok(log.map_err(|error| of_store(&error))?.into_iter().map(line).collect())
+    }
+
+    fn recent(&self, endpoint: Endpoint, figures: &EndpointFigures) -> Recent {
+        let ended = figures.ended.get(&endpoint);
+        let n = |state: &str| ended.and_then(|ended| ended.get(state)).copied().unwrap_or_default();
+        let (delivered, dead, expired) = (n("delivered"), n("dead"), n("expired"));
+        Recent {
+            since: figures.cut_at.unwrap_or(self.now.plus_ms(-FIGURES_DAYS * 86_400_000)).to_string(),
+            success_rate: books::percent(delivered, delivered + dead + expired),
+            delivered,
+            dead,
+            expired,
+            cancelled: n("cancelled"),
+        }
+    }
+
+    fn live(&self, live: &EndpointLive) -> Live {
+        let why = Why { wait: live.wait, until: live.until };
+        Live {
+            limit: live.limit,
+            in_flight: live.sending.len(),
+            breaker: if live.probe_at.is_some() { "open" } else { "closed" },
+            probe_at: live.probe_at.map(|at| at.to_string()),
+            not_before: live.not_before.map(|at| at.to_string()),
+            wait: live.wait.code(),
+            until: live.until.map(|at| at.to_string()),
+            sentence: format!("The next one waits because {}.", waits::because(why, None, self.now)),
+        }
+    }
+
+    fn show(&self, listed: &EndpointListed, figures: &EndpointFigures) -> Shown {
+        let (row, settings) = (&listed.row, self.settings);
+        let (rule, partner, webhook) = match row.endpoint {
+            Endpoint::Postback { rule: id, partner } => {
+                (Some(rule(id, settings)), Some(conversions::partner(partner, settings)), None)
+            }
+            Endpoint::Webhook(id) => (None, None, Some(conversions::webhook(id, settings))),
+        };
+        let (waiting, held) = if row.state.holds() { (0, listed.queued) } else { (listed.queued, 0) };
+        let seen = self.ledger.live();
+        let live = seen.get(&(row.workspace, row.endpoint)).filter(|_| !row.state.holds());
+        Shown {
+            id: waits::id(row.endpoint),
+            name: waits::name(row.endpoint, settings),
+            rule,
+            partner,
+            webhook,
+            state: row.state.name(),
+            reason: row.reason.clone(),
+            actor: row.actor.clone(),
+            since: Some(row.since).filter(|_| !row.actor.is_empty()).map(|at| at.to_string()),
+            waiting,
+            held,
+            oldest_due: listed.oldest_due.map(|at| at.to_string()),
+            failing_since: row.health.failing_since.map(|at| at.to_string()),
+            recent: self.recent(row.endpoint, figures),
+            live: live.map(|seen| self.live(seen)),
+            stopped: row.state.holds().then(|| waits::stopped_by(row)),
+            sentence: waits::stands(row, listed.queued),
+        }
+    }
+}
