@@ -227,23 +227,16 @@ impl Ledger {
     }
 
     /// Pauses, disables or lets go on. Returns how the endpoint stands now; `None` when it was that already, and then
-    /// nothing is written. The engine hears of it in both cases: what it has in memory may be something else.
+    /// nothing is written.
     pub async fn endpoint_set(
         &self,
         wish: EndpointWish,
         at: Timestamp,
     ) -> Result<Option<EndpointRow>, Error> {
-        let (changed, row) = self
-            .write(move |conn| {
-                let changed = set(conn, &wish, at)?;
-                let row = match &changed {
-                    Some(row) => Some(row.clone()),
-                    None => get(conn, key(wish.workspace, wish.endpoint))?,
-                };
-                Ok((changed, row.unwrap_or_else(|| usual(wish.workspace, wish.endpoint, at))))
-            })
-            .await?;
-        self.inner.handoff.endpoint(row);
+        let changed = self.write(move |conn| set(conn, &wish, at)).await?;
+        if let Some(row) = &changed {
+            self.inner.handoff.endpoint(row.clone());
+        }
         Ok(changed)
     }
 

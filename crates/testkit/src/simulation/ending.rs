@@ -220,11 +220,14 @@ impl<W: Workers> World<'_, W> {
         }
     }
 
-    /// Every webhook that asks for it is told of every postback that was delivered or given up, once.
+    /// Every webhook that asks for it is told of every postback that was delivered, given up or came too late, once.
     fn told_of_ends(&self, event: &str, deliveries: &[DeliveryStory]) {
-        for (state, kind) in [("delivered", "postback_delivered"), ("dead", "postback_failed")] {
-            let ended =
-                deliveries.iter().filter(|d| d.endpoint.postback().is_some() && d.state == state).count();
+        for (states, kind) in
+            [(&["delivered"][..], "postback_delivered"), (&["dead", "expired"], "postback_failed")]
+        {
+            let is_end =
+                |d: &&DeliveryStory| d.endpoint.postback().is_some() && states.contains(&d.state.as_str());
+            let ended = deliveries.iter().filter(is_end).count();
             for hook in self.plan.hooks.iter().filter(|hook| hook.is_of_ends && !hook.is_late) {
                 let is_told = |d: &&DeliveryStory| {
                     d.replay_of.is_none()
@@ -234,7 +237,7 @@ impl<W: Workers> World<'_, W> {
                 let told = deliveries.iter().filter(is_told).count();
                 if told != ended {
                     self.judge.wrong(format!(
-                        "of {event} {ended} postbacks are {state}, and e{} is told of {told}",
+                        "of {event} {ended} postbacks are {states:?}, and e{} is told of {told}",
                         hook.endpoint
                     ));
                 }
