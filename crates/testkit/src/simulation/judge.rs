@@ -122,6 +122,8 @@ struct State {
     bodies: BTreeMap<Id<kind::Delivery>, Vec<u8>>,
     /// Until when a send may begin towards an endpoint that was stopped.
     stops: BTreeMap<usize, Instant>,
+    /// When a receiver first said to a process that it is gone, since it was let go on last.
+    gone: BTreeMap<(u32, usize), Instant>,
     /// By process and endpoint.
     released: BTreeMap<(u32, usize), Released>,
 }
@@ -168,6 +170,11 @@ impl Judge {
         let mut state = lock(&self.state);
         state.stops.insert(endpoint, Instant::now() + grace.max(LOADED));
         state.released.retain(|(_, released), _| *released != endpoint);
+    }
+
+    /// An endpoint is to go on.
+    pub(super) fn goes_on(&self, endpoint: usize) {
+        lock(&self.state).gone.retain(|(_, gone), _| *gone != endpoint);
     }
 
     /// A process that had stopped an endpoint lets it go on.
@@ -292,6 +299,8 @@ impl Judge {
         if standing.is_stopped
             && !process.was_beside()
             && state.stops.get(&endpoint).is_none_or(|until| *until < Instant::now())
+            // What was loaded when the receiver said that it is gone may still begin.
+            && state.gone.get(&(send.process, endpoint)).is_none_or(|at| at.elapsed() > LOADED)
         {
             wrongs.push("its endpoint is stopped".into());
         }
@@ -366,6 +375,9 @@ impl Begun {
     pub(super) fn answered(&self, answer: Answer) {
         self.judge.trace.say(format_args!("{} is told {answer:?}", self.send));
         let mut state = lock(&self.judge.state);
+        if matches!(answer, Answer::Status(GONE, _)) {
+            state.gone.entry((self.send.process, self.endpoint)).or_insert_with(Instant::now);
+        }
         let seen = state.seen.get_mut(&self.send.delivery).into_iter().flatten();
         if let Some(seen) = seen.rev().find(|seen| seen.send == self.send) {
             seen.answer = Some(answer);

@@ -194,8 +194,9 @@ impl<W: Workers> World<'_, W> {
             reason: "the owner wants it".into(),
             actor: "owner".into(),
         };
-        if to.holds() {
-            self.judge.stops(n, 2 * UNHEARD);
+        match to.holds() {
+            true => self.judge.stops(n, 2 * UNHEARD),
+            false => self.judge.goes_on(n),
         }
         let asked = async move { ledger.endpoint_set(wish, at).await };
         let answer = self.ask_or_hang_up(asked).await;
