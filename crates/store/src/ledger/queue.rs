@@ -96,6 +96,8 @@ impl Ledger {
     /// The first rows of several endpoints' queues, in the same order.
     pub async fn queue_windows(&self, wishes: Vec<WindowWish>) -> Result<Vec<QueueWindow>, Error> {
         self.read(move |conn| {
+            // All at one moment: whenever a commit came in between, a reader forgets every page that it knew.
+            let _moment = conn.unchecked_transaction()?;
             wishes
                 .iter()
                 .map(|wish| {

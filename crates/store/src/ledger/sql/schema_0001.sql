@@ -176,7 +176,8 @@ CREATE TABLE queue (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX queue_by_delivery ON queue (workspace, delivery);
 
--- Kept by triggers, so that it is right whoever writes; counting millions of rows takes seconds.
+-- Kept by triggers, so that it is right whoever writes; counting millions of rows takes seconds. OR FAIL: a statement
+-- that could abort keeps a copy of every page that it changes, and here the whole job is taken back when one fails.
 CREATE TABLE queue_count (
   workspace INTEGER NOT NULL, teller BLOB NOT NULL, partner BLOB NOT NULL, n INTEGER NOT NULL,
   PRIMARY KEY (workspace, teller, partner)
@@ -186,7 +187,7 @@ CREATE TRIGGER queue_in AFTER INSERT ON queue BEGIN
   ON CONFLICT (workspace, teller, partner) DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER queue_out AFTER DELETE ON queue BEGIN
-  UPDATE queue_count SET n = n - 1 WHERE workspace = old.workspace AND teller = old.teller AND partner = old.partner;
+  UPDATE OR FAIL queue_count SET n = n - 1 WHERE workspace = old.workspace AND teller = old.teller AND partner = old.partner;
 END;
 
 -- `state` 0 is told, 1 paused, 2 disabled: the queue's rows of the last two are held. `since`, `reason` and `actor` are
@@ -216,11 +217,12 @@ CREATE TABLE notice (
   PRIMARY KEY (workspace, id)
 ) WITHOUT ROWID;
 
+-- With rows in the order in which they come: a body of more than a kilobyte in the key's own tree takes a page of its own.
 CREATE TABLE attempt (
   workspace INTEGER NOT NULL, delivery BLOB NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL,
   outcome TEXT NOT NULL, status INTEGER, total_us INTEGER NOT NULL, next TEXT NOT NULL, body TEXT NOT NULL,
   PRIMARY KEY (workspace, delivery, n)
-) WITHOUT ROWID;
+);
 
 CREATE TABLE finish (
   workspace INTEGER NOT NULL, delivery BLOB NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
