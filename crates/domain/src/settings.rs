@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
 
@@ -419,6 +419,16 @@ pub struct Settings {
     pub webhooks: Vec<Arc<Webhook>>,
     /// By hash.
     pub keys: HashMap<[u8; 32], Arc<Key>>,
+    /// Where rules and webhooks stand, by their ids.
+    places: Places,
+}
+
+/// Where rules and webhooks stand among the others, found when somebody asks for the first time. Who asks looks whether
+/// it is true: the lists can be changed.
+#[derive(Debug, Clone, Default)]
+struct Places {
+    rules: OnceLock<HashMap<Id<kind::Rule>, (Id<kind::App>, usize)>>,
+    webhooks: OnceLock<HashMap<Id<kind::Webhook>, usize>>,
 }
 
 impl Settings {
@@ -436,6 +446,7 @@ impl Settings {
             rules: HashMap::new(),
             webhooks: Vec::new(),
             keys: HashMap::new(),
+            places: Places::default(),
         }
     }
 
@@ -464,7 +475,32 @@ impl Settings {
 
     /// A rule by its id, whatever its app.
     pub fn rule(&self, id: Id<kind::Rule>) -> Option<&Arc<Rule>> {
-        self.rules.values().flatten().find(|r| r.id == id)
+        let places = self.places.rules.get_or_init(|| {
+            let of_app = |(app, rules): (&Id<kind::App>, &Vec<Arc<Rule>>)| {
+                let app = *app;
+                rules
+                    .iter()
+                    .map(|rule| rule.id)
+                    .enumerate()
+                    .map(move |(at, id)| (id, (app, at)))
+                    .collect::<Vec<_>>()
+            };
+            self.rules.iter().flat_map(of_app).collect()
+        });
+        let there = places.get(&id).and_then(|(app, at)| self.rules.get(app)?.get(*at));
+        there.filter(|rule| rule.id == id).or_else(|| self.rules.values().flatten().find(|r| r.id == id))
+    }
+
+    /// A webhook by its id.
+    pub fn webhook(&self, id: Id<kind::Webhook>) -> Option<&Arc<Webhook>> {
+        let places = self
+            .places
+            .webhooks
+            .get_or_init(|| self.webhooks.iter().enumerate().map(|(at, webhook)| (webhook.id, at)).collect());
+        let there = places.get(&id).and_then(|at| self.webhooks.get(*at));
+        there
+            .filter(|webhook| webhook.id == id)
+            .or_else(|| self.webhooks.iter().find(|webhook| webhook.id == id))
     }
 }
 
@@ -472,6 +508,8 @@ impl Settings {
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     workspaces: Vec<Arc<Settings>>,
+    /// Where each workspace stands among them.
+    numbers: HashMap<WorkspaceNo, usize>,
     links: HashMap<String, (usize, Id<kind::Link>)>,
     addresses: Addresses<(usize, Id<kind::Link>)>,
     /// Paths of addresses, with the hosts that they name and the workspaces that have them.
@@ -484,6 +522,7 @@ impl Catalog {
     pub fn new(workspaces: Vec<Arc<Settings>>) -> Self {
         let mut this = Self { workspaces, ..Self::default() };
         for (at, settings) in this.workspaces.iter().enumerate() {
+            this.numbers.insert(settings.workspace, at);
             for link in settings.links.values() {
                 this.links.insert(link.public_id.clone(), (at, link.id));
                 for address in &link.addresses {
@@ -506,7 +545,7 @@ impl Catalog {
 
     /// The settings of a workspace.
     pub fn workspace(&self, number: WorkspaceNo) -> Option<&Arc<Settings>> {
-        self.workspaces.iter().find(|s| s.workspace == number)
+        self.workspaces.get(*self.numbers.get(&number)?)
     }
 
     /// The settings of a namespace.

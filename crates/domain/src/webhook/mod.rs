@@ -14,7 +14,6 @@ use std::fmt;
 use crate::id::{Id, kind};
 use crate::rate::Rate;
 use crate::retry::Retry;
-use crate::settings::Settings;
 
 use self::sign::Signing;
 pub use self::topic::{Fact, Topic, Unwanted, Wanted};
@@ -88,11 +87,4 @@ impl Webhook {
 pub fn is_slack(url: &str) -> bool {
     let url = url::Url::parse(url);
     url.is_ok_and(|url| url.host_str().is_some_and(|host| SLACK_HOSTS.contains(&host)))
-}
-
-impl Settings {
-    /// The webhook of that id.
-    pub fn webhook(&self, id: Id<kind::Webhook>) -> Option<&std::sync::Arc<Webhook>> {
-        self.webhooks.iter().find(|webhook| webhook.id == id)
-    }
 }

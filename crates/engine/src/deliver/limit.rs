@@ -1,7 +1,9 @@
 //! How many sends an endpoint is given at a time.
 //!
 //! Pure. The limit starts at 4. It grows by one after a full window of successes, if as much was under way as it
-//! allows: only a limit that was reached says anything about what lies above it. It halves when the receiver asks
+//! allows: only a limit that was reached says anything about what lies above it. It does not grow while windows take
+//! twice as long as the quickest did: then sends wait for one another, at the receiver or here, and more of them at a
+//! time would only wait longer, and make all others wait who share this machine. It halves when the receiver asks
 //! for less or cannot be reached, and shrinks by a tenth when a whole window took clearly longer than windows did.
 //! After trouble it starts at one and doubles, window by window, up to what it was.
 
@@ -15,6 +17,12 @@ const MAX: f64 = 64.0;
 const EWMA: f64 = 0.4;
 /// How many deviations above the mean are clearly longer.
 const DEVIATIONS: f64 = 2.5;
+/// How much longer than the quickest window one may take that lets the limit grow.
+const CROWDED: f64 = 2.0;
+/// What is not worth looking at, in seconds: less than that is noise.
+const NOISE: f64 = 0.001;
+/// By which part the quickest window is forgotten each second: a receiver may have become slower for good.
+const FORGETS: f64 = 0.01;
 /// Windows before the mean says something.
 const WINDOWS_MIN: u32 = 4;
 
@@ -32,6 +40,8 @@ pub(super) struct Limit {
     /// Mean and variance of what windows took, in seconds.
     mean: f64,
     variance: f64,
+    /// What the quickest window took, in seconds.
+    quickest: f64,
     windows: u32,
 }
 
@@ -45,6 +55,7 @@ impl Default for Limit {
             took: Duration::ZERO,
             mean: 0.0,
             variance: 0.0,
+            quickest: 0.0,
             windows: 0,
         }
     }
@@ -77,6 +88,7 @@ impl Limit {
         self.limit = match self.ramp_to {
             _ if is_slow => self.limit * 0.9,
             Some(to) => (self.limit * 2.0).min(to),
+            None if self.is_crowded(mean) => self.limit,
             None => self.limit + 1.0,
         }
         .clamp(MIN, MAX);
@@ -111,17 +123,23 @@ impl Limit {
 
     fn is_slow(&self, mean: f64) -> bool {
         // What is a millisecond or a twentieth longer is noise, however steady it was before.
-        let noise = (self.mean * 0.05).max(0.001);
+        let noise = (self.mean * 0.05).max(NOISE);
         self.windows >= WINDOWS_MIN && mean >= self.mean + DEVIATIONS * self.variance.sqrt().max(noise)
+    }
+
+    fn is_crowded(&self, mean: f64) -> bool {
+        mean > (self.quickest * CROWDED).max(self.quickest + NOISE)
     }
 
     /// Mean and variance as in West (1979) and Finch (2009), with exponential weights.
     fn learn(&mut self, mean: f64) {
         self.windows = self.windows.saturating_add(1);
         if self.windows == 1 {
-            self.mean = mean;
+            (self.mean, self.quickest) = (mean, mean);
             return;
         }
+        // A window took about as long as each of its sends.
+        self.quickest = mean.min(self.quickest * (1.0 + FORGETS * mean));
         let off = mean - self.mean;
         self.mean += EWMA * off;
         self.variance = (1.0 - EWMA) * (self.variance + EWMA * off * off);
@@ -187,6 +205,33 @@ mod tests {
             window(&mut limit, Duration::from_micros(300 + 200 * (n % 2)));
         }
         assert_eq!(limit.get(), 64);
+    }
+
+    #[test]
+    fn does_not_grow_while_sends_wait_for_one_another() {
+        let mut limit = Limit::default();
+        // Who answers two at a time, in 5 ms each, and us with more than that under way.
+        for _ in 0..60 {
+            let crowd = limit.get().div_ceil(2);
+            window(&mut limit, MS * 5 * crowd);
+        }
+        assert_eq!(limit.get(), 9, "from four, which take 10 ms, until it takes more than 20 ms");
+        for _ in 0..60 {
+            window(&mut limit, MS * 5);
+        }
+        assert_eq!(limit.get(), 64, "the receiver got more hands");
+    }
+
+    #[test]
+    fn a_receiver_that_became_slower_for_good_is_asked_more_again() {
+        let mut limit = Limit::default();
+        for _ in 0..6 {
+            window(&mut limit, MS * 20);
+        }
+        let slow = (0..3_000).map(|_| window(&mut limit, MS * 60)).collect::<Vec<_>>();
+        let (soon, minutes_later) = (slow[50], slow[2_999]);
+        assert!(soon <= 10, "{soon}");
+        assert_eq!(minutes_later, 64);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) fn begin(
 ) {
     let counted: Vec<String> =
         begin.iter().map(|(key, _)| endpoints.get(key).map(|e| e.host.clone()).unwrap_or_default()).collect();
-    let (config, stats) = (config.clone(), stats.clone());
+    let (config, stats) = (Arc::new(config.clone()), stats.clone());
     let began = config.clock.now();
     // Whatever happens from here on, also a panic, each end is told: a lost end would hold a place for ever.
     let guards: Vec<EndGuard> = begin

@@ -87,7 +87,8 @@ pub struct Config {
     pub proxy: Option<Proxy>,
     /// Open connections in all, idle and busy. The default is the engine's bound on concurrent attempts.
     pub connections_max: usize,
-    /// Idle connections kept per scheme, host and port.
+    /// Idle connections kept per scheme, host and port. The default is the most that one endpoint uses at once: with
+    /// fewer, an endpoint at full speed would throw connections away and open them anew.
     pub idle_per_key_max: usize,
     /// How long an idle connection is kept, in milliseconds.
     pub idle_max_ms: u64,
@@ -106,7 +107,7 @@ impl Default for Config {
             bind_v6: None,
             proxy: None,
             connections_max: 1_024,
-            idle_per_key_max: 8,
+            idle_per_key_max: 64,
             idle_max_ms: 30_000,
             age_max_ms: 300_000,
         }

@@ -6,15 +6,15 @@
 
 use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::ConversionKind;
-use roundtrip_domain::histogram;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::MacroValue;
 use roundtrip_domain::settings::Catalog;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::booked::{About, Booked, book};
 use super::decide::Due;
-use super::rollup::{DAY_MS, Metric, Rollups, of_partner};
+use super::rollup::{Metric, Rollups};
 use super::statements::sql;
 use super::{Ledger, RunningOut, event, fact, id_from, rows};
 use crate::Error;
@@ -187,25 +187,6 @@ pub(super) fn plan(
     Ok(())
 }
 
-/// Counts something of a delivery, by its kind and perhaps its state.
-#[expect(clippy::too_many_arguments, reason = "a count is kept by all of these")]
-fn book(
-    ws: u32,
-    endpoint: Endpoint,
-    metric: Metric,
-    kind: &str,
-    booked_at: Timestamp,
-    app: [u8; 16],
-    n: i64,
-    rollups: &mut Rollups,
-) {
-    let (who, metric) = match endpoint {
-        Endpoint::Postback { partner, .. } => (partner.bytes(), metric),
-        Endpoint::Webhook(webhook) => (webhook.bytes(), metric.of_webhook()),
-    };
-    rollups.change(of_partner(ws, booked_at, app, who, metric, kind), n, 0);
-}
-
 /// Stores an intent to tell. Whoever does so also puts it into the queue and counts it.
 pub(super) fn insert(conn: &Connection, ws: u32, id: Id<kind::Delivery>, row: &Row) -> Result<(), Error> {
     conn.prepare_cached(sql("delivery_insert"))?.execute(rusqlite::params![
@@ -287,15 +268,15 @@ impl Ledger {
                 let (mut still, mut planned) = (Vec::with_capacity(batch.len()), Vec::new());
                 for settlement in &batch {
                     let item = &settlement.item;
-                    let came = settle(conn, settlement, at, &mut rollups)?;
+                    let booked = Booked::read(conn, item)?;
+                    let (waits, came) = settle(conn, settlement, &booked, at, &mut rollups)?;
                     let mut news = fact::News { conn, entropy: &entropy, at, rollups: &mut rollups };
                     match came {
                         Came::Nothing => {}
                         Came::Again { sends } => {
                             let out = running_out.iter().find(|out| out.delivery == item.delivery);
                             if let Some(out) = out {
-                                let app = row(conn, item.workspace.0, item.delivery)?.map(|row| row.app);
-                                let app = app.map(|app| Id::from_bits(u128::from_be_bytes(app)));
+                                let app = booked.about.as_ref().map(About::app);
                                 let said =
                                     news.say_running_out(&catalog, item.workspace, *out, app, sends)?;
                                 planned.extend(said);
@@ -303,8 +284,8 @@ impl Ledger {
                         }
                         Came::Ended(ended) => planned.extend(news.of_end(&catalog, item, &ended)?),
                     }
-                    still.push(waits(conn, &settlement.item)?);
-                    is_news |= heard(conn, settlement)?;
+                    still.push(waits);
+                    is_news |= heard(conn, settlement, &booked)?;
                 }
                 rollups.flush(conn)?;
                 Ok((still, is_news, planned))
@@ -387,7 +368,7 @@ fn load(conn: &Connection, item: &Due, catalog: &Catalog) -> Result<Option<Outgo
         deadline: row.deadline,
         replay_of: row.replay_of,
         values: rows::values_read(&id.to_string(), &row.values)?,
-        is_waiting: waits(conn, item)?.as_ref() == Some(item),
+        is_waiting: stands(conn, item)?,
         first_at: first_at.map(Timestamp::from_ms),
     }))
 }
@@ -466,17 +447,17 @@ pub(super) fn values(
 
 /// A partner heard something for the first time: changes of the conversion's status that were kept from it because
 /// it knew nothing are judged once more. Says whether there are any.
-fn heard(conn: &Connection, settlement: &Settlement) -> Result<bool, Error> {
+fn heard(conn: &Connection, settlement: &Settlement, booked: &Booked) -> Result<bool, Error> {
     if settlement.attempt.as_ref().is_none_or(|attempt| attempt.n != 1) {
         return Ok(false);
     }
     let ws = settlement.item.workspace.0;
     let Some((_, partner)) = settlement.item.endpoint.postback() else { return Ok(false) };
-    let Some(row) = row(conn, ws, settlement.item.delivery)? else { return Ok(false) };
-    let is_change = ConversionKind::parse(&row.kind).is_some_and(|kind| kind.is_change());
+    let Some(about) = &booked.about else { return Ok(false) };
+    let is_change = ConversionKind::parse(&about.kind).is_some_and(|kind| kind.is_change());
     let of = match is_change {
-        true => event::get(conn, ws, &row.event.bytes())?.and_then(|event| event.change).map(|c| c.of),
-        false => Some(row.event),
+        true => event::get(conn, ws, &about.event.bytes())?.and_then(|event| event.change).map(|c| c.of),
+        false => Some(about.event),
     };
     let Some(of) = of else { return Ok(false) };
     let woken = conn.prepare_cached(sql("todo_by_heard"))?.execute((
@@ -513,6 +494,16 @@ fn waits(conn: &Connection, item: &Due) -> Result<Option<Due>, Error> {
         .query_row((item.workspace.0, item.delivery.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     Ok(row.map(|(due, sends)| Due { due: Timestamp::from_ms(due), sends, ..*item }))
+}
+
+/// Whether a delivery waits just as that says.
+fn stands(conn: &Connection, item: &Due) -> Result<bool, Error> {
+    let (workspace, endpoint) = (item.workspace.0, item.endpoint);
+    let key =
+        (workspace, endpoint.teller(), endpoint.partner(), item.due.ms(), item.delivery.bytes(), item.sends);
+    let sends: Option<u32> =
+        conn.prepare_cached(sql("queue_sends"))?.query_row(key, |row| row.get(0)).optional()?;
+    Ok(sends == Some(item.sends))
 }
 
 /// Removes a row of the queue. `false` when it does not stand there.
@@ -552,15 +543,16 @@ fn is_next_of(settlement: &Settlement, moved: &Due) -> bool {
     is_next || settlement.next == Settled::Delivered
 }
 
+/// Settles one send. Says where the delivery waits from now on, and how it ended if it did so now.
 fn settle(
     conn: &Connection,
     settlement: &Settlement,
+    booked: &Booked,
     at: Timestamp,
     rollups: &mut Rollups,
-) -> Result<Came, Error> {
+) -> Result<(Option<Due>, Came), Error> {
     let item = &settlement.item;
     let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
-    let booked = Booked::read(conn, item)?;
     if let Some(attempt) = &settlement.attempt {
         let added = conn.prepare_cached(sql("attempt_insert"))?.execute(rusqlite::params![
             ws,
@@ -587,7 +579,7 @@ fn settle(
                 dequeue(conn, &moved)?;
                 sends = sends.max(moved.sends);
             }
-            Some(_) => return Ok(Came::Nothing),
+            Some(moved) => return Ok((Some(moved), Came::Nothing)),
             // What arrived although it was cancelled under way was delivered, and the books say so.
             None if settlement.next == Settled::Delivered => {
                 let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
@@ -595,26 +587,27 @@ fn settle(
                     booked.count(Metric::Finished, Some("cancelled"), -1, rollups);
                     booked.delivered(at, rollups);
                     let reason = "sent_before_cancelled".to_owned();
-                    return Ok(Came::Ended(Ended { state: "delivered", reason, sends }));
+                    return Ok((None, Came::Ended(Ended { state: "delivered", reason, sends })));
                 }
                 ended_before(conn, item, sends)?;
-                return Ok(Came::Nothing);
+                return Ok((None, Came::Nothing));
             }
             None => {
                 ended_before(conn, item, sends)?;
-                return Ok(Came::Nothing);
+                return Ok((None, Came::Nothing));
             }
         }
     }
     let (state, reason) = match &settlement.next {
         Settled::Again { due, reason } => {
-            enqueue(conn, &Due { due: *due, sends, ..*item }, reason)?;
-            return Ok(Came::Again { sends });
+            let again = Due { due: *due, sends, ..*item };
+            enqueue(conn, &again, reason)?;
+            return Ok((Some(again), Came::Again { sends }));
         }
         Settled::Delivered => ("delivered", "accepted_by_receiver"),
         Settled::Dead { reason } => ("dead", reason.as_str()),
         Settled::Expired { reason } => ("expired", reason.as_str()),
-        Settled::Ended => return Ok(Came::Nothing),
+        Settled::Ended => return Ok((waits(conn, item)?, Came::Nothing)),
     };
     conn.prepare_cached(sql("finish_insert"))?.execute((
         ws,
@@ -629,7 +622,7 @@ fn settle(
         Settled::Delivered => booked.delivered(at, rollups),
         _ => booked.count(Metric::Finished, Some(state), 1, rollups),
     }
-    Ok(Came::Ended(Ended { state, reason: reason.to_owned(), sends }))
+    Ok((None, Came::Ended(Ended { state, reason: reason.to_owned(), sends })))
 }
 
 /// What had ended while this send was under way was sent more often than its end knew.
@@ -640,89 +633,6 @@ fn ended_before(conn: &Connection, item: &Due, sends: u32) -> Result<(), Error> 
         sends,
     ))?;
     Ok(())
-}
-
-/// Counts something of a delivery, by conversion kind and state, in the bucket where it is booked.
-pub(super) fn count(
-    conn: &Connection,
-    item: &Due,
-    metric: Metric,
-    state: Option<&str>,
-    n: i64,
-    rollups: &mut Rollups,
-) -> Result<(), Error> {
-    Booked::read(conn, item)?.count(metric, state, n, rollups);
-    Ok(())
-}
-
-/// Where a delivery counts; `None`: nowhere.
-struct Booked(Option<BookedIn>);
-
-struct BookedIn {
-    workspace: u32,
-    kind: String,
-    booked_at: Timestamp,
-    app: [u8; 16],
-    created_at: Timestamp,
-    endpoint: Endpoint,
-}
-
-impl Booked {
-    fn read(conn: &Connection, item: &Due) -> Result<Self, Error> {
-        let found: Option<(String, Option<i64>, [u8; 16], i64)> = conn
-            .prepare_cached(sql("delivery_booked"))?
-            .query_row((item.workspace.0, item.delivery.bytes().as_slice()), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })
-            .optional()?;
-        Ok(Self(found.and_then(|(kind, booked_at, app, created_at)| {
-            Some(BookedIn {
-                workspace: item.workspace.0,
-                kind,
-                booked_at: Timestamp::from_ms(booked_at?),
-                app,
-                created_at: Timestamp::from_ms(created_at),
-                endpoint: item.endpoint,
-            })
-        })))
-    }
-
-    fn count(&self, metric: Metric, state: Option<&str>, n: i64, rollups: &mut Rollups) {
-        let Some(booked) = &self.0 else { return };
-        let kind = match state {
-            None => booked.kind.clone(),
-            Some(state) => format!("{}:{state}", booked.kind),
-        };
-        booked.change(booked.booked_at, metric, &kind, n, rollups);
-    }
-
-    /// Counts that it does not wait any more.
-    fn left(&self, rollups: &mut Rollups) {
-        if let Some(booked) = &self.0 {
-            rollups.wait(booked.workspace, booked.endpoint, &booked.kind, booked.booked_at, -1);
-        }
-    }
-
-    /// Counts a send, by what it came to and how long it took.
-    fn sent(&self, attempt: &AttemptRow, rollups: &mut Rollups) {
-        let Some(booked) = &self.0 else { return };
-        let kind = format!("{}:{}:{}", booked.kind, attempt.outcome, histogram::bucket(attempt.total_us));
-        booked.change(booked.booked_at.floor_to(DAY_MS), Metric::Sent, &kind, 1, rollups);
-    }
-
-    /// Counts that it arrived, and how long that took.
-    fn delivered(&self, at: Timestamp, rollups: &mut Rollups) {
-        self.count(Metric::Finished, Some("delivered"), 1, rollups);
-        let Some(booked) = &self.0 else { return };
-        let kind = format!("{}:{}", booked.kind, histogram::bucket(at.since(booked.created_at)));
-        booked.change(booked.booked_at.floor_to(DAY_MS), Metric::Latency, &kind, 1, rollups);
-    }
-}
-
-impl BookedIn {
-    fn change(&self, at: Timestamp, metric: Metric, kind: &str, n: i64, rollups: &mut Rollups) {
-        book(self.workspace, self.endpoint, metric, kind, at, self.app, n, rollups);
-    }
 }
 
 /// How a delivery stands: its state, the reason, when it is due if it waits, and its sends. What waits for an endpoint

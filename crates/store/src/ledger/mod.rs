@@ -11,6 +11,7 @@
 //! SQLite only, for now. The PostgreSQL form will make [`Ledger`] an enum with these same methods; until
 //! there is a second backend an enum of one would only be noise.
 
+mod booked;
 mod claim;
 mod decide;
 mod delivery;
@@ -206,9 +207,10 @@ fn open_connection(path: &Path, read_only: bool) -> Result<Connection, Error> {
     // values that are bound, and prepare a statement anew for each: a third of the writer's time, measured.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
-    // Pages kept in memory, in KiB: the writer touches many tables in turn, readers few. Temporary results stay
-    // in memory, never in a file of the system's.
-    let cache_kib = if read_only { 8_192 } else { 49_152 };
+    // Pages kept in memory, in KiB: the writer touches many tables in turn. A reader forgets all of its pages whenever
+    // something was committed since it read last, so more than one read takes would be for nothing. Temporary results
+    // stay in memory, never in a file of the system's.
+    let cache_kib = if read_only { 2_048 } else { 49_152 };
     conn.execute_batch(&format!(
         "PRAGMA cache_size = -{cache_kib}; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF"
     ))?;

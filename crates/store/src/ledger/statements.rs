@@ -56,6 +56,10 @@ mod tests {
         conn.execute_batch(sql("schema_0001")).unwrap();
         for (name, index) in [
             ("queue_of_delivery", "queue_by_delivery (workspace=? AND delivery=?)"),
+            (
+                "queue_sends",
+                "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=? AND due=? AND delivery=?)",
+            ),
             ("queue_window", "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=?)"),
             ("held_too_long", "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=? AND due<?)"),
             ("todo_due", "todo_by_after (workspace=? AND after<?)"),
@@ -95,6 +99,7 @@ mod tests {
             include_str!("todo.rs"),
             include_str!("tell.rs"),
             include_str!("revision.rs"),
+            include_str!("booked.rs"),
             include_str!("delivery.rs"),
             include_str!("endpoint.rs"),
             include_str!("story.rs"),

@@ -17,7 +17,7 @@ use super::decide::{Due, NOBODY, Step};
 use super::revision::{decision_at, previous_decision};
 use super::rollup::Metric;
 use super::statements::sql;
-use super::{delivery, event, id_from, key16, rows, todo};
+use super::{booked, delivery, event, id_from, key16, rows, todo};
 use crate::Error;
 
 /// What is told of.
@@ -401,7 +401,7 @@ impl Step<'_> {
                 item.delivery.bytes().to_vec(),
                 detail,
             ])?;
-            delivery::count(conn, item, Metric::Replayed, None, 1, self.rollups)?;
+            booked::count(conn, item, Metric::Replayed, None, 1, self.rollups)?;
             return Ok(due);
         }
         let reason = match &one.outcome {

@@ -1,7 +1,7 @@
 //! The one thread that writes the ledger, and how callers share its commits.
 //!
 //! Jobs that arrive while a commit runs join the next one; there are no timers. Each job runs inside its own
-//! savepoint, so a job that fails takes back its own rows and nobody else's. If the commit itself fails,
+//! savepoint, or has the transaction to itself, so a job that fails takes back its own rows and nobody else's. If the commit itself fails,
 //! the batch is rolled back and its jobs are run again one by one, each in a transaction of its own, so
 //! that one that cannot fit does not take the others with it. A job may therefore run twice: it must
 //! compute its result anew each time.
@@ -176,7 +176,9 @@ fn run(conn: &Connection, mut requests: mpsc::Receiver<Request>, fatal: &AtomicB
 fn commit(conn: &Connection, batch: &mut [Request], stats: &WriterStats) -> Vec<Result<(), Error>> {
     match together(conn, batch) {
         Ok(results) => {
-            stats.commits.fetch_add(1, Ordering::Relaxed);
+            if results.len() > 1 || results.iter().any(Result::is_ok) {
+                stats.commits.fetch_add(1, Ordering::Relaxed);
+            }
             results
         }
         Err(error @ Error::Fatal(_)) => vec![Err(error); batch.len()],
@@ -203,6 +205,9 @@ fn commit(conn: &Connection, batch: &mut [Request], stats: &WriterStats) -> Vec<
 
 fn together(conn: &Connection, batch: &mut [Request]) -> Result<Vec<Result<(), Error>>, Error> {
     run_cached(conn, "BEGIN IMMEDIATE")?;
+    if let [only] = batch {
+        return alone_in_it(conn, &mut only.job);
+    }
     let mut results = Vec::with_capacity(batch.len());
     for request in batch.iter_mut() {
         let result = savepoint(conn, &mut request.job);
@@ -214,14 +219,33 @@ fn together(conn: &Connection, batch: &mut [Request]) -> Result<Vec<Result<(), E
         }
         results.push(result);
     }
-    if let Err(error) = conn.execute_batch("COMMIT") {
-        if !conn.is_autocommit() {
-            // Nothing else can be done about a rollback that fails: the next BEGIN will say so.
-            let _ = conn.execute_batch("ROLLBACK");
-        }
-        return Err(error.into());
-    }
+    end(conn)?;
     Ok(results)
+}
+
+/// Runs a job that has the transaction to itself: taking that back is taking the job back. A savepoint would have
+/// SQLite keep a copy of every page that the job changes, and large jobs nearly always come alone.
+fn alone_in_it(conn: &Connection, job: &mut Job) -> Result<Vec<Result<(), Error>>, Error> {
+    let result = caught(conn, job);
+    if conn.is_autocommit() {
+        return Err(result.err().unwrap_or_else(|| Error::Unavailable("the transaction was ended".into())));
+    }
+    match result {
+        Ok(()) => end(conn)?,
+        // Nothing of it is to stand, so there is nothing to make durable.
+        Err(_) => conn.execute_batch("ROLLBACK")?,
+    }
+    Ok(vec![result])
+}
+
+/// Commits.
+fn end(conn: &Connection) -> Result<(), Error> {
+    let Err(error) = conn.execute_batch("COMMIT") else { return Ok(()) };
+    if !conn.is_autocommit() {
+        // Nothing else can be done about a rollback that fails: the next BEGIN will say so.
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+    Err(error.into())
 }
 
 /// Runs one job in a transaction of its own, as one that nobody came beside.
@@ -237,10 +261,15 @@ fn run_cached(conn: &Connection, statement: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Runs a job; that it panicked is an error like others.
+fn caught(conn: &Connection, job: &mut Job) -> Result<(), Error> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(conn)));
+    outcome.unwrap_or_else(|_| Err(Error::Refused("the job panicked".into())))
+}
+
 fn savepoint(conn: &Connection, job: &mut Job) -> Result<(), Error> {
     run_cached(conn, "SAVEPOINT job")?;
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(conn)));
-    let result = outcome.unwrap_or_else(|_| Err(Error::Refused("the job panicked".into())));
+    let result = caught(conn, job);
     if conn.is_autocommit() {
         return result.and(Err(Error::Unavailable("the transaction was ended".into())));
     }

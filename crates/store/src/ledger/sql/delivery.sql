@@ -8,6 +8,8 @@ SELECT due, delivery, sends, (SELECT max(a.at) FROM attempt a WHERE a.workspace 
 WHERE q.workspace = ?1 AND q.teller = ?2 AND q.partner = ?3 AND q.retry = ?4 ORDER BY q.due, q.delivery LIMIT ?5;
 -- name: queue_delete
 DELETE FROM queue WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 AND retry = (?6 > 0) AND due = ?4 AND delivery = ?5;
+-- name: queue_sends
+SELECT sends FROM queue WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 AND retry = (?6 > 0) AND due = ?4 AND delivery = ?5;
 -- name: queue_depth
 SELECT min((SELECT min(q.due) FROM queue q WHERE q.workspace = c.workspace AND q.teller = c.teller AND q.partner = c.partner AND q.retry = r.retry)),
   coalesce(sum(CASE r.retry WHEN 0 THEN c.n END), 0), coalesce(sum(CASE WHEN r.retry = 0 AND e.state > 0 THEN c.n END), 0)
@@ -38,7 +40,7 @@ UPDATE finish SET sends = ?3 WHERE workspace = ?1 AND delivery = ?2 AND sends < 
 -- name: finish_get
 SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_booked
-SELECT kind, booked_at, app, created_at FROM delivery WHERE workspace = ?1 AND id = ?2;
+SELECT kind, booked_at, app, created_at, event FROM delivery WHERE workspace = ?1 AND id = ?2;
 -- name: attempt_get
 SELECT at, outcome, status, total_us, next, body FROM attempt WHERE workspace = ?1 AND delivery = ?2 AND n = ?3 ORDER BY at DESC LIMIT 1;
 -- name: share_floor_get

@@ -178,7 +178,8 @@ CREATE TABLE queue (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX queue_by_delivery ON queue (workspace, delivery);
 
--- Kept by triggers, so that it is right whoever writes; counting millions of rows takes seconds.
+-- Kept by triggers, so that it is right whoever writes; counting millions of rows takes seconds. OR FAIL: a statement
+-- that could abort keeps a copy of every page that it changes, and here the whole job is taken back when one fails.
 CREATE TABLE queue_count (
   workspace INTEGER NOT NULL, teller BLOB NOT NULL, partner BLOB NOT NULL, n INTEGER NOT NULL,
   PRIMARY KEY (workspace, teller, partner)
@@ -188,7 +189,7 @@ CREATE TRIGGER queue_in AFTER INSERT ON queue BEGIN
   ON CONFLICT (workspace, teller, partner) DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER queue_out AFTER DELETE ON queue BEGIN
-  UPDATE queue_count SET n = n - 1 WHERE workspace = old.workspace AND teller = old.teller AND partner = old.partner;
+  UPDATE OR FAIL queue_count SET n = n - 1 WHERE workspace = old.workspace AND teller = old.teller AND partner = old.partner;
 END;
 
 -- What of the queue is booked, by the day (UTC, in ms) in which it is: how much waits without walking millions of rows.
@@ -227,11 +228,12 @@ CREATE TABLE notice (
 ) WITHOUT ROWID;
 
 -- Two sends can have the same `n`: of one that ended with a crash nothing is known, and two workers can send the same.
+-- With rows in the order in which they come: a body of more than a kilobyte in the key's own tree takes a page of its own.
 CREATE TABLE attempt (
   workspace INTEGER NOT NULL, delivery BLOB NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL,
   outcome TEXT NOT NULL, status INTEGER, total_us INTEGER NOT NULL, next TEXT NOT NULL, body TEXT NOT NULL,
   PRIMARY KEY (workspace, delivery, n, at)
-) WITHOUT ROWID;
+);
 
 -- How many sends of a workspace began on a day (UTC, in ms), whatever they came to: where a quota goes on after a start.
 CREATE TABLE send_count (

@@ -17,12 +17,15 @@ use anyhow::Context as _;
 use roundtrip_ambient::Clock;
 use roundtrip_domain::id::{Id, kind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::planner;
 
+/// Connections that wait to be accepted. All endpoints are one socket here, and thousands begin at once: with the usual
+/// 128, some would be refused in silence and tried again after a second, which no receiver of its own would do.
+const BACKLOG: u32 = 4_096;
 const ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
 /// A request of the run is far smaller; whoever sends more is cut off.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
@@ -92,9 +95,9 @@ impl Receivers {
             open_peak: AtomicUsize::new(0),
             opened: AtomicUsize::new(0),
         });
-        let listener = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("start the sink")?;
-        listener.set_nonblocking(true).context("start the sink")?;
-        let port = listener.local_addr().context("start the sink")?.port();
+        let socket = TcpSocket::new_v4().context("start the sink")?;
+        socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).context("start the sink")?;
+        let port = socket.local_addr().context("start the sink")?.port();
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("start the sink")?;
@@ -103,7 +106,7 @@ impl Receivers {
         thread
             .spawn(move || {
                 runtime.block_on(async {
-                    let Ok(listener) = TcpListener::from_std(listener) else { return };
+                    let Ok(listener) = socket.listen(BACKLOG) else { return };
                     tokio::select! {
                         () = accept(listener, here) => {}
                         // Its other end is dropped with the receivers.
