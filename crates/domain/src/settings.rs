@@ -423,11 +423,14 @@ pub struct Settings {
     places: Places,
 }
 
+/// Of which app a rule is, and where it stands among that one's.
+type RulePlace = (Id<kind::App>, usize);
+
 /// Where rules and webhooks stand among the others, found when somebody asks for the first time. Who asks looks whether
 /// it is true: the lists can be changed.
 #[derive(Debug, Clone, Default)]
 struct Places {
-    rules: OnceLock<HashMap<Id<kind::Rule>, (Id<kind::App>, usize)>>,
+    rules: OnceLock<HashMap<Id<kind::Rule>, RulePlace>>,
     webhooks: OnceLock<HashMap<Id<kind::Webhook>, usize>>,
 }
 

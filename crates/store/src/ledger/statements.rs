@@ -60,6 +60,10 @@ mod tests {
                 "queue_sends",
                 "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=? AND due=? AND delivery=?)",
             ),
+            (
+                "queue_delete",
+                "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=? AND due=? AND delivery=?)",
+            ),
             ("queue_window", "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=?)"),
             ("held_too_long", "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=? AND due<?)"),
             ("todo_due", "todo_by_after (workspace=? AND after<?)"),

@@ -7,9 +7,9 @@ FROM queue_count c WHERE c.n > 0;
 SELECT due, delivery, sends, (SELECT max(a.at) FROM attempt a WHERE a.workspace = q.workspace AND a.delivery = q.delivery AND a.n = q.sends) FROM queue q
 WHERE q.workspace = ?1 AND q.teller = ?2 AND q.partner = ?3 AND q.retry = ?4 ORDER BY q.due, q.delivery LIMIT ?5;
 -- name: queue_delete
-DELETE FROM queue WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 AND retry = (?6 > 0) AND due = ?4 AND delivery = ?5;
+DELETE FROM queue NOT INDEXED WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 AND retry = (?6 > 0) AND due = ?4 AND delivery = ?5;
 -- name: queue_sends
-SELECT sends FROM queue WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 AND retry = (?6 > 0) AND due = ?4 AND delivery = ?5;
+SELECT sends FROM queue NOT INDEXED WHERE workspace = ?1 AND teller = ?2 AND partner = ?3 AND retry = (?6 > 0) AND due = ?4 AND delivery = ?5;
 -- name: queue_depth
 SELECT min((SELECT min(q.due) FROM queue q WHERE q.workspace = c.workspace AND q.teller = c.teller AND q.partner = c.partner AND q.retry = r.retry)),
   coalesce(sum(CASE r.retry WHEN 0 THEN c.n END), 0), coalesce(sum(CASE WHEN r.retry = 0 AND e.state > 0 THEN c.n END), 0)
