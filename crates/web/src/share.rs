@@ -101,7 +101,12 @@ impl Inner {
         let settings = settings.ok_or_else(|| Problem::new(Code::NotFound, "", "there is no such link"))?;
         let telling = Telling { now, full: false };
         let finder = Finder { ledger: &self.state.ledger, clicks: &self.state.clicks, settings, telling };
-        let (delivery, _, story) = finder.delivery(id).await?;
+        let (mut delivery, _, story) = finder.delivery(id).await?;
+        // Who stopped its endpoint and what they said of it is the owner's.
+        if let Some(held) = &mut delivery.held {
+            held.reason.clear();
+            held.actor.clear();
+        }
         let names = deliveries::names(&delivery, story.as_ref(), settings);
         let delivery = tell_delivery(&delivery, story.as_ref(), &names, telling);
         Ok(SharedDelivery { until: until.to_string(), delivery })

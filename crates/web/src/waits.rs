@@ -30,10 +30,11 @@ pub fn id(endpoint: Endpoint) -> String {
     }
 }
 
-/// Why an endpoint is stopped, as the end of a sentence: `paused since … by …: …`.
+/// Why an endpoint is stopped, as the end of a sentence: `paused since … by …: …`, as far as it is known.
 pub fn stopped(row: &EndpointRow) -> String {
     let why = reason(&row.reason).map_or_else(String::new, |why| format!(": {why}"));
-    format!("{} since {} by {}{why}", row.state.name(), row.since, row.actor)
+    let by = if row.actor.is_empty() { String::new() } else { format!(" by {}", row.actor) };
+    format!("{} since {}{by}{why}", row.state.name(), row.since)
 }
 
 /// A line of an endpoint's log, as a sentence.

@@ -73,6 +73,8 @@ mod tests {
             ("fact_deliveries", "delivery_by_event (workspace=? AND event=?)"),
             ("delivery_of_event", "delivery_by_event (workspace=? AND event=?)"),
             ("arrivals", "finish_by_arrival (workspace=? AND at>? AND at<?)"),
+            ("recount_queue", "d USING PRIMARY KEY (workspace=? AND id=?)"),
+            ("expire_event_key", "event_key_by_expiry (workspace=? AND expires_at<?)"),
             ("queue_books", "PRIMARY KEY (workspace=? AND day>? AND day<?)"),
             ("queue_oldest", "queue_by_delivery (workspace=? AND delivery>?)"),
             ("births_list", "tie_by_births (workspace=? AND app=? AND key=? AND births=?)"),

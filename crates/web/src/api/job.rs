@@ -434,7 +434,7 @@ async fn create(mut call: Call) -> Result<Answer, Failure> {
     let actor = call.caller.actor();
     let Some(job) = ledger.job_create(ws, plan, expected, actor.clone(), now).await? else {
         let message = format!("{JOBS_OPEN_MAX} jobs of the workspace are not over yet");
-        let advice = "wait for the end of one, or end one: `roundtrip jobs` lists them, `roundtrip jobs cancel ID` ends one";
+        let advice = "wait for the end of one, or end one: `roundtrip jobs` lists them, `roundtrip jobs ID --cancel` ends one";
         return Err(Problem::new(Code::JobRefused, "", message).fixed_by(advice).into());
     };
     tracing::info!(job.id = %job.id, job.kind = job.plan.kind.name(), actor, "a job was made");

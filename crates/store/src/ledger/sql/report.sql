@@ -23,7 +23,7 @@ SELECT d.partner, d.kind, d.booked_at, f.state, d.replay_of IS NOT NULL, d.telle
 LEFT JOIN finish f ON f.workspace = d.workspace AND f.delivery = d.id
 WHERE d.workspace = ?1 AND d.booked_at IS NOT NULL;
 -- name: recount_queue
-SELECT d.partner, d.kind, d.booked_at, d.created_at, d.teller, coalesce(e.state, 0) > 0 FROM queue q JOIN delivery d ON d.workspace = q.workspace AND d.id = q.delivery
+SELECT d.partner, d.kind, d.booked_at, d.created_at, d.teller, coalesce(e.state, 0) > 0 FROM queue q CROSS JOIN delivery d ON d.workspace = q.workspace AND d.id = q.delivery
 LEFT JOIN endpoint e ON e.workspace = q.workspace AND e.teller = q.teller AND e.partner = q.partner
 WHERE q.workspace = ?1 AND d.booked_at IS NOT NULL;
 -- name: queue_count_of
@@ -53,7 +53,7 @@ WHERE c.workspace = ?1 AND c.environment = 'production' AND c.kind NOT IN ('stat
 SELECT d.partner, d.kind, d.booked_at, a.outcome, a.total_us, d.teller FROM attempt a JOIN delivery d ON d.workspace = a.workspace AND d.id = a.delivery
 WHERE a.workspace = ?1 AND d.booked_at IS NOT NULL;
 -- name: expire_event_key
-DELETE FROM event_key WHERE (workspace, scope, key) IN (SELECT workspace, scope, key FROM event_key WHERE workspace = ?1 AND expires_at <= ?2 LIMIT ?3);
+DELETE FROM event_key WHERE (workspace, scope, key) IN (SELECT workspace, scope, key FROM event_key INDEXED BY event_key_by_expiry WHERE workspace = ?1 AND expires_at <= ?2 LIMIT ?3);
 -- name: expire_attempt
 DELETE FROM attempt WHERE (workspace, delivery, n, at) IN (SELECT a.workspace, a.delivery, a.n, a.at FROM attempt a JOIN finish f ON f.workspace = a.workspace AND f.delivery = a.delivery WHERE a.workspace = ?1 AND a.delivery < ?2 LIMIT ?3);
 -- name: expire_payload

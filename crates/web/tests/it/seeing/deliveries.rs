@@ -237,6 +237,29 @@ async fn a_link_shows_one_delivery_and_nothing_else_until_it_ends() {
 }
 
 #[tokio::test]
+async fn a_link_does_not_say_who_stopped_the_endpoint_and_why() {
+    let (world, facts) = World::furnished().await;
+    world.ledger.due_take();
+    world.call(Method::POST, &format!("/api/v1/deliveries/{}/replay", facts.dead), None).await.json(201);
+    let id = world.ledger.due_take().pop().expect("it waits").delivery;
+    let told = world.get(&format!("/api/v1/deliveries/{id}")).await.json(200);
+    let endpoint = told["delivery"]["endpoint"].clone();
+    let reason = json!({ "reason": "they owe us March" });
+    let pause = format!("/api/v1/endpoints/{}/pause", endpoint.as_str().expect("its endpoint"));
+    world.call(Method::POST, &pause, Some(&reason)).await.json(200);
+    let own = world.get(&format!("/api/v1/deliveries/{id}")).await.text;
+    assert!(own.contains("they owe us March"), "{own}");
+    let path = share(&world, id, "7d").await;
+    for accept in ["text/html", "application/json"] {
+        let shown = open(&world, &path, accept).await;
+        assert!(shown.text.contains("its endpoint is paused since"), "{}", shown.text);
+        for own in ["March", " by key_", " by admin"] {
+            assert!(!shown.text.contains(own), "it says {own}: {}", shown.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn links_are_taken_back() {
     let (world, facts) = World::furnished().await;
     let (one, other) = (share(&world, facts.dead, "7d").await, share(&world, facts.dead, "30d").await);

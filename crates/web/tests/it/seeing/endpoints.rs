@@ -126,13 +126,13 @@ async fn a_test_explains_itself_and_the_list_leads_to_it() {
 }
 
 #[tokio::test]
-async fn a_test_of_a_stopped_endpoint_says_that_it_is_held() {
+async fn a_test_of_a_stopped_endpoint_is_on_its_way_all_the_same() {
     let (world, _) = World::furnished().await;
     post(&world, "/api/v1/endpoints/rule:acme-sale/pause", json!({}), 200).await;
     let ids = world.get("/api/v1/endpoints/rule:acme-sale").await.json(200)["endpoint"]["id"].clone();
     let path = format!("/api/v1/endpoints/{}/test", ids.as_str().expect("an id"));
     let made = world.call(Method::POST, &path, None).await.json(201);
-    assert!(made["sentence"].as_str().expect("words").contains("is held: its endpoint is paused"), "{made}");
+    assert!(made["sentence"].as_str().expect("words").contains("although the endpoint is paused"), "{made}");
 }
 
 #[tokio::test]
