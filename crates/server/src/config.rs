@@ -494,7 +494,7 @@ pub(crate) fn page() -> String {
          | one request, from its headers to its answer | 60 s, then the connection is closed without an answer |\n\
          | connections on the admin listener | 256 |\n\
          | finishing requests at shutdown | 10 s; a second signal ends the wait |\n\
-         | finishing what is being sent at shutdown | 34 s, which is more than any `timeout` of a rule or webhook; a second signal ends the wait |\n\n\
+         | finishing what is being sent at shutdown | 34 s and 3 s for storing its end, which is more than any `timeout` of a rule or webhook; a second signal ends the wait |\n\n\
          ## The way out\n\n\
          Postbacks, webhooks and requests for tokens leave through one client. It looks names up itself, checks every \
          address that it finds, and connects to one that it checked: private, loopback, link-local, carrier-grade NAT, cloud \

@@ -101,12 +101,16 @@ impl Receivers {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("start the sink")?;
+        // Before anybody connects, and known to the runtime that accepts.
+        let listener = {
+            let _within = runtime.enter();
+            socket.listen(BACKLOG).context("start the sink")?
+        };
         let thread = std::thread::Builder::new().name("bench-sink".to_owned());
         let here = shared.clone();
         thread
             .spawn(move || {
                 runtime.block_on(async {
-                    let Ok(listener) = socket.listen(BACKLOG) else { return };
                     tokio::select! {
                         () = accept(listener, here) => {}
                         // Its other end is dropped with the receivers.
