@@ -12,7 +12,7 @@ use roundtrip_domain::settings::Catalog;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::booked::{About, Booked, book};
+use super::booked::{Booked, book};
 use super::decide::Due;
 use super::rollup::{Metric, Rollups};
 use super::statements::sql;
@@ -275,10 +275,9 @@ impl Ledger {
                         Came::Nothing => {}
                         Came::Again { sends } => {
                             let out = running_out.iter().find(|out| out.delivery == item.delivery);
-                            if let Some(out) = out {
-                                let app = booked.about.as_ref().map(About::app);
+                            if let (Some(out), Some(about)) = (out, &booked.about) {
                                 let said =
-                                    news.say_running_out(&catalog, item.workspace, *out, app, sends)?;
+                                    news.say_running_out(&catalog, item.workspace, *out, about, sends)?;
                                 planned.extend(said);
                             }
                         }
