@@ -119,7 +119,9 @@ impl News<'_> {
         if row.kind == TEST_KIND {
             return Ok(Vec::new());
         }
-        let fact = fact_id("postback", self.at, &item.delivery.bytes());
+        // Both ends of one that arrived after all can be of the same moment, and are two facts.
+        let kind = if ended.reason == delivery::ARRIVED { delivery::ARRIVED } else { "postback" };
+        let fact = fact_id(kind, self.at, &item.delivery.bytes());
         let telling = Telling {
             fact,
             topic,

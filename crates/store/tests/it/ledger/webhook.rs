@@ -247,6 +247,42 @@ async fn that_a_window_of_the_sandbox_runs_out_is_told_to_who_takes_that_and_boo
     world.books_balance().await;
 }
 
+/// One worker gave it up, or it was held for too long, and another one's send arrived.
+#[tokio::test]
+async fn what_arrives_although_it_was_given_up_or_expired_was_delivered_and_that_is_told() {
+    let mut world =
+        World::new(&document(json!({"ends": hook(&["postback_delivered", "postback_failed"])}))).await;
+    let click = world.click("game-acme", minute(-5), "click_id=p1");
+    world.tell(world.event("game", "install", NOON).of("i1").click(&click)).await;
+    let reason = || "attempts_exhausted".to_owned();
+    for other in [Settled::Dead { reason: reason() }, Settled::Expired { reason: reason() }] {
+        let story = world.tell(world.event("game", "purchase", minute(1)).of("i1")).await;
+        let item = due_of_postback(&world, &story);
+        let settle = |next| Settlement { item, attempt: None, next };
+        let both = vec![settle(other.clone()), settle(Settled::Delivered)];
+        // Twice changes nothing; nor does a failure that is heard of later.
+        world.ledger.delivery_settle(both.clone(), minute(2)).await.unwrap();
+        world.ledger.delivery_settle(both, minute(3)).await.unwrap();
+        let story = world.story(story.event.id).await;
+        let ended = story.deliveries.iter().find(|d| d.id == item.delivery).unwrap();
+        assert_eq!((ended.state.as_str(), ended.reason.as_str()), ("delivered", "arrived_after_all"));
+        let facts = told(&world, &story);
+        let kinds: Vec<_> = facts.iter().map(|(_, kind, _)| kind.as_str()).collect();
+        assert_eq!(kinds, ["postback_delivered", "postback_failed"]);
+        assert_ne!(facts[0].2, facts[1].2, "two facts");
+        let body = body(&world, due_of(&story, "postback_delivered")).await;
+        assert_eq!(body["postback"]["reason"], "arrived_after_all");
+        world.books_balance().await;
+    }
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    let kept = world.ledger.balance(world.workspace, Timestamp::from_ms(0), far).await.unwrap();
+    let counted = world.ledger.recount(world.workspace).await.unwrap();
+    for books in [kept, counted] {
+        let of = |state: &str| books.values().filter_map(|row| row.finished.get(state)).sum::<i64>();
+        assert_eq!((of("delivered"), of("dead"), of("expired")), (2, 0, 0));
+    }
+}
+
 #[tokio::test]
 async fn how_a_test_of_a_rule_ended_is_told_to_nobody() {
     let mut taking = hook(&["postback_delivered", "postback_failed"]);
