@@ -75,7 +75,7 @@ impl Rates {
     }
 
     /// Successful sends of the hour before `now`, and all of them.
-    fn of(&self, workspace: WorkspaceNo, now: Timestamp) -> (u64, u64) {
+    pub(crate) fn of(&self, workspace: WorkspaceNo, now: Timestamp) -> (u64, u64) {
         let first = now.ms().div_euclid(MINUTE_MS) - MINUTES;
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = all.get(&workspace).into_iter().flatten().filter(|one| one.minute > first);

@@ -111,7 +111,8 @@ impl Health {
         }
     }
 
-    /// Somebody enabled it: it begins anew.
+    /// Somebody let it go on that was paused or disabled: it begins anew. The time in which nothing was sent is no
+    /// evidence against it.
     pub fn forgive(&mut self) {
         *self = Self { last_success: self.last_success, ..Self::default() };
     }

@@ -389,8 +389,9 @@ impl Endpoint {
         if before == State::Disabled {
             self.breaker = Breaker::default();
             self.not_before = Duration::ZERO;
-            self.health.forgive();
         }
+        // While it was stopped it had no chance to succeed: that time is no evidence against it.
+        self.health.forgive();
         self.forget();
     }
 

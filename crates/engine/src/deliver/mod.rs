@@ -99,7 +99,7 @@ enum Message {
         /// What it says about the endpoint.
         report: Report,
     },
-    /// Ends of sends are durable.
+    /// Ends of sends are durable, or cannot be.
     Settled(Vec<Done>),
     /// What the tables had at some moment after `began`; `None` when they could not be read.
     Swept { found: Option<QueueSwept>, began: Duration },
@@ -524,6 +524,10 @@ impl Coordinator {
                 let now = self.read;
                 for done in done {
                     self.unsettled = self.unsettled.saturating_sub(1);
+                    // It stays among those under way here, so that the sweep does not have it sent again and again.
+                    if !done.is_durable {
+                        continue;
+                    }
                     let endpoint = self.endpoint(done.key);
                     endpoint.settled(done.delivery, now);
                     if let Some(due) = done.again {

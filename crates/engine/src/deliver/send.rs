@@ -29,6 +29,8 @@ use crate::{Config, Stats};
 const DELIVERY_HEADER: &str = "x-roundtrip-delivery";
 /// Why a test is over that was not taken.
 const TEST_FAILED: &str = "test_failed";
+/// Why a test is over that was not sent in the minutes in which somebody waits for it.
+const TEST_TOO_OLD: &str = "test_too_old";
 const ATTEMPT_HEADER: &str = "x-roundtrip-attempt";
 
 /// Starts sends: one task loads what they need in one read, then each runs by itself.
@@ -111,10 +113,10 @@ impl EndGuard {
     }
 
     fn send(&self, end: End) {
-        let End { settlement, notice, host, report } = end;
+        let End { settlement, notice, host, report, is_test } = end;
         let host = host.unwrap_or_else(|| self.host.clone());
         // Nobody hears it only when the engine is gone; then the next start sends it again.
-        let _ = self.ends.settler.send(Ended { key: self.key, settlement, notice });
+        let _ = self.ends.settler.send(Ended { key: self.key, settlement, notice, is_test });
         let places = [self.host.clone()].into_iter().chain(self.own_place.clone()).collect();
         let (key, delivery) = (self.key, self.due.delivery);
         let _ = self.ends.messages.send(Message::Ended { key, delivery, places, host, report });
@@ -130,13 +132,15 @@ pub(super) struct End {
     host: Option<String>,
     /// What it says about the endpoint.
     report: Report,
+    /// Whether a test was sent.
+    is_test: bool,
 }
 
 impl End {
     /// Of what was not sent.
     pub(super) fn unsent(item: Due, next: Settled) -> Self {
         let settlement = Settlement { item, attempt: None, next };
-        Self { settlement, notice: None, host: None, report: Report::UNSENT }
+        Self { settlement, notice: None, host: None, report: Report::UNSENT, is_test: false }
     }
 }
 
@@ -288,12 +292,12 @@ impl Basis<'_> {
         match retry::start(self.policy, self.first_at, self.deadline, self.began) {
             Start::Send => None,
             Start::Dead { reason } => Some(End::unsent(item, Settled::Dead { reason: reason.into() })),
+            Start::Expired { .. } if self.is_test => {
+                Some(End::unsent(item, Settled::Expired { reason: TEST_TOO_OLD.into() }))
+            }
             Start::Expired { reason } => {
                 let end = End::unsent(item, Settled::Expired { reason: reason.into() });
-                let notice = self
-                    .deadline
-                    .filter(|_| !self.is_test)
-                    .map(|deadline| Notice::expired(item, deadline.at));
+                let notice = self.deadline.map(|deadline| Notice::expired(item, deadline.at));
                 Some(End { notice, ..end })
             }
         }
@@ -369,7 +373,8 @@ impl Basis<'_> {
             took: Duration::from_micros(evidence.timings.total_us),
             rest: outcome.asked_ms().map(|ms| Duration::from_millis(ms.unsigned_abs())),
         };
-        End { settlement: Settlement { item, attempt: Some(attempt), next }, notice, host, report }
+        let settlement = Settlement { item, attempt: Some(attempt), next };
+        End { settlement, notice, host, report, is_test: self.is_test }
     }
 }
 

@@ -21,6 +21,8 @@ const BATCH_MAX: usize = 512;
 pub(super) struct Ended {
     pub(super) key: Key,
     pub(super) settlement: Settlement,
+    /// Whether a test was sent, which says nothing about how many deliveries succeed.
+    pub(super) is_test: bool,
     /// Given once the end is durable.
     pub(super) notice: Option<Notice>,
 }
@@ -80,10 +82,12 @@ fn give_notice(stats: &Stats, notice: Notice) {
     }
 }
 
-/// An end that is durable.
+/// An end that nobody waits for any more: it is durable, or cannot be.
 pub(super) struct Done {
     pub(super) key: Key,
     pub(super) delivery: DeliveryId,
+    /// Whether it is durable. What is not stays in the queue's table, and is sent again by the next start only.
+    pub(super) is_durable: bool,
     /// Where it waits now, by the table, if it is sent again.
     pub(super) again: Option<Due>,
 }
@@ -143,6 +147,7 @@ async fn settle(config: Config, mut shared: Shared, batch: Arc<Vec<Ended>>) -> O
                         // sends it again, and by then somebody may have read this line.
                         let id = one[0].settlement.item.delivery;
                         tracing::error!(delivery.id = %id, error = %error, "the end of a send cannot be stored");
+                        all.extend(one.iter().map(|ended| Done { is_durable: false, ..done((ended, None)) }));
                         continue;
                     }
                 };
@@ -191,7 +196,7 @@ async fn store(
 /// Counts ends once they are durable, so that the counters never run ahead of the books.
 fn count(stats: &Stats, batch: &[Ended], now: Timestamp) {
     for ended in batch {
-        if ended.settlement.attempt.is_some() {
+        if ended.settlement.attempt.is_some() && !ended.is_test {
             let is_well = ended.settlement.next == Settled::Delivered;
             stats.rates.add(ended.settlement.item.workspace, now, is_well);
         }
@@ -207,5 +212,40 @@ fn count(stats: &Stats, batch: &[Ended], now: Timestamp) {
 }
 
 fn done((ended, again): (&Ended, Option<Due>)) -> Done {
-    Done { key: ended.key, delivery: ended.settlement.item.delivery, again }
+    Done { key: ended.key, delivery: ended.settlement.item.delivery, is_durable: true, again }
+}
+
+#[cfg(test)]
+mod tests {
+    use roundtrip_domain::endpoint::Endpoint;
+    use roundtrip_domain::id::{Id, WorkspaceNo};
+    use roundtrip_store::ledger::AttemptRow;
+
+    use super::*;
+
+    fn ended(is_test: bool, next: Settled) -> Ended {
+        let (workspace, endpoint) = (WorkspaceNo::DEFAULT, Endpoint::Webhook(Id::from_bits(1)));
+        let due = Timestamp::from_ms(0);
+        let item = Due { workspace, endpoint, due, delivery: Id::from_bits(2), sends: 0 };
+        let attempt = AttemptRow {
+            n: 1,
+            at: due,
+            outcome: "http_500".into(),
+            status: Some(500),
+            total_us: 1,
+            next: String::new(),
+            body: "{}".into(),
+        };
+        let settlement = Settlement { item, attempt: Some(attempt), next };
+        Ended { key: Key { workspace, endpoint }, settlement, is_test, notice: None }
+    }
+
+    #[test]
+    fn tests_say_nothing_about_how_many_sends_succeed() {
+        let stats = Stats::default();
+        let dead = || Settled::Dead { reason: "test_failed".into() };
+        let batch = [ended(true, dead()), ended(true, Settled::Delivered), ended(false, dead())];
+        count(&stats, &batch, Timestamp::from_ms(0));
+        assert_eq!(stats.rates.of(WorkspaceNo::DEFAULT, Timestamp::from_ms(0)), (0, 1));
+    }
 }

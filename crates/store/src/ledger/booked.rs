@@ -122,6 +122,11 @@ impl About {
         Id::from_bits(u128::from_be_bytes(self.app))
     }
 
+    /// Whether it counts anywhere; what is of the sandbox does not.
+    pub(super) const fn is_booked(&self) -> bool {
+        self.booked_at.is_some()
+    }
+
     fn change(&self, at: Timestamp, metric: Metric, kind: &str, n: i64, rollups: &mut Rollups) {
         book(self.workspace, self.endpoint, metric, kind, at, self.app, n, rollups);
     }

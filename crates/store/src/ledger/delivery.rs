@@ -12,7 +12,7 @@ use roundtrip_domain::settings::Catalog;
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::booked::{About, Booked, book};
+use super::booked::{Booked, book};
 use super::decide::Due;
 use super::rollup::{Metric, Rollups};
 use super::statements::sql;
@@ -275,10 +275,9 @@ impl Ledger {
                         Came::Nothing => {}
                         Came::Again { sends } => {
                             let out = running_out.iter().find(|out| out.delivery == item.delivery);
-                            if let Some(out) = out {
-                                let app = booked.about.as_ref().map(About::app);
+                            if let (Some(out), Some(about)) = (out, &booked.about) {
                                 let said =
-                                    news.say_running_out(&catalog, item.workspace, *out, app, sends)?;
+                                    news.say_running_out(&catalog, item.workspace, *out, about, sends)?;
                                 planned.extend(said);
                             }
                         }
@@ -487,6 +486,9 @@ pub(super) fn is_delayed(conn: &Connection, ws: u32, id: &[u8]) -> Result<bool, 
 /// The reason in the queue of what its rule delays.
 pub(super) const DELAYED: &str = "delayed";
 
+/// The reason of what was given up or expired, and had arrived all the same.
+pub(super) const ARRIVED: &str = "arrived_after_all";
+
 /// Where a delivery waits in the queue.
 fn waits(conn: &Connection, item: &Due) -> Result<Option<Due>, Error> {
     let row: Option<(i64, u32)> = conn
@@ -580,17 +582,8 @@ fn settle(
                 sends = sends.max(moved.sends);
             }
             Some(moved) => return Ok((Some(moved), Came::Nothing)),
-            // What arrived although it was cancelled under way was delivered, and the books say so.
             None if settlement.next == Settled::Delivered => {
-                let mended = (ws, delivery.as_slice(), "sent_before_cancelled", at.ms(), sends);
-                if conn.prepare_cached(sql("finish_mend"))?.execute(mended)? > 0 {
-                    booked.count(Metric::Finished, Some("cancelled"), -1, rollups);
-                    booked.delivered(at, rollups);
-                    let reason = "sent_before_cancelled".to_owned();
-                    return Ok((None, Came::Ended(Ended { state: "delivered", reason, sends })));
-                }
-                ended_before(conn, item, sends)?;
-                return Ok((None, Came::Nothing));
+                return Ok((None, arrived(conn, item, booked, sends, at, rollups)?));
             }
             None => {
                 ended_before(conn, item, sends)?;
@@ -623,6 +616,32 @@ fn settle(
         _ => booked.count(Metric::Finished, Some(state), 1, rollups),
     }
     Ok((None, Came::Ended(Ended { state, reason: reason.to_owned(), sends })))
+}
+
+/// What arrived although it had ended otherwise while it was under way was delivered, and the books say so.
+fn arrived(
+    conn: &Connection,
+    item: &Due,
+    booked: &Booked,
+    sends: u32,
+    at: Timestamp,
+    rollups: &mut Rollups,
+) -> Result<Came, Error> {
+    let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
+    let former: Option<String> = conn
+        .prepare_cached(sql("finish_get"))?
+        .query_row((ws, delivery.as_slice()), |row| row.get(0))
+        .optional()?;
+    let Some(former) = former.filter(|state| state != "delivered") else {
+        ended_before(conn, item, sends)?;
+        return Ok(Came::Nothing);
+    };
+    let reason = if former == "cancelled" { "sent_before_cancelled" } else { ARRIVED };
+    let mended = (ws, delivery.as_slice(), reason, at.ms(), sends);
+    conn.prepare_cached(sql("finish_mend"))?.execute(mended)?;
+    booked.count(Metric::Finished, Some(&former), -1, rollups);
+    booked.delivered(at, rollups);
+    Ok(Came::Ended(Ended { state: "delivered", reason: reason.to_owned(), sends }))
 }
 
 /// What had ended while this send was under way was sent more often than its end knew.

@@ -212,9 +212,13 @@ fn set(conn: &Connection, wish: &EndpointWish, at: Timestamp) -> Result<Option<E
         &wish.actor,
         at.ms(),
     ))?;
-    if let Some(before) = before.filter(|row| row.state == State::Disabled && wish.to == State::Active) {
-        // When the trouble began that is over now is remembered: what was lost since then may be wanted.
-        conn.prepare_cached(sql("endpoint_forgive"))?.execute((key.0, key.1, key.2, before.since.ms()))?;
+    if let Some(before) = before.filter(|_| wish.to == State::Active) {
+        // While it was stopped it had no chance to succeed: it begins anew. When the trouble began that is over now is
+        // remembered: what was lost since then may be wanted. A pause by itself is no trouble.
+        let since = (before.state == State::Disabled).then(|| before.since.ms());
+        if since.is_some() || before.health.failing_since.is_some() {
+            conn.prepare_cached(sql("endpoint_forgive"))?.execute((key.0, key.1, key.2, since))?;
+        }
     }
     log(conn, key, at, (wish.to.name(), &wish.reason, &wish.actor))?;
     get(conn, key)

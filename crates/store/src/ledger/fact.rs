@@ -26,6 +26,7 @@ use super::revision::{Previous, decision_at, previous_decision};
 use super::rollup::Rollups;
 use super::statements::sql;
 use super::tell::About;
+use super::test_delivery::TEST_KIND;
 use super::{Ledger, event, id_from, key16};
 use crate::Error;
 use crate::payload::{self, Postback};
@@ -105,7 +106,7 @@ impl News<'_> {
         Ok(())
     }
 
-    /// Tells of a postback that ended, whoever asks for that.
+    /// Tells of a postback that ended, whoever asks for that. A test is none: who asked for it looks at it.
     pub(super) fn of_end(mut self, catalog: &Catalog, item: &Due, ended: &Ended) -> Result<Vec<Due>, Error> {
         let Some((rule, partner)) = item.endpoint.postback() else { return Ok(Vec::new()) };
         let Some(settings) = catalog.workspace(item.workspace) else { return Ok(Vec::new()) };
@@ -115,7 +116,12 @@ impl News<'_> {
         }
         let ws = item.workspace.0;
         let Some(row) = delivery::row(self.conn, ws, item.delivery)? else { return Ok(Vec::new()) };
-        let fact = fact_id("postback", self.at, &item.delivery.bytes());
+        if row.kind == TEST_KIND {
+            return Ok(Vec::new());
+        }
+        // Both ends of one that arrived after all can be of the same moment, and are two facts.
+        let kind = if ended.reason == delivery::ARRIVED { delivery::ARRIVED } else { "postback" };
+        let fact = fact_id(kind, self.at, &item.delivery.bytes());
         let telling = Telling {
             fact,
             topic,

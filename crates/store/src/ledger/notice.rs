@@ -11,13 +11,15 @@ use roundtrip_domain::endpoint::health::Notice as Learned;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::{Catalog, Settings};
 use roundtrip_domain::time::Timestamp;
-use roundtrip_domain::webhook::{Fact, Topic};
+use roundtrip_domain::webhook::{Fact, Topic, Webhook};
 use serde_json::json;
 
+use super::booked::About;
 use super::decide::Due;
 use super::fact::{News, Telling};
 use super::rollup::Rollups;
 use super::statements::sql;
+use super::test_delivery::TEST_KIND;
 use super::{EndpointNews, Ledger, id_from};
 use crate::Error;
 use crate::payload::{self, Notice};
@@ -46,12 +48,13 @@ pub struct RunningOut {
 }
 
 impl News<'_> {
-    /// Keeps a notice, and plans its telling to whoever asks for it. Gives its id.
+    /// Keeps a notice, and plans its telling to whoever asks for it. Gives its id. What is of the sandbox is told to the
+    /// webhooks that take that, and booked nowhere.
     pub(super) fn say(
         &mut self,
         catalog: &Catalog,
         workspace: WorkspaceNo,
-        topic: Topic,
+        (topic, is_sandbox): (Topic, bool),
         app: Option<Id<kind::App>>,
         notice: Notice,
     ) -> Result<(Id<kind::Event>, Vec<Due>), Error> {
@@ -65,14 +68,15 @@ impl News<'_> {
         let mut planned = Vec::new();
         let asked = Fact { app, topic, event: "" };
         let webhooks = settings.map_or(&[][..], |settings| settings.webhooks.as_slice());
-        for webhook in webhooks.iter().filter(|webhook| webhook.wants(asked)) {
+        let hears = |webhook: &Webhook| webhook.wants(asked) && (webhook.sandbox || !is_sandbox);
+        for webhook in webhooks.iter().filter(|webhook| hears(webhook)) {
             let telling = Telling {
                 fact: id,
                 topic,
                 event: id,
                 revision: 0,
                 app: app.map_or([0; 16], Id::bytes),
-                booked_at: Some(at),
+                booked_at: (!is_sandbox).then_some(at),
             };
             planned.push(self.plan(workspace, webhook, &telling)?);
         }
@@ -105,18 +109,23 @@ impl News<'_> {
             }
         };
         let notice = Notice { sentence, about: Some(name), figures };
-        Ok(self.say(catalog, news.workspace, topic, None, notice)?.1)
+        Ok(self.say(catalog, news.workspace, (topic, false), None, notice)?.1)
     }
 
-    /// Says that the time of a delivery, sent so often, is running out.
+    /// Says that the time of a delivery, sent so often, is running out. Of a test nothing is said: who asked for it
+    /// looks at it.
     pub(super) fn say_running_out(
         &mut self,
         catalog: &Catalog,
         workspace: WorkspaceNo,
         out: RunningOut,
-        app: Option<Id<kind::App>>,
+        about: &About,
         sends: u32,
     ) -> Result<Vec<Due>, Error> {
+        if about.kind == TEST_KIND {
+            return Ok(Vec::new());
+        }
+        let topic = (Topic::PostbackExpiring, !about.is_booked());
         let (delivery, deadline) = (out.delivery.to_string(), out.deadline.to_string());
         let notice = Notice {
             sentence: format!(
@@ -125,7 +134,7 @@ impl News<'_> {
             about: Some(delivery.clone()),
             figures: json!({ "delivery": delivery, "deadline": deadline, "sends": sends }),
         };
-        Ok(self.say(catalog, workspace, Topic::PostbackExpiring, app, notice)?.1)
+        Ok(self.say(catalog, workspace, topic, Some(about.app()), notice)?.1)
     }
 }
 
@@ -163,7 +172,7 @@ impl Ledger {
             .write(move |conn| {
                 let mut rollups = Rollups::default();
                 let mut news = News { conn, entropy: &entropy, at, rollups: &mut rollups };
-                let said = news.say(&catalog, workspace, topic, app, notice.clone())?;
+                let said = news.say(&catalog, workspace, (topic, false), app, notice.clone())?;
                 rollups.flush(conn)?;
                 Ok(said)
             })

@@ -220,13 +220,16 @@ impl<W: Workers> World<'_, W> {
         }
     }
 
-    /// Every webhook that asks for it is told of every postback that was delivered, given up or came too late, once.
+    /// Every webhook that asks for it is told of every postback that was delivered, given up or came too late, once; of
+    /// one that arrived after all it was told before that it had failed.
     fn told_of_ends(&self, event: &str, deliveries: &[DeliveryStory]) {
         for (states, kind) in
             [(&["delivered"][..], "postback_delivered"), (&["dead", "expired"], "postback_failed")]
         {
-            let is_end =
-                |d: &&DeliveryStory| d.endpoint.postback().is_some() && states.contains(&d.state.as_str());
+            let is_end = |d: &&DeliveryStory| {
+                let had_failed = kind == "postback_failed" && d.reason == "arrived_after_all";
+                d.endpoint.postback().is_some() && (states.contains(&d.state.as_str()) || had_failed)
+            };
             let ended = deliveries.iter().filter(is_end).count();
             for hook in self.plan.hooks.iter().filter(|hook| hook.is_of_ends && !hook.is_late) {
                 let is_told = |d: &&DeliveryStory| {

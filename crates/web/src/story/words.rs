@@ -184,15 +184,28 @@ pub(crate) fn why(reason: &str) -> String {
         "test_failed" => "it was a test, which is sent once".to_owned(),
         "attempts_exhausted" => "the last send of the schedule failed too".to_owned(),
         "redirect" => "the receiver redirects, and redirects are not followed".to_owned(),
+        "test_too_old" => {
+            "it was a test, and was not sent in the ten minutes in which somebody waits for it".to_owned()
+        }
         "delivery_not_kept" => "its event or values are no longer kept".to_owned(),
         "template_not_kept" => "the rule's template of that version can no longer be read".to_owned(),
         "callback_refused" => {
             "the partner's links may not carry callbacks any more, or this one may not be told".to_owned()
         }
+        "webhook_deleted" => "its webhook was deleted".to_owned(),
+        "payload_not_kept" => "what it says is no longer kept and cannot be made again".to_owned(),
+        "endpoint_gone" => "the receiver answered 410, and the endpoint was disabled for that".to_owned(),
+        "store_unavailable" => "what it takes to send it could not be read at the time".to_owned(),
+        "held_too_long" => {
+            "its endpoint was stopped for longer than is held for one; a replay tells it after all".to_owned()
+        }
         "host_full" => "as much is under way to its host as may be".to_owned(),
         "conversion_rejected" => "the conversion was rejected before".to_owned(),
         "accepted_by_receiver" => "the receiver has it".to_owned(),
         "sent_before_cancelled" => "the receiver had it before it was cancelled".to_owned(),
+        "arrived_after_all" => {
+            "the receiver had it, which was heard of after it had been given up or had expired".to_owned()
+        }
         "planned" => "it waits for its first send".to_owned(),
         "replayed" => "it was asked for again".to_owned(),
         "delayed" => "its rule holds it back".to_owned(),
@@ -320,5 +333,84 @@ pub(super) fn attempt(row: &AttemptRow) -> String {
     match row.next.as_str() {
         "" => format!("{came}, after {took}."),
         next => format!("{came}, after {took}; {next}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// The sources that store reasons, and before which words a reason stands in them.
+    const SOURCES: [(&str, &[&str]); 5] = [
+        (
+            "engine/src/deliver",
+            &["reason: \"", "later(\"", "Refused(\"", "TEST_FAILED: &str = \"", "TEST_TOO_OLD: &str = \""],
+        ),
+        ("engine/src/sender/outcome.rs", &["=> \""]),
+        (
+            "domain/src/retry.rs",
+            &[
+                "reason: \"",
+                "Dead(\"",
+                "OUTSIDE_ACCEPTANCE: &str = \"",
+                "_REACHED: &str = \"",
+                "BODY_REFUSED: &str = \"",
+                "BODY_CUT_SHORT: &str = \"",
+            ],
+        ),
+        (
+            "store/src/ledger",
+            &[
+                "(EXPIRED, \"",
+                "&item, \"",
+                "earlier, \"",
+                "DELAYED: &str = \"",
+                "ARRIVED: &str = \"",
+                "BY_OWNER: &str = \"",
+                " REJECTED: &str = \"",
+                "TEST_KIND: &str = \"",
+            ],
+        ),
+        ("store/src/ledger/delivery.rs", &["=> (\"delivered\", \"", "\"cancelled\" { \""]),
+    ];
+
+    fn files(path: &Path) -> Vec<PathBuf> {
+        match path.is_dir() {
+            false => vec![path.to_owned()],
+            true => {
+                let entries = std::fs::read_dir(path).expect("a directory of sources");
+                entries.flat_map(|entry| files(&entry.expect("an entry").path())).collect()
+            }
+        }
+    }
+
+    fn stored() -> BTreeSet<String> {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut found = BTreeSet::new();
+        for (place, marks) in SOURCES {
+            for file in files(&crates.join(place)) {
+                let text = std::fs::read_to_string(&file).expect("a source");
+                for mark in marks {
+                    let words = text.split(mark).skip(1).filter_map(|rest| rest.split('"').next());
+                    found.extend(words.map(str::to_owned));
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_reason_that_is_stored_has_words() {
+        let stored = stored();
+        for known in
+            ["held_too_long", "test_too_old", "webhook_deleted", "dns", "attempts_exhausted", "host_full"]
+        {
+            assert!(stored.contains(known), "{known} is stored, and was not found: {stored:?}");
+        }
+        let mute: Vec<_> = stored.iter().filter(|reason| why(reason) == **reason).collect();
+        assert!(mute.is_empty(), "reasons without words: {mute:?}");
     }
 }

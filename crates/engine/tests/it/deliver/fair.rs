@@ -306,7 +306,59 @@ async fn a_stopped_endpoint_is_tested_at_once_and_stays_stopped() {
     let engine = Engine::start(fair.house.config.clone());
     fair.until("its end", async || ledger.queue_depth().await.expect("a depth").waiting == 0).await;
     assert_eq!(fair.moody.asked(), 4, "a week later nobody waits for it");
+    let filter = DeliveryFilter { kinds: vec![TEST_KIND.into()], ..DeliveryFilter::default() };
+    let tests = ledger.delivery_list(ws, filter, None, 10).await.expect("a list").items;
+    assert!(tests.iter().any(|test| test.reason == "test_too_old"), "{tests:?}");
     engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_a_pause_is_no_evidence_against_an_endpoint() {
+    let fair = Fair::new(500, &[HOUR; 50], json!({})).await;
+    let engine = Engine::start(fair.house.config.clone());
+    let ids = fair.installs("p", 1).await;
+    for sends in 1..=24 {
+        fair.until("the next send", async || fair.attempts(&ids).await == sends).await;
+        fair.pass(2 * HOUR);
+    }
+    fair.until("the last before the pause", async || fair.attempts(&ids).await == 25).await;
+    fair.set(State::Paused).await;
+    fair.pass(5 * DAY);
+    fair.set(State::Active).await;
+    fair.until("the first after it", async || fair.attempts(&ids).await == 26).await;
+    fair.pass(2 * HOUR);
+    // Only what goes on is sent once more.
+    fair.until("one more", async || fair.attempts(&ids).await == 27).await;
+    let rows = fair.house.world.ledger.endpoint_rows().await.expect("rows");
+    assert!(rows.iter().all(|row| row.state == State::Active), "{rows:?}");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_cannot_be_stored_keeps_nobody_waiting() {
+    let fair = Fair::new(200, &[S; 5], json!({})).await;
+    let file = fair.house.world.dir().join("ledger.sqlite");
+    let conn = rusqlite::Connection::open(file).expect("a second connection");
+    conn.busy_timeout(PATIENCE).expect("it is set");
+    conn.execute_batch(
+        "CREATE TRIGGER breaks BEFORE INSERT ON attempt WHEN NEW.status = 503 BEGIN SELECT RAISE(ABORT, 'broken'); END",
+    )
+    .expect("a trigger");
+    let engine = Engine::start(fair.house.config.clone());
+    let ids = fair.installs("a", 1).await;
+    fair.until_in(&ids, "delivered", 1).await;
+    fair.moody.answers(503);
+    let stuck = fair.installs("b", 1).await;
+    fair.until("its send", async || fair.moody.asked() == 2).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(20), engine.stop()).await;
+    assert!(stopped.is_ok(), "a stop waits for what can end only");
+    assert_eq!((fair.moody.asked(), fair.attempts(&stuck).await), (2, 0), "sent once by this start");
+    conn.execute_batch("DROP TRIGGER breaks").expect("it is dropped");
+    fair.moody.answers(200);
+    let engine = Engine::start(fair.house.config.clone());
+    fair.until_in(&stuck, "delivered", 1).await;
+    engine.stop().await;
+    fair.house.world.books_balance().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,7 @@ SELECT n, at, outcome, status, total_us, next, body FROM attempt WHERE workspace
 -- name: finish_insert
 INSERT INTO finish (workspace, delivery, state, reason, at, sends) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING;
 -- name: finish_mend
-UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = max(sends, ?5) WHERE workspace = ?1 AND delivery = ?2 AND state = 'cancelled';
+UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = max(sends, ?5) WHERE workspace = ?1 AND delivery = ?2 AND state <> 'delivered';
 -- name: finish_sent
 UPDATE finish SET sends = ?3 WHERE workspace = ?1 AND delivery = ?2 AND sends < ?3;
 -- name: finish_get

@@ -608,6 +608,14 @@ async fn when_an_endpoints_trouble_began_is_known_after_it_is_over() {
     assert_eq!(trouble().await, is(400, false), "without failing, since it was disabled");
     set(State::Active, 500).await;
     assert_eq!(trouble().await, is(400, true));
+    set(State::Paused, 600).await;
+    set(State::Active, 700).await;
+    assert_eq!(trouble().await, is(400, true), "a pause by itself is no trouble");
+    fails(Some(800), 806).await;
+    set(State::Paused, 900).await;
+    set(State::Active, 1_000).await;
+    assert_eq!(trouble().await, is(800, true), "letting it go on begins anew, too");
+    assert!(world.ledger.endpoint_rows().await.unwrap().is_empty(), "it fails no more, as far as is known");
 }
 
 #[tokio::test]

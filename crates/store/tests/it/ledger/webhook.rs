@@ -6,7 +6,7 @@ use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::Topic;
 use roundtrip_store::ledger::{
-    AttemptRow, Due, Receiver, RunningOut, Settled, Settlement, StatusWish, Story,
+    AttemptRow, DeliveryTest, Due, Receiver, RunningOut, Settled, Settlement, StatusWish, Story,
 };
 use roundtrip_store::payload::Notice;
 use roundtrip_testkit::{NOON, Tell, World};
@@ -217,6 +217,98 @@ async fn that_a_window_runs_out_is_said_with_the_end_of_the_send() {
     assert_eq!(body, serde_json::from_str::<Value>(&notice.body).unwrap());
     assert_eq!(body["notice"]["figures"]["sends"], 1);
     world.books_balance().await;
+}
+
+#[tokio::test]
+async fn that_a_window_of_the_sandbox_runs_out_is_told_to_who_takes_that_and_booked_nowhere() {
+    let mut taking = hook(&["postback_expiring"]);
+    taking["sandbox"] = json!(true);
+    let mut sandbox = rule("purchase", Some("acme"));
+    sandbox["sandbox"] = json!(true);
+    let mut settings = with_rules(json!({"sale": sandbox}));
+    settings["webhooks"] = json!({"real": hook(&["postback_expiring"]), "taking": taking});
+    let mut world = World::new(&settings).await;
+    let click = world.click("game-acme", minute(-5), "click_id=p1");
+    let install = world.event("game", "install", NOON).of("i1").click(&click).sandbox();
+    world.tell(install).await;
+    let story = world.tell(world.event("game", "purchase", minute(1)).of("i1").sandbox()).await;
+    let item = due_of_postback(&world, &story);
+    world.ledger.due_take();
+    let next = Settled::Again { due: minute(9), reason: "http_503".into() };
+    let settlement = Settlement { item, attempt: None, next };
+    let out = RunningOut { delivery: item.delivery, deadline: minute(10) };
+    world.ledger.delivery_settle_saying(vec![settlement], vec![out], minute(3)).await.unwrap();
+    let told: Vec<_> = world.ledger.due_take();
+    let [due] = told[..] else { panic!("only the one that takes the sandbox is told: {told:?}") };
+    let own = world.settings().webhooks.iter().find(|w| w.slug == "taking").unwrap().id;
+    assert_eq!(due.endpoint, Endpoint::Webhook(own));
+    let booked = "SELECT count(*) FROM delivery WHERE booked_at IS NOT NULL AND kind = 'postback_expiring'";
+    assert_eq!(raw(&world).query_row(booked, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    world.books_balance().await;
+}
+
+/// One worker gave it up, or it was held for too long, and another one's send arrived.
+#[tokio::test]
+async fn what_arrives_although_it_was_given_up_or_expired_was_delivered_and_that_is_told() {
+    let mut world =
+        World::new(&document(json!({"ends": hook(&["postback_delivered", "postback_failed"])}))).await;
+    let click = world.click("game-acme", minute(-5), "click_id=p1");
+    world.tell(world.event("game", "install", NOON).of("i1").click(&click)).await;
+    let reason = || "attempts_exhausted".to_owned();
+    for other in [Settled::Dead { reason: reason() }, Settled::Expired { reason: reason() }] {
+        let story = world.tell(world.event("game", "purchase", minute(1)).of("i1")).await;
+        let item = due_of_postback(&world, &story);
+        let settle = |next| Settlement { item, attempt: None, next };
+        let both = vec![settle(other.clone()), settle(Settled::Delivered)];
+        // Twice changes nothing; nor does a failure that is heard of later.
+        world.ledger.delivery_settle(both.clone(), minute(2)).await.unwrap();
+        world.ledger.delivery_settle(both, minute(3)).await.unwrap();
+        let story = world.story(story.event.id).await;
+        let ended = story.deliveries.iter().find(|d| d.id == item.delivery).unwrap();
+        assert_eq!((ended.state.as_str(), ended.reason.as_str()), ("delivered", "arrived_after_all"));
+        let facts = told(&world, &story);
+        let kinds: Vec<_> = facts.iter().map(|(_, kind, _)| kind.as_str()).collect();
+        assert_eq!(kinds, ["postback_delivered", "postback_failed"]);
+        assert_ne!(facts[0].2, facts[1].2, "two facts");
+        let body = body(&world, due_of(&story, "postback_delivered")).await;
+        assert_eq!(body["postback"]["reason"], "arrived_after_all");
+        world.books_balance().await;
+    }
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    let kept = world.ledger.balance(world.workspace, Timestamp::from_ms(0), far).await.unwrap();
+    let counted = world.ledger.recount(world.workspace).await.unwrap();
+    for books in [kept, counted] {
+        let of = |state: &str| books.values().filter_map(|row| row.finished.get(state)).sum::<i64>();
+        assert_eq!((of("delivered"), of("dead"), of("expired")), (2, 0, 0));
+    }
+}
+
+#[tokio::test]
+async fn how_a_test_of_a_rule_ended_is_told_to_nobody() {
+    let mut taking = hook(&["postback_delivered", "postback_failed"]);
+    taking["sandbox"] = json!(true);
+    let world = World::new(&document(json!({"ends": taking}))).await;
+    let endpoint = Endpoint::Postback { rule: world.rule("sale"), partner: world.partner("acme") };
+    for next in [Settled::Delivered, Settled::Dead { reason: "test_failed".into() }] {
+        let wanted = DeliveryTest { endpoint, version: 1, app: world.app("game"), values: Vec::new() };
+        let id = world.ledger.delivery_test(world.workspace, wanted, minute(1)).await.unwrap();
+        let item = Due { workspace: world.workspace, endpoint, due: minute(1), delivery: id, sends: 0 };
+        world.ledger.due_take();
+        let settlement = Settlement { item, attempt: None, next };
+        assert_eq!(world.ledger.delivery_settle(vec![settlement], minute(2)).await.unwrap(), [None]);
+        assert_eq!(world.ledger.due_take().into_iter().collect::<Vec<_>>(), []);
+    }
+}
+
+fn due_of_postback(world: &World, story: &Story) -> Due {
+    let [delivery] = &story.deliveries[..] else { panic!("one postback: {:?}", story.deliveries) };
+    Due {
+        workspace: world.workspace,
+        endpoint: delivery.endpoint,
+        due: delivery.due.expect("it waits"),
+        delivery: delivery.id,
+        sends: 0,
+    }
 }
 
 #[tokio::test]
