@@ -448,14 +448,21 @@ impl Endpoint {
         self.in_flight
     }
 
-    /// Whether the table has what memory cannot know of: more than it takes for all, or what is due before the first.
-    pub(super) fn is_news(&self, head: &EndpointHead) -> bool {
+    /// Whether the table, as read at `began`, has what memory cannot know of: more than it takes for all, or in a lane
+    /// something that is due before the lane's first. What was due before `late` is looked at although the reading may
+    /// be older than what memory knows.
+    pub(super) fn is_news(&self, head: &EndpointHead, late: Timestamp, began: Duration) -> bool {
+        let is_fresh = !self.has_settled_since(began);
         if !self.firsts.has_more() && !self.retries.has_more() {
-            return head.waiting > (self.in_memory() + self.busy.len()) as u64;
+            let known = (self.in_memory() + self.busy.len()) as u64;
+            return head.waiting > known && (is_fresh || head.due < late);
         }
-        // What is under way may be the table's first.
-        let known = [&self.firsts, &self.retries].into_iter().filter_map(|l| l.first()).map(|i| i.due).min();
-        self.busy.is_empty() && known.is_some_and(|known| head.due < known)
+        // One lane says nothing of the other: a backlog of retries that is due first hides no first attempt.
+        let lanes = [(&self.firsts, head.firsts), (&self.retries, head.retries)];
+        lanes.into_iter().filter_map(|(lane, due)| Some((lane, due?))).any(|(lane, due)| {
+            // What is under way may be the table's first. One that is never idle is read once a sweep for that, at most.
+            lane.lacks(due) && (due < late || (is_fresh && self.busy.is_empty()))
+        })
     }
 
     /// How many waiting deliveries it holds in memory.

@@ -102,6 +102,15 @@ impl Lane {
         self.more
     }
 
+    /// Whether the table, whose first is due then, has something that memory would have to hold.
+    pub(super) fn lacks(&self, table: Timestamp) -> bool {
+        match self.waiting.iter().map(|item| item.due).min() {
+            Some(known) => table < known,
+            // An empty lane with an unread rest is read before anything starts.
+            None => !self.more,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

@@ -323,7 +323,7 @@ impl Coordinator {
             let is_unknown = endpoint.is_idle() && (is_first || !endpoint.has_settled_since(began));
             // One that is never idle does not know what nobody told it either. Read once too often does no harm.
             let is_overdue = head.due < late;
-            let is_news = endpoint.is_news(&head) && (is_overdue || !endpoint.has_settled_since(began));
+            let is_news = endpoint.is_news(&head, late, began);
             if endpoint.state.holds() || !(is_unknown || is_news || reread) {
                 continue;
             }

@@ -21,6 +21,10 @@ pub struct EndpointHead {
     pub endpoint: Endpoint,
     /// When its earliest delivery is due.
     pub due: Timestamp,
+    /// When the earliest is due that was never sent; `None` when there is none.
+    pub firsts: Option<Timestamp>,
+    /// When the earliest is due that was sent before; `None` when there is none.
+    pub retries: Option<Timestamp>,
     /// How many wait.
     pub waiting: u64,
 }
@@ -134,6 +138,8 @@ fn heads(conn: &Connection) -> Result<Vec<EndpointHead>, Error> {
             workspace: WorkspaceNo(row.get(0)?),
             endpoint: Endpoint::from_bytes(row.get(1)?, row.get(2)?),
             due: Timestamp::from_ms(due),
+            firsts: first.map(Timestamp::from_ms),
+            retries: retry.map(Timestamp::from_ms),
             waiting: row.get(3)?,
         });
     }

@@ -28,6 +28,8 @@ const CLOSES: [&str; 19] = [
 /// The parts of a webhook's body that are about people: an id keeps its ends, and of properties the names are left.
 const PEOPLE: &str = "user";
 const PROPERTIES: &str = "properties";
+/// Words that stand beside somebody's values in such a body, however it is quoted: as text, escaped, in HTML, in a form.
+const BESIDE_PEOPLE: [&str; 4] = [PEOPLE, PROPERTIES, "customer_id", "install_id"];
 /// All but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Parameters whose values say nothing about a person: the partner's and the campaign's own.
@@ -184,13 +186,16 @@ impl Mask {
             return text.to_owned();
         }
         match serde_json::from_str::<Value>(text) {
-            Ok(mut fact) => {
-                hide_people(&mut fact);
-                self.text(&fact.to_string())
-            }
+            // Our own bodies hold no other body; a sentence of theirs may name a rule for users.
+            Ok(fact) => self.without_people(fact, false),
             // Our own bodies are JSON; of one that is none any more nobody knows what in it is personal.
             Err(_) => "…".to_owned(),
         }
+    }
+
+    fn without_people(&self, mut value: Value, is_echo: bool) -> String {
+        hide_people(&mut value, is_echo);
+        self.text(&value.to_string())
     }
 
     /// What a webhook's receiver answered: some repeat what they were sent.
@@ -199,10 +204,8 @@ impl Mask {
             return text.to_owned();
         }
         match serde_json::from_str::<Value>(text) {
-            Ok(Value::Object(_) | Value::Array(_)) => self.fact(text),
-            _ if [PEOPLE, PROPERTIES].iter().any(|name| text.contains(&format!("{name}\""))) => {
-                "…".to_owned()
-            }
+            Ok(value @ (Value::Object(_) | Value::Array(_))) => self.without_people(value, true),
+            _ if names_people(text) => "…".to_owned(),
             _ => self.text(text),
         }
     }
@@ -240,7 +243,7 @@ fn is_whole(text: &str, at: usize, len: usize) -> bool {
 }
 
 /// Hides the parts of a fact that are about people, at any depth: an answer may hold the fact inside of something else.
-fn hide_people(value: &mut Value) {
+fn hide_people(value: &mut Value, is_echo: bool) {
     match value {
         Value::Object(map) => {
             for (name, inner) in map {
@@ -254,16 +257,26 @@ fn hide_people(value: &mut Value) {
                         }
                     }
                     // Some echo a body as text.
-                    (_, Value::String(text)) if text.contains("properties\"") || text.contains("user\"") => {
-                        *text = "…".to_owned();
-                    }
-                    (_, inner) => hide_people(inner),
+                    (_, inner) => hide_people(inner, is_echo),
                 }
             }
         }
-        Value::Array(list) => list.iter_mut().for_each(hide_people),
+        Value::Array(list) => list.iter_mut().for_each(|inner| hide_people(inner, is_echo)),
+        // Some echo a body as text. A name alone, as of an event, is none.
+        Value::String(text) if is_echo && !is_name(text) && names_people(text) => *text = "…".to_owned(),
         _ => {}
     }
+}
+
+/// Whether a text of unknown form holds a word beside which a webhook's body has somebody's values.
+fn names_people(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    BESIDE_PEOPLE.iter().any(|word| lower.contains(word))
+}
+
+/// Whether a text is one name, such as `user_registered`.
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':'))
 }
 
 /// Hides every value of a tree and leaves the names.
@@ -371,12 +384,34 @@ mod tests {
         let hidden = r#"{"event_id":"evt_1","user":{"customer_id":"…","install_id":"inst…6789","is_organic":false},"revenue":"12.50","properties":{"mail":"…","nested":{"age":"…"},"none":null}}"#;
         assert_eq!(mask.fact(body), hidden);
         assert_eq!(Mask::new(true).fact(body), body);
+        let sentence = r#"{"sentence":"rule:users@acme takes again what is sent."}"#;
+        assert_eq!(mask.fact(sentence), sentence);
         assert_eq!(mask.fact("{\"user\":"), "…", "what cannot be read is not shown");
         // Receivers that repeat what they were sent: inside of JSON, as text, cut short.
         assert_eq!(mask.echo(&format!(r#"{{"got":{body}}}"#)), format!(r#"{{"got":{hidden}}}"#));
         let quoted = serde_json::json!({ "data": body, "ok": true }).to_string();
         assert_eq!(mask.echo(&quoted), r#"{"data":"…","ok":true}"#);
         assert_eq!(mask.echo(&body[..120]), "…");
-        assert_eq!(mask.echo("thanks, user 7"), "thanks, user 7");
+        assert_eq!(mask.echo("thanks, all 7 are here"), "thanks, all 7 are here");
+        assert_eq!(mask.echo(r#"{"event":"user_registered"}"#), r#"{"event":"user_registered"}"#);
+    }
+
+    #[test]
+    fn an_answer_that_repeats_a_webhooks_body_in_another_form_is_not_shown() {
+        let mask = Mask::new(false);
+        for text in [
+            "<pre>{&quot;properties&quot;:{&quot;mail&quot;:&quot;a@b.example&quot;}}</pre>",
+            r#"got: {\"properties\":{\"mail\":\"a@b.example\"}}"#,
+            "body=%7B%22properties%22%3A%7B%22mail%22%3A%22a%40b.example%22%7D%7D",
+            "user%5Bcustomer%5Fid%5D=c7",
+            "Customer_ID: c7",
+            "install_id = inst-0123456789",
+            r#""{\"properties\":{\"mail\":\"a@b.example\"}}""#,
+        ] {
+            assert_eq!(mask.echo(text), "…", "{text}");
+            let inside = serde_json::json!({ "error": { "log": [text] } }).to_string();
+            assert_eq!(mask.echo(&inside), r#"{"error":{"log":["…"]}}"#, "{text}");
+            assert_eq!(Mask::new(true).echo(text), text);
+        }
     }
 }

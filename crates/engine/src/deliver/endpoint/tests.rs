@@ -271,6 +271,34 @@ fn what_nobody_handed_over_is_read_although_memory_holds_what_is_due_later() {
 }
 
 #[test]
+fn a_first_attempt_that_nobody_handed_over_is_read_although_a_backlog_of_retries_is_due_before_it() {
+    let mut e = Endpoint::default();
+    for n in 0..100 {
+        e.push(&sent(n, 1_000 + n as u128, 1));
+    }
+    e.push(&due(5, 1));
+    assert_eq!(take(&mut e, at(200)), Some(1), "it is under way, and the lane of firsts empty");
+    let ms = Timestamp::from_ms;
+    let head = |firsts: Option<i64>| EndpointHead {
+        workspace: key().workspace,
+        endpoint: key().endpoint,
+        due: ms(0),
+        firsts: firsts.map(ms),
+        retries: Some(ms(0)),
+        waiting: 101,
+    };
+    let news = |e: &Endpoint, firsts, late| e.is_news(&head(firsts), ms(late), Duration::from_millis(300));
+    assert!(!news(&e, Some(5), 5), "it may be the one that is under way");
+    assert!(!news(&e, None, 1_000), "memory has the first of the retries");
+    assert!(news(&e, Some(250), 1_000), "nobody handed that over");
+    e.ended(key(), Id::from_bits(1), end(Reach::Delivered), at(250), 0);
+    e.settled(Id::from_bits(1), at(250));
+    assert!(news(&e, Some(250), 250), "nothing is under way, so it is looked at before it is late");
+    e.forget();
+    assert!(e.wish(key(), at(300)).expect("it has to read").firsts > 0);
+}
+
+#[test]
 fn a_test_is_sent_to_a_stopped_endpoint_and_says_nothing_of_it() {
     let mut e = Endpoint::default();
     e.set(&row(State::Disabled));
