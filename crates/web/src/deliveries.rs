@@ -361,7 +361,7 @@ impl Wanted {
         let partners = || settings.partners.values().map(|partner| (partner.id, partner.slug.as_str()));
         let apps = || settings.apps.values().map(|app| (app.id, app.slug.as_str()));
         let none = |name: &str, text: String, names: &mut dyn Iterator<Item = &str>| {
-            let fix = known::one_of(&format!("{name}s"), "`roundtrip endpoint list`", names);
+            let fix = known::one_of(&format!("{name}s"), names);
             wrong(name, format!("there is no {name} `{text}`")).fixed_by(fix)
         };
         let mut filter = DeliveryFilter {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use roundtrip_domain::endpoint::{Endpoint, State};
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
-use roundtrip_domain::settings::{Rule, Settings};
+use roundtrip_domain::settings::{Partner, Rule, Settings};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{EndpointFigures, EndpointListed, EndpointLive, EndpointRow, Ledger, Why};
 use schemars::JsonSchema;
@@ -21,17 +21,15 @@ use serde::Serialize;
 use crate::deliveries::rule;
 use crate::problem::of_store;
 use crate::story::Named;
-use crate::{books, conversions, known, waits};
+use crate::{books, conversions, known, sheet, waits};
 
 /// How far back figures go, in days.
 pub(crate) const FIGURES_DAYS: i64 = 7;
 /// Most deliveries that figures are counted from: reading so many takes some tens of milliseconds.
 const FIGURES_ROWS_MAX: u32 = 20_000;
-/// The command that lists endpoints.
-pub(crate) const LISTED: &str = "`roundtrip endpoint list`";
 /// What to do about a name that is none.
-pub(crate) const LIST_THEM: &str =
-    "`roundtrip endpoint list` (GET /api/v1/endpoints) names them all: webhook:SLUG, rule:SLUG@PARTNER";
+pub(crate) const LIST_THEM: &str = "`roundtrip endpoint list` (GET /api/v1/endpoints) names them: webhook:SLUG, \
+    rule:SLUG@PARTNER; of a rule for whoever wins, the partners that it told";
 
 /// What the engine sees of an endpoint with work, at most some seconds old.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -118,8 +116,9 @@ pub(crate) struct Shown {
     /// Since when it has been failing, if it has for some minutes; after five days it is disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failing_since: Option<String>,
-    /// How its deliveries of the last days ended.
-    pub(crate) recent: Recent,
+    /// How its deliveries of the last days ended; absent in the answer to a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) recent: Option<Recent>,
     /// What the engine sees of it; absent without work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) live: Option<Live>,
@@ -150,10 +149,15 @@ fn unknown(message: String, fix: impl Into<Box<str>>) -> Problem {
     Problem::new(Code::IdUnknown, "id", message).fixed_by(fix)
 }
 
+/// A slug of nothing, as whatever else is asked of one answers it.
+fn no_such(message: String, fix: impl Into<Box<str>>) -> Problem {
+    Problem::new(Code::NotFound, "id", message).fixed_by(fix)
+}
+
 /// No webhook has that slug or id.
 pub(crate) fn no_webhook(slug: &str, settings: &Settings) -> Problem {
     let names = settings.webhooks.iter().map(|webhook| webhook.slug.as_str());
-    unknown(format!("there is no webhook `{slug}`"), known::one_of("webhooks", LISTED, names))
+    no_such(format!("there is no webhook `{slug}`"), known::one_of("webhooks", names))
 }
 
 fn no_rule(slug: &str, settings: &Settings) -> Problem {
@@ -161,9 +165,9 @@ fn no_rule(slug: &str, settings: &Settings) -> Problem {
     let names = settings.rules.values().flatten().map(|rule| rule.slug.as_str());
     let fix = match is_webhook {
         true => format!("there is a webhook of that name: webhook:{slug}"),
-        false => known::one_of("rules", LISTED, names),
+        false => known::one_of("rules", names),
     };
-    unknown(format!("there is no rule `{slug}`"), fix)
+    no_such(format!("there is no rule `{slug}`"), fix)
 }
 
 /// What somebody meant who wrote a slug alone.
@@ -189,17 +193,22 @@ pub(crate) fn by_ids(text: &str) -> Option<Endpoint> {
 /// The endpoint that a path names, by ids or by slugs.
 ///
 /// # Errors
-/// With `id_unknown` for a slug of nothing, `parameter_invalid` for what has no form of an endpoint's name.
+/// With `not_found` for a slug of nothing; `parameter_invalid` where a rule can tell several partners and none is named,
+/// and for what has no form of an endpoint's name.
 pub(crate) fn parse(text: &str, settings: &Settings) -> Result<Endpoint, Problem> {
     if let Some(slug) = text.strip_prefix("webhook:") {
         let webhook = settings.webhooks.iter().find(|webhook| webhook.slug == slug);
-        return webhook
-            .map(|webhook| Endpoint::Webhook(webhook.id))
-            .ok_or_else(|| no_webhook(slug, settings));
+        // An id stands for a slug everywhere: what was deleted since has no other name.
+        let id = webhook.map(|webhook| webhook.id).or_else(|| slug.parse().ok());
+        return id.map(Endpoint::Webhook).ok_or_else(|| no_webhook(slug, settings));
     }
     if let Some(rest) = text.strip_prefix("rule:") {
         let (slug, partner) = rest.split_once('@').map_or((rest, None), |(rule, of)| (rule, Some(of)));
-        let rule = rule_of(slug, settings)?;
+        let deleted = || Some((slug.parse().ok()?, partner_of(partner?, settings)?));
+        let rule = match (rule_of(slug, settings), deleted()) {
+            (Err(_), Some((rule, partner))) => return Ok(Endpoint::Postback { rule, partner }),
+            (rule, _) => rule?,
+        };
         return told_by(rule, partner, settings).map(|partner| Endpoint::Postback { rule: rule.id, partner });
     }
     by_ids(text).ok_or_else(|| {
@@ -215,42 +224,61 @@ pub(crate) fn parse(text: &str, settings: &Settings) -> Result<Endpoint, Problem
 /// The rule of that slug or id.
 ///
 /// # Errors
-/// With `id_unknown`; a webhook of that slug is named in the fix.
+/// With `not_found`; a webhook of that slug is named in the fix.
 pub(crate) fn rule_of<'a>(slug: &str, settings: &'a Settings) -> Result<&'a Rule, Problem> {
     let id: Option<Id<kind::Rule>> = slug.parse().ok();
     let found = settings.rules.values().flatten().find(|rule| rule.slug == slug || Some(rule.id) == id);
     found.map(|rule| &**rule).ok_or_else(|| no_rule(slug, settings))
 }
 
-/// The partner that a rule tells: the one that is named, else the only one.
+/// The partner that a rule tells: the one that is named, else the only one. Whether it can tell the one that is named is
+/// [`Endpoints::find`]'s to say: it may have told that one before.
 fn told_by(rule: &Rule, partner: Option<&str>, settings: &Settings) -> Result<Id<kind::Partner>, Problem> {
-    if let Some(slug) = partner {
-        let found = settings.partners.values().find(|partner| partner.slug == slug);
-        let names = settings.partners.values().map(|partner| partner.slug.as_str());
-        return found.map(|partner| partner.id).ok_or_else(|| {
-            unknown(format!("there is no partner `{slug}`"), known::one_of("partners", LISTED, names))
+    if let Some(text) = partner {
+        return partner_of(text, settings).ok_or_else(|| {
+            no_such(format!("there is no partner `{text}`"), one_that_is_told(rule, settings))
         });
     }
-    match told(rule, settings)[..] {
-        [partner] => Ok(partner),
-        _ => Err(Problem::new(
-            Code::ParameterInvalid,
-            "id",
-            format!("the rule `{0}` can tell several partners; name one: rule:{0}@PARTNER", rule.slug),
-        )
-        .fixed_by(known::one_of(
-            "partners",
-            LISTED,
-            settings.partners.values().map(|partner| partner.slug.as_str()),
-        ))),
+    let slug = &rule.slug;
+    let says = match tellable(rule, settings).collect::<Vec<_>>()[..] {
+        [partner] => return Ok(partner.id),
+        [] => format!("the rule `{slug}` can tell nobody"),
+        _ => format!("the rule `{slug}` can tell several partners; name one: rule:{slug}@PARTNER"),
+    };
+    Err(Problem::new(Code::ParameterInvalid, "id", says).fixed_by(one_that_is_told(rule, settings)))
+}
+
+/// The partner of that slug, or that id: what was deleted since has no other name.
+fn partner_of(text: &str, settings: &Settings) -> Option<Id<kind::Partner>> {
+    let found = settings.partners.values().find(|partner| partner.slug == text);
+    found.map(|partner| partner.id).or_else(|| text.parse().ok())
+}
+
+/// The partners that a rule can tell.
+fn tellable<'a>(rule: &Rule, settings: &'a Settings) -> impl Iterator<Item = &'a Partner> {
+    let partners = settings.partners.values().map(AsRef::as_ref);
+    partners.filter(move |partner| sheet::is_told(settings, rule, partner))
+}
+
+/// What to do about a partner that a rule cannot tell.
+fn one_that_is_told(rule: &Rule, settings: &Settings) -> String {
+    let mut names = tellable(rule, settings).map(|partner| partner.slug.as_str()).peekable();
+    if names.peek().is_none() && !settings.partners.is_empty() {
+        return format!("the rule `{}` tells a group without partners; add one to the group", rule.slug);
+    }
+    // The request that lists all partners would list those that this one does not tell, too.
+    match (rule.partner, rule.group) {
+        (None, None) => known::one_of("partners", names),
+        _ => format!("it tells {}", names.collect::<Vec<_>>().join(", ")),
     }
 }
 
 /// The partners that a rule names; none when it tells whoever won.
 fn told(rule: &Rule, settings: &Settings) -> Vec<Id<kind::Partner>> {
-    let group = rule.group.and_then(|group| settings.groups.get(&group));
-    let of_group = group.into_iter().flat_map(|group| group.partners.iter().copied());
-    rule.partner.into_iter().chain(of_group).collect()
+    match (rule.partner, rule.group) {
+        (None, None) => Vec::new(),
+        _ => tellable(rule, settings).map(|partner| partner.id).collect(),
+    }
 }
 
 /// The endpoints of a workspace.
@@ -311,7 +339,7 @@ impl Endpoints<'_> {
     /// With `store_unavailable` when the ledger cannot answer.
     pub(crate) async fn list(&self) -> Result<Vec<Shown>, Problem> {
         let (known, figures) = (self.known().await?, self.figures().await?);
-        let mut all: Vec<Shown> = known.values().map(|one| self.show(one, &figures)).collect();
+        let mut all: Vec<Shown> = known.values().map(|one| self.show(one, Some(&figures))).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
@@ -321,18 +349,44 @@ impl Endpoints<'_> {
     /// # Errors
     /// With `id_unknown` when nobody of the workspace is or could be told by it.
     pub(crate) async fn find(&self, endpoint: Endpoint) -> Result<EndpointListed, Problem> {
-        let could_be = match endpoint {
-            Endpoint::Postback { rule, partner } => {
-                self.settings.rule(rule).is_some() && self.settings.partners.contains_key(&partner)
-            }
-            Endpoint::Webhook(_) => false,
-        };
-        match self.known().await?.remove(&endpoint) {
+        let found = self.ledger.endpoint_one(self.settings.workspace, endpoint).await;
+        match found.map_err(|error| of_store(&error))? {
             Some(found) => Ok(found),
             // A rule that tells whoever won may tell this partner tomorrow.
-            None if could_be => Ok(self.blank(endpoint)),
-            None => Err(unknown("no such endpoint is known in this workspace".to_owned(), LIST_THEM)),
+            None => self.could_be(endpoint).map(|()| self.blank(endpoint)),
         }
+    }
+
+    /// Whether the settings of now can have it told.
+    ///
+    /// # Errors
+    /// With `id_unknown` if not.
+    pub(crate) fn could_be(&self, endpoint: Endpoint) -> Result<(), Problem> {
+        let settings = self.settings;
+        let is_known = match endpoint {
+            Endpoint::Postback { rule, partner } => {
+                match (settings.rule(rule), settings.partners.get(&partner)) {
+                    (Some(rule), Some(partner)) if !sheet::is_told(settings, rule, partner) => {
+                        let message = format!("the rule `{}` tells no partner `{}`", rule.slug, partner.slug);
+                        return Err(unknown(message, one_that_is_told(rule, settings)));
+                    }
+                    (rule, partner) => rule.is_some() && partner.is_some(),
+                }
+            }
+            Endpoint::Webhook(id) => settings.webhook(id).is_some(),
+        };
+        match is_known {
+            true => Ok(()),
+            false => Err(unknown("no such endpoint is known in this workspace".to_owned(), LIST_THEM)),
+        }
+    }
+
+    /// One of them after a change, without the figures of its last days: they are many rows to read.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub(crate) async fn read_state(&self, endpoint: Endpoint) -> Result<Shown, Problem> {
+        Ok(self.show(&self.find(endpoint).await?, None))
     }
 
     /// One of them.
@@ -341,7 +395,7 @@ impl Endpoints<'_> {
     /// As [`Self::find`].
     pub(crate) async fn read(&self, endpoint: Endpoint) -> Result<Shown, Problem> {
         let found = self.find(endpoint).await?;
-        Ok(self.show(&found, &self.figures().await?))
+        Ok(self.show(&found, Some(&self.figures().await?)))
     }
 
     /// What became of one, the newest first.
@@ -388,7 +442,7 @@ impl Endpoints<'_> {
         }
     }
 
-    fn show(&self, listed: &EndpointListed, figures: &EndpointFigures) -> Shown {
+    fn show(&self, listed: &EndpointListed, figures: Option<&EndpointFigures>) -> Shown {
         let (row, settings) = (&listed.row, self.settings);
         let (rule, partner, webhook) = match row.endpoint {
             Endpoint::Postback { rule: id, partner } => {
@@ -413,7 +467,7 @@ impl Endpoints<'_> {
             held,
             oldest_due: listed.oldest_due.map(|at| at.to_string()),
             failing_since: row.health.failing_since.map(|at| at.to_string()),
-            recent: self.recent(row.endpoint, figures),
+            recent: figures.map(|figures| self.recent(row.endpoint, figures)),
             live: live.map(|seen| self.live(seen)),
             stopped: row.state.holds().then(|| waits::stopped_by(row)),
             sentence: waits::stands(row, listed.queued),

@@ -3,31 +3,14 @@
 use roundtrip_domain::endpoint::{Endpoint, State, Wait};
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::{Timestamp, human};
-use roundtrip_store::ledger::{EndpointLogRow, EndpointRow, Why};
+/// An endpoint's id: `wbh_…`, or `rul_…:prt_…`.
+pub use roundtrip_store::ledger::endpoint_id as id;
+use roundtrip_store::ledger::{EndpointLogRow, EndpointRow, Why, endpoint_name};
 
 /// An endpoint by the name that commands take: `webhook:SLUG`, `rule:SLUG@PARTNER`. What was deleted since is named
 /// by its id.
 pub fn name(endpoint: Endpoint, settings: &Settings) -> String {
-    match endpoint {
-        Endpoint::Webhook(id) => {
-            settings.webhook(id).map_or_else(|| id.to_string(), |webhook| format!("webhook:{}", webhook.slug))
-        }
-        Endpoint::Postback { rule, partner } => {
-            let (known, told) = (settings.rule(rule), settings.partners.get(&partner));
-            match (known, told) {
-                (Some(rule), Some(partner)) => format!("rule:{}@{}", rule.slug, partner.slug),
-                _ => id(endpoint),
-            }
-        }
-    }
-}
-
-/// An endpoint's id: `wbh_…`, or `rul_…:prt_…`.
-pub fn id(endpoint: Endpoint) -> String {
-    match endpoint {
-        Endpoint::Webhook(id) => id.to_string(),
-        Endpoint::Postback { rule, partner } => format!("{rule}:{partner}"),
-    }
+    endpoint_name(endpoint, Some(settings))
 }
 
 /// Why an endpoint is stopped, as the end of a sentence: `paused since … by …: …`, as far as it is known.

@@ -148,6 +148,15 @@ fn row(row: &Row<'_>) -> rusqlite::Result<EndpointRow> {
     })
 }
 
+fn listed(r: &Row<'_>) -> Result<EndpointListed, rusqlite::Error> {
+    let (first, retry): (Option<i64>, Option<i64>) = (r.get(12)?, r.get(13)?);
+    Ok(EndpointListed {
+        row: row(r)?,
+        queued: r.get(11)?,
+        oldest_due: first.into_iter().chain(retry).min().map(Timestamp::from_ms),
+    })
+}
+
 fn get(conn: &Connection, key: Key) -> Result<Option<EndpointRow>, Error> {
     Ok(conn.prepare_cached(sql("endpoint_get"))?.query_row(key, row).optional()?)
 }
@@ -288,17 +297,21 @@ impl Ledger {
     pub async fn endpoint_list(&self, ws: WorkspaceNo) -> Result<Vec<EndpointListed>, Error> {
         self.read(move |conn| {
             let mut statement = conn.prepare_cached(sql("endpoint_list"))?;
-            let listed = statement
-                .query_map([ws.0], |r| {
-                    let (first, retry): (Option<i64>, Option<i64>) = (r.get(12)?, r.get(13)?);
-                    Ok(EndpointListed {
-                        row: row(r)?,
-                        queued: r.get(11)?,
-                        oldest_due: first.into_iter().chain(retry).min().map(Timestamp::from_ms),
-                    })
-                })?
-                .collect::<Result<_, _>>()?;
+            let listed = statement.query_map([ws.0], listed)?.collect::<Result<_, _>>()?;
             Ok(listed)
+        })
+        .await
+    }
+
+    /// One endpoint as [`Self::endpoint_list`] has it; `None` if it is not among those.
+    pub async fn endpoint_one(
+        &self,
+        ws: WorkspaceNo,
+        endpoint: Endpoint,
+    ) -> Result<Option<EndpointListed>, Error> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(sql("endpoint_one"))?;
+            Ok(statement.query_row(key(ws, endpoint), listed).optional()?)
         })
         .await
     }

@@ -78,7 +78,7 @@ pub use self::job::{Into, JOBS_OPEN_MAX, Job, JobAnswer, JobHead, JobKind, JobPl
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::listed::{DeliveryListed, DeliveryPage, LIST_ROWS_MAX, LastAttempt};
 pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
-pub use self::notice::{NoticeRow, RunningOut};
+pub use self::notice::{NoticeRow, RunningOut, endpoint_id, endpoint_name};
 pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueSwept, QueueWindow, WindowWish};
 pub use self::reconcile::{Fact, FactDelivery, FactPage, FactsWanted};
 pub use self::recover::{JobCount, JobStep, STEP_MATCHES_MAX, states_default, unfit_rule};

@@ -90,7 +90,7 @@ impl News<'_> {
         news: &EndpointNews,
         learned: Learned,
     ) -> Result<Vec<Due>, Error> {
-        let name = name(catalog.workspace(news.workspace).map(AsRef::as_ref), news.endpoint);
+        let name = endpoint_name(news.endpoint, catalog.workspace(news.workspace).map(AsRef::as_ref));
         let (topic, sentence, figures) = match learned {
             Learned::Failing { hours } => (
                 Topic::EndpointFailing,
@@ -138,22 +138,25 @@ impl News<'_> {
     }
 }
 
-/// The name by which people know an endpoint: `webhook:SLUG`, or `rule:SLUG@PARTNER`; the ids of what was deleted.
-fn name(settings: Option<&Settings>, endpoint: Endpoint) -> String {
-    match endpoint {
+/// The name by which people know an endpoint and which commands take: `webhook:SLUG`, or `rule:SLUG@PARTNER`. One of
+/// which something was deleted since is named by its id.
+pub fn endpoint_name(endpoint: Endpoint, settings: Option<&Settings>) -> String {
+    let name = match endpoint {
         Endpoint::Webhook(id) => {
-            let slug = settings.and_then(|settings| settings.webhook(id)).map(|webhook| webhook.slug.clone());
-            format!("webhook:{}", slug.unwrap_or_else(|| id.to_string()))
+            settings.and_then(|s| s.webhook(id)).map(|webhook| format!("webhook:{}", webhook.slug))
         }
-        Endpoint::Postback { rule, partner } => {
-            let slug = settings.and_then(|settings| settings.rule(rule)).map(|rule| rule.slug.clone());
-            let whose = settings.and_then(|s| s.partners.get(&partner)).map(|partner| partner.slug.clone());
-            format!(
-                "rule:{}@{}",
-                slug.unwrap_or_else(|| rule.to_string()),
-                whose.unwrap_or_else(|| partner.to_string())
-            )
-        }
+        Endpoint::Postback { rule, partner } => settings
+            .and_then(|s| Some((s.rule(rule)?, s.partners.get(&partner)?)))
+            .map(|(rule, partner)| format!("rule:{}@{}", rule.slug, partner.slug)),
+    };
+    name.unwrap_or_else(|| endpoint_id(endpoint))
+}
+
+/// An endpoint's id: `wbh_…`, or `rul_…:prt_…`.
+pub fn endpoint_id(endpoint: Endpoint) -> String {
+    match endpoint {
+        Endpoint::Webhook(id) => id.to_string(),
+        Endpoint::Postback { rule, partner } => format!("{rule}:{partner}"),
     }
 }
 

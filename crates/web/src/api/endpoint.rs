@@ -146,6 +146,6 @@ async fn set(mut call: Call, to: State, from: Option<State>) -> Result<Answer, F
             "an endpoint's state changed"
         );
     }
-    let endpoint = endpoints(&call, &settings).read(endpoint).await?;
+    let endpoint = endpoints(&call, &settings).read_state(endpoint).await?;
     Ok(Answer::ok(json!(Changed { endpoint, changed })))
 }

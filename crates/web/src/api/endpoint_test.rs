@@ -1,7 +1,7 @@
 //! Testing an endpoint: a delivery with made-up values, sent like any other and counted nowhere.
 
 use roundtrip_domain::endpoint::{Endpoint, State};
-use roundtrip_domain::id::{Id, kind};
+use roundtrip_domain::id::Id;
 use roundtrip_domain::postback::MacroValue;
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::{KeyScope, Settings};
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::call::{Answer, Call, Failure};
 use super::route::{Needs, Route, schema};
 use crate::endpoints::Endpoints;
-use crate::{endpoints, known, sheet, waits};
+use crate::{endpoints, sheet, waits};
 
 /// A test that is on its way.
 #[derive(Serialize, JsonSchema)]
@@ -47,7 +47,7 @@ pub(super) fn routes() -> Vec<Route> {
             "It is sent once, within ten minutes; also while the endpoint is stopped.",
             schema::<Testing>,
         )
-        .codes(&[Code::IdUnknown, Code::ReplayRefused, Code::ParameterMissing])
+        .codes(&[Code::IdUnknown, Code::ReplayRefused])
         .does(test),
     ]
 }
@@ -61,23 +61,24 @@ async fn test(call: Call) -> Result<Answer, Failure> {
             .fixed_by(endpoints::LIST_THEM)
             .into());
     }
-    let wanted = match endpoints::by_ids(&name) {
-        Some(Endpoint::Webhook(id)) => of_webhook(&id.to_string(), &settings)?,
-        Some(Endpoint::Postback { rule, partner }) => {
-            of_rule(&call, &format!("{rule}@{partner}"), &settings)?
-        }
-        None => match name.split_once(':') {
-            Some(("webhook", webhook)) => of_webhook(webhook, &settings)?,
-            Some(("rule", rule)) => of_rule(&call, rule, &settings)?,
-            _ => of_rule(&call, &name, &settings)?,
-        },
+    // A slug alone is a rule's.
+    let full = match name.contains(':') || endpoints::by_ids(&name).is_some() {
+        true => name,
+        false => format!("rule:{name}"),
     };
-    let endpoint = wanted.endpoint;
+    let full = match call.query.text("partner") {
+        Some(partner) if full.starts_with("rule:") && !full.contains('@') => format!("{full}@{partner}"),
+        _ => full,
+    };
+    let endpoint = endpoints::parse(&full, &settings)?;
     let endpoints =
         Endpoints { ledger: &call.state.ledger, settings: &settings, now: call.state.clock.now() };
+    // What it was told before, by other settings, cannot be tested by those of now.
+    endpoints.could_be(endpoint)?;
+    let wanted = made_up(endpoint, &settings)?;
     let state = endpoints.find(endpoint).await?.row.state;
     let id = call.state.ledger.delivery_test(settings.workspace, wanted, call.state.clock.now()).await?;
-    tracing::info!(delivery.id = %id, endpoint.name = name, actor = call.caller.actor(), "a test was asked for");
+    tracing::info!(delivery.id = %id, endpoint.id = waits::id(endpoint), actor = call.caller.actor(), "a test was asked for");
     Ok(Answer::created(json!(Testing {
         delivery: id.to_string(),
         endpoint: waits::name(endpoint, &settings),
@@ -92,47 +93,17 @@ async fn test(call: Call) -> Result<Answer, Failure> {
     })))
 }
 
-fn of_webhook(name: &str, settings: &Settings) -> Result<DeliveryTest, Problem> {
-    let id: Option<Id<kind::Webhook>> = name.parse().ok();
-    let webhook = settings.webhooks.iter().find(|webhook| webhook.slug == name || Some(webhook.id) == id);
-    let webhook = webhook.ok_or_else(|| endpoints::no_webhook(name, settings))?;
-    Ok(DeliveryTest {
-        endpoint: Endpoint::Webhook(webhook.id),
-        version: webhook.version,
-        app: webhook.app.unwrap_or(Id::from_bits(0)),
-        values: Vec::new(),
-    })
-}
-
-/// A test of a rule: its template filled with what its partner's sheet shows.
-fn of_rule(call: &Call, name: &str, settings: &Settings) -> Result<DeliveryTest, Problem> {
-    let (name, named) = name.split_once('@').map_or((name, None), |(rule, partner)| (rule, Some(partner)));
-    let rule = endpoints::rule_of(name, settings)?;
-    let told = || settings.partners.values().filter(|partner| sheet::is_told(settings, rule, partner));
-    let partner = match named.map(str::to_owned).or_else(|| call.query.text("partner")) {
-        Some(text) => {
-            let id: Option<Id<kind::Partner>> = text.parse().ok();
-            let message = || format!("rule `{}` tells no partner `{text}`", rule.slug);
-            told().find(|partner| partner.slug == text || Some(partner.id) == id).ok_or_else(|| {
-                let names = told().map(|partner| partner.slug.as_str());
-                Problem::new(Code::ParameterInvalid, "partner", message()).fixed_by(known::one_of(
-                    "partners",
-                    "`roundtrip endpoint list`",
-                    names,
-                ))
-            })?
+/// A test of an endpoint: a rule's template filled with what its partner's sheet shows.
+fn made_up(endpoint: Endpoint, settings: &Settings) -> Result<DeliveryTest, Problem> {
+    let gone = || Problem::new(Code::IdUnknown, "id", "it was deleted").fixed_by(endpoints::LIST_THEM);
+    let (rule, partner) = match endpoint {
+        Endpoint::Webhook(id) => {
+            let webhook = settings.webhook(id).ok_or_else(gone)?;
+            let (version, app) = (webhook.version, webhook.app.unwrap_or(Id::from_bits(0)));
+            return Ok(DeliveryTest { endpoint, version, app, values: Vec::new() });
         }
-        None => {
-            let mut all = told();
-            let message = || format!("rule `{}` tells several partners, or none: say which", rule.slug);
-            match (all.next(), all.next()) {
-                (Some(one), None) => one,
-                _ => {
-                    let names = told().map(|partner| partner.slug.as_str());
-                    let fix = known::one_of("partners", "`roundtrip endpoint list`", names);
-                    return Err(Problem::new(Code::ParameterMissing, "partner", message()).fixed_by(fix));
-                }
-            }
+        Endpoint::Postback { rule, partner } => {
+            (settings.rule(rule).ok_or_else(gone)?, settings.partners.get(&partner).ok_or_else(gone)?)
         }
     };
     let (Some(app), Some(template)) = (settings.apps.get(&rule.app), rule.request.template()) else {
@@ -142,10 +113,5 @@ fn of_rule(call: &Call, name: &str, settings: &Settings) -> Result<DeliveryTest,
     let samples = sheet::sample_values(partner, app, rule, template);
     let values =
         samples.into_iter().map(|(name, decoded)| MacroValue { name, decoded, received: None }).collect();
-    Ok(DeliveryTest {
-        endpoint: Endpoint::Postback { rule: rule.id, partner: partner.id },
-        version: rule.version,
-        app: rule.app,
-        values,
-    })
+    Ok(DeliveryTest { endpoint, version: rule.version, app: rule.app, values })
 }

@@ -23,8 +23,6 @@ use crate::deliveries::{PARAMETERS, Wanted, chosen, webhooks};
 use crate::jobs::{self, Job, JobTrial, Jobs};
 use crate::{endpoints, known, waits};
 
-/// The command that lists endpoints.
-const LISTED: &str = "`roundtrip endpoint list`";
 /// What a filter says for "since the endpoint's trouble began".
 const FAILING: &str = "failing";
 /// Rows that are looked at to say beforehand what a job would do.
@@ -274,10 +272,7 @@ async fn trouble(call: &Call, settings: &Settings, filter: &DeliveryFilter) -> R
         }
         _ => {
             let message = format!("`{FAILING}` asks when the trouble of one endpoint began");
-            return Err(refused(
-                message,
-                format!("name one: webhook:SLUG or rule:SLUG@PARTNER; {LISTED} lists them"),
-            ));
+            return Err(refused(message, endpoints::LIST_THEM.to_owned()));
         }
     };
     let found = call.state.ledger.endpoint_trouble(settings.workspace, endpoint).await?;
@@ -299,8 +294,7 @@ fn into_of(text: Option<String>, settings: &Settings) -> Result<Option<Into>, Pr
             let found = chosen(&Some(name.to_owned()), webhooks(settings));
             let found = found.map_err(|name| {
                 let names = webhooks(settings).map(|(_, slug)| slug);
-                wrong(format!("there is no webhook `{name}`"))
-                    .fixed_by(known::one_of("webhooks", LISTED, names))
+                wrong(format!("there is no webhook `{name}`")).fixed_by(known::one_of("webhooks", names))
             })?;
             Ok(found.map(Into::Webhook))
         }
@@ -309,7 +303,7 @@ fn into_of(text: Option<String>, settings: &Settings) -> Result<Option<Into>, Pr
             let found = chosen(&Some(name.to_owned()), rules());
             let found = found.map_err(|name| {
                 let names = rules().map(|(_, slug)| slug);
-                wrong(format!("there is no rule `{name}`")).fixed_by(known::one_of("rules", LISTED, names))
+                wrong(format!("there is no rule `{name}`")).fixed_by(known::one_of("rules", names))
             })?;
             Ok(found.map(Into::Rule))
         }

@@ -162,7 +162,7 @@ pub(super) fn partner_of(settings: &Settings, text: &str) -> Result<Id<kind::Par
     by_slug.or_else(|| text.parse().ok()).ok_or_else(|| {
         let names = settings.partners.values().map(|partner| partner.slug.as_str());
         Problem::new(Code::ParameterInvalid, "partner", format!("there is no partner `{text}`"))
-            .fixed_by(known::one_of("partners", "`GET /api/v1/partners`", names))
+            .fixed_by(known::one_of("partners", names))
     })
 }
 

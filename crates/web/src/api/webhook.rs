@@ -15,8 +15,7 @@ use super::change::{TRIES, change};
 use super::fields::Fields;
 use super::resources::DOCUMENT_CODES;
 use super::route::{Needs, Route, schema};
-use crate::deliveries::webhooks;
-use crate::known;
+use crate::endpoints;
 use crate::webhooks::{WebhookSigning, signing};
 
 /// A webhook's secret was rotated.
@@ -84,9 +83,7 @@ fn found<'a>(settings: &'a Settings, slug: &str) -> Result<&'a Webhook, Problem>
 }
 
 fn unknown(settings: &Settings, slug: &str) -> Problem {
-    let fix =
-        known::one_of("webhooks", "`roundtrip endpoint list`", webhooks(settings).map(|(_, slug)| slug));
-    Problem::new(Code::NotFound, "slug", format!("there is no webhook `{slug}`")).fixed_by(fix)
+    Problem { field: "slug".to_owned(), ..endpoints::no_webhook(slug, settings) }
 }
 
 async fn read(call: Call) -> Result<Answer, Failure> {

@@ -115,15 +115,16 @@ pub(super) fn standing(endpoint: &Shown, now: Timestamp) -> Standing {
         }
         _ => "Nothing waits.".to_owned(),
     };
-    let recent = &endpoint.recent;
-    let failed = recent.dead + recent.expired;
+    let recent = endpoint.recent.as_ref();
+    let (failed, delivered) =
+        recent.map_or((0, 0), |recent| (recent.dead + recent.expired, recent.delivered));
     Standing {
         badge: Badge { tone, text: text.to_owned() },
         since,
         overdue: overdue.filter(|late| *late >= 1_000).map(human),
         why,
         is_trouble: tone == "bad" || tone == "wait" && text != "waiting",
-        tone: match (failed, recent.delivered) {
+        tone: match (failed, delivered) {
             (0, _) => "",
             // More than one of ten failed.
             (failed, delivered) if failed * 9 > delivered => "bad",
@@ -271,7 +272,7 @@ fn commands(endpoint: &Shown) -> Vec<Command> {
         }
         _ => return all,
     };
-    if endpoint.recent.dead + endpoint.recent.expired > 0 {
+    if endpoint.recent.as_ref().is_some_and(|recent| recent.dead + recent.expired > 0) {
         all.push(command(
             "See what telling it again what it did not get would do",
             format!("replay {of} --state dead,expired --since 7d --dry-run"),

@@ -32,6 +32,15 @@ FROM (SELECT workspace, teller, partner FROM queue_count WHERE workspace = ?1 UN
 LEFT JOIN endpoint e ON e.workspace = k.workspace AND e.teller = k.teller AND e.partner = k.partner
 LEFT JOIN queue_count c ON c.workspace = k.workspace AND c.teller = k.teller AND c.partner = k.partner
 ORDER BY k.teller, k.partner;
+-- name: endpoint_one
+SELECT k.workspace, k.teller, k.partner, coalesce(e.state, 0), coalesce(e.reason, ''), coalesce(e.actor, ''), coalesce(e.since, 0),
+  e.failing_since, e.evidence_at, e.last_success, coalesce(e.notices, 0), coalesce(c.n, 0),
+  (SELECT min(q.due) FROM queue q WHERE q.workspace = k.workspace AND q.teller = k.teller AND q.partner = k.partner AND q.retry = 0),
+  (SELECT min(q.due) FROM queue q WHERE q.workspace = k.workspace AND q.teller = k.teller AND q.partner = k.partner AND q.retry = 1)
+FROM (SELECT ?1 AS workspace, ?2 AS teller, ?3 AS partner) k
+LEFT JOIN endpoint e ON e.workspace = k.workspace AND e.teller = k.teller AND e.partner = k.partner
+LEFT JOIN queue_count c ON c.workspace = k.workspace AND c.teller = k.teller AND c.partner = k.partner
+WHERE e.workspace IS NOT NULL OR c.workspace IS NOT NULL;
 -- name: endpoint_figures
 SELECT d.teller, d.partner, f.state, count(*), min(d.created_at)
 FROM (SELECT id, teller, partner, created_at FROM delivery WHERE workspace = ?1 AND id >= ?2 ORDER BY id DESC LIMIT ?3) d

@@ -13,8 +13,6 @@ SELECT d.event FROM decision d INDEXED BY decision_by_click WHERE d.workspace = 
 INSERT INTO slice (workspace, node, seq, state, body) VALUES (0, ?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
 -- name: slice_list
 SELECT node, seq, state, body FROM slice WHERE workspace = 0 ORDER BY node, seq;
--- name: slice_delete
-DELETE FROM slice WHERE workspace = 0 AND node = ?1 AND seq = ?2;
 -- name: recount_told
 SELECT t.partner, c.kind, c.received_at, t.reason, t.delivery IS NOT NULL FROM told t JOIN conversion c ON c.workspace = t.workspace AND c.id = t.event
 WHERE t.workspace = ?1 AND c.environment = 'production';

@@ -61,9 +61,9 @@ async fn what_names_no_endpoint_is_refused() {
     let world = World::furnished().await;
     let post =
         async |id: &str, body: Value| world.post(&format!("/api/v1/endpoints/{id}/pause"), &body).await;
-    post("webhook:nobody", json!({})).await.refuses(404, "id_unknown", "id");
-    post("rule:nobody", json!({})).await.refuses(404, "id_unknown", "id");
-    post("rule:acme-install@nobody", json!({})).await.refuses(404, "id_unknown", "id");
+    post("webhook:nobody", json!({})).await.refuses(404, "not_found", "id");
+    post("rule:nobody", json!({})).await.refuses(404, "not_found", "id");
+    post("rule:acme-install@nobody", json!({})).await.refuses(404, "not_found", "id");
     post("acme", json!({})).await.refuses(400, "parameter_invalid", "id");
     post("wbh_00000000000000000000000001", json!({})).await.refuses(404, "id_unknown", "id");
     post("rule:acme-install", json!({ "reason": 1 })).await.refuses(400, "field_type", "reason");

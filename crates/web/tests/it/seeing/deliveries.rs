@@ -168,9 +168,9 @@ async fn a_test_is_sent_like_any_other_and_stands_in_no_book() {
     assert_eq!(after["balanced"], true);
 
     for (path, status, code) in [
-        ("rule:nobody", 404, "id_unknown"),
-        ("webhook:nobody", 404, "id_unknown"),
-        ("zen-install?partner=acme", 400, "parameter_invalid"),
+        ("rule:nobody", 404, "not_found"),
+        ("webhook:nobody", 404, "not_found"),
+        ("zen-install?partner=acme", 404, "id_unknown"),
     ] {
         let (name, query) = path.split_once('?').map_or((path, String::new()), |(n, q)| (n, format!("?{q}")));
         let path = format!("/api/v1/endpoints/{name}/test{query}");

@@ -309,12 +309,12 @@ async fn what_is_refused_is_refused_with_a_way_out() {
     post(&world, "/api/v1/webhooks/owner/rotate", json!({}), 200).await;
     let pause = format!("{job}/pause");
     let calls = [
-        (Method::GET, "/api/v1/webhooks/nope/signing", "no webhook `nope`", "GET /api/v1/webhooks"),
+        (Method::GET, "/api/v1/webhooks/nope/signing", "no webhook `nope`", "there is one: owner"),
         (Method::GET, "/api/v1/partners/nope", "no partner `nope`", "lists those that there are"),
-        (Method::POST, "/api/v1/endpoints/nope/test", "no rule `nope`", "roundtrip endpoint list"),
-        (Method::POST, "/api/v1/endpoints/owner/test", "webhook:owner", "roundtrip endpoint list"),
+        (Method::POST, "/api/v1/endpoints/nope/test", "no rule `nope`", "name one of acme-install"),
+        (Method::POST, "/api/v1/endpoints/owner/test", "no rule `owner`", "webhook:owner"),
         (Method::POST, "/api/v1/endpoints/nope/pause", "webhook:SLUG", "roundtrip endpoint list"),
-        (Method::POST, "/api/v1/endpoints/webhook:nope/test", "no webhook `nope`", "roundtrip endpoint list"),
+        (Method::POST, "/api/v1/endpoints/webhook:nope/test", "no webhook `nope`", "there is one: owner"),
         (Method::POST, pause.as_str(), "cannot be paused: it was ended before", "new replay"),
         (Method::GET, "/api/v1/deliveries?kind=instal", "organic_install, signup, purchase", "correct"),
         (Method::GET, "/api/v1/tail?kind=instal&wait=0", "`instal` is none of install", "correct"),
@@ -344,6 +344,54 @@ async fn what_is_refused_is_refused_with_a_way_out() {
         200,
     );
     assert_eq!(list.await["filter"]["kinds"], json!(["status_change", "test"]));
+}
+
+#[tokio::test]
+async fn who_can_never_be_told_is_neither_stopped_nor_tested() {
+    let world = World::set_up().await;
+    let catalog = world.ledger.catalog();
+    let settings = catalog.workspace(WS).expect("the default workspace").clone();
+    let partner = |slug: &str| settings.partners.values().find(|one| one.slug == slug).expect("there").id;
+    let rule = settings.rules.values().flatten().find(|rule| rule.slug == "acme-install").expect("there").id;
+    let (acme, zen) = (partner("acme"), partner("zen"));
+    for name in [
+        "rule:acme-install@zen/pause".to_owned(),
+        format!("rule:acme-install@{zen}/disable"),
+        format!("{rule}:{zen}/pause"),
+        "rule:acme-install@zen/test".to_owned(),
+        "acme-install/test?partner=zen".to_owned(),
+        format!("rule:{rule}@zen/test"),
+    ] {
+        let refused = post(&world, &format!("/api/v1/endpoints/{name}"), json!({}), 404).await;
+        let error = &refused["error"];
+        assert_eq!(error["code"], "id_unknown", "{name}: {refused}");
+        assert_eq!(error["message"], "the rule `acme-install` tells no partner `zen`", "{name}");
+        assert!(error["fix"].as_str().expect("words").contains("it tells acme"), "{name}: {refused}");
+    }
+    let nobody = post(&world, "/api/v1/endpoints/rule:acme-install@nope/pause", json!({}), 404).await;
+    assert!(!nobody["error"]["fix"].as_str().expect("words").contains("zen"), "{nobody}");
+    // Every name of one that can be told is taken, ids and slugs mixed; what a change answers reads no figures.
+    for name in [
+        "rule:acme-install".to_owned(),
+        format!("rule:acme-install@{acme}"),
+        format!("rule:{rule}@acme"),
+        format!("rule:{rule}@{acme}"),
+        format!("{rule}:{acme}"),
+    ] {
+        let paused = post(&world, &format!("/api/v1/endpoints/{name}/pause"), json!({}), 200).await;
+        let shown = &paused["endpoint"];
+        assert_eq!((&shown["name"], &shown["state"]), (&json!("rule:acme-install@acme"), &json!("paused")));
+        assert!(shown.get("recent").is_none(), "{paused}");
+    }
+    // What was deleted since is found by its ids, and named by them.
+    let deleted = world.call(Method::DELETE, "/api/v1/rules/acme-install", None).await;
+    assert!(deleted.status.is_success(), "{}", deleted.text);
+    for name in [format!("{rule}:{acme}"), format!("rule:{rule}@{acme}"), format!("rule:{rule}@acme")] {
+        let shown = world.get(&format!("/api/v1/endpoints/{name}")).await.json(200)["endpoint"].clone();
+        let id = json!(format!("{rule}:{acme}"));
+        assert_eq!((&shown["name"], &shown["state"]), (&id, &json!("paused")), "{name}");
+        post(&world, &format!("/api/v1/endpoints/{name}/test"), json!({}), 404).await;
+    }
 }
 
 #[tokio::test]
