@@ -263,7 +263,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "ROUNDTRIP_WORKSPACE_SENDS_DAY",
         "N",
         "0",
-        "Sends of one workspace a day (UTC), counted anew at each start; what is over it waits for the next day. 0 is \
+        "Sends of one workspace a day (UTC), counted over restarts; what is over it waits for the next day. 0 is \
          no limit.",
     ),
     one(

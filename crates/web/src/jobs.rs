@@ -257,6 +257,7 @@ pub fn reason(code: &str) -> &str {
         "waiting_already" => "already waits under another delivery",
         "delivered_since" => "was delivered since, by another delivery",
         "told_already" => "that endpoint has it already",
+        "ended_since" => "it waited when the job was made, and has ended since",
         "repeated" => "a later delivery of the same fact is told again instead",
         "conversion_rejected" => "its conversion was rejected",
         "decided_otherwise" => "a later decision took it back",

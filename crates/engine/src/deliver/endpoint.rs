@@ -185,9 +185,11 @@ impl Endpoint {
         if self.state.holds() { lane.suspect() } else { lane.push(due) }
     }
 
-    /// Learns of a test that waits.
+    /// Learns of a test that waits. One that is to find out whether a stopped endpoint works, or one in trouble, goes at
+    /// once.
     pub(super) fn push_test(&mut self, due: &Due) {
-        if self.state.holds() { self.tests.push(*due) } else { self.push(due) }
+        let is_left_alone = self.state.holds() || self.breaker.open_until().is_some();
+        if is_left_alone { self.tests.push(*due) } else { self.push(due) }
     }
 
     /// What to read of the table before anything can start; `None` when memory suffices, or nothing could start.
@@ -322,7 +324,14 @@ impl Endpoint {
         let began = self.busy.get_mut(&delivery).and_then(Option::take);
         let occupied = began.map_or(Duration::ZERO, |at| now.steady.saturating_sub(at));
         if self.testing.remove(&delivery) {
-            return Ended { occupied, ..Ended::default() };
+            // Somebody looked after it, and it works: what waits need not wait for the next probe.
+            let is_mended = report.reach == Reach::Delivered
+                && !self.state.holds()
+                && self.breaker.open_until().is_some();
+            if is_mended {
+                self.begin_anew();
+            }
+            return Ended { occupied, breaker: is_mended.then_some(Change::Closed), ..Ended::default() };
         }
         let is_probe = self.probe == Some(delivery);
         if is_probe {
@@ -384,15 +393,17 @@ impl Endpoint {
         }
         // The table has those that were not sent yet.
         self.tests.clear();
-        let former = self.former.max(self.limit.get());
-        self.limit.ramp(former);
-        if before == State::Disabled {
-            self.breaker = Breaker::default();
-            self.not_before = Duration::ZERO;
-        }
+        self.begin_anew();
         // While it was stopped it had no chance to succeed: that time is no evidence against it.
         self.health.forgive();
         self.forget();
+    }
+
+    /// Starts with one at a time, whatever trouble it was in.
+    fn begin_anew(&mut self) {
+        self.breaker = Breaker::default();
+        self.not_before = Duration::ZERO;
+        self.limit.ramp(self.former.max(self.limit.get()));
     }
 
     /// Forgets what waits, so that the table is read again before memory is trusted: what memory holds may be due long

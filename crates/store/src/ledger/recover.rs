@@ -153,17 +153,23 @@ impl Bench<'_> {
         if row.endpoint.postback().is_some() && status::is_rejected(conn, ws.0, row.event)? {
             return Ok(Err("conversion_rejected"));
         }
-        let own: Option<(String, String)> = conn
+        let own: Option<(String, String, i64)> = conn
             .prepare_cached(sql("finish_get"))?
-            .query_row((ws.0, id.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row((ws.0, id.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
+        let waiting = [DeliveryState::Scheduled, DeliveryState::Held];
+        let means_waiting = self.job.plan.filter.states.iter().any(|state| waiting.contains(state));
         let is_moved = endpoint != row.endpoint;
-        let was_delivered = own.as_ref().is_some_and(|(state, _)| state == "delivered");
+        let was_delivered = own.as_ref().is_some_and(|(state, ..)| state == "delivered");
         match &own {
             None if !is_moved => return Ok(Err("waiting")),
             // A decision took it back, and a later one may have told something else in its place.
-            Some((state, reason)) if state == "cancelled" && reason != BY_OWNER => {
+            Some((state, reason, _)) if state == "cancelled" && reason != BY_OWNER => {
                 return Ok(Err("decided_otherwise"));
+            }
+            // It waited when the job was made, and what waited was not meant.
+            Some((.., at)) if *at > self.job.created_at.ms() && !means_waiting => {
+                return Ok(Err("ended_since"));
             }
             _ => {}
         }

@@ -248,6 +248,39 @@ fn a_clock_set_back_delays_nothing_by_more_than_its_wait() {
 }
 
 #[test]
+fn a_test_passes_an_open_breaker_and_closes_it_when_it_is_delivered() {
+    let mut e = Endpoint::default();
+    (0..9).for_each(|n| e.push(&due(0, n)));
+    while e.breaker.open_until().is_none() {
+        round(&mut e, Reach::Refused, at(0));
+    }
+    assert_eq!(reason(&e, at(1)), Wait::BreakerOpen);
+    for (n, reach, waits) in [(100, Reach::Refused, true), (101, Reach::Delivered, false)] {
+        e.push_test(&due(0, n));
+        assert_eq!(take(&mut e, at(1)), Some(n), "it does not wait for the probe");
+        let ended = e.ended(key(), Id::from_bits(n), end(reach), at(1), 0);
+        e.settled(Id::from_bits(n), at(1));
+        assert_eq!(ended.breaker.is_none(), waits);
+        assert_eq!(e.breaker.open_until().is_some(), waits);
+    }
+    assert_eq!(round(&mut e, Reach::Delivered, at(1)), 1, "one at a time");
+}
+
+#[test]
+fn whoever_is_let_go_on_does_not_wait_for_a_probe() {
+    for stop in [State::Paused, State::Disabled] {
+        let mut e = Endpoint::default();
+        (0..9).for_each(|n| e.push(&due(0, n)));
+        while e.breaker.open_until().is_none() {
+            round(&mut e, Reach::Refused, at(0));
+        }
+        e.set(&row(stop));
+        e.set(&row(State::Active));
+        assert_eq!(e.breaker.open_until(), None, "{stop:?}");
+    }
+}
+
+#[test]
 fn what_was_read_and_then_handed_over_stands_there_once() {
     let mut e = Endpoint::default();
     e.forget();
