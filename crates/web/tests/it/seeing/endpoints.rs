@@ -94,7 +94,7 @@ async fn a_test_explains_itself_and_the_list_leads_to_it() {
     world.ledger.due_take();
     let made = world.call(Method::POST, "/api/v1/endpoints/rule:acme-sale/test", None).await.json(201);
     let id = made["delivery"].as_str().expect("an id").to_owned();
-    let [due] = world.ledger.due_take()[..] else { panic!("it is handed to the engine at once") };
+    let [due] = world.ledger.test_take()[..] else { panic!("it is handed to the engine at once") };
     let waits = world.get(&format!("/api/v1/explain/{id}")).await.json(200);
     assert_eq!((&waits["about"], &waits["delivery"]["kind"]), (&json!("delivery"), &json!("test")));
     assert!(waits["next"][0]["at"].is_string(), "{waits}");
