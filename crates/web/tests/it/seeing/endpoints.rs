@@ -126,7 +126,7 @@ async fn a_test_explains_itself_and_the_list_leads_to_it() {
 }
 
 #[tokio::test]
-async fn a_test_of_a_stopped_endpoint_is_on_its_way_all_the_same() {
+async fn a_test_of_a_stopped_endpoint_says_that_it_is_stopped() {
     let (world, _) = World::furnished().await;
     post(&world, "/api/v1/endpoints/rule:acme-sale/pause", json!({}), 200).await;
     let ids = world.get("/api/v1/endpoints/rule:acme-sale").await.json(200)["endpoint"]["id"].clone();
@@ -316,8 +316,18 @@ async fn what_is_refused_is_refused_with_a_way_out() {
         (Method::POST, "/api/v1/endpoints/nope/pause", "webhook:SLUG", "roundtrip endpoint list"),
         (Method::POST, "/api/v1/endpoints/webhook:nope/test", "no webhook `nope`", "there is one: owner"),
         (Method::POST, pause.as_str(), "cannot be paused: it was ended before", "new replay"),
-        (Method::GET, "/api/v1/deliveries?kind=instal", "organic_install, signup, purchase", "correct"),
-        (Method::GET, "/api/v1/tail?kind=instal&wait=0", "`instal` is none of install", "correct"),
+        (
+            Method::GET,
+            "/api/v1/deliveries?kind=instal",
+            "no kind of conversion or fact",
+            "organic_install, signup, purchase",
+        ),
+        (
+            Method::GET,
+            "/api/v1/tail?kind=instal&wait=0",
+            "no kind of conversion or fact",
+            "organic_install, signup, purchase",
+        ),
         (Method::POST, "/api/v1/webhooks/owner/rotate", "promised until 2026-06-05T09:2", "overlap of 0s"),
     ];
     for (method, path, message, fix) in calls {
