@@ -4,6 +4,8 @@
 mod append;
 mod damage;
 mod lookup;
+#[cfg(target_os = "linux")]
+mod power;
 mod slices;
 
 use std::fs;
