@@ -96,10 +96,11 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
-            // Nobody can use it any more; what is still open goes with whoever has it open.
-            let _ = session.umount_and_join();
-        }
+        // What is still open does not hold the mount; whoever has it open is refused.
+        self.cut();
+        let _ = rustix::mount::unmount(self.at.path(), rustix::mount::UnmountFlags::DETACH);
+        // The session ends when the last file is closed, which nobody waits for.
+        drop(self.session.take());
     }
 }
 

@@ -218,7 +218,9 @@ impl Filesystem for Fs {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        reply.ok();
+        // Asked once, the kernel does not ask again. It would wait for the answer whatever happens, also when this
+        // process is ending, and then nobody is left to give it.
+        reply.error(Errno::ENOSYS);
     }
 
     fn fsync(&self, _: &Request, inode: INodeNo, _: FileHandle, _datasync: bool, reply: ReplyEmpty) {
