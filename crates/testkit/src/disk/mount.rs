@@ -118,15 +118,7 @@ impl Filesystem for Fs {
         }
     }
 
-    fn mkdir(
-        &self,
-        _: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        _mode: u32,
-        _umask: u32,
-        reply: ReplyEntry,
-    ) {
+    fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
         self.entry(|model| model.make(parent.0, name, true), reply);
     }
 
