@@ -164,7 +164,7 @@ codes! {
     /// A setting nobody knows.
     ConfigUnknownKey = "config_unknown_key", 422, "the file holds only keys that Roundtrip knows", "check the spelling against docs/configuration.md";
     /// A setting of the wrong type or form.
-    ConfigInvalid = "config_invalid", 422, "the setting has its documented type and form", "correct it";
+    ConfigInvalid = "config_invalid", 422, "the setting has its documented type and form", "write it as docs/configuration.md says; the message names what is wrong with it";
     /// A setting that must be there.
     ConfigMissing = "config_missing", 422, "the setting must be there", "add it";
     /// A slug of the wrong form.
@@ -194,7 +194,7 @@ codes! {
     /// A resource that exists.
     AlreadyExists = "already_exists", 409, "a new resource's slug is free", "use PUT to change it";
     /// A query parameter that cannot be read.
-    ParameterInvalid = "parameter_invalid", 400, "the parameter has its documented form", "correct it";
+    ParameterInvalid = "parameter_invalid", 400, "the parameter has its documented form", "write it as the message says; the API document at /api/v1/openapi.json describes each parameter";
     /// An id that names nothing.
     IdUnknown = "id_unknown", 404, "an id names something that is kept in the workspace", "check the id and the workspace; clicks and sends are deleted after their retention";
     /// A status of something that has none.

@@ -99,13 +99,16 @@ pub(super) fn standing(endpoint: &Shown, now: Timestamp) -> Standing {
         "paused" => ("wait", "paused"),
         _ if is_open => ("bad", "in trouble"),
         _ if endpoint.failing_since.is_some() => ("bad", "failing"),
+        _ if endpoint.waiting > 0 && endpoint.trouble_since.is_some() => ("wait", "retrying"),
         _ if endpoint.waiting > 0 => ("wait", "waiting"),
         _ => ("good", "active"),
     };
     let overdue = endpoint.oldest_due.as_deref().and_then(Timestamp::parse).map(|due| now.since(due));
     // An active one was let go on then, which is no news.
     let since = endpoint.since.as_deref().filter(|_| endpoint.stopped.is_some());
-    let since = since.or(endpoint.failing_since.as_deref()).and_then(Timestamp::parse);
+    let is_failing = tone == "bad" || text == "retrying";
+    let trouble = endpoint.trouble_since.as_deref().filter(|_| is_failing);
+    let since = since.or(trouble).and_then(Timestamp::parse);
     let since = since.map(|at| human(now.since(at).max(1_000)));
     let why = match (&endpoint.live, &endpoint.stopped) {
         (_, Some(stopped)) => stopped.clone(),
@@ -123,7 +126,8 @@ pub(super) fn standing(endpoint: &Shown, now: Timestamp) -> Standing {
         since,
         overdue: overdue.filter(|late| *late >= 1_000).map(human),
         why,
-        is_trouble: tone == "bad" || tone == "wait" && text != "waiting",
+        // What is sent again by itself, and by its schedule, needs nobody yet.
+        is_trouble: tone == "bad" || text == "paused",
         tone: match (failed, delivered) {
             (0, _) => "",
             // More than one of ten failed.
