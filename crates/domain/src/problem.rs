@@ -186,7 +186,7 @@ codes! {
     /// One signature more than a header carries.
     RotationRefused = "rotation_refused", 409, "what signs for a webhook, overlaps included, fits into one header", "rotate after the moment that the message names; an overlap of 0s ends the older ones of the same kind (secrets, or Ed25519 keys) at once";
     /// A secret that is too weak or absent.
-    SecretInvalid = "secret_invalid", 422, "a key's own secret has at least 32 characters; env: and file: secrets can be read", "let Roundtrip make the key, or give a longer secret";
+    SecretInvalid = "secret_invalid", 422, "a key's own secret has at least 32 characters, a webhook's is base64 of 24 to 64 bytes; env: and file: secrets can be read", "leave `secret` away: Roundtrip makes one and shows it once; or make one, with `openssl rand -hex 32` for a key and `openssl rand -base64 32` for a webhook";
     /// A webhook's secret of before.
     SecretReplaced = "secret_replaced", 422, "a webhook's secret that was replaced does not come back", "put the new secret where env: or file: finds it, or leave secret away: then the webhook keeps the one that it has";
     /// Settings changed meanwhile.

@@ -509,7 +509,8 @@ impl Endpoints<'_> {
         let mut sentence = waits::stands(row, listed.queued);
         if let (Some(from), Some(last)) = (trouble, &last_failure) {
             let since = human(self.now.since(from).max(1_000));
-            sentence.push_str(&format!(" Nothing has arrived for {since}; the last send: {}.", last.sentence));
+            sentence
+                .push_str(&format!(" Nothing has arrived for {since}; the last send: {}.", last.sentence));
         }
         Shown {
             id: waits::id(row.endpoint),

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use roundtrip_domain::rate::Rate;
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{self, DeliveryFilter, DeliveryState, Into, JobCount, JobKind, JobPlan, JobState};
+use roundtrip_store::ledger::{
+    self, DeliveryFilter, DeliveryState, Into, JobCount, JobKind, JobPlan, JobState,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
