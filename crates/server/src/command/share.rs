@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["id", "revoke"])]
     revoke_all: bool,
     /// Takes all back without asking.
-    #[arg(long, requires = "revoke_all")]
+    #[arg(long, conflicts_with_all = ["id", "revoke"])]
     yes: bool,
     /// The workspace's slug.
     #[arg(long, value_name = "SLUG", default_value = "default")]
