@@ -13,7 +13,7 @@ use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::endpoint::EndpointFigures;
+use super::endpoint::{EndpointFigures, Trouble};
 use super::filter::DeliveryFilter;
 use super::statements::sql;
 use super::{Ledger, id_from};
@@ -43,6 +43,8 @@ pub struct EndpointFailure {
     pub from: Timestamp,
     /// Whether a later send arrived, or nothing that is looked at says that it goes on.
     pub is_over: bool,
+    /// Its last trouble, as far as that was seen: sends that found it ill, and not those that it refused.
+    pub trouble: Option<Trouble>,
 }
 
 /// What of a workspace waits.
@@ -60,6 +62,22 @@ pub struct Queued {
 
 type Found = BTreeMap<Endpoint, EndpointFailure>;
 
+/// Whether a send found its receiver ill: no answer, 429 or 5xx; not a refusal, and not what kept us from sending.
+fn is_trouble(outcome: &str) -> bool {
+    match outcome.strip_prefix("http_") {
+        Some(status) => status == "429" || status.starts_with('5'),
+        None => {
+            ["timeout", "connect", "connect_timeout", "dns", "tls", "reset", "protocol", "body_cut_short"]
+                .contains(&outcome)
+        }
+    }
+}
+
+/// Whether the receiver answered.
+fn is_answer(outcome: &str) -> bool {
+    outcome.starts_with("http_") || outcome.starts_with("body_")
+}
+
 /// The two halves of an endpoint's key, to be bound; nothing where all are meant.
 fn halves(one: Option<Endpoint>) -> (Option<[u8; 16]>, Option<[u8; 16]>) {
     one.map(|endpoint| (endpoint.teller(), endpoint.partner())).unzip()
@@ -76,42 +94,66 @@ fn by_sends(
     #[derive(Default)]
     struct Seen {
         arrived: bool,
-        is_done: bool,
+        /// Whether it answered, if only to refuse.
+        is_reached: bool,
+        failure: Option<EndpointFailure>,
+        trouble: Option<Trouble>,
+        /// Whether what was sent before its last failures arrived, and before its last trouble reached it.
+        is_failure_done: bool,
+        is_trouble_done: bool,
     }
     let (teller, partner) = halves(one);
     let bound = if one.is_some() { SENDS_OF_ONE_MAX } else { SENDS_MAX };
     let mut statement = conn.prepare_cached(sql("failure_sends"))?;
     let mut rows = statement.query((ws.0, bound, teller, partner))?;
-    let mut seen: BTreeMap<Endpoint, Seen> = BTreeMap::new();
-    let mut found = Found::new();
+    let mut all: BTreeMap<Endpoint, Seen> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let endpoint = Endpoint::from_bytes(row.get(5)?, row.get(6)?);
-        let seen = seen.entry(endpoint).or_default();
-        if seen.is_done {
+        let seen = all.entry(Endpoint::from_bytes(row.get(5)?, row.get(6)?)).or_default();
+        if seen.is_failure_done && seen.is_trouble_done {
             continue;
         }
-        let arrived: bool = row.get(4)?;
-        match (arrived, found.get_mut(&endpoint)) {
-            // What came before it is another trouble, and over.
-            (true, Some(_)) => seen.is_done = true,
+        let (arrived, at): (bool, i64) = (row.get(4)?, row.get(1)?);
+        let (outcome, at): (String, _) = (row.get(2)?, Timestamp::from_ms(at));
+        match seen.trouble.as_mut() {
+            Some(trouble) if is_trouble(&outcome) && !seen.is_trouble_done => {
+                trouble.from = trouble.from.min(at);
+            }
+            None if is_trouble(&outcome) => {
+                seen.trouble = Some(Trouble { from: at, is_over: seen.is_reached });
+            }
+            Some(_) if is_answer(&outcome) => seen.is_trouble_done = true,
+            _ => {}
+        }
+        seen.is_reached |= is_answer(&outcome) && !is_trouble(&outcome);
+        match (arrived, seen.failure.as_mut()) {
+            (true, Some(_)) => seen.is_failure_done = true,
             (true, None) => seen.arrived = true,
-            (false, Some(failure)) => failure.from = failure.from.min(Timestamp::from_ms(row.get(1)?)),
+            (false, Some(failure)) if !seen.is_failure_done => failure.from = failure.from.min(at),
+            (false, Some(_)) => {}
             (false, None) => {
-                let (delivery, at): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
-                let failure = EndpointFailure {
-                    at: Timestamp::from_ms(at),
+                let delivery: Vec<u8> = row.get(0)?;
+                seen.failure = Some(EndpointFailure {
+                    at,
                     delivery: id_from(&delivery, "attempt", "delivery")?,
-                    outcome: row.get(2)?,
+                    outcome,
                     status: row.get(3)?,
-                    from: Timestamp::from_ms(at),
+                    from: at,
                     is_over: seen.arrived,
-                };
-                found.insert(endpoint, failure);
+                    trouble: None,
+                });
             }
         }
     }
-    let arrived = seen.into_iter().filter(|(_, seen)| seen.arrived).map(|(endpoint, _)| endpoint);
-    Ok((found, arrived.collect()))
+    let (mut found, mut arrived) = (Found::new(), BTreeSet::new());
+    for (endpoint, seen) in all {
+        if seen.arrived {
+            arrived.insert(endpoint);
+        }
+        if let Some(failure) = seen.failure {
+            found.insert(endpoint, EndpointFailure { trouble: seen.trouble, ..failure });
+        }
+    }
+    Ok((found, arrived))
 }
 
 /// The last send of a delivery that did not arrive; `None` when it is no longer kept.
@@ -124,23 +166,28 @@ fn last_send(
         .prepare_cached(sql("attempt_last"))?
         .query_row((ws.0, delivery.bytes().as_slice()), |row| {
             let at = Timestamp::from_ms(row.get(0)?);
-            let (outcome, status) = (row.get(1)?, row.get(2)?);
-            Ok(EndpointFailure { at, delivery, outcome, status, from: at, is_over: false })
+            let (outcome, status): (String, _) = (row.get(1)?, row.get(2)?);
+            let trouble = is_trouble(&outcome).then_some(Trouble { from: at, is_over: false });
+            Ok(EndpointFailure { at, delivery, outcome, status, from: at, is_over: false, trouble })
         })
         .optional()?;
     Ok(last)
 }
 
-/// Takes the later of two.
+/// Takes the later of two, with the time since when both say that it goes on.
 fn later(found: &mut Found, endpoint: Endpoint, failure: EndpointFailure) {
-    match found.get_mut(&endpoint) {
-        Some(known) if known.at >= failure.at => known.from = known.from.min(failure.at),
-        Some(known) => {
-            let is_over = known.is_over && failure.is_over;
-            *known = EndpointFailure { from: failure.from.min(known.from), is_over, ..failure };
-        }
-        None => drop(found.insert(endpoint, failure)),
-    }
+    let Some(known) = found.get_mut(&endpoint) else {
+        found.insert(endpoint, failure);
+        return;
+    };
+    let earlier = |a: Option<Trouble>, b: Option<Trouble>| match (a, b) {
+        (Some(a), Some(b)) => Some(Trouble { from: a.from.min(b.from), is_over: a.is_over && b.is_over }),
+        (a, b) => a.or(b),
+    };
+    let (from, is_over) = (known.from.min(failure.from), known.is_over && failure.is_over);
+    let trouble = earlier(known.trouble, failure.trouble);
+    let last = if known.at >= failure.at { known.clone() } else { failure };
+    *known = EndpointFailure { from, is_over, trouble, ..last };
 }
 
 fn failures(conn: &Connection, ws: WorkspaceNo, one: Option<Endpoint>) -> Result<Found, Error> {
@@ -164,7 +211,8 @@ fn failures(conn: &Connection, ws: WorkspaceNo, one: Option<Endpoint>) -> Result
                 let failure = last_send(conn, ws, id_from(&id, "queue", "delivery")?)?;
                 if let Some(failure) = failure {
                     let is_over = arrived.contains(&endpoint);
-                    later(&mut older, endpoint, EndpointFailure { is_over, ..failure });
+                    let trouble = failure.trouble.map(|trouble| Trouble { is_over, ..trouble });
+                    later(&mut older, endpoint, EndpointFailure { is_over, trouble, ..failure });
                 }
             }
         }
@@ -179,7 +227,7 @@ fn failures(conn: &Connection, ws: WorkspaceNo, one: Option<Endpoint>) -> Result
         let id: Vec<u8> = row.get(2)?;
         if let Some(failure) = last_send(conn, ws, id_from(&id, "finish", "delivery")?)? {
             // That a delivery was given up once is no trouble of now.
-            later(&mut older, endpoint, EndpointFailure { is_over: true, ..failure });
+            later(&mut older, endpoint, EndpointFailure { is_over: true, trouble: None, ..failure });
         }
     }
     found.append(&mut older);

@@ -266,11 +266,20 @@ async fn waiting(call: &Call, plan: &JobPlan, settings: &Settings) -> Result<Opt
 /// When the trouble of the endpoint that a filter names began.
 async fn trouble(call: &Call, settings: &Settings, filter: &DeliveryFilter) -> Result<Timestamp, Failure> {
     let endpoint = endpoint_of(filter, settings)?;
-    let found = call.state.ledger.endpoint_trouble(settings.workspace, endpoint).await?;
-    found.map(|trouble| trouble.from).ok_or_else(|| {
+    let (ledger, ws) = (&call.state.ledger, settings.workspace);
+    let kept = ledger.endpoint_trouble(ws, endpoint).await?;
+    let seen = ledger.endpoint_failures(ws, Some(endpoint)).await?.remove(&endpoint);
+    let seen = seen.and_then(|failure| failure.trouble);
+    let from = match (kept, seen) {
+        (Some(kept), _) if !kept.is_over => Some(kept.from),
+        // Not written down yet, or too short for that.
+        (_, Some(seen)) if !seen.is_over => Some(seen.from),
+        (kept, seen) => kept.map(|kept| kept.from).into_iter().chain(seen.map(|seen| seen.from)).max(),
+    };
+    from.ok_or_else(|| {
         let name = waits::name(endpoint, settings);
         let message =
-            format!("{name} is not failing, and no trouble of it is on record: none of it lasted five minutes");
+            format!("{name} is not failing, and no trouble of it is on record: none of its newest sends found it ill");
         let fix = format!("say since when, such as 24h; `roundtrip deliveries --endpoint {name} --state dead` lists what was given up");
         Problem::new(Code::ParameterInvalid, "filter.since", message).fixed_by(fix).into()
     })

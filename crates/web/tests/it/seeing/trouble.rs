@@ -218,3 +218,27 @@ async fn whole_data_on_the_pages_takes_the_scope_for_it() {
     };
     assert_eq!((tail(READER).await, tail(ANALYST).await), (403, 200));
 }
+
+#[tokio::test]
+async fn since_failing_knows_a_trouble_that_nobody_has_written_down_yet() {
+    let (world, facts) = World::furnished().await;
+    let wish = json!({
+        "kind": "replay", "filter": { "endpoint": "rule:acme-sale", "since": "failing" }, "dry_run": true,
+    });
+    let ask = async |status: u16| world.call(Method::POST, "/api/v1/jobs", Some(&wish)).await.json(status);
+    // That it refused one (404) is no trouble of it.
+    assert_eq!(ask(400).await["error"]["field"], "filter.since");
+    let due = replayed(&world, &facts.dead.to_string()).await;
+    let began = world.clock.now().to_string();
+    let due = failed(&world, due, 503).await;
+    world.clock.advance(30_000);
+    let dead = Settled::Dead { reason: "attempts_exhausted".to_owned() };
+    world.settle(due, 2, 502, dead, "given up: attempts_exhausted").await;
+    let trial = ask(200).await;
+    assert_eq!(trial["filter"]["failing_since"], began, "the first that found it ill: {trial}");
+    assert_eq!((&trial["matched"], &trial["sample"][0]["id"]), (&json!(1), &json!(due.delivery.to_string())));
+    // Over, it is still the last there was.
+    let again = replayed(&world, &due.delivery.to_string()).await;
+    world.settle(again, 1, 200, Settled::Delivered, "delivered").await;
+    assert_eq!(ask(200).await["filter"]["failing_since"], began);
+}
