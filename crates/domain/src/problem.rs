@@ -164,7 +164,7 @@ codes! {
     /// A setting nobody knows.
     ConfigUnknownKey = "config_unknown_key", 422, "the file holds only keys that Roundtrip knows", "check the spelling against docs/configuration.md";
     /// A setting of the wrong type or form.
-    ConfigInvalid = "config_invalid", 422, "the setting has its documented type and form", "correct it";
+    ConfigInvalid = "config_invalid", 422, "the setting has its documented type and form", "write it as docs/configuration.md says; the message names what is wrong with it";
     /// A setting that must be there.
     ConfigMissing = "config_missing", 422, "the setting must be there", "add it";
     /// A slug of the wrong form.
@@ -186,7 +186,7 @@ codes! {
     /// One signature more than a header carries.
     RotationRefused = "rotation_refused", 409, "what signs for a webhook, overlaps included, fits into one header", "rotate after the moment that the message names; an overlap of 0s ends the older ones of the same kind (secrets, or Ed25519 keys) at once";
     /// A secret that is too weak or absent.
-    SecretInvalid = "secret_invalid", 422, "a key's own secret has at least 32 characters; env: and file: secrets can be read", "let Roundtrip make the key, or give a longer secret";
+    SecretInvalid = "secret_invalid", 422, "a key's own secret has at least 32 characters, a webhook's is base64 of 24 to 64 bytes; env: and file: secrets can be read", "leave `secret` away: Roundtrip makes one and shows it once; or make one, with `openssl rand -hex 32` for a key and `openssl rand -base64 32` for a webhook";
     /// A webhook's secret of before.
     SecretReplaced = "secret_replaced", 422, "a webhook's secret that was replaced does not come back", "put the new secret where env: or file: finds it, or leave secret away: then the webhook keeps the one that it has";
     /// Settings changed meanwhile.
@@ -194,7 +194,7 @@ codes! {
     /// A resource that exists.
     AlreadyExists = "already_exists", 409, "a new resource's slug is free", "use PUT to change it";
     /// A query parameter that cannot be read.
-    ParameterInvalid = "parameter_invalid", 400, "the parameter has its documented form", "correct it";
+    ParameterInvalid = "parameter_invalid", 400, "the parameter has its documented form", "write it as the message says; the API document at /api/v1/openapi.json describes each parameter";
     /// An id that names nothing.
     IdUnknown = "id_unknown", 404, "an id names something that is kept in the workspace", "check the id and the workspace; clicks and sends are deleted after their retention";
     /// A status of something that has none.

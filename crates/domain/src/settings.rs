@@ -369,6 +369,20 @@ pub enum KeyScope {
     Write,
     /// Replay deliveries.
     Replay,
+    /// See personal data whole, in what the other scopes open.
+    Personal,
+}
+
+impl KeyScope {
+    /// Its word in the API and the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Replay => "replay",
+            Self::Personal => "personal",
+        }
+    }
 }
 
 /// A credential. Only its hash is known.

@@ -1,6 +1,8 @@
 //! Standard output: what a command was asked to print. Log lines and errors go to standard error.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::{Context as _, bail};
 
 /// Prints a text and a line break.
 ///
@@ -12,6 +14,21 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Asks the person at the terminal whether to go on, after saying what that means.
+///
+/// # Errors
+/// When nobody is there to ask: standard input is no terminal. `what` finishes the sentence "failed to …".
+pub(crate) fn agree(what: &str, meaning: &str) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        bail!("{what}: nobody is there to ask; give --yes to go on without a question");
+    }
+    let mut err = io::stderr().lock();
+    write!(err, "{meaning}\nGo on? [y/N] ").and_then(|()| err.flush()).context("ask")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).context("read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// The rows of a table, one line each: the first `left` columns aligned to the left, the others, which are numbers,

@@ -214,15 +214,19 @@ pub struct Row {
     pub figures: Figures,
 }
 
-/// What waits now, of whatever day.
+/// What waits now, of whatever day: in the workspace, or for the partner that was asked about. The same deliveries that
+/// lists and endpoints show as waiting and held.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
-    /// Deliveries that wait, in all workspaces.
+    /// Deliveries that wait, whenever they were planned.
     pub deliveries: u64,
-    /// Deliveries that are held, in all workspaces, because their endpoint is paused or disabled.
+    /// Deliveries that are held, because their endpoint is paused or disabled.
     #[serde(default)]
     pub held: u64,
-    /// When the first of them is due.
+    /// How many of both are outside the books: tests of endpoints, and what tells of sandbox events.
+    #[serde(default)]
+    pub unbooked: u64,
+    /// When the first of those that wait is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_due: Option<String>,
     /// How long that is over; absent if it is still to come.
@@ -230,6 +234,27 @@ pub struct Waiting {
     pub overdue: Option<String>,
     /// Events that wait for a decision, in all workspaces; counted up to 100,000.
     pub undecided: u64,
+}
+
+impl Waiting {
+    /// What waits in a sentence without its end, such as `37 waiting, the oldest due for 3 m, and 2 held; 2 of them are
+    /// tests or sandbox, outside the books`; `None` when nothing does.
+    pub fn words(&self) -> Option<String> {
+        let mut words = match (self.deliveries, &self.overdue) {
+            (0, _) if self.held == 0 => return None,
+            (0, _) => String::new(),
+            (n, None) => format!("{n} waiting, none overdue"),
+            (n, Some(overdue)) => format!("{n} waiting, the oldest due for {overdue}"),
+        };
+        if self.held > 0 {
+            let and = if words.is_empty() { "" } else { ", and " };
+            words.push_str(&format!("{and}{} held", self.held));
+        }
+        if self.unbooked > 0 {
+            words.push_str(&format!("; {} of them tests or sandbox, outside the books", self.unbooked));
+        }
+        Some(words)
+    }
 }
 
 /// The books.
@@ -268,7 +293,7 @@ pub async fn read(
     let store = |error: roundtrip_store::Error| problem::of_store(&error);
     let from = period.from.floor_to(86_400_000);
     let recount = ledger.balance(settings.workspace, from, period.to).await.map_err(store)?;
-    let depth = ledger.queue_depth().await.map_err(store)?;
+    let queued = ledger.queued(settings.workspace, asked.partner).await.map_err(store)?;
     let undecided = ledger.undecided_count().await.map_err(store)?;
     let mut total = Sum::default();
     let mut grouped: BTreeMap<(Option<Timestamp>, Receiver, String), Sum> = BTreeMap::new();
@@ -296,7 +321,8 @@ pub async fn read(
         rows.push(Row { day, partner, webhook, kind, figures: sum.figures(now) });
     }
     let balanced = total.is_balanced();
-    let overdue = depth.oldest.map(|due| now.since(due)).filter(|ms| *ms > 0).map(human);
+    let oldest = queued.oldest.filter(|_| queued.waiting > 0);
+    let overdue = oldest.map(|due| now.since(due)).filter(|ms| *ms > 0).map(human);
     Ok(Books {
         from: from.to_string(),
         to: period.to.to_string(),
@@ -306,9 +332,10 @@ pub async fn read(
         success_rate: total.success_rate.clone(),
         total,
         waiting: Waiting {
-            deliveries: depth.waiting,
-            held: depth.held,
-            oldest_due: depth.oldest.map(|due| due.to_string()),
+            deliveries: queued.waiting,
+            held: queued.held,
+            unbooked: queued.unbooked,
+            oldest_due: oldest.map(|due| due.to_string()),
             overdue,
             undecided,
         },

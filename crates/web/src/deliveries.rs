@@ -16,7 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conversions::{app, partner, webhook};
-use crate::story::{Attempt, Named, Told, words};
+use crate::story::words::{self, OUTCOMES};
+use crate::story::{Attempt, Named, Told};
 use crate::{endpoints, known, problem, waits};
 
 /// A delivery in a list.
@@ -261,8 +262,29 @@ fn kinds() -> Vec<&'static str> {
 
 /// Most kinds in one filter.
 const KINDS_MAX: usize = 16;
-/// Longest word in a filter, in bytes.
-const WORD_BYTES_MAX: usize = 64;
+/// What a job's filter says for "since the endpoint's trouble began".
+pub(crate) const FAILING: &str = "failing";
+
+/// What a send came to, as it is stored: a status may be written alone. The error is what is wrong, and what to do.
+fn outcome(text: &str) -> Result<String, (String, String)> {
+    let is_status = |text: &str| text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit()) && text >= "100";
+    if is_status(text) {
+        return Ok(format!("http_{text}"));
+    }
+    let is_known = OUTCOMES.iter().any(|(known, _)| *known == text);
+    if is_known || text.strip_prefix("http_").is_some_and(is_status) {
+        return Ok(text.to_owned());
+    }
+    let status = text.len().checked_sub(3).and_then(|at| text.get(at..)).filter(|end| is_status(end));
+    let status = status.map(|status| format!("http_{status}"));
+    let codes = || OUTCOMES.iter().map(|(known, _)| *known);
+    let meant = known::did_you_mean(text, codes().chain(status.as_deref()));
+    let all = codes().collect::<Vec<_>>().join(", ");
+    Err((
+        format!("`{}` is nothing that a send comes to", text.chars().take(64).collect::<String>()),
+        format!("{meant}name a status such as 404 or http_404, or one of {all}"),
+    ))
+}
 
 impl Wanted {
     /// Takes the filter's parameters one by one; lists are texts with commas.
@@ -302,10 +324,6 @@ impl Wanted {
         let wrong = |name: &str, message: String| {
             Problem::new(Code::ParameterInvalid, format!("{prefix}{name}"), message)
         };
-        let is_word = |word: &String| {
-            (1..=WORD_BYTES_MAX).contains(&word.len())
-                && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        };
         if self.rule.is_some() && self.webhook.is_some() {
             return Err(wrong(
                 "webhook",
@@ -319,8 +337,9 @@ impl Wanted {
             ));
         }
         if let Some(kind) = self.kinds.iter().find(|kind| !kinds().contains(&kind.as_str())) {
+            let meant = known::did_you_mean(kind, kinds());
             return Err(wrong("kind", format!("`{kind}` is no kind of conversion or fact"))
-                .fixed_by(format!("the kinds are {}", kinds().join(", "))));
+                .fixed_by(format!("{meant}the kinds are {}", kinds().join(", "))));
         }
         let mut states = Vec::new();
         for word in &self.states {
@@ -328,21 +347,18 @@ impl Wanted {
                 (Some(state), _) => states.push(state),
                 (None, "waiting") => states.extend([DeliveryState::Scheduled, DeliveryState::Held]),
                 (None, _) => {
-                    let names: Vec<&str> = DeliveryState::ALL.iter().map(|state| state.name()).collect();
-                    return Err(wrong("state", format!("`{word}` is none of {}, waiting", names.join(", "))));
+                    let names = DeliveryState::ALL.iter().map(|state| state.name()).chain(["waiting"]);
+                    let names: Vec<&str> = names.collect();
+                    let meant = known::did_you_mean(word, names.iter().copied());
+                    return Err(wrong("state", format!("`{word}` is no state of a delivery"))
+                        .fixed_by(format!("{meant}the states are {}", names.join(", "))));
                 }
             }
         }
         states.sort();
         states.dedup();
-        let outcome = match &self.outcome {
-            None => None,
-            Some(status) if status.len() == 3 && status.bytes().all(|b| b.is_ascii_digit()) => {
-                Some(format!("http_{status}"))
-            }
-            Some(code) if is_word(code) => Some(code.clone()),
-            Some(_) => return Err(wrong("outcome", "it is a code such as http_404 or timeout".to_owned())),
-        };
+        let outcome = self.outcome.as_deref().map(outcome).transpose();
+        let outcome = outcome.map_err(|(message, fix)| wrong("outcome", message).fixed_by(fix))?;
         let event = |name: &str, text: &Option<String>| -> Result<Option<Id<kind::Event>>, Problem> {
             let Some(text) = text else { return Ok(None) };
             let conversion = || text.parse::<Id<kind::Conversion>>().map(Id::event);
@@ -354,7 +370,17 @@ impl Wanted {
             let ago = || Span::parse(text).map(|span| now.plus_ms(-span.ms()));
             let at = Timestamp::parse(text).or_else(ago);
             at.map(Some).ok_or_else(|| {
-                wrong(name, "it is a moment of RFC 3339, or a span such as 24h or 7d".to_owned())
+                let fix = match known::nearest(text, [FAILING]) {
+                    Some(_) if name == "since" && prefix.is_empty() => {
+                        "say since when, such as 24h; `failing` is for replays and cancellations of one endpoint"
+                            .to_owned()
+                    }
+                    Some(_) if name == "since" => {
+                        format!("did you mean `{FAILING}`? That is since the trouble of the one endpoint that is named began")
+                    }
+                    _ => "write 24h or 7d for as long ago, or a moment such as 2026-06-04T09:00:00Z".to_owned(),
+                };
+                wrong(name, format!("`{text}` is neither a span ago nor a moment of RFC 3339")).fixed_by(fix)
             })
         };
         let rules = || settings.rules.values().flatten().map(|rule| (rule.id, rule.slug.as_str()));

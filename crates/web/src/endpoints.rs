@@ -13,14 +13,16 @@ use roundtrip_domain::endpoint::{Endpoint, State};
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::{Partner, Rule, Settings};
-use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{EndpointFigures, EndpointListed, EndpointLive, EndpointRow, Ledger, Why};
+use roundtrip_domain::time::{Timestamp, human};
+use roundtrip_store::ledger::{
+    EndpointFailure, EndpointFigures, EndpointListed, EndpointLive, EndpointRow, Ledger, Why,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::deliveries::rule;
 use crate::problem::of_store;
-use crate::story::Named;
+use crate::story::{Named, words::outcome};
 use crate::{books, conversions, known, sheet, waits};
 
 /// How far back figures go, in days.
@@ -78,6 +80,23 @@ pub(crate) struct Recent {
     pub(crate) cancelled: u64,
 }
 
+/// The last send to an endpoint that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "EndpointFailure")]
+pub(crate) struct LastFailure {
+    /// When it began.
+    pub(crate) at: String,
+    /// Of which delivery, `dlv_…`.
+    pub(crate) delivery: String,
+    /// What it came to: `http_503`, `timeout`, ….
+    pub(crate) outcome: String,
+    /// The HTTP status, if there was an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<u16>,
+    /// In words, with how long ago it was.
+    pub(crate) sentence: String,
+}
+
 /// An endpoint: a rule and the partner that it tells, or a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Endpoint")]
@@ -116,6 +135,12 @@ pub(crate) struct Shown {
     /// Since when it has been failing, if it has for some minutes; after five days it is disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failing_since: Option<String>,
+    /// Since when nothing that was sent to it arrived, if its last send failed; as far back as is looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trouble_since: Option<String>,
+    /// Its last send that failed, if one of the newest did; absent in the answer to a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_failure: Option<LastFailure>,
     /// How its deliveries of the last days ended; absent in the answer to a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) recent: Option<Recent>,
@@ -281,6 +306,12 @@ fn told(rule: &Rule, settings: &Settings) -> Vec<Id<kind::Partner>> {
     }
 }
 
+/// What the newest rows say of endpoints.
+struct Looked {
+    figures: EndpointFigures,
+    failures: BTreeMap<Endpoint, EndpointFailure>,
+}
+
 /// The endpoints of a workspace.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Endpoints<'a> {
@@ -327,10 +358,17 @@ impl Endpoints<'_> {
         Ok(all)
     }
 
-    async fn figures(&self) -> Result<EndpointFigures, Problem> {
+    /// What was counted of all, or of one.
+    async fn looked(&self, one: Option<Endpoint>) -> Result<Looked, Problem> {
+        let (ledger, ws) = (self.ledger, self.settings.workspace);
         let since = self.now.plus_ms(-FIGURES_DAYS * 86_400_000);
-        let read = self.ledger.endpoint_figures(self.settings.workspace, since, FIGURES_ROWS_MAX).await;
-        read.map_err(|error| of_store(&error))
+        let figures = match one {
+            None => ledger.endpoint_figures(ws, since, FIGURES_ROWS_MAX).await,
+            Some(one) => ledger.endpoint_figures_of(ws, one, since, FIGURES_ROWS_MAX).await,
+        };
+        let figures = figures.map_err(|error| of_store(&error))?;
+        let failures = ledger.endpoint_failures(ws, one).await.map_err(|error| of_store(&error))?;
+        Ok(Looked { figures, failures })
     }
 
     /// All of them, by name.
@@ -338,8 +376,8 @@ impl Endpoints<'_> {
     /// # Errors
     /// With `store_unavailable` when the ledger cannot answer.
     pub(crate) async fn list(&self) -> Result<Vec<Shown>, Problem> {
-        let (known, figures) = (self.known().await?, self.figures().await?);
-        let mut all: Vec<Shown> = known.values().map(|one| self.show(one, Some(&figures))).collect();
+        let (known, looked) = (self.known().await?, self.looked(None).await?);
+        let mut all: Vec<Shown> = known.values().map(|one| self.show(one, Some(&looked))).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
@@ -395,7 +433,7 @@ impl Endpoints<'_> {
     /// As [`Self::find`].
     pub(crate) async fn read(&self, endpoint: Endpoint) -> Result<Shown, Problem> {
         let found = self.find(endpoint).await?;
-        Ok(self.show(&found, Some(&self.figures().await?)))
+        Ok(self.show(&found, Some(&self.looked(Some(endpoint)).await?)))
     }
 
     /// What became of one, the newest first.
@@ -412,6 +450,17 @@ impl Endpoints<'_> {
             actor: line.actor,
         };
         Ok(log.map_err(|error| of_store(&error))?.into_iter().map(line).collect())
+    }
+
+    fn last_failure(&self, failure: &EndpointFailure) -> LastFailure {
+        let ago = human(self.now.since(failure.at).max(0));
+        LastFailure {
+            at: failure.at.to_string(),
+            delivery: failure.delivery.to_string(),
+            outcome: failure.outcome.clone(),
+            status: failure.status,
+            sentence: format!("{} ({}), {ago} ago", outcome(&failure.outcome), failure.outcome),
+        }
     }
 
     fn recent(&self, endpoint: Endpoint, figures: &EndpointFigures) -> Recent {
@@ -442,7 +491,7 @@ impl Endpoints<'_> {
         }
     }
 
-    fn show(&self, listed: &EndpointListed, figures: Option<&EndpointFigures>) -> Shown {
+    fn show(&self, listed: &EndpointListed, looked: Option<&Looked>) -> Shown {
         let (row, settings) = (&listed.row, self.settings);
         let (rule, partner, webhook) = match row.endpoint {
             Endpoint::Postback { rule: id, partner } => {
@@ -453,6 +502,16 @@ impl Endpoints<'_> {
         let (waiting, held) = if row.state.holds() { (0, listed.queued) } else { (listed.queued, 0) };
         let seen = self.ledger.live();
         let live = seen.get(&(row.workspace, row.endpoint)).filter(|_| !row.state.holds());
+        let failure = looked.and_then(|looked| looked.failures.get(&row.endpoint));
+        let failing = failure.filter(|failure| !failure.is_over).map(|failure| failure.from);
+        let trouble = failing.into_iter().chain(row.health.failing_since).min();
+        let last_failure = failure.map(|failure| self.last_failure(failure));
+        let mut sentence = waits::stands(row, listed.queued);
+        if let (Some(from), Some(last)) = (trouble, &last_failure) {
+            let since = human(self.now.since(from).max(1_000));
+            sentence
+                .push_str(&format!(" Nothing has arrived for {since}; the last send: {}.", last.sentence));
+        }
         Shown {
             id: waits::id(row.endpoint),
             name: waits::name(row.endpoint, settings),
@@ -467,10 +526,12 @@ impl Endpoints<'_> {
             held,
             oldest_due: listed.oldest_due.map(|at| at.to_string()),
             failing_since: row.health.failing_since.map(|at| at.to_string()),
-            recent: figures.map(|figures| self.recent(row.endpoint, figures)),
+            trouble_since: trouble.map(|at| at.to_string()),
+            last_failure,
+            recent: looked.map(|looked| self.recent(row.endpoint, &looked.figures)),
             live: live.map(|seen| self.live(seen)),
             stopped: row.state.holds().then(|| waits::stopped_by(row)),
-            sentence: waits::stands(row, listed.queued),
+            sentence,
         }
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use roundtrip_domain::rate::Rate;
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{self, DeliveryFilter, Into, JobCount, JobKind, JobPlan, JobState};
+use roundtrip_store::ledger::{
+    self, DeliveryFilter, DeliveryState, Into, JobCount, JobKind, JobPlan, JobState,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -133,6 +135,9 @@ pub struct JobTrial {
     /// How many it would leave alone, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped: BTreeMap<String, u64>,
+    /// How many wait for the one endpoint that is meant, and are sent anyway: a replay leaves them alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u64>,
     /// How many rows were looked at.
     pub scanned: u64,
     /// Whether that were all; if not, the counts are of the oldest ones.
@@ -173,8 +178,31 @@ fn number(rate: Rate) -> Option<Number> {
     }
 }
 
-/// What a job would do, as people and programs read it.
-pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings, now: Timestamp) -> JobTrial {
+/// What is counted, where it is not all that there is: `of what was given up or expired`.
+fn counted(filter: &DeliveryFilter) -> String {
+    let word = |state: &DeliveryState| match state {
+        DeliveryState::Scheduled => "waits",
+        DeliveryState::Held => "is held",
+        DeliveryState::Delivered => "was delivered",
+        DeliveryState::Dead => "was given up",
+        DeliveryState::Expired => "expired",
+        DeliveryState::Cancelled => "was cancelled",
+    };
+    match &filter.states[..] {
+        [] => String::new(),
+        states => format!(" of what {}", states.iter().map(word).collect::<Vec<_>>().join(" or ")),
+    }
+}
+
+/// What a job would do, as people and programs read it. `waiting`: how many wait for the one endpoint that a replay means,
+/// which it leaves alone.
+pub fn trial(
+    plan: &JobPlan,
+    count: &JobCount,
+    waiting: Option<u64>,
+    settings: &Settings,
+    now: Timestamp,
+) -> JobTrial {
     let skipped: u64 = count.skipped.values().sum();
     let would = match plan.kind {
         JobKind::Replay => "would be told again",
@@ -182,8 +210,15 @@ pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings, now: Timesta
         JobKind::Cancel => "would be cancelled",
     };
     let since =
-        plan.filter.ended_from.map_or_else(String::new, |at| format!(" since {at}, when its trouble began"));
-    let mut sentence = format!("{} of {} {would}{since}", count.done, count.matched);
+        plan.filter.ended_from.map_or_else(String::new, |at| format!(" since {at}, when its trouble began,"));
+    let of = match plan.kind {
+        JobKind::Replay | JobKind::Cancel => counted(&plan.filter),
+        JobKind::Backfill => String::new(),
+    };
+    let mut sentence = match of.is_empty() && since.is_empty() {
+        true => format!("{} of {} {would}", count.done, count.matched),
+        false => format!("{} of {}{of}{since} {would}", count.done, count.matched),
+    };
     if skipped > 0 {
         sentence.push_str(&format!(", {skipped} left alone"));
     }
@@ -191,6 +226,10 @@ pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings, now: Timesta
         true => ".",
         false => ", among the oldest; there are more than are counted beforehand.",
     });
+    if let Some(n) = waiting.filter(|n| *n > 0) {
+        let verb = if n == 1 { "waits for it and is" } else { "wait for it and are" };
+        sentence.push_str(&format!(" {n} more {verb} sent anyway, once it may be."));
+    }
     JobTrial {
         kind: plan.kind.name().to_owned(),
         filter: filter(&plan.filter, settings),
@@ -198,6 +237,7 @@ pub fn trial(plan: &JobPlan, count: &JobCount, settings: &Settings, now: Timesta
         matched: count.matched,
         done: count.done,
         skipped: count.skipped.clone(),
+        waiting,
         scanned: count.rows,
         whole: count.is_whole,
         sample: count.sample.iter().map(|listed| deliveries::row(listed, settings, now)).collect(),

@@ -20,9 +20,40 @@ pub(crate) fn one_of<'a>(table: &str, names: impl IntoIterator<Item = &'a str>) 
     }
 }
 
+/// The one of those that a misspelt word was probably meant to be: at most a third of its letters, and three, are wrong.
+pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |name: &str| strsim::damerau_levenshtein(text, name);
+    let near = |name: &str, distance: usize| distance <= (name.chars().count() / 3).clamp(1, 3);
+    let found = names.into_iter().map(|name| (distance(name), name)).min();
+    found.filter(|(distance, name)| near(name, *distance)).map(|(_, name)| name)
+}
+
+/// The beginning of a fix that names the word that was probably meant; empty when none is near.
+pub(crate) fn did_you_mean<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(text, names).map_or_else(String::new, |name| format!("did you mean `{name}`? "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_another_word_is_not() {
+        let words = ["http_404", "timeout", "dns", "failing"];
+        let cases = [
+            ("htp_404", Some("http_404")),
+            ("timout", Some("timeout")),
+            ("dnss", Some("dns")),
+            ("failin", Some("failing")),
+            ("tls", None),
+            ("yesterday", None),
+            ("", None),
+        ];
+        for (text, meant) in cases {
+            assert_eq!(nearest(text, words), meant, "{text}");
+        }
+        assert_eq!(nearest("x", []), None);
+    }
 
     #[test]
     fn few_are_named_and_of_many_what_lists_them() {

@@ -255,10 +255,10 @@ pub struct Finding {
     /// The order's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_id: Option<String>,
-    /// What is known here: amount or time, when that is what differs.
+    /// What is known here: the time, when that is what differs, else the amount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub here: Option<String>,
-    /// What the list says.
+    /// What the list says of the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub there: Option<String>,
     /// The delivery that a replay would repeat, where that repairs it.

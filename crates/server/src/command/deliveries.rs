@@ -79,13 +79,54 @@ pub(super) fn text(row: &DeliveryRow) -> String {
     };
     let last = row.outcome.as_ref().map_or_else(String::new, |outcome| format!(", {outcome}"));
     let replay = if row.replay_of.is_some() { ", a replay" } else { "" };
-    let due = row.due.as_ref().map_or_else(String::new, |due| format!(", due {due}"));
+    // Why it waits says when it goes on, where that is known; when it is due says so of those that wait for nothing else.
+    let waits = match (&row.waits, &row.due) {
+        (Some(wait), _) if !["due_at", "delayed", "next"].contains(&wait.as_str()) => {
+            format!("; waits ({wait}): {}", row.sentence)
+        }
+        (_, Some(due)) => format!(", due {due}"),
+        (_, None) => String::new(),
+    };
     format!(
-        "{} {} {:<9} {} to {}: {sends}{last}{replay}{due}",
+        "{} {} {:<9} {} to {}: {sends}{last}{replay}{waits}",
         row.created_at,
         row.id,
         row.state,
         row.kind,
         row.receiver()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_says_why_it_waits() {
+        let row = |waits: &str, until: Option<&str>, sentence: &str| -> DeliveryRow {
+            serde_json::from_value(json!({
+                "id": "dlv_1", "fact": "evt_1", "event": "evt_1", "kind": "install", "app": {"id": "app_1", "slug": "shop"},
+                "webhook": {"id": "wbh_1", "slug": "crm"}, "endpoint": "wbh_1", "created_at": "then", "state": "scheduled",
+                "reason": "http_503", "sentence": sentence, "due": "at noon", "waits": waits, "waits_until": until, "sends": 2,
+                "outcome": "http_503",
+            }))
+            .expect("a delivery")
+        };
+        let broken = "its endpoint was in trouble and is left in peace; one delivery finds out in 3 m";
+        insta::assert_snapshot!(
+            [
+                text(&row("breaker_open", Some("in a while"), broken)),
+                text(&row("due_at", Some("at noon"), "the receiver answered 503")),
+                text(&row("paused", None, "its endpoint is paused since then by admin.token")),
+            ]
+            .join("\n"),
+            @r"
+        then dlv_1 scheduled install to webhook crm: 2 sends, http_503; waits (breaker_open): its endpoint was in trouble and is left in peace; one delivery finds out in 3 m
+        then dlv_1 scheduled install to webhook crm: 2 sends, http_503, due at noon
+        then dlv_1 scheduled install to webhook crm: 2 sends, http_503; waits (paused): its endpoint is paused since then by admin.token
+        "
+        );
+    }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Args {
 enum Verb {
     /// Lists who is told: what waits, what is held, and why.
     List(List),
+    /// Shows one: how it stands, what failed last, what its last days were and what became of it.
+    Show(One),
     /// Stops telling one for a while: what is planned for it is held.
     Pause(Change),
     /// Tells a paused one again, at first one at a time.
@@ -34,6 +36,15 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 struct List {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct One {
+    /// webhook:SLUG, rule:SLUG when it tells one partner, rule:SLUG@PARTNER, or an id that `list --json` prints.
+    #[arg(value_name = "NAME")]
+    name: String,
     #[command(flatten)]
     common: Common,
 }
@@ -67,6 +78,7 @@ impl Args {
     pub(crate) fn server(&self) -> client::Flags {
         let common = match &self.verb {
             Verb::List(list) => &list.common,
+            Verb::Show(one) => &one.common,
             Verb::Pause(change) | Verb::Resume(change) | Verb::Enable(change) | Verb::Disable(change) => {
                 &change.common
             }
@@ -84,6 +96,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
     let (verb, change) = match &args.verb {
         Verb::Test(test) => return endpoint_test::run(test, client).await,
         Verb::List(list) => return self::list(list, client).await,
+        Verb::Show(one) => return show(one, client).await,
         Verb::Pause(change) => ("pause", change),
         Verb::Resume(change) => ("resume", change),
         Verb::Enable(change) => ("enable", change),
@@ -120,6 +133,68 @@ async fn list(list: &List, client: &Client) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+async fn show(one: &One, client: &Client) -> anyhow::Result<ExitCode> {
+    let (name, workspace) = (encoded(&one.name), encoded(&one.common.workspace));
+    let path = format!("/api/v1/endpoints/{name}?workspace={workspace}");
+    let answer: Value =
+        client::accepted(client.get(&path).await?).with_context(|| format!("show {}", one.name))?;
+    terminal::line(&if one.common.json { answer.to_string() } else { shown(&answer) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Most lines of an endpoint's log that a person is shown.
+const LOG_LINES: usize = 10;
+
+/// An endpoint and what became of it, for a person.
+fn shown(answer: &Value) -> String {
+    let endpoint = &answer["endpoint"];
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let mut lines = vec![line(endpoint)];
+    let mut fact = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            lines.push(format!("  {name:<17}{value}"));
+        }
+    };
+    fact("id", text(&endpoint["id"]));
+    let (since, actor) = (text(&endpoint["since"]), text(&endpoint["actor"]).unwrap_or_default());
+    let state = text(&endpoint["state"]).unwrap_or_default();
+    let state = match (since, state.as_str()) {
+        (Some(since), "active") => format!("active; let go on by {actor} at {since}"),
+        (Some(since), _) => format!("{state} by {actor} since {since}"),
+        (None, _) => state,
+    };
+    fact("state", Some(state));
+    fact("in trouble since", text(&endpoint["trouble_since"]));
+    let failure = &endpoint["last_failure"];
+    let failed = text(&failure["sentence"]).map(|sentence| {
+        let part = |name| failure[name].as_str().unwrap_or("?");
+        format!("{sentence}: {} of {}", part("delivery"), part("at"))
+    });
+    fact("last failure", failed);
+    let recent = &endpoint["recent"];
+    if recent.is_object() {
+        let n = |name: &str| recent[name].as_u64().unwrap_or_default();
+        let rate = text(&recent["success_rate"]).map_or_else(String::new, |rate| format!("{rate} %: "));
+        let [delivered, dead, expired] = ["delivered", "dead", "expired"].map(n);
+        fact("last days", Some(format!("{rate}{delivered} delivered, {dead} given up, {expired} expired")));
+    }
+    let live = &endpoint["live"];
+    if live.is_object() {
+        let n = |name: &str| live[name].as_u64().unwrap_or_default();
+        fact("at a time", Some(format!("{} of at most {}", n("in_flight"), n("limit"))));
+        fact("breaker", text(&live["breaker"]));
+    }
+    let log = answer["log"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for entry in log.iter().take(LOG_LINES) {
+        let part = |name| entry[name].as_str().unwrap_or("?");
+        lines.push(format!("  {} {}", part("at"), part("sentence")));
+    }
+    if log.len() > LOG_LINES {
+        lines.push(format!("  … and {} earlier lines; --json prints them", log.len() - LOG_LINES));
+    }
+    lines.join("\n")
+}
+
 /// An endpoint for a person: its name, how it stands, and what keeps the next delivery.
 fn line(endpoint: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
@@ -142,6 +217,27 @@ mod tests {
         });
         let want = "rule:sales@acme: It is told. Waiting: 3. The next one waits because it is not due; it is sent in 10 s.";
         assert_eq!(line(&endpoint), want);
+        let whole = json!({
+            "endpoint": {
+                "name": "rule:sales@acme", "id": "rul_1:prt_1", "sentence": "It is told. Waiting: 3.", "state": "active",
+                "since": "then", "actor": "admin.token", "trouble_since": "before", "waiting": 3,
+                "last_failure": {"sentence": "the receiver answered 503 (http_503), 12 s ago", "delivery": "dlv_1", "at": "noon"},
+                "recent": {"success_rate": "50.0", "delivered": 1, "dead": 1, "expired": 0},
+                "live": {"sentence": "The next one waits.", "in_flight": 0, "limit": 4, "breaker": "open"},
+            },
+            "log": [{"at": "then", "sentence": "Let go on by admin.token."}],
+        });
+        insta::assert_snapshot!(shown(&whole), @r"
+        rule:sales@acme: It is told. Waiting: 3. The next one waits.
+          id               rul_1:prt_1
+          state            active; let go on by admin.token at then
+          in trouble since before
+          last failure     the receiver answered 503 (http_503), 12 s ago: dlv_1 of noon
+          last days        50.0 %: 1 delivered, 1 given up, 0 expired
+          at a time        0 of at most 4
+          breaker          open
+          then Let go on by admin.token.
+        ");
         let quiet = json!({"name": "webhook:orders", "sentence": "It is told."});
         assert_eq!(line(&quiet), "webhook:orders: It is told.");
     }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use roundtrip_domain::rate::{RATE_MAX, RATE_MIN, Rate};
 use roundtrip_web::jobs::{self, Job, JobTrial};
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ pub(crate) async fn run(client: &Client, mut body: Value, flags: &Making) -> any
             terminal::line(&if flags.json { json!(trial).to_string() } else { trial_text(&trial) })?;
             return Ok(ExitCode::SUCCESS);
         }
-        if !agree(&trial)? {
+        if !terminal::agree("go on", &trial_text(&trial))? {
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -84,18 +84,6 @@ pub(crate) async fn run(client: &Client, mut body: Value, flags: &Making) -> any
         return Ok(ExitCode::SUCCESS);
     }
     follow(client, job, flags).await
-}
-
-/// Asks the person at the terminal.
-fn agree(trial: &JobTrial) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        bail!("go on: nobody is there to ask; give --yes, or --dry-run to see what would be done");
-    }
-    let mut err = io::stderr().lock();
-    write!(err, "{}\nGo on? [y/N] ", trial_text(trial)).and_then(|()| err.flush()).context("ask")?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer).context("read the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Looks at a job until it is over or paused.

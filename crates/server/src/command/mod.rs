@@ -37,7 +37,7 @@ mod tests;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::client::{self, Client};
 use crate::config;
@@ -190,13 +190,33 @@ impl Command {
 /// Reads the arguments, runs the command and says what went wrong, once.
 #[expect(clippy::print_stderr, reason = "the one place that tells a person why a command failed")]
 pub(crate) fn main() -> ExitCode {
-    match Cli::parse().command.run() {
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    // Prints help, or what is wrong with the arguments, and ends the process as clap does.
+    let cli = parsed.unwrap_or_else(|error| error.exit());
+    match cli.command.run() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("roundtrip: failed to {error:#}");
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// The arguments. What is shown as the usage of a command that was called wrongly is that of its help: by itself clap
+/// names every option that is set, as if it were needed, and those that the environment sets are no part of what was typed.
+fn command() -> clap::Command {
+    fn with_usage(mut command: clap::Command) -> clap::Command {
+        let usage = command.render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").to_owned();
+        let names: Vec<String> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
+        for name in names {
+            command = command.mut_subcommand(name, with_usage);
+        }
+        command.override_usage(usage)
+    }
+    let mut command = Cli::command();
+    command.build();
+    with_usage(command)
 }
 
 /// What the caller of the process learns: usage, a store that gave up, or just a failure.

@@ -4,6 +4,7 @@
 //! The list is read and compared here, not on the server: the server answers pages of facts, so that neither side holds
 //! more than the list itself.
 
+mod amounts;
 mod mapping;
 mod table;
 
@@ -153,7 +154,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
             terminal::line(&json!(finding).to_string())?;
         }
     } else {
-        terminal::line(&text(&result))?;
+        terminal::line(&text(&result, &list.rows))?;
     }
     if args.replay {
         replay(client, &args, &result.findings).await?;
@@ -347,20 +348,21 @@ async fn ask_origins(
     Ok(())
 }
 
-/// The sums, and how many of each cause.
-fn text(result: &Reconciliation) -> String {
-    let Totals { rows, facts, matched, other_amount, other_time, duplicate, missing_here, .. } =
+/// The sums, how many of each cause, and which amounts and times differ.
+fn text(result: &Reconciliation, rows: &[Row]) -> String {
+    let Totals { rows: listed, facts, matched, other_amount, other_time, duplicate, missing_here, .. } =
         result.totals;
     let Totals { outside, listed_not_told, missing_there, not_told, .. } = result.totals;
     let mut lines = vec![
         String::new(),
         format!(
-            "In the list: {rows} = {matched} matched + {other_amount} other amount + {other_time} other time + {duplicate} duplicate + {missing_here} missing here + {outside} outside the period"
+            "In the list: {listed} = {matched} matched + {other_amount} other amount + {other_time} other time + {duplicate} duplicate + {missing_here} missing here + {outside} outside the period"
         ),
         format!(
             "Here:        {facts} = {matched} matched + {other_amount} other amount + {other_time} other time + {listed_not_told} listed though not told + {missing_there} missing there + {not_told} not told, and not listed"
         ),
     ];
+    lines.extend(amounts::sums(result, rows));
     let mut causes: BTreeMap<(Verdict, _), (u64, String, Vec<String>)> = BTreeMap::new();
     for finding in &result.findings {
         let reason = match finding.verdict {
@@ -393,6 +395,7 @@ fn text(result: &Reconciliation) -> String {
         }
         lines.extend(terminal::aligned(&table, 4));
     }
+    lines.extend(amounts::differences(&result.findings));
     lines.push(String::new());
     if let Some(off_by) = &result.time_zone_off_by {
         lines.push(format!(
@@ -526,7 +529,7 @@ mod tests {
             findings_left_off: 0,
             time_zone_off_by: Some("+02:00".into()),
         };
-        insta::assert_snapshot!("reconcile_text", text(&result));
+        insta::assert_snapshot!("reconcile_text", text(&result, &[]));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out.csv");
         write_csv(&path, &result.findings).unwrap();

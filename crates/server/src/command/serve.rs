@@ -124,12 +124,13 @@ fn ready(config: &Config, node: &Node) -> String {
     format!(
         "Roundtrip {} is running.\n\n  \
          public  {}  clicks, events, postbacks\n  \
-         admin   {}  API and metrics; the key is in {data}/{}\n  \
+         admin   {}  dashboard (open it in a browser), API and metrics\n  \
+         key     {}  signs in there, and opens the API\n  \
          data    {data}{durability}\n\n\
          Ctrl-C ends it.",
         env!("CARGO_PKG_VERSION"),
         node.public_url(),
         node.admin(),
-        admin_token::FILE,
+        node.data().join(admin_token::FILE).display(),
     )
 }

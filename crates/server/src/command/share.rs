@@ -1,7 +1,7 @@
 //! `roundtrip share`: a link that shows one postback to whoever has it, for some days; and taking such links back.
 //!
-//! Links are signed and not stored, so there is nothing to list but the delivery: `--revoke` takes back every link of
-//! it that was made so far, without asking which there are.
+//! Links are signed and not stored, so there is nothing to list: `--revoke` takes back every link to a delivery that was
+//! made so far, whichever there are, and `--revoke-all` those to all of a workspace, after asking.
 
 use std::process::ExitCode;
 
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Takes back every link to any delivery of the workspace.
     #[arg(long, conflicts_with_all = ["id", "revoke"])]
     revoke_all: bool,
+    /// Takes all back without asking.
+    #[arg(long, conflicts_with_all = ["id", "revoke"])]
+    yes: bool,
     /// The workspace's slug.
     #[arg(long, value_name = "SLUG", default_value = "default")]
     workspace: String,
@@ -48,6 +51,13 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
     let of = |id: &str| format!("/api/v1/deliveries/{}/share?workspace={workspace}", encoded(id));
     let answer: Value = match &args.id {
         None => {
+            let question = format!(
+                "Every link that was made so far to any delivery of the workspace {} stops working, and none can be made valid again.",
+                args.workspace
+            );
+            if !args.yes && !terminal::agree("take every link back", &question)? {
+                return Ok(ExitCode::FAILURE);
+            }
             let path = format!("/api/v1/shares?workspace={workspace}");
             client::accepted(client.delete(&path).await?).context("take the links back")?
         }

@@ -43,7 +43,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode> {
     let ours = whole(client, &args).await?;
     let Some(path) = &args.verify else {
-        terminal::line(&if args.json { json!(ours).to_string() } else { text(&ours) })?;
+        terminal::line(&if args.json { json!(ours).to_string() } else { text(&ours, &args.partner) })?;
         return Ok(ExitCode::SUCCESS);
     };
     let key = client::accepted(client.get("/api/v1/statement/key").await?).context("read the public key")?;
@@ -55,7 +55,8 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
         (statement.workspace.clone(), statement.partner.clone(), statement.day.clone())
     };
     if of(&theirs) != of(&ours) {
-        faults.push(format!("it is of {} on {}", theirs.partner, theirs.day));
+        let not = format!("and not of {} ({}) on {}", args.partner, ours.partner, ours.day);
+        faults.push(format!("it is of {} on {}, {not}", theirs.partner, theirs.day));
     } else if (&theirs.total, theirs.total_entries) != (&ours.total, ours.total_entries) {
         let when = if theirs.is_final { "" } else { "; it was made before the day was over" };
         faults.push(format!(
@@ -114,12 +115,39 @@ fn open(path: &Path) -> anyhow::Result<Statement> {
     serde_json::from_str(&text).with_context(|| format!("read {}: it is no statement", path.display()))
 }
 
-fn text(statement: &Statement) -> String {
+/// A statement for a person. `partner`: the name by which it was asked for; the statement itself has the id alone, which
+/// is what is signed and never changes.
+fn text(statement: &Statement, partner: &str) -> String {
     let counts: Vec<String> = statement.counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
     let open = if statement.is_final { "" } else { " The day is not over: this can still grow." };
+    let id = match partner == statement.partner {
+        true => String::new(),
+        false => format!(" ({})", statement.partner),
+    };
+    let workspace = match statement.workspace.as_str() {
+        "default" => String::new(),
+        other => format!(" in {other}"),
+    };
     format!(
-        "{} on {} (UTC): {counts} arrived.{open}\nTotal {}\nSigned {}\nKey {}\nGive the partner the output of --json; docs/books.md says how it is checked.",
-        statement.partner, statement.day, statement.total, statement.signature, statement.key
+        "{partner}{id}{workspace} on {} (UTC): {counts} arrived.{open}\nTotal {}\nSigned {}\nKey {}\nGive the partner the output of --json; docs/books.md says how it is checked.",
+        statement.day, statement.total, statement.signature, statement.key
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_headed_by_the_partners_name() {
+        let statement: Statement = serde_json::from_value(json!({
+            "workspace": "default", "partner": "prt_1", "day": "2026-06-04", "final": true, "counts": {"install": 2},
+            "total_entries": 2, "total": "aa", "signed": "bb", "signature": "cc", "key": "dd", "entries": [],
+        }))
+        .expect("a statement");
+        let head = |partner: &str| text(&statement, partner).lines().next().unwrap_or_default().to_owned();
+        assert_eq!(head("acme"), "acme (prt_1) on 2026-06-04 (UTC): 2 install arrived.");
+        assert_eq!(head("prt_1"), "prt_1 on 2026-06-04 (UTC): 2 install arrived.");
+    }
 }

@@ -95,13 +95,13 @@ fn text(books: &Books) -> String {
         ));
     }
     let waiting = &books.waiting;
-    lines.push(match (waiting.deliveries, &waiting.overdue, &waiting.oldest_due) {
-        (0, _, _) => "No delivery waits.".to_owned(),
-        (n, Some(overdue), _) => format!("Waiting: {n}, the oldest due since {overdue}."),
-        (n, None, due) => format!("Waiting: {n}, the first due at {}.", due.as_deref().unwrap_or("?")),
+    lines.push(match (waiting.words(), &waiting.overdue, &waiting.oldest_due) {
+        (None, ..) => "No delivery waits.".to_owned(),
+        (Some(words), None, Some(due)) => format!("Now: {words}; the first is due at {due}."),
+        (Some(words), ..) => format!("Now: {words}."),
     });
-    if waiting.held > 0 {
-        lines.push(format!("Held: {}; `roundtrip endpoint list` says for whom and why.", waiting.held));
+    if waiting.held > 0 || waiting.overdue.is_some() {
+        lines.push("`roundtrip endpoint list` says who waits, and why.".to_owned());
     }
     if waiting.undecided > 0 {
         lines.push(format!("Events that wait for a decision: {}.", waiting.undecided));

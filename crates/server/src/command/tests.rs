@@ -26,6 +26,17 @@ fn arguments_do_not_collide() {
     Cli::command().debug_assert();
 }
 
+/// As with `ROUNDTRIP_SERVER` in the environment: clap counts what is set there among what was typed.
+#[test]
+fn usage_does_not_ask_for_what_was_set_already() {
+    let typed = ["roundtrip", "deliveries", "--server", "http://127.0.0.1:1", "--data", "d", "--nope"];
+    let said = super::command().try_get_matches_from(typed).expect_err("no such option").to_string();
+    assert!(said.contains("Usage: roundtrip deliveries [OPTIONS]\n"), "{said}");
+    let deep = ["roundtrip", "endpoint", "pause", "--server", "http://127.0.0.1:1"];
+    let said = super::command().try_get_matches_from(deep).expect_err("a name is missing").to_string();
+    assert!(said.contains("Usage: roundtrip endpoint pause [OPTIONS] <NAME>\n"), "{said}");
+}
+
 #[test]
 fn exit_codes_are_the_documented_ones() {
     assert_eq!(exit_code(&Refused(Vec::new()).into()), 2);

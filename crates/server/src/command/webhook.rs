@@ -27,7 +27,7 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 struct One {
-    /// The webhook's slug.
+    /// The webhook's slug; with `webhook:` before it, as lists print it, too.
     #[arg(value_name = "SLUG")]
     slug: String,
     /// The workspace's slug.
@@ -69,8 +69,9 @@ impl Args {
 /// When the server cannot be asked, or refuses.
 pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode> {
     let one = args.one();
+    let slug = one.slug.strip_prefix("webhook:").unwrap_or(&one.slug);
     let path = |what: &str| {
-        format!("/api/v1/webhooks/{}/{what}?workspace={}", encoded(&one.slug), encoded(&one.workspace))
+        format!("/api/v1/webhooks/{}/{what}?workspace={}", encoded(slug), encoded(&one.workspace))
     };
     let answer: Value = match &args.verb {
         Verb::Show(_) => client::accepted(client.get(&path("signing")).await?).context("read what signs")?,

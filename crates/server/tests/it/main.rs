@@ -1,5 +1,6 @@
 //! The real binary: how it starts, answers, refuses and ends.
 
+mod asking;
 mod backup;
 mod bench;
 mod books;

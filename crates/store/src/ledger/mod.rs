@@ -18,6 +18,7 @@ mod delivery;
 mod endpoint;
 mod event;
 mod fact;
+mod failure;
 mod filter;
 mod handoff;
 #[cfg(feature = "simulation")]
@@ -71,6 +72,7 @@ pub use self::endpoint::{
     Trouble,
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
+pub use self::failure::{EndpointFailure, Queued};
 pub use self::filter::{DeliveryFilter, DeliveryState};
 #[cfg(feature = "simulation")]
 pub use self::inline::{Call, Database, Fate, Hook, Standing};

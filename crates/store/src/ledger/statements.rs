@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     include_str!("sql/decide.sql"),
     include_str!("sql/delivery.sql"),
     include_str!("sql/endpoint.sql"),
+    include_str!("sql/failure.sql"),
     include_str!("sql/report.sql"),
     include_str!("sql/list.sql"),
     include_str!("sql/job.sql"),
@@ -78,6 +79,7 @@ mod tests {
             ("queue_books", "PRIMARY KEY (workspace=? AND day>? AND day<?)"),
             ("queue_oldest", "queue_by_delivery (workspace=? AND delivery>?)"),
             ("births_list", "tie_by_births (workspace=? AND app=? AND key=? AND births=?)"),
+            ("failure_retries", "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=?)"),
             ("todo_by_identity", "PRIMARY KEY (workspace=? AND app=? AND kind=? AND key=?)"),
         ] {
             let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {}", sql(name))).unwrap();
@@ -108,6 +110,7 @@ mod tests {
             include_str!("booked.rs"),
             include_str!("delivery.rs"),
             include_str!("endpoint.rs"),
+            include_str!("failure.rs"),
             include_str!("story.rs"),
             include_str!("report.rs"),
             include_str!("list.rs"),

@@ -498,6 +498,8 @@ pub enum KeyScope {
     Write,
     /// Replay deliveries.
     Replay,
+    /// See personal data whole, in what the other scopes open.
+    Personal,
 }
 
 impl From<KeyScope> for domain::KeyScope {
@@ -506,6 +508,7 @@ impl From<KeyScope> for domain::KeyScope {
             KeyScope::Read => Self::Read,
             KeyScope::Write => Self::Write,
             KeyScope::Replay => Self::Replay,
+            KeyScope::Personal => Self::Personal,
         }
     }
 }

@@ -90,11 +90,7 @@ impl Caller {
 
     /// Refuses what the scopes do not name.
     pub(super) fn needs(&self, scope: KeyScope) -> Result<(), Problem> {
-        let word = match scope {
-            KeyScope::Read => "read",
-            KeyScope::Write => "write",
-            KeyScope::Replay => "replay",
-        };
+        let word = scope.name();
         match self {
             Self::Key { scopes, .. } if !scopes.contains(&scope) => {
                 let message = format!("the key does not have the scope `{word}`");
@@ -102,6 +98,15 @@ impl Caller {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses personal data to whoever may only read.
+    pub(super) fn sees_whole(&self) -> Result<(), Problem> {
+        self.needs(KeyScope::Personal).map_err(|problem| {
+            problem.fixed_by(
+                "leave `full` away, which shows the same with personal data masked; or use a key with the scopes `read` and `personal`",
+            )
+        })
     }
 
     /// Refuses a key where only the installation's own token opens.
@@ -137,17 +142,19 @@ impl Caller {
     }
 }
 
-/// Whether a presented token may read a workspace: the same question that every reading route asks, for the
-/// dashboard, whose people bring it another way.
+/// Whether a presented token may read a workspace, and with `full` see personal data whole: the same question that every
+/// reading route asks, for the dashboard, whose people bring it another way.
 pub(crate) fn may_read(
     presented: &str,
     token: &AdminToken,
     catalog: &Catalog,
     workspace: WorkspaceNo,
+    full: bool,
 ) -> Result<(), Problem> {
     let unusable = |_| Problem::new(Code::HeaderInvalid, "Authorization", "the token is not printable ASCII");
     let value = http::HeaderValue::from_str(&format!("Bearer {presented}")).map_err(unusable)?;
     let caller = Caller::of(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]), token, catalog)?;
     caller.needs(KeyScope::Read)?;
-    caller.enters(workspace)
+    caller.enters(workspace)?;
+    if full { caller.sees_whole() } else { Ok(()) }
 }

@@ -147,8 +147,13 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 fn id_of(call: &Call) -> Result<Id<kind::Delivery>, Problem> {
-    let refused = |_| Problem::new(Code::ParameterInvalid, "id", "a delivery's id begins with dlv_");
-    call.path("id").parse().map_err(refused)
+    let text = call.path("id");
+    let refused = |_| {
+        let message = format!("`{text}` is no delivery's id: those are dlv_ and 26 characters");
+        Problem::new(Code::ParameterInvalid, "id", message)
+            .fixed_by("`roundtrip deliveries` lists the latest ones with their ids")
+    };
+    text.parse().map_err(refused)
 }
 
 async fn list(call: Call) -> Result<Answer, Failure> {

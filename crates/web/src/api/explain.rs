@@ -57,7 +57,7 @@ pub(super) fn routes() -> Vec<Route> {
 impl Route {
     /// Adds `full`, and the refusals of a route that takes an id of a fact.
     pub(super) fn told(self) -> Self {
-        let about = "Shows personal data whole: device ids, addresses, queries as received, properties.";
+        let about = "Shows personal data whole: device ids, addresses, queries as received, properties. Needs the scope `personal` too.";
         self.query("full", about, json!({ "type": "boolean", "default": false })).codes(&[Code::IdUnknown])
     }
 }
@@ -66,7 +66,10 @@ impl Route {
 pub(super) fn telling(call: &Call) -> Result<Telling, Problem> {
     let full = match call.query.text("full").as_deref() {
         None | Some("false") => false,
-        Some("true") => true,
+        Some("true") => {
+            call.caller.sees_whole()?;
+            true
+        }
         Some(_) => return Err(Problem::new(Code::ParameterInvalid, "full", "it is true or false")),
     };
     Ok(Telling { now: call.state.clock.now(), full })

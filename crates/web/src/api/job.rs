@@ -19,12 +19,10 @@ use serde_json::{Value, json};
 use super::call::{Answer, Call, Failure};
 use super::fields::Fields;
 use super::route::{Needs, Route, schema};
-use crate::deliveries::{PARAMETERS, Wanted, chosen, webhooks};
+use crate::deliveries::{FAILING, PARAMETERS, Wanted, chosen, webhooks};
 use crate::jobs::{self, Job, JobTrial, Jobs};
 use crate::{endpoints, known, waits};
 
-/// What a filter says for "since the endpoint's trouble began".
-const FAILING: &str = "failing";
 /// Rows that are looked at to say beforehand what a job would do.
 const TRIAL_ROWS_MAX: u64 = 200_000;
 /// The same to know how many a job is about.
@@ -251,38 +249,65 @@ async fn filter_of(
     Ok(filter)
 }
 
+/// How many wait for the endpoint that a replay means, where it means one and not what waits: whoever asks what was
+/// lost sees that these are not.
+async fn waiting(call: &Call, plan: &JobPlan, settings: &Settings) -> Result<Option<u64>, Failure> {
+    let filter = &plan.filter;
+    let means_waiting = filter.states.is_empty() || filter.states.iter().any(|state| state.is_waiting());
+    let is_narrow = !filter.kinds.is_empty() || filter.event.is_some() || filter.fact.is_some();
+    if plan.kind != JobKind::Replay || plan.into.is_some() || means_waiting || is_narrow {
+        return Ok(None);
+    }
+    let Ok(endpoint) = endpoint_of(filter, settings) else { return Ok(None) };
+    let found = call.state.ledger.endpoint_one(settings.workspace, endpoint).await?;
+    Ok(Some(found.map_or(0, |found| found.queued)))
+}
+
 /// When the trouble of the endpoint that a filter names began.
 async fn trouble(call: &Call, settings: &Settings, filter: &DeliveryFilter) -> Result<Timestamp, Failure> {
-    let refused = |message: String, fix: String| -> Failure {
+    let endpoint = endpoint_of(filter, settings)?;
+    let (ledger, ws) = (&call.state.ledger, settings.workspace);
+    let kept = ledger.endpoint_trouble(ws, endpoint).await?;
+    let seen = ledger.endpoint_failures(ws, Some(endpoint)).await?.remove(&endpoint);
+    let seen = seen.and_then(|failure| failure.trouble);
+    let from = match (kept, seen) {
+        (Some(kept), _) if !kept.is_over => Some(kept.from),
+        // Not written down yet, or too short for that.
+        (_, Some(seen)) if !seen.is_over => Some(seen.from),
+        (kept, seen) => kept.map(|kept| kept.from).into_iter().chain(seen.map(|seen| seen.from)).max(),
+    };
+    from.ok_or_else(|| {
+        let name = waits::name(endpoint, settings);
+        let message =
+            format!("{name} is not failing, and no trouble of it is on record: none of its newest sends found it ill");
+        let fix = format!("say since when, such as 24h; `roundtrip deliveries --endpoint {name} --state dead` lists what was given up");
         Problem::new(Code::ParameterInvalid, "filter.since", message).fixed_by(fix).into()
+    })
+}
+
+/// The one endpoint that a filter names.
+fn endpoint_of(filter: &DeliveryFilter, settings: &Settings) -> Result<Endpoint, Problem> {
+    let refused = |message: String, fix: String| {
+        Err(Problem::new(Code::ParameterInvalid, "filter.since", message).fixed_by(fix))
     };
     let rule = filter.rule.and_then(|rule| settings.rule(rule));
-    let endpoint = match (filter.webhook, rule, filter.partner) {
-        (Some(webhook), ..) => Endpoint::Webhook(webhook),
+    match (filter.webhook, rule, filter.partner) {
+        (Some(webhook), ..) => Ok(Endpoint::Webhook(webhook)),
         (None, Some(rule), partner) => {
             let only = || endpoints::parse(&format!("rule:{}", rule.slug), settings).ok()?.postback();
             match partner.or_else(|| Some(only()?.1)) {
-                Some(partner) => Endpoint::Postback { rule: rule.id, partner },
-                None => {
-                    let message =
-                        format!("`{FAILING}` asks about one endpoint, and the rule tells several partners");
-                    return Err(refused(message, format!("name one: rule:{}@PARTNER", rule.slug)));
-                }
+                Some(partner) => Ok(Endpoint::Postback { rule: rule.id, partner }),
+                None => refused(
+                    format!("`{FAILING}` asks about one endpoint, and the rule tells several partners"),
+                    format!("name one: rule:{}@PARTNER", rule.slug),
+                ),
             }
         }
-        _ => {
-            let message = format!("`{FAILING}` asks when the trouble of one endpoint began");
-            return Err(refused(message, endpoints::LIST_THEM.to_owned()));
-        }
-    };
-    let found = call.state.ledger.endpoint_trouble(settings.workspace, endpoint).await?;
-    found.map(|trouble| trouble.from).ok_or_else(|| {
-        let name = waits::name(endpoint, settings);
-        refused(
-            format!("{name} is not failing, and no trouble of it is on record: none of it lasted five minutes"),
-            format!("say since when, such as 24h; `roundtrip deliveries --endpoint {name} --state dead` lists what was given up"),
-        )
-    })
+        _ => refused(
+            format!("`{FAILING}` asks when the trouble of one endpoint began"),
+            endpoints::LIST_THEM.to_owned(),
+        ),
+    }
 }
 
 /// Who is told instead.
@@ -421,7 +446,8 @@ async fn create(mut call: Call) -> Result<Answer, Failure> {
     let dear = if plan.kind == JobKind::Backfill { 10 } else { 1 };
     if dry_run {
         let count = ledger.job_count(ws, plan.clone(), SAMPLES, TRIAL_ROWS_MAX / dear, now).await?;
-        return Ok(Answer::ok(json!(jobs::trial(&plan, &count, &settings, now))));
+        let waiting = waiting(&call, &plan, &settings).await?;
+        return Ok(Answer::ok(json!(jobs::trial(&plan, &count, waiting, &settings, now))));
     }
     let count = ledger.job_count(ws, plan.clone(), 0, EXPECTED_ROWS_MAX / dear, now).await?;
     let expected = count.is_whole.then_some(count.matched);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use roundtrip_domain::problem::Code;
-use roundtrip_domain::settings::KeyScope;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -75,11 +74,9 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let tag = route.id.split('_').next().unwrap_or_default();
     operation.insert("tags".into(), json!([tag]));
     let needs = match route.needs {
-        Needs::Nobody => "No key is needed.",
-        Needs::Installation => "Needs the installation's admin token.",
-        Needs::Scope(KeyScope::Read) => "Needs the scope `read`.",
-        Needs::Scope(KeyScope::Write) => "Needs the scope `write`.",
-        Needs::Scope(KeyScope::Replay) => "Needs the scope `replay`.",
+        Needs::Nobody => "No key is needed.".to_owned(),
+        Needs::Installation => "Needs the installation's admin token.".to_owned(),
+        Needs::Scope(scope) => format!("Needs the scope `{}`.", scope.name()),
     };
     operation.insert("description".into(), needs.into());
     let security = if route.needs == Needs::Nobody { json!([]) } else { json!([{ "key": [] }]) };

@@ -39,7 +39,7 @@ pub(super) fn routes() -> Vec<Route> {
             )
             .query(
                 "full",
-                "Shows what was sent and answered, personal data included.",
+                "Shows what was sent and answered, personal data included. Needs the scope `personal` too.",
                 json!({ "type": "boolean", "default": false }),
             )
             .filtered()

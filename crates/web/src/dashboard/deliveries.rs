@@ -73,6 +73,8 @@ pub(super) async fn render(
             .map(|row| ListedDelivery {
                 age: age(&row.created_at, now),
                 state: state_badge(&row.state, 1),
+                why: None,
+                goes_on: None,
                 row,
             })
             .collect(),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::deliveries::age;
 use super::home::state_badge;
-use super::pages::{self, Badge, ListedDelivery};
+use super::pages::{self, Badge, ListedDelivery, Moment};
 use super::webhooks::{Subscription, subscription};
 use super::{Inner, Refused};
 use crate::deliveries::{self, DeliveryRow};
@@ -99,13 +99,16 @@ pub(super) fn standing(endpoint: &Shown, now: Timestamp) -> Standing {
         "paused" => ("wait", "paused"),
         _ if is_open => ("bad", "in trouble"),
         _ if endpoint.failing_since.is_some() => ("bad", "failing"),
+        _ if endpoint.waiting > 0 && endpoint.trouble_since.is_some() => ("wait", "retrying"),
         _ if endpoint.waiting > 0 => ("wait", "waiting"),
         _ => ("good", "active"),
     };
     let overdue = endpoint.oldest_due.as_deref().and_then(Timestamp::parse).map(|due| now.since(due));
     // An active one was let go on then, which is no news.
     let since = endpoint.since.as_deref().filter(|_| endpoint.stopped.is_some());
-    let since = since.or(endpoint.failing_since.as_deref()).and_then(Timestamp::parse);
+    let is_failing = tone == "bad" || text == "retrying";
+    let trouble = endpoint.trouble_since.as_deref().filter(|_| is_failing);
+    let since = since.or(trouble).and_then(Timestamp::parse);
     let since = since.map(|at| human(now.since(at).max(1_000)));
     let why = match (&endpoint.live, &endpoint.stopped) {
         (_, Some(stopped)) => stopped.clone(),
@@ -123,7 +126,8 @@ pub(super) fn standing(endpoint: &Shown, now: Timestamp) -> Standing {
         since,
         overdue: overdue.filter(|late| *late >= 1_000).map(human),
         why,
-        is_trouble: tone == "bad" || tone == "wait" && text != "waiting",
+        // What is sent again by itself, and by its schedule, needs nobody yet.
+        is_trouble: tone == "bad" || text == "paused",
         tone: match (failed, delivered) {
             (0, _) => "",
             // More than one of ten failed.
@@ -216,6 +220,8 @@ pub(super) async fn render_one(
     let listed = |row: DeliveryRow| ListedDelivery {
         age: age(&row.created_at, now),
         state: state_badge(&row.state, 1),
+        why: Some(row.sentence.clone()),
+        goes_on: goes_on(&row, now),
         row,
     };
     let waiting = match endpoint.waiting + endpoint.held {
@@ -225,6 +231,15 @@ pub(super) async fn render_one(
     let ended = DeliveryState::ALL.into_iter().filter(|state| !state.is_waiting());
     let ended = DeliveryFilter { states: ended.collect(), ..filter };
     let latest = deliveries::list(ledger, settings, ended, None, LATEST, now).await?.items;
+    let standing = standing(&endpoint, now);
+    let mut waiting: Vec<ListedDelivery> = waiting.into_iter().map(listed).collect();
+    let mut latest: Vec<ListedDelivery> = latest.into_iter().map(listed).collect();
+    // What stands above the table, or in the line before, is not said again in each line.
+    let is_said = |why: &String| endpoint.stopped.is_some() || standing.why.contains(why.as_str());
+    waiting.iter_mut().for_each(|row| row.why = row.why.take().filter(|why| !is_said(why)));
+    unrepeated(&mut waiting);
+    latest.iter_mut().filter(|row| row.row.state == "delivered").for_each(|row| row.why = None);
+    unrepeated(&mut latest);
     let webhook = match which {
         Endpoint::Webhook(id) => settings.webhook(id).map(|webhook| subscription(webhook, settings, now)),
         Endpoint::Postback { .. } => None,
@@ -233,10 +248,10 @@ pub(super) async fn render_one(
         "endpoint.html",
         &OnePage {
             refresh_s: (!waiting.is_empty()).then_some(REFRESH_S),
-            standing: standing(&endpoint, now),
+            standing,
             commands: commands(&endpoint),
-            waiting: waiting.into_iter().map(listed).collect(),
-            latest: latest.into_iter().map(listed).collect(),
+            waiting,
+            latest,
             query,
             log: endpoints.log(which).await?,
             webhook,
@@ -244,6 +259,26 @@ pub(super) async fn render_one(
             figures_days: FIGURES_DAYS,
         },
     ))
+}
+
+/// When a delivery that waits goes on: when what keeps it is over, or when it is due.
+fn goes_on(row: &DeliveryRow, now: Timestamp) -> Option<Moment> {
+    let is_plain = row.waits.as_deref().is_none_or(|wait| ["due_at", "delayed", "next"].contains(&wait));
+    let at = row.waits_until.as_deref().or(row.due.as_deref().filter(|_| is_plain))?;
+    let left = Timestamp::parse(at)?.since(now);
+    let words = if left <= 0 { "now".to_owned() } else { format!("in {}", human(left.max(1_000))) };
+    Some(Moment { at: at.to_owned(), words })
+}
+
+/// Leaves out what a line says as the one before it did.
+fn unrepeated(rows: &mut [ListedDelivery]) {
+    let mut before: Option<String> = None;
+    for row in rows {
+        let said = std::mem::replace(&mut before, row.why.clone());
+        if row.why.is_some() && row.why == said {
+            row.why = None;
+        }
+    }
 }
 
 /// What somebody may want to do, by how it stands. These pages change nothing, so they are commands.

@@ -40,19 +40,14 @@ pub(super) async fn render(
     let sources = Sources { ledger: &state.ledger, clicks: &state.clicks, settings };
     let report = sources.report(&Period::last_hours(24, now), By::App).await?;
     let books = books(inner, settings, now).await?;
-    let waiting = match (books.waiting.deliveries, &books.waiting.overdue) {
-        (0, _) => None,
-        (n, None) => Some(format!("{n} waiting, none overdue")),
-        (n, Some(overdue)) => Some(format!("{n} waiting, the oldest due since {overdue}")),
-    };
     let is_empty = list.items.is_empty() && before.is_none();
     let context = Home {
         refresh_s: before.is_none().then_some(REFRESH_S),
         figures: figures(&report.total),
         books_balanced: books.balanced,
         speed: speed(&books.total),
+        waiting: books.waiting.words(),
         books: books.sentence,
-        waiting,
         rows: list.items.iter().map(|item| row(item, now)).collect(),
         next: list.next,
         tries: if is_empty { tries(settings, &state.public_url) } else { Vec::new() },
@@ -114,9 +109,8 @@ fn figures(total: &Counts) -> Vec<Figure> {
     }
     let postbacks = total.postbacks.clone().unwrap_or_default();
     let mut trouble = Vec::new();
-    let counted =
-        [(postbacks.waiting, "waiting"), (postbacks.dead, "given up"), (postbacks.expired, "expired")];
-    for (n, word) in counted {
+    // What waits stands in the line below, of whatever day and receiver: two figures of it would never agree.
+    for (n, word) in [(postbacks.dead, "given up"), (postbacks.expired, "expired")] {
         if n > 0 {
             trouble.push(format!("{} {word}", thousands(n)));
         }

@@ -153,14 +153,23 @@ impl Inner {
 
     /// Lets a request in that brings a token, or a session that stands for one.
     fn admit(&self, headers: &HeaderMap) -> Result<Arc<Settings>, Refused> {
+        self.admit_to(headers, false)
+    }
+
+    /// The same, and with `full` only whoever may see personal data whole.
+    fn admit_to(&self, headers: &HeaderMap, full: bool) -> Result<Arc<Settings>, Refused> {
         let settings = self.settings()?;
-        let may = |token: &str| {
-            may_read(token, &self.state.admin_token, &self.state.ledger.catalog(), settings.workspace)
-        };
+        let catalog = self.state.ledger.catalog();
+        let judge =
+            |token: &str, full| may_read(token, &self.state.admin_token, &catalog, settings.workspace, full);
+        let may = |token: &str| judge(token, false);
+        // Who may read and not see all of it is signed in nevertheless, and is told why on a page.
+        let whole = |token: &str| if full { judge(token, true) } else { Ok(()) };
         if let Some(value) = headers.get(header::AUTHORIZATION) {
             let text = value.to_str().unwrap_or_default();
             let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-            may(token.map_or("", |(_, token)| token.trim())).map_err(Refused::Token)?;
+            let token = token.map_or("", |(_, token)| token.trim());
+            may(token).and_then(|()| whole(token)).map_err(Refused::Token)?;
             return Ok(settings);
         }
         let id = session::id_of(headers).ok_or(Refused::SignIn)?;
@@ -169,6 +178,7 @@ impl Inner {
             self.sessions.close(&id);
             return Err(Refused::SignIn);
         }
+        whole(&token)?;
         Ok(settings)
     }
 
@@ -189,9 +199,9 @@ async fn home(State(inner): Shared, request: Request) -> Response {
 async fn conversion(State(inner): Shared, Path(id): Path<String>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let outcome = async {
-        let settings = inner.admit(&parts.headers)?;
-        let reference = Reference::parse(&id)?;
         let full = query(&parts).text("full").as_deref() == Some("true");
+        let settings = inner.admit_to(&parts.headers, full)?;
+        let reference = Reference::parse(&id)?;
         let telling = Telling { now: inner.now(), full };
         let explained = inner.finder(&settings, telling).explain(reference).await?;
         Ok(page(StatusCode::OK, story::render(explained, &id, telling)))
@@ -328,7 +338,7 @@ async fn login(State(inner): Shared, request: Request) -> Response {
     let token = form.text("token").unwrap_or_default();
     let token = token.trim();
     let judged = inner.settings().and_then(|settings| {
-        may_read(token, &inner.state.admin_token, &inner.state.ledger.catalog(), settings.workspace)
+        may_read(token, &inner.state.admin_token, &inner.state.ledger.catalog(), settings.workspace, false)
     });
     if let Err(problem) = judged {
         tracing::info!(code = problem.code.text(), "somebody could not sign in");

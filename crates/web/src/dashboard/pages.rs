@@ -102,6 +102,17 @@ pub(super) struct ListedDelivery {
     pub(super) row: DeliveryRow,
     pub(super) age: String,
     pub(super) state: Badge,
+    /// Why it stands so, where the page does not say it already.
+    pub(super) why: Option<String>,
+    /// When it goes on, if it waits and that is known.
+    pub(super) goes_on: Option<Moment>,
+}
+
+/// A moment, to the letter and for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Moment {
+    pub(super) at: String,
+    pub(super) words: String,
 }
 
 /// A choice of the filter.

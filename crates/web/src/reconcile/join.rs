@@ -316,10 +316,8 @@ impl Join {
             return Some(finding);
         }
         if let Some((cause, here)) = other_amount(row, fact, self.terms.against) {
-            let there = [row.amount.clone(), row.currency.clone()].into_iter().flatten().collect::<Vec<_>>();
             let mut finding = of_both(row, fact, Verdict::OtherAmount, cause);
             finding.here = Some(here);
-            finding.there = Some(there.join(" "));
             return Some(finding);
         }
         let apart = apart(line, held);
@@ -453,7 +451,7 @@ fn of_row(row: &Row, verdict: Verdict, cause: Cause) -> Finding {
         click_id: row.click_id.clone().or_else(|| row.rt_click_id.clone()),
         order_id: row.order_id.clone(),
         here: None,
-        there: None,
+        there: with_currency(row.amount.clone(), row.currency.as_deref()),
         replay: None,
     }
 }
@@ -472,14 +470,29 @@ fn of_fact(fact: &Fact, verdict: Verdict, cause: Cause) -> Finding {
         kind: Some(fact.kind.clone()),
         click_id: fact.partner_click_id.clone().or_else(|| fact.click_id.clone()),
         order_id: fact.order_id.clone(),
-        here: None,
+        here: known_amount(fact),
         there: None,
         replay,
     }
 }
 
 fn of_both(row: &Row, fact: &Fact, verdict: Verdict, cause: Cause) -> Finding {
-    Finding { event: Some(fact.event.clone()), kind: Some(fact.kind.clone()), ..of_row(row, verdict, cause) }
+    Finding {
+        event: Some(fact.event.clone()),
+        kind: Some(fact.kind.clone()),
+        here: known_amount(fact),
+        ..of_row(row, verdict, cause)
+    }
+}
+
+fn with_currency(amount: Option<String>, currency: Option<&str>) -> Option<String> {
+    amount.map(|amount| [Some(amount.as_str()), currency].into_iter().flatten().collect::<Vec<_>>().join(" "))
+}
+
+/// The amount that a partner was told, or, where it was told none, the one that was booked.
+fn known_amount(fact: &Fact) -> Option<String> {
+    let told = fact.told_amounts.iter().find(|amount| micros(amount).is_some());
+    with_currency(told.or(fact.amount.as_ref()).cloned(), fact.currency.as_deref())
 }
 
 fn repeated(row: &Row, fact: &Fact) -> Finding {

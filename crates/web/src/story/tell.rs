@@ -104,9 +104,18 @@ fn step(delivery: &ledger::DeliveryStory, receiver: &str, now: Timestamp) -> Opt
         );
         return Some(Step { at: None, sentence });
     }
-    let sentence =
-        format!("Send {} to {receiver} ({}) {}.", delivery.sends + 1, delivery.id, words::from_now(due, now));
-    Some(Step { at: Some(due.to_string()), sentence })
+    let send = format!("Send {} to {receiver} ({})", delivery.sends + 1, delivery.id);
+    match delivery.why(now) {
+        // When it was due says nothing of when it goes: what is in its way does.
+        Some(why) if !words::is_plain(why.wait) => Some(Step {
+            at: why.until.filter(|until| *until > now).map(|until| until.to_string()),
+            sentence: format!("{send} waits: {}.", waits::because(why, None, now)),
+        }),
+        _ => {
+            let sentence = format!("{send} {}.", words::from_now(due, now));
+            Some(Step { at: Some(due.to_string()), sentence })
+        }
+    }
 }
 
 fn given_up(delivery: &ledger::DeliveryStory, receiver: &str) -> Step {

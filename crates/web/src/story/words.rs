@@ -220,43 +220,46 @@ pub(crate) fn why(reason: &str) -> String {
         "outside_acceptance_window" => "its receiver does not accept it any more".to_owned(),
         "horizon_reached" => "the time in which it is sent again is over".to_owned(),
         "aborted_by_receiver" => "the receiver asked not to be sent it again".to_owned(),
-        "host_missing" => "a setting of the partner that stands in the URL's host is empty".to_owned(),
-        "auth_missing" => "a setting of the partner that proves who sends the request is missing".to_owned(),
-        "request_too_long" => "the filled template is longer than what is sent".to_owned(),
         other => outcome(other),
     }
 }
 
+/// What a send can come to, but for the statuses of answers, and the same in words.
+pub(crate) const OUTCOMES: [(&str, &str); 22] = [
+    ("timeout", "no answer came before the deadline"),
+    ("connect", "the connection was refused"),
+    ("connect_timeout", "the connection was not made in time"),
+    ("dns", "the host's name was not resolved"),
+    ("tls", "TLS could not be agreed on"),
+    ("reset", "the connection ended before the answer"),
+    ("protocol", "what came back is not HTTP"),
+    ("pool_full", "all connections were in use"),
+    ("token_unavailable", "the token that the request needs could not be fetched"),
+    ("proxy", "the proxy that requests leave through could not be used"),
+    ("local", "no connection could be opened from this machine"),
+    ("refused_address", "the address is one that is never connected to"),
+    ("plain_http_refused", "the URL is plain http, which the operator does not allow"),
+    ("port_refused", "the port is one that is never connected to"),
+    ("bad_url", "the filled URL is not one that can be called"),
+    ("bad_request", "the filled request cannot be written as HTTP"),
+    ("panicked", "sending it failed inside Roundtrip"),
+    ("body_refused", "the receiver answered 2xx, and its body says that it was not taken"),
+    (
+        "body_cut_short",
+        "the receiver answered 2xx, and its body broke off before it said whether it was taken",
+    ),
+    ("host_missing", "a setting of the partner that stands in the URL's host is empty"),
+    ("auth_missing", "a setting of the partner that proves who sends the request is missing"),
+    ("request_too_long", "the filled template is longer than what is sent"),
+];
+
 /// What a send came to, in words: `http_503`, `timeout`, ….
-fn outcome(code: &str) -> String {
+pub(crate) fn outcome(code: &str) -> String {
     if let Some(status) = code.strip_prefix("http_") {
         return format!("the receiver answered {status}");
     }
-    match code {
-        "timeout" => "no answer came before the deadline",
-        "connect" => "the connection was refused",
-        "connect_timeout" => "the connection was not made in time",
-        "dns" => "the host's name was not resolved",
-        "tls" => "TLS could not be agreed on",
-        "reset" => "the connection ended before the answer",
-        "protocol" => "what came back is not HTTP",
-        "pool_full" => "all connections were in use",
-        "token_unavailable" => "the token that the request needs could not be fetched",
-        "proxy" => "the proxy that requests leave through could not be used",
-        "local" => "no connection could be opened from this machine",
-        "refused_address" => "the address is one that is never connected to",
-        "plain_http_refused" => "the URL is plain http, which the operator does not allow",
-        "port_refused" => "the port is one that is never connected to",
-        "bad_url" => "the filled URL is not one that can be called",
-        "bad_request" => "the filled request cannot be written as HTTP",
-        "panicked" => "sending it failed inside Roundtrip",
-        "body_refused" => "the receiver answered 2xx, and its body says that it was not taken",
-        "body_cut_short" => {
-            "the receiver answered 2xx, and its body broke off before it said whether it was taken"
-        }
-        other => return other.to_owned(),
-    }
-    .to_owned()
+    let words = OUTCOMES.iter().find(|(known, _)| *known == code);
+    words.map_or(code, |(_, words)| words).to_owned()
 }
 
 /// Why a delivery is in its state, in a list: of one that waits, what keeps it now.
@@ -316,7 +319,7 @@ pub(super) fn delivery(delivery: &DeliveryStory, now: Timestamp) -> String {
 }
 
 /// Whether the time at which it is due says all there is to say.
-const fn is_plain(wait: Wait) -> bool {
+pub(super) const fn is_plain(wait: Wait) -> bool {
     matches!(wait, Wait::Delayed | Wait::DueAt | Wait::Next)
 }
 

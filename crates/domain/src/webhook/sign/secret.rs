@@ -31,8 +31,9 @@ const KEY_PAIR_BYTES: usize = ed25519_dalek::KEYPAIR_LENGTH;
 pub enum Invalid {
     /// What follows the prefix is no base64.
     #[error(
-        "what follows `{0}` is standard base64 with its padding (`A`–`Z`, `a`–`z`, `0`–`9`, `+`, `/`, `=`); copy the \
-         whole text, and none of the space around it"
+        "it is `{0}` and standard base64 with its padding (`A`–`Z`, `a`–`z`, `0`–`9`, `+`, `/`, `=`), and this is not; \
+         copy the whole text, and none of the space around it. A word of your own is none: let one be made, or encode \
+         32 random bytes"
     )]
     Base64(&'static str),
     /// The secret is too short or too long.

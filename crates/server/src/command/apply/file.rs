@@ -37,7 +37,7 @@ impl Source {
                 code: "toml_invalid".into(),
                 field: String::new(),
                 message: format!("this is not TOML: {}", error.message().trim()),
-                fix: "correct it".into(),
+                fix: "put this line into TOML's form: NAME = \"text\", NAME = 3, [table.NAME]; docs/configuration.md shows every table".into(),
                 line: error.span().map(|span| reader.line(span.start)),
             })
             .collect();

@@ -9,7 +9,7 @@ use roundtrip_store::ledger::{AttemptRow, Due, EndpointLive, LivePicture, Settle
 use roundtrip_store::payload::Notice;
 use serde_json::{Value, json};
 
-use super::world::{Answer, READER, WS, World, redact};
+use super::world::{ANALYST, Answer, READER, WS, World, redact};
 
 const PATHS: [&str; 3] = ["/endpoints", "/endpoints/rule:acme-sale@acme", "/webhooks"];
 
@@ -62,6 +62,18 @@ async fn everywhere_the_same_answer_says_why_it_waits() {
                 post(&world, "/api/v1/endpoints/rule:acme-sale/pause", why, 200).await;
             }
             _ => {}
+        }
+        let next = read(format!("/api/v1/explain/{id}")).await["next"][0].clone();
+        let words = next["sentence"].as_str().expect("words").to_owned();
+        match wait {
+            // It is due already: when it goes on is when the endpoint is tried again.
+            "breaker_open" => {
+                let probe = world.clock.now().plus_ms(90_000).to_string();
+                assert_eq!(next["at"], probe.as_str(), "{next}");
+                assert!(words.contains("waits: its endpoint was in trouble"), "{next}");
+            }
+            "endpoint_paused" => assert!(words.contains("is held"), "{next}"),
+            _ => assert!(next["at"].is_string() && words.starts_with("Send 1 to acme"), "{next}"),
         }
         let alone = read(format!("/api/v1/deliveries/{id}")).await["delivery"].clone();
         let story = read(format!("/api/v1/explain/{id}")).await;
@@ -159,7 +171,7 @@ async fn the_pages_of_endpoints_are_as_reviewed() {
     );
 
     let names = |text: &str| -> Vec<String> {
-        let rows = text.split("<td class=\"who\">").skip(1);
+        let rows = text.split("<td class=\"who title\">").skip(1);
         rows.map(|row| row.split(['>', '<']).nth(2).unwrap_or_default().to_owned()).collect()
     };
     let all = ["rule:acme-sale@acme", "rule:acme-install@acme", "rule:zen-install@zen", "webhook:orders"];
@@ -274,10 +286,11 @@ async fn told(world: &World, customer: &str) -> Id<kind::Delivery> {
 async fn who_it_is_about_is_hidden_in_a_webhooks_evidence_unless_asked_for() {
     let world = World::set_up().await;
     let id = told(&world, "c-42").await;
-    let read = async |path: String| -> Answer {
-        let request = Request::get(path).header("authorization", format!("Bearer {READER}"));
+    let as_who = async |key: &str, path: String| -> Answer {
+        let request = Request::get(path).header("authorization", format!("Bearer {key}"));
         world.send(request.body(axum::body::Body::empty()).expect("a request")).await
     };
+    let read = async |path: String| as_who(READER, path).await;
     let personal = ["somebody@example.com", "gold", "c-42", "an-installation-of-ours"];
     for path in
         [format!("/api/v1/deliveries/{id}"), format!("/api/v1/explain/{id}"), format!("/conversions/{id}")]
@@ -287,7 +300,10 @@ async fn who_it_is_about_is_hidden_in_a_webhooks_evidence_unless_asked_for() {
         for value in personal {
             assert!(!masked.text.contains(value), "{path} shows {value}: {}", masked.text);
         }
-        let full = read(format!("{path}?full=true")).await.text;
+        let refused = read(format!("{path}?full=true")).await.json(403)["error"].clone();
+        assert_eq!(refused["code"], "scope_missing", "{path}: {refused}");
+        assert!(refused["message"].as_str().expect("words").contains("`personal`"), "{refused}");
+        let full = as_who(ANALYST, format!("{path}?full=true")).await.text;
         assert!(personal.iter().all(|value| full.contains(value)), "{path}: {full}");
     }
     let shown = read(format!("/api/v1/deliveries/{id}")).await.json(200)["delivery"].clone();
@@ -323,6 +339,27 @@ async fn what_is_refused_is_refused_with_a_way_out() {
             "no kind of conversion or fact",
             "organic_install, signup, purchase",
         ),
+        (
+            Method::GET,
+            "/api/v1/deliveries?outcome=htp_404",
+            "nothing that a send comes to",
+            "did you mean `http_404`?",
+        ),
+        (
+            Method::GET,
+            "/api/v1/deliveries?outcome=timout",
+            "nothing that a send comes to",
+            "did you mean `timeout`?",
+        ),
+        (
+            Method::GET,
+            "/api/v1/deliveries?outcome=never",
+            "nothing that a send comes to",
+            "such as 404 or http_404",
+        ),
+        (Method::GET, "/api/v1/deliveries?state=deed", "no state of a delivery", "did you mean `dead`?"),
+        (Method::GET, "/api/v1/deliveries?since=failing", "neither a span", "for replays and cancellations"),
+        (Method::GET, "/api/v1/deliveries?until=soon", "neither a span", "write 24h"),
         (
             Method::GET,
             "/api/v1/tail?kind=instal&wait=0",

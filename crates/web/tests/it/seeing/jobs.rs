@@ -88,6 +88,22 @@ async fn since_failing_means_what_ended_since_the_endpoints_trouble_began() {
         assert_eq!(trial["filter"]["failing_since"], ended.to_string(), "which moment it is, is said");
         assert!(trial["sentence"].as_str().expect("words").contains(&ended.to_string()), "{trial}");
     }
+    // What waits is no part of it, and is not forgotten in what is said.
+    let path = format!("/api/v1/deliveries/{}/replay", facts.dead);
+    let again = world.call(Method::POST, &path, None).await.json(201);
+    world.clock.advance(1);
+    let trial = post(&world, &wish("failing"), 200).await;
+    assert_eq!((&trial["done"], &trial["waiting"]), (&0.into(), &1.into()), "{trial}");
+    let said = trial["sentence"].as_str().expect("words");
+    assert!(said.starts_with("0 of 1 of what was given up or expired since"), "{said}");
+    assert!(said.ends_with("1 more waits for it and is sent anyway, once it may be."), "{said}");
+    let cancel = json!({ "kind": "cancel", "filter": { "fact": again["event"] } });
+    run(&world, post(&world, &cancel, 201).await["id"].as_str().expect("an id")).await;
+    let misspelt = post(&world, &wish("failin"), 400).await;
+    assert!(
+        misspelt["error"]["fix"].as_str().expect("words").contains("did you mean `failing`?"),
+        "{misspelt}"
+    );
     // A trouble that began later does not mean what had ended before.
     world.ledger.endpoint_news(vec![news(Some(ended.plus_ms(1)))], world.clock.now()).await.expect("written");
     assert_eq!(post(&world, &wish("failing"), 200).await["matched"], 0);

@@ -7,4 +7,5 @@ mod jobs;
 mod pages;
 mod reconcile;
 mod rules;
+mod trouble;
 mod world;

@@ -28,6 +28,7 @@ use tower::ServiceExt as _;
 
 pub(super) const ADMIN: &str = "rta_the-token-of-these-tests-and-of-nothing-else";
 pub(super) const READER: &str = "a-reading-key-of-these-tests-with-length";
+pub(super) const ANALYST: &str = "an-analysts-key-of-these-tests-with-length";
 pub(super) const WRITER: &str = "a-writing-key-of-these-tests-with-length";
 pub(super) const WS: WorkspaceNo = WorkspaceNo(1);
 pub(super) const GAID: &str = "38400000-8cf0-11bd-b23e-10b96e40000d";
@@ -91,6 +92,7 @@ fn document() -> Value {
         },
         "keys": {
             "reader": { "kind": "admin", "scopes": ["read"], "secret": READER },
+            "analyst": { "kind": "admin", "scopes": ["read", "personal"], "secret": ANALYST },
             "writer": { "kind": "admin", "scopes": ["write"], "secret": WRITER },
         },
     })
