@@ -244,9 +244,12 @@ fn outcome(code: &str) -> String {
         "token_unavailable" => "the token that the request needs could not be fetched",
         "proxy" => "the proxy that requests leave through could not be used",
         "local" => "no connection could be opened from this machine",
-        "refused_address" => "the address is one that is never connected to",
-        "plain_http_refused" => "the URL is plain http, which the operator does not allow",
-        "port_refused" => "the port is one that is never connected to",
+        "refused_address" => {
+            "the address is one that the server's settings do not allow; --allow-private opens a range"
+        }
+        "own_listener" => "the address is this server's own",
+        "plain_http_refused" => "the URL is plain http, which only --allow-plain-http-out allows",
+        "port_refused" => "the port is one that only --outbound-port allows",
         "bad_url" => "the filled URL is not one that can be called",
         "bad_request" => "the filled request cannot be written as HTTP",
         "panicked" => "sending it failed inside Roundtrip",
