@@ -11,8 +11,8 @@
 //! behind a replay. Where a quarter is less than one, it rests three quarters of the time instead. Of a rate that an
 //! endpoint or its partner has, it takes a quarter too. What is planned for an endpoint that is stopped is held and
 //! comes back by ramp, so it is not waited for. Neither is what an endpoint does not take whose breaker is open, while
-//! others of the job take something; and when none of them does, no longer than five seconds. What an endpoint does not
-//! take that is only slow is waited for a minute. So one endpoint cannot keep a job from the others. Why a job waits is shown to whoever asks for it.
+//! others of the job take something; when none is known that does, sixteen wait there, for a minute at most like everything
+//! that is not taken. So one endpoint cannot keep a job from the others. Why a job waits is shown to whoever asks for it.
 //!
 //! Not relied on: the signal of new jobs (a timer looks too), or that a step was taken only once. A step that is
 //! taken again after a crash finds the job moved. A restart forgets what it waits for, which is a quarter more, once.
@@ -47,8 +47,9 @@ const SHARE: u32 = 4;
 const SHARE_PER_1000_S: u32 = 100_000;
 /// How long a job waits for the first send of what it planned.
 const PATIENCE_MS: i64 = 60_000;
-/// The same, of an endpoint that takes nothing now: not long, because the next one may be of an endpoint that does.
-const STOPPED_PATIENCE_MS: i64 = 5_000;
+/// How many may wait for their first send at an endpoint that takes nothing now, while the job knows of no other one: so
+/// many that it soon finds one, and few enough that they do not matter to what is fresh when it takes something again.
+const STOPPED_ROOM: u32 = 16;
 /// Most endpoints that are remembered of a job.
 const KNOWN_MAX: usize = 256;
 
@@ -300,9 +301,7 @@ impl Progress {
         }
         let live = config.ledger.live();
         let picture = Picture { live: &live, workspace, now };
-        let patience =
-            |endpoint| if picture.stop(endpoint).is_some() { STOPPED_PATIENCE_MS } else { PATIENCE_MS };
-        self.unsent.retain(|(due, at)| (0..patience(due.endpoint)).contains(&now.since(*at)));
+        self.unsent.retain(|(_, at)| (0..PATIENCE_MS).contains(&now.since(*at)));
         let still = config.ledger.unsent(self.unsent.iter().map(|(due, _)| *due).collect()).await?;
         self.unsent.retain(|(due, _)| still.iter().any(|one| one.delivery == due.delivery));
         let is_waited_for = self.waited_for(&picture);
@@ -337,9 +336,11 @@ impl Progress {
                 *n += 1;
             }
         }
-        let rooms = unsent
-            .iter()
-            .map(|(endpoint, n)| ((picture.limit(*endpoint) / SHARE).max(1).saturating_sub(*n), *endpoint));
+        let room = |endpoint| match picture.stop(endpoint) {
+            Some(_) => STOPPED_ROOM,
+            None => (picture.limit(endpoint) / SHARE).max(1),
+        };
+        let rooms = unsent.iter().map(|(endpoint, n)| (room(*endpoint).saturating_sub(*n), *endpoint));
         if let Some((room, endpoint)) = rooms.min() {
             if room == 0 {
                 let full = Why { wait: Wait::ConcurrencyFull, until: None };

@@ -8,8 +8,8 @@ use roundtrip_domain::time::Timestamp;
 use roundtrip_engine::Stats;
 use roundtrip_engine::recover::{Recovery, Round};
 use roundtrip_store::ledger::{
-    DeliveryFilter, DeliveryState, Due, EndpointLive, EndpointWish, Job, JobKind, JobPlan, JobState, JobWait,
-    Settled, Settlement, Why,
+    DeliveryFilter, DeliveryState, Due, EndpointLive, EndpointWish, Job, JobKind, JobPlan, JobState, Settled,
+    Settlement, Why,
 };
 use roundtrip_testkit::NOON;
 
@@ -170,18 +170,22 @@ async fn a_broken_endpoint_keeps_a_job_from_no_other_and_a_job_that_waits_says_w
     assert_eq!(house.world.ledger.job_wait(house.world.workspace, made.id), None, "it is over");
 
     // When nobody takes anything, it waits and says for whom.
-    let (house, made, [a, b]) = given_up_by_two(4).await;
+    let (house, made, [a, b]) = given_up_by_two(40).await;
     let wait = || house.world.ledger.job_wait(house.world.workspace, made.id);
     let mut recovery = Recovery::default();
     shows(&house, &[(a, Some(broken_until)), (b, Some(broken_until))]);
-    while recovery.round(&house.config, &stats, begin).await == Round::Busy {}
-    let planned = house.world.ledger.due_take();
-    let why = Why { wait: Wait::BreakerOpen, until: Some(broken_until) };
-    assert_eq!(wait(), Some(JobWait { why, endpoint: Some(planned[0].endpoint) }));
+    for ms in 0..500 {
+        while recovery.round(&house.config, &stats, begin.plus_ms(ms * 20)).await == Round::Busy {}
+    }
+    let planned = job(&house, made.id).await.done;
+    assert!((16..=32).contains(&planned), "sixteen for each, and then it waits: {planned}");
+    let waits = wait().expect("it waits");
+    assert_eq!(waits.why, Why { wait: Wait::BreakerOpen, until: Some(broken_until) });
+    assert!([Some(a), Some(b)].contains(&waits.endpoint), "{waits:?}");
     shows(&house, &[(a, None), (b, None)]);
-    recovery.round(&house.config, &stats, begin.plus_ms(20)).await;
-    let full = Why { wait: Wait::ConcurrencyFull, until: None };
-    assert_eq!(wait(), Some(JobWait { why: full, endpoint: Some(planned[0].endpoint) }));
+    recovery.round(&house.config, &stats, begin.plus_ms(10_020)).await;
+    let waits = wait().expect("it waits");
+    assert_eq!(waits.why, Why { wait: Wait::ConcurrencyFull, until: None });
 }
 
 #[tokio::test]
