@@ -367,7 +367,7 @@ mod tests {
         (
             "store/src/ledger",
             &[
-                "(EXPIRED, \"",
+                "HELD_TOO_LONG: &str = \"",
                 "&item, \"",
                 "earlier, \"",
                 "DELAYED: &str = \"",
@@ -377,7 +377,7 @@ mod tests {
                 "TEST_KIND: &str = \"",
             ],
         ),
-        ("store/src/ledger/delivery.rs", &["=> (\"delivered\", \"", "\"cancelled\" { \""]),
+        ("store/src/ledger/settle.rs", &["=> (\"delivered\", \"", "\"cancelled\" { \""]),
     ];
 
     fn files(path: &Path) -> Vec<PathBuf> {
@@ -407,7 +407,8 @@ mod tests {
 
     #[test]
     fn every_reason_that_is_stored_has_words() {
-        let stored = stored();
+        let mut stored = stored();
+        stored.extend(roundtrip_domain::endpoint::NotAllowed::ALL.map(|what| what.code().to_owned()));
         for known in
             ["held_too_long", "test_too_old", "webhook_deleted", "dns", "attempts_exhausted", "host_full"]
         {
