@@ -94,6 +94,50 @@ impl State {
     }
 }
 
+/// What the operator's settings do not allow of a request, so that it is not sent. Not the receiver's trouble: what is
+/// planned waits until the settings allow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NotAllowed {
+    /// The URL is plain HTTP.
+    PlainHttp,
+    /// The port is below 1024, and neither 80 nor 443.
+    Port,
+    /// The address is private, loopback or of another special range.
+    Address,
+}
+
+impl NotAllowed {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::PlainHttp, Self::Port, Self::Address];
+
+    /// Its stable word: what such a send came to, and why its delivery waits.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::PlainHttp => "plain_http_refused",
+            Self::Port => "port_refused",
+            Self::Address => "refused_address",
+        }
+    }
+
+    /// What of the request it is, as the end of "the server's settings do not allow".
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::PlainHttp => "plain http URLs",
+            Self::Port => "its port",
+            Self::Address => "its address",
+        }
+    }
+
+    /// The switch of `roundtrip serve` that allows it.
+    pub const fn switch(self) -> &'static str {
+        match self {
+            Self::PlainHttp => "--allow-plain-http-out",
+            Self::Port => "--outbound-port N",
+            Self::Address => "--allow-private CIDR",
+        }
+    }
+}
+
 /// Why a delivery waits now. Of several reasons the one that lasts longest, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wait {
@@ -107,6 +151,8 @@ pub enum Wait {
     Disabled,
     /// Its endpoint was in trouble; a probe is sent now and then.
     BreakerOpen,
+    /// The operator's settings do not allow its endpoint's requests; one is tried now and then.
+    NotAllowed(NotAllowed),
     /// The receiver asked for a rest with `Retry-After`.
     RetryAfter,
     /// Its endpoint or its partner takes only so many a second.
@@ -138,6 +184,7 @@ impl Wait {
             Self::Paused => "endpoint_paused",
             Self::Disabled => "endpoint_disabled",
             Self::BreakerOpen => "breaker_open",
+            Self::NotAllowed(what) => what.code(),
             Self::RetryAfter => "retry_after",
             Self::RateLimited => "rate_limited",
             Self::HostFull => "host_full",

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::endpoint::NotAllowed;
+
 /// What the caller should do about a problem; decides the HTTP status's class.
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $status:literal, $rule:literal, $fix:literal;)*) => {
@@ -203,6 +205,8 @@ codes! {
     ConversionRejected = "conversion_rejected", 409, "of a rejected conversion only the rejection is told again", "approve the conversion first, or replay the delivery that tells of the rejection";
     /// A replay that makes no sense.
     ReplayRefused = "replay_refused", 409, "a delivery is replayed while its rule or webhook exists, and into another endpoint where what that one needs is stored", "restore the rule, or ask for other deliveries or another endpoint";
+    /// A replay of what waits and cannot go sooner.
+    ReplayWaiting = "replay_waiting", 409, "a delivery that waits is told by itself; replaying it has its next send go now, unless its endpoint is stopped or its rule delays it", "let its endpoint go on (roundtrip endpoint resume, or enable), wait for the rule's delay, or end it with roundtrip cancel; roundtrip explain says why it waits";
     /// A wish that a job cannot follow.
     JobRefused = "job_refused", 409, "a job that has ended does not change, and a workspace has at most 100 that have not", "see how they stand with roundtrip jobs; make a new one, or end others";
     /// A link to a delivery that opens no more.
@@ -289,6 +293,17 @@ pub fn page() -> String {
             code.rule(),
             code.fix()
         ));
+    }
+    page.push_str(
+        "\n## What a send comes to that the server's settings do not allow\n\n\
+         These words stand with deliveries (what the last send came to, and why it waits), never in an answer of the API; \
+         `plain_http_refused` is also the code of a request to Roundtrip, above, which another switch allows. Nothing was \
+         sent, no send of the schedule is used up, and the delivery is held until the server is started with the switch: \
+         see [delivery.md](delivery.md#what-the-servers-settings-do-not-allow).\n\n\
+         | outcome | not allowed | `roundtrip serve` allows it with |\n| --- | --- | --- |\n",
+    );
+    for what in NotAllowed::ALL {
+        page.push_str(&format!("| `{}` | {} | `{}` |\n", what.code(), what.what(), what.switch()));
     }
     page
 }

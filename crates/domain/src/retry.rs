@@ -8,6 +8,7 @@
 //! Not relied on: that sends start when they are due. A delivery that was held, or found its receiver's
 //! queue full, is looked at again when it starts.
 
+use crate::endpoint::NotAllowed;
 use crate::success::{Otherwise, Said, SuccessPattern};
 use crate::time::{Span, Timestamp};
 
@@ -19,6 +20,9 @@ pub const WEBHOOK_WAITS_MS: &[i64] = &[
     5_000, 30_000, 120_000, 600_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 50_400_000, 64_800_000,
     79_200_000,
 ];
+/// The wait before what the operator's settings do not allow is looked at again, as far as its endpoint's breaker lets it
+/// be: short, so that it is sent soon after a start with other settings.
+pub const NOT_ALLOWED_WAIT: Span = Span::from_seconds(30);
 /// The longest wait that a receiver can ask for with `Retry-After`.
 pub const RETRY_AFTER_MAX_MS: i64 = 86_400_000;
 /// Most waits of a schedule that somebody sets.
@@ -156,8 +160,10 @@ pub enum Outcome {
     },
     /// Network trouble; a stable code such as `timeout`.
     Trouble(&'static str),
-    /// We would not send it; a stable code such as `address_refused`.
+    /// We would not send it, whatever the settings; a stable code such as `bad_url`.
     Refused(&'static str),
+    /// The operator's settings do not allow it. Nothing was sent.
+    NotAllowed(NotAllowed),
 }
 
 impl Outcome {
@@ -168,6 +174,7 @@ impl Outcome {
             Self::Answered { status: 200..=299, said: Said::CutShort, .. } => BODY_CUT_SHORT.to_owned(),
             Self::Answered { status, .. } => format!("http_{status}"),
             Self::Trouble(code) | Self::Refused(code) => (*code).to_owned(),
+            Self::NotAllowed(what) => what.code().to_owned(),
         }
     }
 
@@ -175,7 +182,7 @@ impl Outcome {
     pub const fn asked_ms(&self) -> Option<i64> {
         match self {
             Self::Answered { retry_after_ms, .. } => *retry_after_ms,
-            Self::Trouble(_) | Self::Refused(_) => None,
+            Self::Trouble(_) | Self::Refused(_) | Self::NotAllowed(_) => None,
         }
     }
 
@@ -185,7 +192,7 @@ impl Outcome {
             Self::Answered { status: 200..=299, said, .. } => *said == Said::CutShort,
             Self::Answered { status, .. } => *status == 429 || *status >= 500,
             Self::Trouble(_) => true,
-            Self::Refused(_) => false,
+            Self::Refused(_) | Self::NotAllowed(_) => false,
         }
     }
 }
@@ -236,6 +243,14 @@ pub enum Verdict {
         /// Whether it is due earlier than the schedule or the receiver says, because it is the last that fits.
         is_pulled_in: bool,
     },
+    /// Nothing was sent, because the operator's settings do not allow it, and no send of the schedule is used up: look
+    /// at it again.
+    Hold {
+        /// Not before.
+        due: Timestamp,
+        /// What is not allowed.
+        what: NotAllowed,
+    },
     /// Given up; listed and replayable.
     Dead {
         /// Stable reason: `refused_by_receiver`, `attempts_exhausted`, `redirect`, `body_refused`,
@@ -283,6 +298,7 @@ impl Jitter {
 enum Asked {
     Delivered,
     Again { at_least_ms: i64 },
+    Hold(NotAllowed),
     Dead(&'static str),
     Disable,
 }
@@ -313,6 +329,7 @@ pub fn next(
     let now = sent.ended_at;
     // What began after the window was the one that is tried late: whatever it came to, it is not sent again.
     let is_late = deadline.is_some_and(|deadline| sent.at >= deadline.at);
+    let mut held = None;
     let asked_ms = match asked(policy, outcome) {
         Asked::Delivered => return Verdict::Delivered,
         Asked::Disable => return Verdict::Disable,
@@ -321,11 +338,16 @@ pub fn next(
         }
         Asked::Dead(_) => return Verdict::Expired { reason: OUTSIDE_ACCEPTANCE },
         Asked::Again { at_least_ms } => at_least_ms,
+        Asked::Hold(what) => {
+            held = Some(what);
+            0
+        }
     };
     if is_late {
         return Verdict::Expired { reason: OUTSIDE_ACCEPTANCE };
     }
-    let Some(wait) = sent.n.checked_sub(1).and_then(|i| policy.waits.get(i as usize)) else {
+    let scheduled = || sent.n.checked_sub(1).and_then(|i| policy.waits.get(i as usize)).copied();
+    let Some(wait) = held.map_or_else(scheduled, |_| Some(NOT_ALLOWED_WAIT)) else {
         return Verdict::Dead { reason: "attempts_exhausted" };
     };
     let wait_ms = wait.ms() + (i128::from(wait.ms()) * i128::from(jitter.0) / 1000) as i64;
@@ -350,13 +372,17 @@ pub fn next(
             }
         }
     }
-    Verdict::Again { due, reason: outcome.code(), is_pulled_in: due < wanted }
+    match held {
+        Some(what) => Verdict::Hold { due, what },
+        None => Verdict::Again { due, reason: outcome.code(), is_pulled_in: due < wanted },
+    }
 }
 
 fn asked(policy: &Policy, outcome: &Outcome) -> Asked {
     let (status, retry_after_ms, said, abort) = match outcome {
         Outcome::Trouble(_) => return Asked::Again { at_least_ms: 0 },
         Outcome::Refused(code) => return Asked::Dead(code),
+        Outcome::NotAllowed(what) => return Asked::Hold(*what),
         Outcome::Answered { status, retry_after_ms, said, abort } => {
             (*status, *retry_after_ms, *said, *abort)
         }

@@ -10,19 +10,22 @@
 //! than a quarter of what the endpoint is given at a time, so fresh deliveries find the rest free and never queue
 //! behind a replay. Where a quarter is less than one, it rests three quarters of the time instead. Of a rate that an
 //! endpoint or its partner has, it takes a quarter too. What is planned for an endpoint that is stopped is held and
-//! comes back by ramp, so it is not waited for; neither is, after a minute, what an ill endpoint does not take, so that
-//! one endpoint cannot keep a job from the others.
+//! comes back by ramp, so it is not waited for. Neither is what an endpoint does not take whose breaker is open, while
+//! others of the job take something; when none is known that does, sixteen wait there, for a minute at most like everything
+//! that is not taken. So one endpoint cannot keep a job from the others. Why a job waits is shown to whoever asks for it.
 //!
 //! Not relied on: the signal of new jobs (a timer looks too), or that a step was taken only once. A step that is
 //! taken again after a crash finds the job moved. A restart forgets what it waits for, which is a quarter more, once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::endpoint::{Endpoint, Wait};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::rate::Rate;
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{Due, JobHead, JobState, STEP_MATCHES_MAX};
+use roundtrip_store::ledger::{
+    Due, EndpointLive, JobHead, JobState, JobWait, JobWaits, LivePicture, STEP_MATCHES_MAX, Why,
+};
 
 use crate::deliver::{LIMIT_START, partner_rate_of, rate_of};
 use crate::supervise::Shared;
@@ -44,6 +47,11 @@ const SHARE: u32 = 4;
 const SHARE_PER_1000_S: u32 = 100_000;
 /// How long a job waits for the first send of what it planned.
 const PATIENCE_MS: i64 = 60_000;
+/// How many may wait for their first send at an endpoint that takes nothing now, while the job knows of no other one: so
+/// many that it soon finds one, and few enough that they do not matter to what is fresh when it takes something again.
+const STOPPED_ROOM: u32 = 16;
+/// Most endpoints that are remembered of a job.
+const KNOWN_MAX: usize = 256;
 
 /// What a round came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,10 +76,14 @@ struct Progress {
     unsent: Vec<(Due, Timestamp)>,
     /// The endpoints that its last step planned for.
     told: Vec<Endpoint>,
-    /// When that step was.
+    /// Endpoints that it planned for so far, as many as are remembered.
+    known: BTreeSet<Endpoint>,
+    /// When the last step was.
     told_at: Timestamp,
     /// Until when it rests, because a quarter of what its endpoints take is less than one.
     rests_until: Timestamp,
+    /// Whether the rest after the last step has begun.
+    has_rested: bool,
 }
 
 /// How far the jobs under way are.
@@ -119,13 +131,18 @@ impl Recovery {
         self.under_way
             .retain(|(workspace, id), _| heads.iter().any(|h| h.workspace == *workspace && h.id == *id));
         if heads.is_empty() {
+            config.ledger.job_waits_put(JobWaits::new());
             return Round::Idle;
         }
         let mut round = Round::Waiting;
+        let mut waits = JobWaits::new();
         for head in heads {
             let room = match self.room(config, &head, now).await {
-                Ok(0) => continue,
-                Ok(room) => room,
+                Ok(Ok(room)) => room,
+                Ok(Err(wait)) => {
+                    waits.insert((head.workspace, head.id), wait);
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!(job.id = %head.id, error = %error, "what a job planned cannot be looked at");
                     round = Round::Trouble;
@@ -159,30 +176,36 @@ impl Recovery {
                 }
             }
         }
+        config.ledger.job_waits_put(waits);
         round
     }
 
-    /// How many deliveries a job may plan now, at most as many as one step plans.
+    /// How many deliveries a job may plan now, at most as many as one step plans; or why none.
     async fn room(
         &mut self,
         config: &Config,
         head: &JobHead,
         now: Timestamp,
-    ) -> Result<u32, roundtrip_store::Error> {
+    ) -> Result<Result<u32, JobWait>, roundtrip_store::Error> {
         let begin = Progress {
             // The first delivery may go at once, so that one delivery of a slow job is not waited for.
             micro: 1_000_000,
             filled_at: now,
             unsent: Vec::new(),
             told: Vec::new(),
+            known: BTreeSet::new(),
             told_at: now,
             rests_until: now,
+            has_rested: true,
         };
         let progress = self.under_way.entry((head.workspace, head.id)).or_insert(begin);
         let Some(rate) = head.rate else {
             progress.look(config, head.workspace, now).await?;
-            let share = progress.share(config, head.workspace, now);
-            return Ok(progress.fill(share.per_1000_s, now).min(share.room));
+            let share = match progress.share(config, head.workspace, now) {
+                Ok(share) => share,
+                Err(wait) => return Ok(Err(wait)),
+            };
+            return Ok(progress.fill(share.per_1000_s, now).map(|filled| filled.min(share.room)));
         };
         Ok(progress.fill(rate.per_1000_s(), now))
     }
@@ -195,7 +218,10 @@ impl Recovery {
             progress.told = planned.iter().map(|due| due.endpoint).collect();
             progress.told.sort_unstable();
             progress.told.dedup();
+            let room = KNOWN_MAX.saturating_sub(progress.known.len());
+            progress.known.extend(progress.told.iter().take(room));
             progress.told_at = now;
+            progress.has_rested = false;
         }
     }
 }
@@ -207,20 +233,60 @@ struct Share {
     room: u32,
 }
 
-/// How many sends an endpoint is given at a time, as far as is known.
-fn limit(config: &Config, workspace: WorkspaceNo, endpoint: Endpoint) -> u32 {
-    config.ledger.live().get(&(workspace, endpoint)).map_or(LIMIT_START, |live| live.limit).max(1)
+/// The endpoints of a workspace, as the engine showed them last.
+struct Picture<'a> {
+    live: &'a LivePicture,
+    workspace: WorkspaceNo,
+    now: Timestamp,
+}
+
+impl Picture<'_> {
+    fn of(&self, endpoint: Endpoint) -> Option<&EndpointLive> {
+        self.live.get(&(self.workspace, endpoint))
+    }
+
+    /// How many sends an endpoint is given at a time, as far as is known.
+    fn limit(&self, endpoint: Endpoint) -> u32 {
+        self.of(endpoint).map_or(LIMIT_START, |live| live.limit).max(1)
+    }
+
+    /// Why an endpoint takes nothing, if it does not.
+    fn stop(&self, endpoint: Endpoint) -> Option<Why> {
+        self.of(endpoint)?.takes_nothing(self.now)
+    }
+
+    /// Those of the endpoints that take something.
+    fn willing<'a>(&self, endpoints: impl IntoIterator<Item = &'a Endpoint>) -> Vec<Endpoint> {
+        endpoints.into_iter().copied().filter(|endpoint| self.stop(*endpoint).is_none()).collect()
+    }
 }
 
 impl Progress {
-    /// Fills the allowance, and says how many whole deliveries are in it.
-    fn fill(&mut self, per_1000_s: u32, now: Timestamp) -> u32 {
+    /// Fills the allowance, and says how many whole deliveries are in it, or until when there is none.
+    fn fill(&mut self, per_1000_s: u32, now: Timestamp) -> Result<u32, JobWait> {
         let full = i64::from(per_1000_s.max(1_000)) * 1_000;
         // A clock that steps back gives nothing.
         let gained = now.since(self.filled_at).max(0).saturating_mul(i64::from(per_1000_s));
         self.micro = self.micro.saturating_add(gained).min(full);
         self.filled_at = now;
-        u32::try_from(self.micro / 1_000_000).unwrap_or(0).min(STEP_MATCHES_MAX)
+        let whole = u32::try_from(self.micro / 1_000_000).unwrap_or(0).min(STEP_MATCHES_MAX);
+        if whole > 0 {
+            return Ok(whole);
+        }
+        let lacking = 1_000_000 - self.micro;
+        let wait_ms = lacking / i64::from(per_1000_s.max(1)) + 1;
+        let why = Why { wait: Wait::RateLimited, until: Some(now.plus_ms(wait_ms)) };
+        Err(JobWait { why, endpoint: None })
+    }
+
+    /// The endpoints that the job waits for: of those of its last step the ones that take something, else such that it
+    /// told before; and when none takes anything, those of its last step all the same.
+    fn waited_for(&self, picture: &Picture<'_>) -> Vec<Endpoint> {
+        let mut endpoints = picture.willing(&self.told);
+        if endpoints.is_empty() {
+            endpoints = picture.willing(&self.known);
+        }
+        if endpoints.is_empty() { self.told.clone() } else { endpoints }
     }
 
     /// Forgets what was sent, and what was waited for long enough; and begins the rest that follows a last one.
@@ -233,12 +299,19 @@ impl Progress {
         if self.unsent.is_empty() {
             return Ok(());
         }
-        let patient = |at: &Timestamp| (0..PATIENCE_MS).contains(&now.since(*at));
-        self.unsent.retain(|(_, at)| patient(at));
+        let live = config.ledger.live();
+        let picture = Picture { live: &live, workspace, now };
+        self.unsent.retain(|(_, at)| (0..PATIENCE_MS).contains(&now.since(*at)));
         let still = config.ledger.unsent(self.unsent.iter().map(|(due, _)| *due).collect()).await?;
         self.unsent.retain(|(due, _)| still.iter().any(|one| one.delivery == due.delivery));
-        let limits = self.told.iter().map(|endpoint| limit(config, workspace, *endpoint));
-        if let (true, Some(least)) = (self.unsent.is_empty(), limits.min()) {
+        let is_waited_for = self.waited_for(&picture);
+        // What is not waited for holds up no rest either.
+        let is_sent = !self.unsent.iter().any(|(due, _)| is_waited_for.contains(&due.endpoint));
+        let limits = is_waited_for.iter().map(|endpoint| picture.limit(*endpoint));
+        if is_sent
+            && !std::mem::replace(&mut self.has_rested, true)
+            && let Some(least) = limits.min()
+        {
             let took = now.since(self.told_at).clamp(0, PATIENCE_MS);
             let rest = took * i64::from(SHARE.saturating_sub(least)) / i64::from(least);
             self.rests_until = now.plus_ms(rest.min(PATIENCE_MS));
@@ -248,19 +321,34 @@ impl Progress {
 
     /// What a job may plan without a rate of its own. Who is told next is not known before it is planned, so the
     /// endpoint of the last step that has the least room decides; of the very first step it is one.
-    fn share(&self, config: &Config, workspace: WorkspaceNo, now: Timestamp) -> Share {
+    fn share(&self, config: &Config, workspace: WorkspaceNo, now: Timestamp) -> Result<Share, JobWait> {
         let mut share = Share { per_1000_s: SHARE_PER_1000_S, room: 1 };
         if (1..=PATIENCE_MS).contains(&self.rests_until.since(now)) {
-            return Share { room: 0, ..share };
+            let why = Why { wait: Wait::RateLimited, until: Some(self.rests_until) };
+            return Err(JobWait { why, endpoint: None });
         }
-        let mut unsent: BTreeMap<Endpoint, u32> = self.told.iter().map(|endpoint| (*endpoint, 0)).collect();
+        let live = config.ledger.live();
+        let picture = Picture { live: &live, workspace, now };
+        let mut unsent: BTreeMap<Endpoint, u32> =
+            self.waited_for(&picture).into_iter().map(|endpoint| (endpoint, 0)).collect();
         for (due, _) in &self.unsent {
-            *unsent.entry(due.endpoint).or_default() += 1;
+            if let Some(n) = unsent.get_mut(&due.endpoint) {
+                *n += 1;
+            }
         }
-        let rooms = unsent
-            .iter()
-            .map(|(endpoint, n)| (limit(config, workspace, *endpoint) / SHARE).max(1).saturating_sub(*n));
-        share.room = rooms.min().unwrap_or(1);
+        let room = |endpoint| match picture.stop(endpoint) {
+            Some(_) => STOPPED_ROOM,
+            None => (picture.limit(endpoint) / SHARE).max(1),
+        };
+        let rooms = unsent.iter().map(|(endpoint, n)| (room(*endpoint).saturating_sub(*n), *endpoint));
+        if let Some((room, endpoint)) = rooms.min() {
+            if room == 0 {
+                let full = Why { wait: Wait::ConcurrencyFull, until: None };
+                let why = picture.stop(endpoint).unwrap_or(full);
+                return Err(JobWait { why, endpoint: Some(endpoint) });
+            }
+            share.room = room;
+        }
         let catalog = config.ledger.catalog();
         if let Some(settings) = catalog.workspace(workspace) {
             let rates = unsent
@@ -269,6 +357,6 @@ impl Progress {
             let least = rates.flatten().min().map(|rate: Rate| (rate.per_1000_s() / SHARE).max(1));
             share.per_1000_s = share.per_1000_s.min(least.unwrap_or(SHARE_PER_1000_S));
         }
-        share
+        Ok(share)
     }
 }

@@ -11,8 +11,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
+use roundtrip_domain::endpoint::NotAllowed;
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_geo::Geo;
+use roundtrip_store::ledger::LivePicture;
 use tokio::sync::watch;
 
 use crate::admin_token::AdminToken;
@@ -46,8 +48,25 @@ impl Readiness {
 
     /// What is wrong and does not keep the server from taking everything.
     pub(crate) fn notes(&self) -> Vec<String> {
-        geography::troubles(&self.geo)
+        let mut notes = geography::troubles(&self.geo);
+        notes.extend(not_allowed(&self.stores.ledger.live()));
+        notes
     }
+}
+
+/// What the operator's own settings keep from being told, one note for each switch that would allow it.
+fn not_allowed(live: &LivePicture) -> impl Iterator<Item = String> {
+    NotAllowed::ALL.into_iter().filter_map(|what| {
+        let endpoints = live.values().filter(|live| live.not_allowed == Some(what)).count();
+        (endpoints > 0).then(|| {
+            format!(
+                "delivery: {endpoints} endpoints are held because this server's settings do not allow {}; \
+                 {} does",
+                what.what(),
+                what.switch()
+            )
+        })
+    })
 }
 
 /// What the operator's routes need.
@@ -112,6 +131,9 @@ mod tests {
 
     use http_body_util::BodyExt as _;
     use roundtrip_ambient::{Clock, Entropy};
+    use roundtrip_domain::endpoint::{Endpoint, Wait};
+    use roundtrip_domain::id::{Id, WorkspaceNo};
+    use roundtrip_store::ledger::EndpointLive;
     use tower::ServiceExt as _;
 
     use super::*;
@@ -142,6 +164,26 @@ mod tests {
         let (status, body) = readyz(&readiness).await;
         assert!(status == 200 && body.contains("nothing.mmdb: it cannot be read"), "{body}");
         readiness.geo = Geo::default();
+        let live = |id, not_allowed| {
+            let live = EndpointLive {
+                limit: 4,
+                sending: Vec::new(),
+                probe_at: None,
+                not_allowed,
+                not_before: None,
+                wait: Wait::Next,
+                until: None,
+                retries_wait: false,
+            };
+            ((WorkspaceNo::DEFAULT, Endpoint::Webhook(Id::from_bits(id))), live)
+        };
+        let plain = Some(NotAllowed::PlainHttp);
+        stores.ledger.live_put([live(1, plain), live(2, plain), live(3, None)].into());
+        let (status, body) = readyz(&readiness).await;
+        let note = "delivery: 2 endpoints are held because this server's settings do not allow plain http URLs; \
+                    --allow-plain-http-out does";
+        assert!(status == 200 && body.contains(note) && !body.contains("--allow-private"), "{body}");
+        stores.ledger.live_put(LivePicture::new());
 
         stores.close().await.unwrap();
         let again = readyz(&readiness).await;

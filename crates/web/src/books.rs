@@ -11,7 +11,7 @@ use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::Problem;
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::{Timestamp, human};
-use roundtrip_store::ledger::{BalanceRow, Ledger, Receiver};
+use roundtrip_store::ledger::{BalanceRow, Ledger, Receiver, success_permille};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,8 @@ pub struct Figures {
     /// How long ago that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_age: Option<String>,
-    /// Delivered of all that ended, in percent with one decimal, rounded down; absent while nothing ended.
+    /// Delivered of all that ended and were not cancelled, in percent with one decimal, rounded down; absent while nothing
+    /// ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success_rate: Option<String>,
     /// Sends, by what they came to: `http_200`, `timeout`, ….
@@ -92,7 +93,9 @@ impl Figures {
             considered: row.considered,
             planned: row.planned,
             replayed: row.replayed,
-            success_rate: rate(&row.finished),
+            success_rate: rate(
+                row.finished.iter().map(|(state, n)| (state.as_str(), u64::try_from(*n).unwrap_or(0))),
+            ),
             suppressed: row.suppressed,
             ended: row.finished,
             waiting: row.waiting,
@@ -129,15 +132,10 @@ impl Figures {
     }
 }
 
-/// Delivered of all that ended. In thousandths, so that no float decides what is shown.
-fn rate(ended: &BTreeMap<String, i64>) -> Option<String> {
-    let delivered = ended.get("delivered").copied().unwrap_or_default();
-    percent(u64::try_from(delivered).ok()?, u64::try_from(ended.values().sum::<i64>()).ok()?)
-}
-
-/// A share in percent with one decimal, rounded down; `None` of nothing.
-pub(crate) fn percent(part: u64, all: u64) -> Option<String> {
-    let permille = part.checked_mul(1_000)?.checked_div(all)?;
+/// What of the deliveries that ended, by state, arrived, in percent with one decimal. Of thousandths, so that no float
+/// decides what is shown.
+pub(crate) fn rate<'a>(ended: impl IntoIterator<Item = (&'a str, u64)>) -> Option<String> {
+    let permille = success_permille(ended)?;
     Some(format!("{}.{}", permille / 10, permille % 10))
 }
 
@@ -402,7 +400,7 @@ mod tests {
             ..BalanceRow::default()
         };
         let figures = Figures::of(row, Timestamp::from_ms(0));
-        assert_eq!(figures.success_rate.as_deref(), Some("28.5"));
+        assert_eq!(figures.success_rate.as_deref(), Some("33.3"));
         let said = sentence(&figures, figures.is_balanced());
         assert!(
             said.ends_with("= 2 delivered + 1 waiting + 1 held + 1 given up + 1 cancelled + 3 expired."),

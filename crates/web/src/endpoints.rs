@@ -469,7 +469,7 @@ impl Endpoints<'_> {
         let (delivered, dead, expired) = (n("delivered"), n("dead"), n("expired"));
         Recent {
             since: figures.cut_at.unwrap_or(self.now.plus_ms(-FIGURES_DAYS * 86_400_000)).to_string(),
-            success_rate: books::percent(delivered, delivered + dead + expired),
+            success_rate: books::rate(ended.into_iter().flatten().map(|(state, n)| (state.as_str(), *n))),
             delivered,
             dead,
             expired,

@@ -66,6 +66,11 @@ pub fn because(why: Why, held: Option<&EndpointRow>, now: Timestamp) -> String {
         (Wait::BreakerOpen, _) => {
             until("its endpoint was in trouble and is left in peace; one delivery finds out")
         }
+        (Wait::NotAllowed(what), _) => until(&format!(
+            "the server's own settings do not allow {}, {} does; one delivery finds out",
+            what.what(),
+            what.switch()
+        )),
         (Wait::RetryAfter, _) => until("the receiver asked for a rest; it goes on"),
         (Wait::RateLimited, _) => until("only so many a second are sent there; the next one goes"),
         (Wait::HostFull, _) => "as many requests as its host is given at once are under way".to_owned(),

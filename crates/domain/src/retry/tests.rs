@@ -45,6 +45,7 @@ fn short(verdict: &Verdict) -> String {
         Verdict::Again { due, is_pulled_in, .. } => {
             format!("+{}{}", due.since(at(NOW)), if *is_pulled_in { " pulled in" } else { "" })
         }
+        Verdict::Hold { due, what } => format!("held +{} {}", due.since(at(NOW)), what.code()),
         Verdict::Dead { reason } => format!("dead: {reason}"),
         Verdict::Expired { reason } => format!("expired: {reason}"),
         Verdict::Disable => "disable".into(),
@@ -103,6 +104,27 @@ fn a_webhook_is_sent_again_after_everything_but_2xx_and_410() {
     ] {
         check(&policy, sent(n), None, &outcome, want);
     }
+}
+
+#[test]
+fn what_the_operator_does_not_allow_is_held_and_uses_up_no_send() {
+    let (postback, webhook) = (Policy::postback(), Policy::webhook());
+    let once = Policy { waits: Vec::new(), ..Policy::postback() };
+    for what in NotAllowed::ALL {
+        let held = format!("held +30000 {}", what.code());
+        for (policy, n) in [(&postback, 1), (&postback, 10), (&webhook, 12), (&once, 1)] {
+            check(policy, sent(n), None, &Outcome::NotAllowed(what), &held);
+        }
+    }
+    // The bounds hold all the same: the time in which its receiver accepts it, and the horizon after a first send.
+    let plain = Outcome::NotAllowed(NotAllowed::PlainHttp);
+    let gone = "expired: outside_acceptance_window";
+    check(&postback, sent(1), until(NOW + HOUR, Late::Expire), &plain, "held +30000 plain_http_refused");
+    check(&postback, sent(1), until(NOW + 5 * SECOND, Late::Expire), &plain, gone);
+    check(&postback, sent(1), until(NOW, Late::TryOnce), &plain, gone);
+    let short = Policy { horizon: Some(Span::from_hours(2)), ..Policy::postback() };
+    let late = Sent { n: 2, first_at: at(NOW - 2 * HOUR), at: at(NOW), ended_at: at(NOW) };
+    check(&short, late, None, &plain, "dead: horizon_reached");
 }
 
 #[test]

@@ -3,9 +3,12 @@
 //!
 //! Pure: it is told what sends came to and what time it is, and says whether one may start. It knows no deliveries:
 //! that the probe is the oldest that waits is seen to by the endpoint. Only real trouble is told to it; what is
-//! ours is [`Reach::Unknown`].
+//! ours is [`Reach::Unknown`]. What the operator's settings do not allow opens it at once, because every other send would
+//! come to the same; it says nothing about the receiver.
 
 use std::time::Duration;
+
+use roundtrip_domain::endpoint::NotAllowed;
 
 use super::reach::Reach;
 
@@ -34,6 +37,8 @@ const PROBE_WAITS: [Duration; 5] = [
 pub(super) enum Change {
     /// It opened: sends stop.
     Opened,
+    /// It opened, or stays open, because the operator's settings do not allow the endpoint's requests.
+    NotAllowed(NotAllowed),
     /// It closed: sends go on, by ramp.
     Closed,
 }
@@ -58,6 +63,8 @@ enum State {
         /// When the next probe may start.
         probe_at: Duration,
         is_probing: bool,
+        /// What the operator's settings do not allow, if that is what it is open for.
+        not_allowed: Option<NotAllowed>,
     },
 }
 
@@ -116,6 +123,9 @@ impl Breaker {
         now: Duration,
         jitter: u32,
     ) -> Option<Change> {
+        if let Reach::NotAllowed(what) = reach {
+            return self.refused(what, is_probe, now, jitter);
+        }
         match &mut self.state {
             State::Closed if !reach.says_something() => None,
             State::Closed => {
@@ -123,8 +133,7 @@ impl Breaker {
                 if !self.is_too_much(now) {
                     return None;
                 }
-                self.state =
-                    State::Open { failed: 0, probe_at: now + probe_wait(0, jitter), is_probing: false };
+                self.open(None, now, jitter);
                 Some(Change::Opened)
             }
             // What began before it opened may still end well, and that is as good as a probe.
@@ -132,15 +141,47 @@ impl Breaker {
                 *self = Self::default();
                 Some(Change::Closed)
             }
-            State::Open { failed, probe_at, is_probing } if is_probe => {
+            State::Open { failed, probe_at, is_probing, not_allowed } if is_probe => {
                 *is_probing = false;
-                if reach.is_trouble() {
-                    *failed += 1;
-                    *probe_at = now + probe_wait(*failed, jitter);
+                if !reach.is_trouble() {
+                    return None;
                 }
-                None
+                *failed += 1;
+                *probe_at = now + probe_wait(*failed, jitter);
+                // It is allowed by now, and the receiver is in trouble.
+                not_allowed.take().map(|_| Change::Opened)
             }
             State::Open { .. } => None,
+        }
+    }
+
+    fn open(&mut self, not_allowed: Option<NotAllowed>, now: Duration, jitter: u32) {
+        let probe_at = now + probe_wait(0, jitter);
+        self.state = State::Open { failed: 0, probe_at, is_probing: false, not_allowed };
+    }
+
+    /// A send was not allowed by the operator's settings.
+    fn refused(&mut self, what: NotAllowed, is_probe: bool, now: Duration, jitter: u32) -> Option<Change> {
+        match &mut self.state {
+            State::Closed => {
+                self.open(Some(what), now, jitter);
+                Some(Change::NotAllowed(what))
+            }
+            State::Open { failed, probe_at, is_probing, not_allowed } if is_probe => {
+                *is_probing = false;
+                *failed += 1;
+                *probe_at = now + probe_wait(*failed, jitter);
+                (not_allowed.replace(what) != Some(what)).then_some(Change::NotAllowed(what))
+            }
+            State::Open { .. } => None,
+        }
+    }
+
+    /// What the operator's settings do not allow, if that is what it is open for.
+    pub(super) const fn not_allowed(&self) -> Option<NotAllowed> {
+        match self.state {
+            State::Closed => None,
+            State::Open { not_allowed, .. } => not_allowed,
         }
     }
 
@@ -259,6 +300,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_allowed_opens_it_at_once_and_is_news_once() {
+        let plain = Reach::NotAllowed(NotAllowed::PlainHttp);
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.ended(plain, false, s(0), 0), Some(Change::NotAllowed(NotAllowed::PlainHttp)));
+        assert_eq!(breaker.not_allowed(), Some(NotAllowed::PlainHttp));
+        assert_eq!(breaker.ended(plain, false, s(0), 0), None, "what began before it opened is no news");
+        for (at, wait) in [(30, 60), (90, 120)] {
+            assert_eq!(breaker.pass(s(at)), Pass::Probe);
+            breaker.probe();
+            assert_eq!(breaker.ended(plain, true, s(at), 0), None, "said once");
+            assert_eq!(breaker.pass(s(at)), Pass::Wait(Some(s(at + wait))));
+        }
+        let address = Reach::NotAllowed(NotAllowed::Address);
+        breaker.probe();
+        let change = breaker.ended(address, true, s(210), 0);
+        assert_eq!(change, Some(Change::NotAllowed(NotAllowed::Address)), "something else is news");
+        breaker.probe();
+        assert_eq!(breaker.ended(Reach::Unreachable, true, s(600), 0), Some(Change::Opened));
+        assert_eq!(breaker.not_allowed(), None, "it is the receiver by now");
+        breaker.probe();
+        assert_eq!(breaker.ended(Reach::Delivered, true, s(2_000), 0), Some(Change::Closed));
+        let four = [(0, Reach::Unreachable); 4];
+        let mut near = after(&four);
+        near.ended(plain, false, s(0), 0);
+        assert_eq!(
+            near.not_allowed(),
+            Some(NotAllowed::PlainHttp),
+            "also beside trouble that opens nothing yet"
+        );
+    }
+
+    #[test]
     fn a_straggler_that_ends_well_closes_it_too() {
         let mut breaker = after(&[(0, Reach::Unreachable); 5]);
         assert_eq!(breaker.ended(Reach::Refused, false, s(1), 0), Some(Change::Closed));
@@ -273,7 +346,7 @@ mod tests {
 
         /// However sends end, one success closes it, and while it is open at most one probe is under way.
         #[test]
-        fn never_stuck(ends in proptest::collection::vec((0_u64..100, 0_usize..7, proptest::bool::ANY), 0..200)) {
+        fn never_stuck(ends in proptest::collection::vec((0_u64..100, 0_usize..8, proptest::bool::ANY), 0..200)) {
             let mut breaker = Breaker::default();
             let mut now = s(0);
             let mut is_probing = false;
@@ -287,7 +360,7 @@ mod tests {
                 }
                 let is_probe = is_probing && probe;
                 let change = breaker.ended(Reach::ALL[reach], is_probe, now, 7);
-                if is_probe || change.is_some() { is_probing = false; }
+                if is_probe || change == Some(Change::Closed) { is_probing = false; }
                 if was_open && Reach::ALL[reach].says_something() && !Reach::ALL[reach].is_trouble() {
                     assert_eq!(change, Some(Change::Closed));
                 }

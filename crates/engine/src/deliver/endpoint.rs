@@ -245,7 +245,8 @@ impl Endpoint {
             Pass::Free => false,
             Pass::Probe => true,
             Pass::Wait(at) => {
-                return Err(Blocked { wait: Wait::BreakerOpen, wake: at.map(Wake::Steady) });
+                let wait = self.breaker.not_allowed().map_or(Wait::BreakerOpen, Wait::NotAllowed);
+                return Err(Blocked { wait, wake: at.map(Wake::Steady) });
             }
         };
         if self.not_before > now.steady {
@@ -371,7 +372,7 @@ impl Endpoint {
             Reach::Delivered => self.health.succeeded(now.wall),
             Reach::Overloaded | Reach::Failing | Reach::Unreachable => self.health.failed(now.wall),
             Reach::Refused if is_webhook => self.health.failed(now.wall),
-            Reach::Refused | Reach::Gone | Reach::Unknown => health::Change::default(),
+            Reach::Refused | Reach::Gone | Reach::NotAllowed(_) | Reach::Unknown => health::Change::default(),
         }
     }
 
@@ -489,6 +490,11 @@ impl Endpoint {
     /// When the next probe may start, while the breaker is open.
     pub(super) const fn probe_at(&self) -> Option<Duration> {
         self.breaker.open_until()
+    }
+
+    /// What the operator's settings do not allow of its requests, if that is why nothing is sent.
+    pub(super) const fn not_allowed(&self) -> Option<domain::NotAllowed> {
+        self.breaker.not_allowed()
     }
 
     pub(super) const fn not_before(&self) -> Duration {

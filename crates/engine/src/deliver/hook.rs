@@ -28,7 +28,16 @@ pub(super) async fn send(
     let first_at = outgoing.first_at;
     let is_test = outgoing.kind == TEST_KIND;
     let deadline = outgoing.deadline.map(|at| Deadline { at, late: Late::Expire });
-    let basis = Basis { item, began: now, first_at, policy: &policy, deadline, window: None, is_test };
+    let basis = Basis {
+        item,
+        began: now,
+        planned: outgoing.created_at,
+        first_at,
+        policy: &policy,
+        deadline,
+        window: None,
+        is_test,
+    };
     if let Some(end) = basis.too_late() {
         return end;
     }

@@ -48,14 +48,17 @@ impl Lane {
 
     /// Learns of a waiting delivery. When the lane is full the one that is due last goes back to the table.
     pub(super) fn push(&mut self, due: &Due) {
+        // Read from the table before it was handed over, it may be here already, and ready at another time: it stands
+        // here once, or it would be sent twice at a time. Where its row stands elsewhere by now, somebody moved it.
+        if let Some(known) = self.waiting.iter().find(|item| item.delivery == due.delivery).copied() {
+            if (known.due, known.sends) == (due.due, due.sends) {
+                return;
+            }
+            self.waiting.remove(&known);
+        }
         // With an unread rest in the table, what is due after the lane's end may not be held: something in the
         // table could be due before it.
         if self.more && self.waiting.last().is_none_or(|last| due.due >= last.ready) {
-            return;
-        }
-        // Read from the table before it was handed over, it may be here already, and ready at another time: it stands
-        // here once, or it would be sent twice at a time.
-        if self.waiting.iter().any(|item| item.delivery == due.delivery) {
             return;
         }
         let item = Item { ready: due.due, delivery: due.delivery, due: due.due, sends: due.sends };

@@ -549,7 +549,7 @@ impl Coordinator {
         endpoint.host = host;
         let (health, state) = (endpoint.health, endpoint.state);
         self.share.ended(key, &mut endpoint.standing, ended.occupied.as_millis() as u64);
-        if report.reach == Reach::Unknown
+        if !report.reach.says_something()
             && let Some((_, partner)) = key.endpoint.postback()
             && let Some((_, bucket)) = self.partners.get_mut(&(key.workspace, partner))
         {
@@ -565,6 +565,13 @@ impl Coordinator {
                     "an endpoint is in trouble: its breaker opened"
                 );
             }
+            Some(Change::NotAllowed(what)) => tracing::warn!(
+                code = what.code(),
+                endpoint.teller = teller,
+                endpoint.partner = partner,
+                switch = what.switch(),
+                "the server's own settings do not allow an endpoint's requests; its deliveries are held"
+            ),
             Some(Change::Closed) => {
                 tracing::info!(
                     endpoint.teller = teller,
@@ -644,6 +651,7 @@ impl Coordinator {
                     limit: endpoint.limit(),
                     sending: endpoint.sending().collect(),
                     probe_at: endpoint.probe_at().map(wall),
+                    not_allowed: endpoint.not_allowed(),
                     not_before: Some(endpoint.not_before()).filter(|at| *at > now.steady).map(wall),
                     wait,
                     until: wake.map(|wake| match wake {

@@ -1,5 +1,6 @@
 //! What the end of a send says about its endpoint, as opposed to the delivery.
 
+use roundtrip_domain::endpoint::NotAllowed;
 use roundtrip_domain::retry::{Outcome, Verdict};
 
 use crate::sender::Failure;
@@ -19,6 +20,8 @@ pub(super) enum Reach {
     Failing,
     /// No connection, no answer in time, or nothing that is one.
     Unreachable,
+    /// Nothing was sent, because the operator's settings do not allow it: no fault of the receiver's.
+    NotAllowed(NotAllowed),
     /// Nothing was sent, or what went wrong is ours.
     Unknown,
 }
@@ -26,13 +29,14 @@ pub(super) enum Reach {
 impl Reach {
     /// All of them, for tests.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Delivered,
         Self::Refused,
         Self::Gone,
         Self::Overloaded,
         Self::Failing,
         Self::Unreachable,
+        Self::NotAllowed(NotAllowed::Address),
         Self::Unknown,
     ];
 
@@ -41,6 +45,7 @@ impl Reach {
         match (verdict, outcome) {
             (Verdict::Delivered, _) => Self::Delivered,
             (Verdict::Disable, _) => Self::Gone,
+            (Verdict::Hold { what, .. }, _) => Self::NotAllowed(*what),
             (_, Outcome::Answered { status: 429 | 503, .. }) => Self::Overloaded,
             (_, Outcome::Answered { status: 500.., .. }) => Self::Failing,
             // A 2xx whose body broke off.
@@ -48,13 +53,13 @@ impl Reach {
             (_, Outcome::Answered { .. }) => Self::Refused,
             (_, Outcome::Trouble(code)) if is_ours(code) => Self::Unknown,
             (_, Outcome::Trouble(_)) => Self::Unreachable,
-            (_, Outcome::Refused(_)) => Self::Unknown,
+            (_, Outcome::Refused(_) | Outcome::NotAllowed(_)) => Self::Unknown,
         }
     }
 
     /// Whether it says anything about the receiver.
     pub(super) const fn says_something(self) -> bool {
-        !matches!(self, Self::Unknown)
+        !matches!(self, Self::Unknown | Self::NotAllowed(_))
     }
 
     /// Whether the receiver is in trouble.
@@ -107,5 +112,16 @@ mod tests {
         }
         assert_eq!(Reach::of(&Verdict::Delivered, &answered(200)), Reach::Delivered);
         assert_eq!(Reach::of(&Verdict::Disable, &answered(410)), Reach::Gone);
+        for what in NotAllowed::ALL {
+            let held = Verdict::Hold { due: roundtrip_domain::time::Timestamp::from_ms(0), what };
+            let reach = Reach::of(&held, &Outcome::NotAllowed(what));
+            assert_eq!(reach, Reach::NotAllowed(what));
+            assert!(!reach.says_something() && !reach.is_trouble());
+            assert_eq!(
+                Reach::of(&dead, &Outcome::NotAllowed(what)),
+                Reach::Unknown,
+                "it ended: the next one tells"
+            );
+        }
     }
 }

@@ -13,7 +13,7 @@ use roundtrip_domain::settings::Settings;
 use roundtrip_domain::success::Said;
 use roundtrip_domain::template::{Sending, secrets};
 use roundtrip_domain::time::{Span, Timestamp, human};
-use roundtrip_store::ledger::{AttemptRow, Due, Outgoing, Settled, Settlement, TEST_KIND};
+use roundtrip_store::ledger::{AttemptRow, Due, HELD_TOO_LONG, Outgoing, Settled, Settlement, TEST_KIND};
 use tokio::sync::mpsc;
 
 use super::endpoint::{Endpoint, Key, Report};
@@ -199,7 +199,16 @@ async fn one(
     let deadline =
         deadline.map(|deadline| if is_test { Deadline { late: Late::Expire, ..deadline } } else { deadline });
     let first_at = outgoing.first_at;
-    let basis = Basis { item, began: now, first_at, policy: &policy, deadline, window, is_test };
+    let basis = Basis {
+        item,
+        began: now,
+        planned: outgoing.created_at,
+        first_at,
+        policy: &policy,
+        deadline,
+        window,
+        is_test,
+    };
     if let Some(end) = basis.too_late() {
         return end;
     }
@@ -255,7 +264,13 @@ async fn one(
             Some(ask) => config.sender.send_with_token(request, ask, limits(&policy)).await,
             None => config.sender.send(request, limits(&policy)).await,
         };
-        (outcome(&exchange, &policy, now.ms()), exchange.evidence)
+        let outcome = match outcome(&exchange, &policy, now.ms()) {
+            // Whoever wrote the click chose where it goes: that it may not go there is their mistake, or an attack, and
+            // nothing that the operator is to mend.
+            Outcome::NotAllowed(what) if is_callback => Outcome::Refused(what.code()),
+            outcome => outcome,
+        };
+        (outcome, exchange.evidence)
     };
     // Where one click's callback went says nothing about the next one's.
     let called = if is_callback { String::new() } else { evidence.origin.clone() };
@@ -276,6 +291,8 @@ pub(super) fn evidence_headers(item: &Due, n: u32) -> [(String, String); 2] {
 pub(super) struct Basis<'a> {
     pub(super) item: Due,
     pub(super) began: Timestamp,
+    /// When it was planned.
+    pub(super) planned: Timestamp,
     pub(super) first_at: Option<Timestamp>,
     pub(super) policy: &'a Policy,
     pub(super) deadline: Option<Deadline>,
@@ -317,17 +334,34 @@ impl Basis<'_> {
         let jitter = Jitter::from_entropy(config.entropy.u32());
         let first_at = self.first_at.unwrap_or(self.began);
         let sent = Sent { n, first_at, at: self.began, ended_at };
-        let verdict = retry::next(self.policy, sent, self.deadline, outcome, jitter);
+        let verdict = match retry::next(self.policy, sent, self.deadline, outcome, jitter) {
+            // As what waits for an endpoint that is stopped.
+            Verdict::Hold { .. } if ended_at.since(self.planned) > config.bounds.held_kept.ms() => {
+                Verdict::Expired { reason: HELD_TOO_LONG }
+            }
+            verdict => verdict,
+        };
         let reach = Reach::of(&verdict, outcome);
         let (next, next_words) = match verdict {
             Verdict::Delivered => (Settled::Delivered, "delivered".to_owned()),
-            Verdict::Again { .. } | Verdict::Disable | Verdict::Expired { .. } if self.is_test => {
+            Verdict::Again { .. } | Verdict::Hold { .. } | Verdict::Disable | Verdict::Expired { .. }
+                if self.is_test =>
+            {
                 (Settled::Dead { reason: TEST_FAILED.into() }, "a test is sent once".to_owned())
             }
             Verdict::Again { due, reason, is_pulled_in } => {
                 let wait = human(due.since(ended_at));
                 let why = if is_pulled_in { ", the last time that there is for it" } else { "" };
                 (Settled::Again { due, reason }, format!("sent again in {wait}{why}"))
+            }
+            Verdict::Hold { due, what } => {
+                let wait = human(due.since(ended_at));
+                let words = format!(
+                    "held: the server's settings do not allow {}, {} does; looked at again in {wait}",
+                    what.what(),
+                    what.switch()
+                );
+                (Settled::Unsent { due, reason: what.code().into() }, words)
             }
             Verdict::Dead { reason } => {
                 (Settled::Dead { reason: reason.into() }, format!("given up: {reason}"))
@@ -342,10 +376,13 @@ impl Basis<'_> {
         };
         let notice = self.deadline.and_then(|Deadline { at, .. }| match &next {
             Settled::Expired { .. } => Some(Notice::expired(item, at)),
-            Settled::Again { due, .. } => self
-                .window
-                .filter(|window| retry::is_running_out(*window, at, n, item.due, *due))
-                .map(|_| Notice::running_out(item, at)),
+            Settled::Again { due, .. } | Settled::Unsent { due, .. } => {
+                // What was not sent keeps its number: that it is the first says nothing about what was said before.
+                let n = if matches!(next, Settled::Unsent { .. }) { n.max(2) } else { n };
+                self.window
+                    .filter(|window| retry::is_running_out(*window, at, n, item.due, *due))
+                    .map(|_| Notice::running_out(item, at))
+            }
             _ => None,
         });
         tracing::debug!(
@@ -422,7 +459,9 @@ pub(super) fn outcome(exchange: &sender::Exchange, policy: &Policy, now_ms: i64)
         sender::Outcome::Failed(failure) if failure.is_trouble() || failure.is_ours() => {
             Outcome::Trouble(failure.code())
         }
-        sender::Outcome::Failed(failure) => Outcome::Refused(failure.code()),
+        sender::Outcome::Failed(failure) => {
+            failure.not_allowed().map_or(Outcome::Refused(failure.code()), Outcome::NotAllowed)
+        }
     }
 }
 

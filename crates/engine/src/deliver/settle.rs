@@ -196,12 +196,13 @@ async fn store(
 /// Counts ends once they are durable, so that the counters never run ahead of the books.
 fn count(stats: &Stats, batch: &[Ended], now: Timestamp) {
     for ended in batch {
-        if ended.settlement.attempt.is_some() && !ended.is_test {
+        let is_sent = !matches!(ended.settlement.next, Settled::Unsent { .. });
+        if ended.settlement.attempt.is_some() && is_sent && !ended.is_test {
             let is_well = ended.settlement.next == Settled::Delivered;
             stats.rates.add(ended.settlement.item.workspace, now, is_well);
         }
         let counter = match &ended.settlement.next {
-            Settled::Ended => continue,
+            Settled::Ended | Settled::Unsent { .. } => continue,
             Settled::Delivered => &stats.delivered,
             Settled::Again { .. } => &stats.retried,
             Settled::Dead { .. } => &stats.dead,

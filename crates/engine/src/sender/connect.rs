@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::evidence::{Evidence, TlsFacts};
-use super::guard::Guard;
+use super::guard::{Guard, Refusal};
 use super::outcome::{Failure, Fault};
 use super::proxy::Proxy;
 use super::request::Target;
@@ -51,7 +51,7 @@ impl Connector {
     ) -> Result<Opened, Fault> {
         let addresses = self.addresses(target, deadline, evidence).await?;
         for &address in &addresses {
-            self.guard.check_socket(SocketAddr::new(address, target.key.port)).map_err(refused)?;
+            self.guard.check_socket(SocketAddr::new(address, target.key.port)).map_err(Refusal::fault)?;
         }
 
         let began = Instant::now();
@@ -122,7 +122,7 @@ impl Connector {
                 Ok(Ok(stream)) if self.proxy.is_some() => return Ok((stream, target)),
                 Ok(Ok(stream)) => {
                     let local = stream.local_addr().map_err(|error| fault_of_connect(&error))?;
-                    self.guard.check_connected(local, target).map_err(refused)?;
+                    self.guard.check_connected(local, target).map_err(Refusal::fault)?;
                     return Ok((stream, target));
                 }
                 Ok(Err(fault)) => last = fault,
@@ -199,10 +199,6 @@ impl Connector {
             Err(_) => Err(Fault::new(Failure::ConnectTimeout, "the TLS handshake did not finish in time")),
         }
     }
-}
-
-fn refused(refusal: super::guard::Refusal) -> Fault {
-    Fault::new(Failure::RefusedAddress, refusal.to_string())
 }
 
 fn fault_of_connect(error: &io::Error) -> Fault {

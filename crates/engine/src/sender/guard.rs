@@ -9,6 +9,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use roundtrip_domain::endpoint::NotAllowed;
+
 use super::outcome::{Failure, Fault};
 
 /// Special-purpose IPv4: first address, prefix length in bits, and the words an operator reads.
@@ -214,14 +216,37 @@ impl Guard {
     /// Whether a URL of this scheme and port may be called at all.
     pub(super) fn check_scheme_and_port(&self, https: bool, port: u16) -> Result<(), Fault> {
         if !https && !self.allow_plain_http {
-            return Err(Fault::new(Failure::PlainHttpRefused, "plain http is not allowed by the operator"));
+            return Err(refused(NotAllowed::PlainHttp, "the URL is plain http"));
         }
         let open = matches!(port, 80 | 443) || port >= 1024 || self.ports_extra.contains(&port);
-        if !open || port == 0 {
-            return Err(Fault::new(Failure::PortRefused, format!("port {port} is not allowed")));
+        if port == 0 {
+            return Err(Fault::new(Failure::BadUrl, "nobody listens on port 0"));
+        }
+        if !open {
+            return Err(refused(NotAllowed::Port, &format!("port {port} is not one that is called")));
         }
         Ok(())
     }
+}
+
+impl Refusal {
+    /// The end of a send because of it, with what would allow it.
+    pub(super) fn fault(self) -> Fault {
+        match self.range {
+            OWN_LISTENER => Fault::new(Failure::OwnListener, self.to_string()),
+            _ => refused(NotAllowed::Address, &self.to_string()),
+        }
+    }
+}
+
+/// What the operator's settings do not allow, with the switch that does.
+fn refused(what: NotAllowed, sentence: &str) -> Fault {
+    let failure = match what {
+        NotAllowed::PlainHttp => Failure::PlainHttpRefused,
+        NotAllowed::Port => Failure::PortRefused,
+        NotAllowed::Address => Failure::RefusedAddress,
+    };
+    Fault::new(failure, format!("{sentence}; {} allows it", what.switch()))
 }
 
 const OWN_LISTENER: &str = "own listener";

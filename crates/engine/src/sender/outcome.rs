@@ -1,6 +1,8 @@
 //! What an attempt came to. A partner that answers 500 is not an error of ours: it is an outcome, and
 //! policy reads it. Whether an outcome is a success, or worth another try, is NOT decided here.
 
+use roundtrip_domain::endpoint::NotAllowed;
+
 /// How an exchange ended. `send` never returns an error instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -27,8 +29,10 @@ pub enum Failure {
     PlainHttpRefused,
     /// A port outside 80, 443, 1024 and up, and the operator's list.
     PortRefused,
-    /// The name resolved to at least one address that is never connected to.
+    /// The name resolved to at least one address that is connected to only where the operator allows it.
     RefusedAddress,
+    /// It would have reached one of this server's own listeners, which nothing allows.
+    OwnListener,
     /// All connections of the sender are in use until the deadline. Ours, never the endpoint's fault.
     PoolFull,
     /// The name did not resolve, or not within the connect budget.
@@ -57,12 +61,13 @@ pub enum Failure {
 
 impl Failure {
     /// Every failure, for tables in the docs and tests.
-    pub const ALL: [Failure; 16] = [
+    pub const ALL: [Failure; 17] = [
         Self::BadUrl,
         Self::BadRequest,
         Self::PlainHttpRefused,
         Self::PortRefused,
         Self::RefusedAddress,
+        Self::OwnListener,
         Self::PoolFull,
         Self::Dns,
         Self::Connect,
@@ -82,9 +87,10 @@ impl Failure {
         match self {
             Self::BadUrl => "bad_url",
             Self::BadRequest => "bad_request",
-            Self::PlainHttpRefused => "plain_http_refused",
-            Self::PortRefused => "port_refused",
-            Self::RefusedAddress => "refused_address",
+            Self::PlainHttpRefused => NotAllowed::PlainHttp.code(),
+            Self::PortRefused => NotAllowed::Port.code(),
+            Self::RefusedAddress => NotAllowed::Address.code(),
+            Self::OwnListener => "own_listener",
             Self::PoolFull => "pool_full",
             Self::Dns => "dns",
             Self::Connect => "connect",
@@ -117,9 +123,21 @@ impl Failure {
             | Self::PlainHttpRefused
             | Self::PortRefused
             | Self::RefusedAddress
+            | Self::OwnListener
             | Self::PoolFull
             | Self::Proxy
             | Self::Local => false,
+        }
+    }
+
+    /// What of it the operator's settings would have to allow, if they can.
+    #[must_use]
+    pub const fn not_allowed(self) -> Option<NotAllowed> {
+        match self {
+            Self::PlainHttpRefused => Some(NotAllowed::PlainHttp),
+            Self::PortRefused => Some(NotAllowed::Port),
+            Self::RefusedAddress => Some(NotAllowed::Address),
+            _ => None,
         }
     }
 

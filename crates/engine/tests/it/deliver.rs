@@ -25,6 +25,7 @@ use crate::sender::receiver::{OK, Receiver, reset};
 mod auth;
 mod callback;
 mod fair;
+mod not_allowed;
 mod policy;
 mod recover;
 mod webhook;

@@ -16,7 +16,7 @@ use roundtrip_domain::time::Span;
 use roundtrip_engine::sender::{self, Failure, Guard, Receivers, Reply, Sender};
 use roundtrip_engine::{Config, Engine};
 use roundtrip_store::click_log::{self, ClickLog};
-use roundtrip_store::ledger::{Call, Database, EndpointWish, Fate, Hook, Kept, Ledger, Replay, Story};
+use roundtrip_store::ledger::{Call, Database, Due, EndpointWish, Fate, Hook, Kept, Ledger, Story};
 use roundtrip_testkit::{NOON, World, sample};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -127,11 +127,12 @@ impl House {
 
     /// Replays a delivery, of which the engine does not hear. The new one.
     async fn replay(&self, of: &Story) -> Id<kind::Delivery> {
-        let id = of.deliveries[0].id;
-        match self.other.delivery_replay(self.world.workspace, id, self.clock.now()).await {
-            Ok(Replay::Planned(due)) => due.delivery,
-            other => panic!("it is planned: {other:?}"),
-        }
+        let now = self.clock.now();
+        let (workspace, endpoint) = (self.world.workspace, self.endpoint);
+        let of = Due { workspace, endpoint, due: now, delivery: of.deliveries[0].id, sends: 0 };
+        // What waits is planned once more all the same, which a replay would not do.
+        let planned = self.other.delivery_again(vec![(of, now)], now).await.expect("it is planned");
+        planned[0].delivery
     }
 
     async fn state(&self, id: Id<kind::Delivery>) -> String {

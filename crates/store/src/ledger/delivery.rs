@@ -1,11 +1,10 @@
-//! The queue of deliveries: what is due, what was sent, how it ended.
+//! Deliveries and their queue: what is planned, what is due, what a send needs, how it stands.
 //!
 //! `queue` holds unfinished work only. The process that owns the ledger keeps in memory what it is
 //! sending: no claim is written, so after a crash what was in flight is sent again (at least once, said
-//! out loud). Settling is idempotent: it hangs on the queue's row, which goes away with it.
+//! out loud). What follows a send is `settle`'s; what telling again comes to is `replay`'s.
 
 use roundtrip_domain::endpoint::Endpoint;
-use roundtrip_domain::event::ConversionKind;
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::postback::MacroValue;
 use roundtrip_domain::settings::Catalog;
@@ -16,7 +15,7 @@ use super::booked::{Booked, book};
 use super::decide::Due;
 use super::rollup::{Metric, Rollups};
 use super::statements::sql;
-use super::{Ledger, RunningOut, event, fact, id_from, rows};
+use super::{Ledger, fact, id_from, rows};
 use crate::Error;
 
 /// What a send needs.
@@ -62,54 +61,6 @@ pub struct AttemptRow {
     pub next: String,
     /// The evidence: JSON, secrets masked.
     pub body: String,
-}
-
-/// What follows a send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settled {
-    /// The receiver has it.
-    Delivered,
-    /// It is sent again.
-    Again {
-        /// When.
-        due: Timestamp,
-        /// Why it was not delivered.
-        reason: String,
-    },
-    /// Given up.
-    Dead {
-        /// Why.
-        reason: String,
-    },
-    /// Its receiver does not accept it any more.
-    Expired {
-        /// Why.
-        reason: String,
-    },
-    /// It does not wait any more as it was handed over, and was not sent: nothing is stored.
-    Ended,
-}
-
-/// The end of one send.
-#[derive(Debug, Clone)]
-pub struct Settlement {
-    /// The queue's row.
-    pub item: Due,
-    /// The send; `None` when it could not even be made (its rule or event is gone).
-    pub attempt: Option<AttemptRow>,
-    /// What follows.
-    pub next: Settled,
-}
-
-/// What a wish for a replay came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replay {
-    /// It is planned.
-    Planned(Due),
-    /// It tells of a conversion that is rejected; nothing was planned.
-    Rejected,
-    /// The delivery is not kept any more.
-    Unknown,
 }
 
 pub(super) fn enqueue(conn: &Connection, item: &Due, reason: &str) -> Result<(), Error> {
@@ -238,102 +189,6 @@ impl Ledger {
         self.read(move |conn| items.iter().map(|item| load(conn, item, &catalog)).collect()).await
     }
 
-    /// Stores the ends of sends, all in one transaction. Applying one twice changes nothing.
-    ///
-    /// Answers, in the same order, where each waits from now on; `None` when it has ended. That is what the table
-    /// says, which is not what was settled when somebody else moved the row meanwhile: a settlement holds only for the
-    /// row that it names, but for `Delivered`, which is true whoever says it.
-    pub async fn delivery_settle(
-        &self,
-        batch: Vec<Settlement>,
-        at: Timestamp,
-    ) -> Result<Vec<Option<Due>>, Error> {
-        self.delivery_settle_saying(batch, Vec::new(), at).await
-    }
-
-    /// The same; and of those deliveries of the batch that are sent again it is said, in the same transaction, that
-    /// their time is running out.
-    pub async fn delivery_settle_saying(
-        &self,
-        batch: Vec<Settlement>,
-        running_out: Vec<RunningOut>,
-        at: Timestamp,
-    ) -> Result<Vec<Option<Due>>, Error> {
-        let sends = super::tail::sends(&batch);
-        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
-        let (still, is_news, planned) = self
-            .write(move |conn| {
-                let mut rollups = Rollups::default();
-                let mut is_news = false;
-                let (mut still, mut planned) = (Vec::with_capacity(batch.len()), Vec::new());
-                for settlement in &batch {
-                    let item = &settlement.item;
-                    let booked = Booked::read(conn, item)?;
-                    let (waits, came) = settle(conn, settlement, &booked, at, &mut rollups)?;
-                    let mut news = fact::News { conn, entropy: &entropy, at, rollups: &mut rollups };
-                    match came {
-                        Came::Nothing => {}
-                        Came::Again { sends } => {
-                            let out = running_out.iter().find(|out| out.delivery == item.delivery);
-                            if let (Some(out), Some(about)) = (out, &booked.about) {
-                                let said =
-                                    news.say_running_out(&catalog, item.workspace, *out, about, sends)?;
-                                planned.extend(said);
-                            }
-                        }
-                        Came::Ended(ended) => planned.extend(news.of_end(&catalog, item, &ended)?),
-                    }
-                    still.push(waits);
-                    is_news |= heard(conn, settlement, &booked)?;
-                }
-                rollups.flush(conn)?;
-                Ok((still, is_news, planned))
-            })
-            .await?;
-        self.inner.handoff.due(&planned);
-        if is_news {
-            self.inner.handoff.undecided();
-        }
-        self.inner.tail.push(sends.into_iter());
-        Ok(still)
-    }
-
-    /// Plans the same fact once more: same event id, same values, new delivery id. Of a rejected conversion only
-    /// changes of its status are told again. After the end of its acceptance window it has none any more: whoever
-    /// asks for it by hand wants it sent.
-    pub async fn delivery_replay(
-        &self,
-        workspace: WorkspaceNo,
-        id: Id<kind::Delivery>,
-        at: Timestamp,
-    ) -> Result<Replay, Error> {
-        let entropy = self.inner.entropy.clone();
-        let replay = self
-            .write(move |conn| {
-                let Some(row) = row(conn, workspace.0, id)? else { return Ok(Replay::Unknown) };
-                // A webhook is told what happened, and it happened.
-                if row.endpoint.postback().is_some()
-                    && super::status::is_rejected(conn, workspace.0, row.event)?
-                {
-                    return Ok(Replay::Rejected);
-                }
-                let delivery: Id<kind::Delivery> = entropy.id(at);
-                let item = Due { workspace, endpoint: row.endpoint, due: at, delivery, sends: 0 };
-                // Whoever asks for it after its time wants it sent.
-                let deadline = row.deadline.filter(|deadline| *deadline > at);
-                let row = Row { created_at: at, deadline, replay_of: Some(id), ..row };
-                let mut rollups = Rollups::default();
-                plan(conn, &row, &item, "replayed", &mut rollups)?;
-                rollups.flush(conn)?;
-                Ok(Replay::Planned(item))
-            })
-            .await?;
-        if let Replay::Planned(due) = &replay {
-            self.inner.handoff.due(std::slice::from_ref(due));
-        }
-        Ok(replay)
-    }
-
     /// The event that a delivery tells.
     pub async fn event_of_delivery(
         &self,
@@ -444,29 +299,6 @@ pub(super) fn values(
     row(conn, ws, id)?.map(|row| rows::values_read(&id.to_string(), &row.values)).transpose()
 }
 
-/// A partner heard something for the first time: changes of the conversion's status that were kept from it because
-/// it knew nothing are judged once more. Says whether there are any.
-fn heard(conn: &Connection, settlement: &Settlement, booked: &Booked) -> Result<bool, Error> {
-    if settlement.attempt.as_ref().is_none_or(|attempt| attempt.n != 1) {
-        return Ok(false);
-    }
-    let ws = settlement.item.workspace.0;
-    let Some((_, partner)) = settlement.item.endpoint.postback() else { return Ok(false) };
-    let Some(about) = &booked.about else { return Ok(false) };
-    let is_change = ConversionKind::parse(&about.kind).is_some_and(|kind| kind.is_change());
-    let of = match is_change {
-        true => event::get(conn, ws, &about.event.bytes())?.and_then(|event| event.change).map(|c| c.of),
-        false => Some(about.event),
-    };
-    let Some(of) = of else { return Ok(false) };
-    let woken = conn.prepare_cached(sql("todo_by_heard"))?.execute((
-        ws,
-        of.bytes().as_slice(),
-        partner.bytes().as_slice(),
-    ))?;
-    Ok(woken > 0)
-}
-
 /// Whether a delivery was cancelled; `None` when it has not ended.
 pub(super) fn is_cancelled(conn: &Connection, ws: u32, id: &[u8]) -> Result<Option<bool>, Error> {
     let state: Option<String> =
@@ -486,16 +318,22 @@ pub(super) fn is_delayed(conn: &Connection, ws: u32, id: &[u8]) -> Result<bool, 
 /// The reason in the queue of what its rule delays.
 pub(super) const DELAYED: &str = "delayed";
 
-/// The reason of what was given up or expired, and had arrived all the same.
-pub(super) const ARRIVED: &str = "arrived_after_all";
-
 /// Where a delivery waits in the queue.
-fn waits(conn: &Connection, item: &Due) -> Result<Option<Due>, Error> {
+pub(super) fn waits(conn: &Connection, item: &Due) -> Result<Option<Due>, Error> {
     let row: Option<(i64, u32)> = conn
         .prepare_cached(sql("queue_of_delivery"))?
         .query_row((item.workspace.0, item.delivery.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     Ok(row.map(|(due, sends)| Due { due: Timestamp::from_ms(due), sends, ..*item }))
+}
+
+/// Why a delivery that waits does so, by its row in the queue.
+pub(super) fn waiting_reason(conn: &Connection, item: &Due) -> Result<String, Error> {
+    let reason: Option<String> = conn
+        .prepare_cached(sql("queue_of_delivery"))?
+        .query_row((item.workspace.0, item.delivery.bytes().as_slice()), |row| row.get(2))
+        .optional()?;
+    Ok(reason.unwrap_or_default())
 }
 
 /// Whether a delivery waits just as that says.
@@ -509,7 +347,7 @@ fn stands(conn: &Connection, item: &Due) -> Result<bool, Error> {
 }
 
 /// Removes a row of the queue. `false` when it does not stand there.
-fn dequeue(conn: &Connection, item: &Due) -> Result<bool, Error> {
+pub(super) fn dequeue(conn: &Connection, item: &Due) -> Result<bool, Error> {
     let removed = conn.prepare_cached(sql("queue_delete"))?.execute((
         item.workspace.0,
         item.endpoint.teller().as_slice(),
@@ -519,139 +357,6 @@ fn dequeue(conn: &Connection, item: &Due) -> Result<bool, Error> {
         item.sends,
     ))?;
     Ok(removed > 0)
-}
-
-/// How a delivery ended.
-pub(super) struct Ended {
-    pub(super) state: &'static str,
-    pub(super) reason: String,
-    pub(super) sends: u32,
-}
-
-/// What became of a delivery with the end of a send.
-enum Came {
-    /// Nothing: it was settled before, or somebody else moved it.
-    Nothing,
-    /// It is sent again, after so many sends.
-    Again { sends: u32 },
-    /// It ended.
-    Ended(Ended),
-}
-
-/// Whether a settlement holds for a row that was moved since: the send that it tells of is the row's next one, or it
-/// arrived, which is true whoever says it.
-fn is_next_of(settlement: &Settlement, moved: &Due) -> bool {
-    let is_next = settlement.attempt.is_some() && moved.sends == settlement.item.sends;
-    is_next || settlement.next == Settled::Delivered
-}
-
-/// Settles one send. Says where the delivery waits from now on, and how it ended if it did so now.
-fn settle(
-    conn: &Connection,
-    settlement: &Settlement,
-    booked: &Booked,
-    at: Timestamp,
-    rollups: &mut Rollups,
-) -> Result<(Option<Due>, Came), Error> {
-    let item = &settlement.item;
-    let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
-    if let Some(attempt) = &settlement.attempt {
-        let added = conn.prepare_cached(sql("attempt_insert"))?.execute(rusqlite::params![
-            ws,
-            delivery.as_slice(),
-            attempt.n,
-            attempt.at.ms(),
-            attempt.outcome,
-            attempt.status,
-            attempt.total_us,
-            attempt.next,
-            attempt.body,
-        ])?;
-        if added > 0 {
-            rollups.send(ws, attempt.at);
-            booked.sent(attempt, rollups);
-        }
-    }
-    let mut sends = item.sends + u32::from(settlement.attempt.is_some());
-    if settlement.next != Settled::Ended && !dequeue(conn, item)? {
-        // Settled before, moved or cancelled: the row in the queue is what says that it is unfinished, and since when.
-        match waits(conn, item)? {
-            // Put off without a send, or sent by somebody else too, in vain.
-            Some(moved) if is_next_of(settlement, &moved) => {
-                dequeue(conn, &moved)?;
-                sends = sends.max(moved.sends);
-            }
-            Some(moved) => return Ok((Some(moved), Came::Nothing)),
-            None if settlement.next == Settled::Delivered => {
-                return Ok((None, arrived(conn, item, booked, sends, at, rollups)?));
-            }
-            None => {
-                ended_before(conn, item, sends)?;
-                return Ok((None, Came::Nothing));
-            }
-        }
-    }
-    let (state, reason) = match &settlement.next {
-        Settled::Again { due, reason } => {
-            let again = Due { due: *due, sends, ..*item };
-            enqueue(conn, &again, reason)?;
-            return Ok((Some(again), Came::Again { sends }));
-        }
-        Settled::Delivered => ("delivered", "accepted_by_receiver"),
-        Settled::Dead { reason } => ("dead", reason.as_str()),
-        Settled::Expired { reason } => ("expired", reason.as_str()),
-        Settled::Ended => return Ok((waits(conn, item)?, Came::Nothing)),
-    };
-    conn.prepare_cached(sql("finish_insert"))?.execute((
-        ws,
-        delivery.as_slice(),
-        state,
-        reason,
-        at.ms(),
-        sends,
-    ))?;
-    booked.left(rollups);
-    match &settlement.next {
-        Settled::Delivered => booked.delivered(at, rollups),
-        _ => booked.count(Metric::Finished, Some(state), 1, rollups),
-    }
-    Ok((None, Came::Ended(Ended { state, reason: reason.to_owned(), sends })))
-}
-
-/// What arrived although it had ended otherwise while it was under way was delivered, and the books say so.
-fn arrived(
-    conn: &Connection,
-    item: &Due,
-    booked: &Booked,
-    sends: u32,
-    at: Timestamp,
-    rollups: &mut Rollups,
-) -> Result<Came, Error> {
-    let (ws, delivery) = (item.workspace.0, item.delivery.bytes());
-    let former: Option<String> = conn
-        .prepare_cached(sql("finish_get"))?
-        .query_row((ws, delivery.as_slice()), |row| row.get(0))
-        .optional()?;
-    let Some(former) = former.filter(|state| state != "delivered") else {
-        ended_before(conn, item, sends)?;
-        return Ok(Came::Nothing);
-    };
-    let reason = if former == "cancelled" { "sent_before_cancelled" } else { ARRIVED };
-    let mended = (ws, delivery.as_slice(), reason, at.ms(), sends);
-    conn.prepare_cached(sql("finish_mend"))?.execute(mended)?;
-    booked.count(Metric::Finished, Some(&former), -1, rollups);
-    booked.delivered(at, rollups);
-    Ok(Came::Ended(Ended { state: "delivered", reason: reason.to_owned(), sends }))
-}
-
-/// What had ended while this send was under way was sent more often than its end knew.
-fn ended_before(conn: &Connection, item: &Due, sends: u32) -> Result<(), Error> {
-    conn.prepare_cached(sql("finish_sent"))?.execute((
-        item.workspace.0,
-        item.delivery.bytes().as_slice(),
-        sends,
-    ))?;
-    Ok(())
 }
 
 /// How a delivery stands: its state, the reason, when it is due if it waits, and its sends. What waits for an endpoint

@@ -16,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::fact::News;
 use super::filter::DeliveryFilter;
 use super::rollup::Rollups;
+use super::settle::Ended;
 use super::statements::sql;
 use super::{Ledger, delivery, id_from};
 use crate::Error;
@@ -403,11 +404,11 @@ impl Ledger {
                 let mut rollups = Rollups::default();
                 let (mut ended, mut planned) = (0, Vec::new());
                 for id in held_too_long(conn, ws, now.plus_ms(-kept.ms()))? {
-                    let how = (EXPIRED, "held_too_long");
+                    let how = (EXPIRED, HELD_TOO_LONG);
                     let item = delivery::end_unsent(conn, ws.0, id, how, now, &mut rollups)?;
                     let Some(item) = item else { continue };
                     ended += 1;
-                    let end = delivery::Ended { state: how.0, reason: how.1.to_owned(), sends: item.sends };
+                    let end = Ended { state: how.0, reason: how.1.to_owned(), sends: item.sends };
                     let news = News { conn, entropy: &entropy, at: now, rollups: &mut rollups };
                     planned.extend(news.of_end(&catalog, &item, &end)?);
                 }
@@ -461,6 +462,8 @@ fn learn(
     Ok((disabled, is_new.then_some(notice)))
 }
 
+/// Why what was held for too long has expired.
+pub const HELD_TOO_LONG: &str = "held_too_long";
 /// The state of what was held for too long.
 const EXPIRED: &str = "expired";
 

@@ -21,13 +21,14 @@ use roundtrip_domain::webhook::{Fact, Topic, Webhook};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::decide::{Due, Step};
-use super::delivery::{self, Ended, Row};
+use super::delivery::{self, Row};
 use super::revision::{Previous, decision_at, previous_decision};
 use super::rollup::Rollups;
+use super::settle::{ARRIVED, Ended};
 use super::statements::sql;
 use super::tell::About;
 use super::test_delivery::TEST_KIND;
-use super::{Ledger, event, id_from, key16};
+use super::{event, id_from, key16};
 use crate::Error;
 use crate::payload::{self, Postback};
 
@@ -120,7 +121,7 @@ impl News<'_> {
             return Ok(Vec::new());
         }
         // Both ends of one that arrived after all can be of the same moment, and are two facts.
-        let kind = if ended.reason == delivery::ARRIVED { delivery::ARRIVED } else { "postback" };
+        let kind = if ended.reason == ARRIVED { ARRIVED } else { "postback" };
         let fact = fact_id(kind, self.at, &item.delivery.bytes());
         let telling = Telling {
             fact,
@@ -307,35 +308,6 @@ pub(super) fn body(
 
 fn is_birth(app: &App, event: &Event, follows: Option<Id<kind::Event>>) -> bool {
     app.platform.is_mobile() && event.names_install() && follows.is_none()
-}
-
-impl Ledger {
-    /// Tells a webhook what it has not been told yet of some events, by the decisions that hold. Gives what was planned.
-    pub async fn webhook_fill(
-        &self,
-        workspace: WorkspaceNo,
-        webhook: Id<kind::Webhook>,
-        events: Vec<Id<kind::Event>>,
-        at: Timestamp,
-    ) -> Result<Vec<Due>, Error> {
-        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
-        let planned = self
-            .write(move |conn| {
-                let Some(settings) = catalog.workspace(workspace) else { return Ok(Vec::new()) };
-                let Some(webhook) = settings.webhook(webhook) else { return Ok(Vec::new()) };
-                let mut rollups = Rollups::default();
-                let mut planned = Vec::new();
-                for id in &events {
-                    let mut news = News { conn, entropy: &entropy, at, rollups: &mut rollups };
-                    planned.extend(fill(&mut news, settings, webhook, *id, &[])?);
-                }
-                rollups.flush(conn)?;
-                Ok(planned)
-            })
-            .await?;
-        self.inner.handoff.due(&planned);
-        Ok(planned)
-    }
 }
 
 /// What a webhook was not told of an event.

@@ -217,6 +217,7 @@ impl Ledger {
             entropy,
             handoff: handoff::Handoff::default(),
             live: ArcSwap::default(),
+            job_waits: ArcSwap::default(),
             tail: super::tail::Tail::new(0),
             share_key,
             copying: Arc::default(),

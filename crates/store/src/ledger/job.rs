@@ -142,6 +142,9 @@ pub struct Job {
     pub expected: Option<u64>,
     /// Why it failed.
     pub note: Option<String>,
+    /// 1 for the first job of its workspace, in the order in which they were made: what ended before it was made
+    /// knows of fewer jobs than that, whatever the clock said.
+    pub number: u64,
 }
 
 /// What is wished of a job that is under way.
@@ -306,6 +309,7 @@ fn from_row(row: &Row<'_>) -> Result<Job, Error> {
         skipped: serde_json::from_str(&skipped).map_err(|error| corrupt("skipped", error.to_string()))?,
         expected: row.get(14)?,
         note: row.get(15)?,
+        number: row.get(17)?,
     })
 }
 

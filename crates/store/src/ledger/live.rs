@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use roundtrip_domain::endpoint::{Endpoint, State, Wait};
+use roundtrip_domain::endpoint::{Endpoint, NotAllowed, State, Wait};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::time::Timestamp;
 
@@ -24,6 +24,8 @@ pub struct EndpointLive {
     pub sending: Vec<Id<kind::Delivery>>,
     /// While its breaker is open: when the next probe may start.
     pub probe_at: Option<Timestamp>,
+    /// What the operator's settings do not allow of its requests, if that is why its breaker is open.
+    pub not_allowed: Option<NotAllowed>,
     /// Before when nothing is sent, because the receiver asked for a rest.
     pub not_before: Option<Timestamp>,
     /// What keeps its next due delivery from being sent.
@@ -36,6 +38,32 @@ pub struct EndpointLive {
 
 /// The picture: endpoints with work.
 pub type LivePicture = BTreeMap<(WorkspaceNo, Endpoint), EndpointLive>;
+
+impl EndpointLive {
+    /// Why its receiver is left in peace whatever waits for it, and until when: its breaker is open, the operator's
+    /// settings do not allow its requests, or it asked for a rest. `None` when it takes something.
+    pub fn takes_nothing(&self, now: Timestamp) -> Option<Why> {
+        if let Some(at) = self.probe_at {
+            let wait = self.not_allowed.map_or(Wait::BreakerOpen, Wait::NotAllowed);
+            return Some(Why { wait, until: Some(at) });
+        }
+        let until = self.not_before.filter(|at| *at > now)?;
+        Some(Why { wait: Wait::RetryAfter, until: Some(until) })
+    }
+}
+
+/// Why a job plans nothing at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobWait {
+    /// The reason and, as far as is known, until when. `RateLimited` is the rate that its owner set, or a quarter of what
+    /// its endpoints or their partners may be told; `ConcurrencyFull` a quarter of what the endpoint is given at a time.
+    pub why: Why,
+    /// The endpoint that it waits for; `None` when it waits for its own rate.
+    pub endpoint: Option<Endpoint>,
+}
+
+/// The jobs that wait.
+pub type JobWaits = BTreeMap<(WorkspaceNo, Id<kind::Job>), JobWait>;
 
 /// Why a delivery waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +87,8 @@ pub struct WhyAsked {
     pub is_delayed: bool,
 }
 
-/// Why a delivery waits now: what stops its endpoint for good goes first, then when it is due, then what the engine
-/// last saw.
+/// Why a delivery waits now: what stops its endpoint for good goes first, then what the operator's settings do not allow,
+/// then when it is due, then what the engine last saw.
 pub fn why(asked: WhyAsked, held: Option<&EndpointRow>, live: Option<&EndpointLive>, now: Timestamp) -> Why {
     let because = |wait, until| Why { wait, until };
     match held.map(|row| row.state) {
@@ -70,6 +98,12 @@ pub fn why(asked: WhyAsked, held: Option<&EndpointRow>, live: Option<&EndpointLi
     }
     if live.is_some_and(|live| live.sending.contains(&asked.delivery)) {
         return because(Wait::Sending, None);
+    }
+    // What is not allowed is due again in a moment, and still is not allowed then.
+    if let Some((what, live)) = live.and_then(|live| Some((live.not_allowed?, live)))
+        && !asked.is_delayed
+    {
+        return because(Wait::NotAllowed(what), live.probe_at.map(|at| at.max(asked.due)));
     }
     if asked.due > now {
         let wait = if asked.is_delayed { Wait::Delayed } else { Wait::DueAt };
@@ -88,6 +122,16 @@ impl Ledger {
     /// Shows a new picture of the endpoints.
     pub fn live_put(&self, picture: LivePicture) {
         self.inner.live.store(Arc::new(picture));
+    }
+
+    /// Shows which jobs wait, and why.
+    pub fn job_waits_put(&self, waits: JobWaits) {
+        self.inner.job_waits.store(Arc::new(waits));
+    }
+
+    /// Why a job plans nothing at the moment, as the engine saw it last; `None` when it goes on, is over or paused.
+    pub fn job_wait(&self, ws: WorkspaceNo, id: Id<kind::Job>) -> Option<JobWait> {
+        self.inner.job_waits.load().get(&(ws, id)).copied()
     }
 
     /// The last picture of the endpoints.
@@ -119,6 +163,7 @@ mod tests {
             limit: 4,
             sending: vec![Id::from_bits(8)],
             probe_at: None,
+            not_allowed: None,
             not_before: None,
             wait,
             until,
@@ -128,6 +173,12 @@ mod tests {
         let delayed = WhyAsked { is_delayed: true, ..asked(20, 0) };
         let sent = WhyAsked { delivery: Id::from_bits(8), ..asked(20, 0) };
         let broken = live(Wait::BreakerOpen, Some(at(30)), false);
+        let refused = EndpointLive {
+            probe_at: Some(at(25)),
+            not_allowed: Some(NotAllowed::PlainHttp),
+            ..live(Wait::DueAt, Some(at(20)), false)
+        };
+        let plain = Wait::NotAllowed(NotAllowed::PlainHttp);
         let next = live(Wait::Next, None, true);
         let (paused, active) = (row(State::Paused), row(State::Active));
         for (asked, held, live, wait, until) in [
@@ -135,6 +186,9 @@ mod tests {
             (asked(5, 0), Some(&row(State::Disabled)), None, Wait::Disabled, None),
             (asked(5, 0), Some(&active), Some(&broken), Wait::BreakerOpen, Some(at(30))),
             (asked(20, 1), None, Some(&broken), Wait::DueAt, Some(at(20))),
+            (asked(20, 0), None, Some(&refused), plain, Some(at(25))),
+            (asked(30, 0), None, Some(&refused), plain, Some(at(30))),
+            (delayed, None, Some(&refused), Wait::Delayed, Some(at(20))),
             (delayed, None, None, Wait::Delayed, Some(at(20))),
             (sent, None, Some(&next), Wait::Sending, None),
             (asked(5, 1), None, Some(&next), Wait::RetryBudget, None),

@@ -32,12 +32,14 @@ mod notice;
 mod queue;
 mod reconcile;
 mod recover;
+mod replay;
 mod report;
 mod retention;
 mod revision;
 mod rollup;
 mod rows;
 mod settings;
+mod settle;
 mod share;
 mod slice;
 mod snapshot;
@@ -66,10 +68,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tokio::sync::Semaphore;
 
 pub use self::decide::{Committed, Due, Prepared};
-pub use self::delivery::{AttemptRow, Outgoing, Replay, Settled, Settlement};
+pub use self::delivery::{AttemptRow, Outgoing};
 pub use self::endpoint::{
     ACTOR_ENGINE, EndpointFigures, EndpointListed, EndpointLogRow, EndpointNews, EndpointRow, EndpointWish,
-    Trouble,
+    HELD_TOO_LONG, Trouble,
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::failure::{EndpointFailure, Queued};
@@ -79,15 +81,19 @@ pub use self::inline::{Call, Database, Fate, Hook, Standing};
 pub use self::job::{Into, JOBS_OPEN_MAX, Job, JobAnswer, JobHead, JobKind, JobPlan, JobState, JobWish};
 pub use self::list::{ConversionFilter, ConversionListed, ConversionRow};
 pub use self::listed::{DeliveryListed, DeliveryPage, LIST_ROWS_MAX, LastAttempt};
-pub use self::live::{EndpointLive, LIVE_MAX, LivePicture, Why, WhyAsked, why};
+pub use self::live::{EndpointLive, JobWait, JobWaits, LIVE_MAX, LivePicture, Why, WhyAsked, why};
 pub use self::notice::{NoticeRow, RunningOut, endpoint_id, endpoint_name};
 pub use self::queue::{EndpointHead, QueueDepth, QueueItem, QueueSwept, QueueWindow, WindowWish};
 pub use self::reconcile::{Fact, FactDelivery, FactPage, FactsWanted};
 pub use self::recover::{JobCount, JobStep, STEP_MATCHES_MAX, states_default, unfit_rule};
-pub use self::report::{BALANCE_WALK_MAX, BalanceKey, BalanceRow, Receiver, Recount, ReportRow};
+pub use self::replay::Replay;
+pub use self::report::{
+    BALANCE_WALK_MAX, BalanceKey, BalanceRow, Receiver, Recount, ReportRow, success_permille,
+};
 pub use self::retention::{Expired, Kept};
 pub use self::rollup::{BUCKET_MS, Metric, Status};
 pub use self::settings::AuditRow;
+pub use self::settle::{Settled, Settlement};
 pub use self::share::Shared;
 pub use self::slice::FlaggedClicks;
 pub(crate) use self::snapshot::{Snapshot, Turn, waiting_of};
@@ -161,6 +167,8 @@ struct Inner {
     tail: tail::Tail,
     share_key: share::ShareKey,
     live: ArcSwap<LivePicture>,
+    /// Why jobs wait, as the engine sees it.
+    job_waits: ArcSwap<JobWaits>,
     /// Whether a copy of it is being made.
     copying: Arc<AtomicBool>,
 }
@@ -250,6 +258,7 @@ impl Ledger {
             entropy,
             handoff: handoff::Handoff::default(),
             live: ArcSwap::default(),
+            job_waits: ArcSwap::default(),
             copying: Arc::default(),
         };
         Ok((Self { inner: Arc::new(inner) }, OpenReport { created, schema_found }))

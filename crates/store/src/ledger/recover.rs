@@ -153,9 +153,9 @@ impl Bench<'_> {
         if row.endpoint.postback().is_some() && status::is_rejected(conn, ws.0, row.event)? {
             return Ok(Err("conversion_rejected"));
         }
-        let own: Option<(String, String, i64)> = conn
+        let own: Option<(String, String, u64)> = conn
             .prepare_cached(sql("finish_get"))?
-            .query_row((ws.0, id.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .query_row((ws.0, id.bytes().as_slice()), |row| Ok((row.get(0)?, row.get(1)?, row.get(4)?)))
             .optional()?;
         let waiting = [DeliveryState::Scheduled, DeliveryState::Held];
         let means_waiting = self.job.plan.filter.states.iter().any(|state| waiting.contains(state));
@@ -168,7 +168,7 @@ impl Bench<'_> {
                 return Ok(Err("decided_otherwise"));
             }
             // It waited when the job was made, and what waited was not meant.
-            Some((.., at)) if *at > self.job.created_at.ms() && !means_waiting => {
+            Some((.., jobs)) if *jobs >= self.job.number && !means_waiting => {
                 return Ok(Err("ended_since"));
             }
             _ => {}
@@ -518,6 +518,8 @@ impl Ledger {
             skipped: BTreeMap::new(),
             expected: None,
             note: None,
+            // What has ended by now ended before it.
+            number: i64::MAX.cast_unsigned(),
         };
         let mut count = JobCount::default();
         // What is replayed under one delivery is not replayed under another: a job would find the new one waiting.

@@ -77,6 +77,19 @@ pub struct BalanceRow {
     pub latency: Histogram,
 }
 
+/// How many of a thousand deliveries that ended had arrived, rounded down; `None` while none ended. What was cancelled is
+/// left out: it was not to arrive any more. `ended` counts by state.
+pub fn success_permille<'a>(ended: impl IntoIterator<Item = (&'a str, u64)>) -> Option<u64> {
+    let (mut delivered, mut all) = (0_u64, 0_u64);
+    for (state, n) in ended.into_iter().filter(|(state, _)| *state != "cancelled") {
+        all = all.saturating_add(n);
+        if state == "delivered" {
+            delivered = delivered.saturating_add(n);
+        }
+    }
+    u64::try_from(u128::from(delivered) * 1_000 / u128::from(std::num::NonZeroU64::new(all)?.get())).ok()
+}
+
 impl BalanceRow {
     /// What does not add up: considered − planned − suppressed, and planned + replayed − finished − waiting − held.
     /// Zeros unless there is a bug.

@@ -428,6 +428,8 @@ impl<'a, W: Workers> World<'a, W> {
                 self.owner.replays.0 += 1;
                 self.promised.insert(due.delivery.to_string());
             }
+            // What waits is sent sooner under its own id, or goes on waiting.
+            Some(Ok(Replay::Hastened(_) | Replay::Held(_) | Replay::Delayed(_))) => {}
             Some(Ok(Replay::Rejected | Replay::Unknown)) => {}
             Some(Err(_)) | None => self.owner.replays.1 += 1,
         }

@@ -1,6 +1,6 @@
 //! Deliveries: the list, what one came to, telling it again, and links that show one to somebody outside.
 
-use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::endpoint::{Endpoint, State};
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::{KeyScope, Settings};
@@ -16,6 +16,7 @@ use super::fields::Fields;
 use super::route::{Needs, Route, schema};
 use crate::deliveries::{self, Deliveries, PARAMETERS, Wanted};
 use crate::story::{Delivery, Telling, tell, tell_delivery};
+use crate::waits;
 
 /// A delivery and what it tells of.
 #[derive(Serialize, JsonSchema)]
@@ -141,7 +142,7 @@ pub(super) fn routes() -> Vec<Route> {
             .in_workspace()
             .needs(Needs::Scope(KeyScope::Replay))
             .answers(201, "It is planned, under a new delivery id and the same event id.", schema::<Replayed>)
-            .codes(&[Code::IdUnknown, Code::ReplayRefused, Code::ConversionRejected])
+            .codes(&[Code::IdUnknown, Code::ReplayRefused, Code::ReplayWaiting, Code::ConversionRejected])
             .does(replay),
     ]
 }
@@ -255,6 +256,30 @@ async fn replay(call: Call) -> Result<Answer, Failure> {
     let planned = call.state.ledger.delivery_replay(settings.workspace, id, now).await?;
     let planned = match planned {
         Replay::Planned(planned) => planned,
+        Replay::Hastened(due) => {
+            tracing::info!(delivery.id = %id, actor = call.caller.actor(), "sent before it was due");
+            return Ok(Answer::created(json!(Replayed {
+                id: id.to_string(),
+                replay_of: id.to_string(),
+                event: event.to_string(),
+                due: due.due.to_string(),
+                sentence: format!(
+                    "It waited for its next send and is due now, under its own id; `roundtrip explain {id}` shows the answer."
+                ),
+            })));
+        }
+        Replay::Held(row) => {
+            let problem =
+                Problem::new(Code::ReplayWaiting, "id", format!("its endpoint is {}", waits::stopped(&row)));
+            let end = if row.state == State::Paused { "resume" } else { "enable" };
+            let name = waits::name(row.endpoint, &settings);
+            return Err(problem.fixed_by(format!("`roundtrip endpoint {end} {name}` lets it go on")).into());
+        }
+        Replay::Delayed(until) => {
+            let message = format!("its rule delays it until {until}");
+            let fix = "wait for that, or end it with `roundtrip cancel` and replay it then";
+            return Err(Problem::new(Code::ReplayWaiting, "id", message).fixed_by(fix).into());
+        }
         Replay::Rejected => {
             let message = "it tells of a conversion that was rejected, so it is not told again";
             return Err(Problem::new(Code::ConversionRejected, "id", message).into());

@@ -225,7 +225,7 @@ pub(crate) fn why(reason: &str) -> String {
 }
 
 /// What a send can come to, but for the statuses of answers, and the same in words.
-pub(crate) const OUTCOMES: [(&str, &str); 22] = [
+pub(crate) const OUTCOMES: [(&str, &str); 23] = [
     ("timeout", "no answer came before the deadline"),
     ("connect", "the connection was refused"),
     ("connect_timeout", "the connection was not made in time"),
@@ -237,9 +237,13 @@ pub(crate) const OUTCOMES: [(&str, &str); 22] = [
     ("token_unavailable", "the token that the request needs could not be fetched"),
     ("proxy", "the proxy that requests leave through could not be used"),
     ("local", "no connection could be opened from this machine"),
-    ("refused_address", "the address is one that is never connected to"),
-    ("plain_http_refused", "the URL is plain http, which the operator does not allow"),
-    ("port_refused", "the port is one that is never connected to"),
+    (
+        "refused_address",
+        "the address is one that the server's settings do not allow; --allow-private opens a range",
+    ),
+    ("own_listener", "the address is this server's own"),
+    ("plain_http_refused", "the URL is plain http, which only --allow-plain-http-out allows"),
+    ("port_refused", "the port is one that only --outbound-port allows"),
     ("bad_url", "the filled URL is not one that can be called"),
     ("bad_request", "the filled request cannot be written as HTTP"),
     ("panicked", "sending it failed inside Roundtrip"),
@@ -367,7 +371,7 @@ mod tests {
         (
             "store/src/ledger",
             &[
-                "(EXPIRED, \"",
+                "HELD_TOO_LONG: &str = \"",
                 "&item, \"",
                 "earlier, \"",
                 "DELAYED: &str = \"",
@@ -377,7 +381,7 @@ mod tests {
                 "TEST_KIND: &str = \"",
             ],
         ),
-        ("store/src/ledger/delivery.rs", &["=> (\"delivered\", \"", "\"cancelled\" { \""]),
+        ("store/src/ledger/settle.rs", &["=> (\"delivered\", \"", "\"cancelled\" { \""]),
     ];
 
     fn files(path: &Path) -> Vec<PathBuf> {
@@ -407,7 +411,8 @@ mod tests {
 
     #[test]
     fn every_reason_that_is_stored_has_words() {
-        let stored = stored();
+        let mut stored = stored();
+        stored.extend(roundtrip_domain::endpoint::NotAllowed::ALL.map(|what| what.code().to_owned()));
         for known in
             ["held_too_long", "test_too_old", "webhook_deleted", "dns", "attempts_exhausted", "host_full"]
         {

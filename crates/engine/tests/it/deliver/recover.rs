@@ -9,7 +9,7 @@ use roundtrip_engine::Stats;
 use roundtrip_engine::recover::{Recovery, Round};
 use roundtrip_store::ledger::{
     DeliveryFilter, DeliveryState, Due, EndpointLive, EndpointWish, Job, JobKind, JobPlan, JobState, Settled,
-    Settlement,
+    Settlement, Why,
 };
 use roundtrip_testkit::NOON;
 
@@ -97,12 +97,107 @@ fn gives(house: &House, endpoint: roundtrip_domain::endpoint::Endpoint, limit: u
         limit,
         sending,
         probe_at: None,
+        not_allowed: None,
         not_before: None,
         wait,
         until: None,
         retries_wait: false,
     };
     house.world.ledger.live_put([((house.world.workspace, endpoint), live)].into());
+}
+
+/// A house with deliveries of two rules in turn that were given up, and a job that replays them; the endpoints of the
+/// rules `a` and `b`.
+async fn given_up_by_two(installs: i64) -> (House, Job, [roundtrip_domain::endpoint::Endpoint; 2]) {
+    let tell = |host: &str| json!({"app": "game", "on": "install", "url": format!("https://{host}/?e={{event_id}}")});
+    let mut house = House::new(&with(json!({"a": tell("a.example"), "b": tell("b.example")})), &[10]).await;
+    house.config.clock = Clock::manual(NOON.plus_ms(3_600_000));
+    for i in 0..installs {
+        let click = house.world.click("game-acme", NOON, "click_id=a1");
+        let event = house.world.event("game", "install", NOON.plus_ms(i)).of(&format!("i{i}")).click(&click);
+        house.world.record(event).await;
+    }
+    let planned = house.world.decide().await.planned;
+    let dead =
+        |item| Settlement { item, attempt: None, next: Settled::Dead { reason: "template_not_kept".into() } };
+    house.world.ledger.delivery_settle(planned.into_iter().map(dead).collect(), NOON).await.unwrap();
+    house.world.ledger.due_take();
+    let (ws, now) = (house.world.workspace, house.config.clock.now());
+    let job = house.world.ledger.job_create(ws, plan(None), None, "test".into(), now).await.unwrap();
+    let partner = house.world.partner("acme");
+    let of =
+        |slug: &str| roundtrip_domain::endpoint::Endpoint::Postback { rule: house.world.rule(slug), partner };
+    let endpoints = [of("a"), of("b")];
+    (house, job.expect("room for a job"), endpoints)
+}
+
+/// Shows how endpoints stand: those with a time are broken until then.
+fn shows(house: &House, endpoints: &[(roundtrip_domain::endpoint::Endpoint, Option<Timestamp>)]) {
+    let live = |probe_at: Option<Timestamp>| EndpointLive {
+        limit: 4,
+        sending: Vec::new(),
+        probe_at,
+        not_allowed: None,
+        not_before: None,
+        wait: if probe_at.is_some() { Wait::BreakerOpen } else { Wait::Next },
+        until: probe_at,
+        retries_wait: false,
+    };
+    let ws = house.world.workspace;
+    house.world.ledger.live_put(endpoints.iter().map(|(of, at)| ((ws, *of), live(*at))).collect());
+}
+
+#[tokio::test]
+async fn a_broken_endpoint_keeps_a_job_from_no_other_and_a_job_that_waits_says_why() {
+    let (house, made, [a, b]) = given_up_by_two(20).await;
+    let (mut recovery, stats) = (Recovery::default(), Stats::default());
+    let begin = house.config.clock.now();
+    let broken_until = begin.plus_ms(900_000);
+    shows(&house, &[(a, None), (b, Some(broken_until))]);
+    // What is for the well one arrives at once; what is for the broken one waits.
+    for ms in 0..500 {
+        while recovery.round(&house.config, &stats, begin.plus_ms(ms * 20)).await == Round::Busy {}
+        let due = house.world.ledger.due_take().into_iter().filter(|due| due.endpoint == a);
+        let settled = due.map(|item| Settlement { item, attempt: None, next: Settled::Delivered });
+        house.world.ledger.delivery_settle(settled.collect(), begin).await.unwrap();
+    }
+    let done = job(&house, made.id).await;
+    assert_eq!(
+        (done.state, done.done),
+        (JobState::Done, 40),
+        "in ten seconds, and not a minute for each of the broken"
+    );
+    assert_eq!(house.world.ledger.job_wait(house.world.workspace, made.id), None, "it is over");
+
+    // When nobody takes anything, it waits and says for whom.
+    let (house, made, [a, b]) = given_up_by_two(40).await;
+    let wait = || house.world.ledger.job_wait(house.world.workspace, made.id);
+    let mut recovery = Recovery::default();
+    shows(&house, &[(a, Some(broken_until)), (b, Some(broken_until))]);
+    for ms in 0..500 {
+        while recovery.round(&house.config, &stats, begin.plus_ms(ms * 20)).await == Round::Busy {}
+    }
+    let planned = job(&house, made.id).await.done;
+    assert!((16..=32).contains(&planned), "sixteen for each, and then it waits: {planned}");
+    let waits = wait().expect("it waits");
+    assert_eq!(waits.why, Why { wait: Wait::BreakerOpen, until: Some(broken_until) });
+    assert!([Some(a), Some(b)].contains(&waits.endpoint), "{waits:?}");
+    shows(&house, &[(a, None), (b, None)]);
+    recovery.round(&house.config, &stats, begin.plus_ms(10_020)).await;
+    let waits = wait().expect("it waits");
+    assert_eq!(waits.why, Why { wait: Wait::ConcurrencyFull, until: None });
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_its_own_rate_says_until_when() {
+    let (house, made) = given_up(3, Some(0.5)).await;
+    let (mut recovery, stats) = (Recovery::default(), Stats::default());
+    let begin = house.config.clock.now();
+    while recovery.round(&house.config, &stats, begin).await == Round::Busy {}
+    let wait = house.world.ledger.job_wait(house.world.workspace, made.id).expect("it waits");
+    assert_eq!((wait.why.wait, wait.endpoint), (Wait::RateLimited, None));
+    let in_ms = wait.why.until.expect("it is known").since(begin);
+    assert!((2_000..2_010).contains(&in_ms), "one in two seconds: {in_ms}");
 }
 
 #[tokio::test]

@@ -228,7 +228,8 @@ fn failure_codes_are_distinct_snake_case() {
     let codes: HashSet<&str> = Failure::ALL.iter().map(|failure| failure.code()).collect();
     assert_eq!(codes.len(), Failure::ALL.len());
     assert!(codes.iter().all(|code| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')));
-    let refusals = ["bad_url", "bad_request", "plain_http_refused", "port_refused", "refused_address"];
+    let refusals =
+        ["bad_url", "bad_request", "plain_http_refused", "port_refused", "refused_address", "own_listener"];
     let ours = ["pool_full", "proxy", "local"];
     for failure in Failure::ALL {
         let (is_refusal, is_ours) = (refusals.contains(&failure.code()), ours.contains(&failure.code()));

@@ -247,7 +247,7 @@ async fn urls_schemes_and_ports_are_judged_before_anything_is_looked_up() {
         (open(), "http://partner.example:22/", Failure::PortRefused),
         (open(), "https://partner.example:25/", Failure::PortRefused),
         (open(), "http://partner.example:1023/", Failure::PortRefused),
-        (open(), "http://partner.example:0/", Failure::PortRefused),
+        (open(), "http://partner.example:0/", Failure::BadUrl),
         (open(), "http://partner.example:1024/", Failure::Dns),
         (open(), "http://partner.example:443/", Failure::Dns),
         (Guard { ports_extra: vec![81], ..open() }, "http://partner.example:81/", Failure::Dns),
@@ -349,7 +349,7 @@ async fn our_own_listeners_are_refused_though_their_subnet_is_allowed() {
         let guard = Guard { own_listeners: vec![own], ..loopback_guard() };
         let sender = Sender::new(&Config::default(), guard.clone()).unwrap();
         let exchange = sender.send(Request::get(receiver.url()), AMPLE).await;
-        assert_eq!(exchange.outcome, Outcome::Failed(Failure::RefusedAddress), "{own}: {exchange:?}");
+        assert_eq!(exchange.outcome, Outcome::Failed(Failure::OwnListener), "{own}: {exchange:?}");
 
         let guard = Guard { allow_own_listeners: true, ..guard };
         let sender = Sender::new(&Config::default(), guard).unwrap();

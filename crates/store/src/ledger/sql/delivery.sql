@@ -27,18 +27,24 @@ WHERE d.workspace = ?1 AND d.event = ?2 AND d.partner <> zeroblob(16) ORDER BY d
 -- name: attempt_insert
 INSERT INTO attempt (workspace, delivery, n, at, outcome, status, total_us, next, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT DO NOTHING;
+-- name: attempt_exists
+SELECT 1 FROM attempt WHERE workspace = ?1 AND delivery = ?2 AND n = ?3 AND outcome = ?4;
 -- name: attempt_first
-SELECT at FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n, at LIMIT 1;
+SELECT at FROM attempt WHERE workspace = ?1 AND delivery = ?2 AND outcome NOT IN ('plain_http_refused', 'port_refused', 'refused_address')
+ORDER BY n, at LIMIT 1;
 -- name: attempt_list
 SELECT n, at, outcome, status, total_us, next, body FROM attempt WHERE workspace = ?1 AND delivery = ?2 ORDER BY n, at;
 -- name: finish_insert
-INSERT INTO finish (workspace, delivery, state, reason, at, sends) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING;
+INSERT INTO finish (workspace, delivery, state, reason, at, sends, jobs)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce((SELECT n FROM job WHERE workspace = ?1 ORDER BY n DESC LIMIT 1), 0)) ON CONFLICT DO NOTHING;
 -- name: finish_mend
-UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = max(sends, ?5) WHERE workspace = ?1 AND delivery = ?2 AND state <> 'delivered';
+UPDATE finish SET state = 'delivered', reason = ?3, at = ?4, sends = max(sends, ?5),
+  jobs = coalesce((SELECT n FROM job WHERE workspace = ?1 ORDER BY n DESC LIMIT 1), 0)
+WHERE workspace = ?1 AND delivery = ?2 AND state <> 'delivered';
 -- name: finish_sent
 UPDATE finish SET sends = ?3 WHERE workspace = ?1 AND delivery = ?2 AND sends < ?3;
 -- name: finish_get
-SELECT state, reason, at, sends FROM finish WHERE workspace = ?1 AND delivery = ?2;
+SELECT state, reason, at, sends, jobs FROM finish WHERE workspace = ?1 AND delivery = ?2;
 -- name: delivery_booked
 SELECT kind, booked_at, app, created_at, event FROM delivery WHERE workspace = ?1 AND id = ?2;
 -- name: attempt_get

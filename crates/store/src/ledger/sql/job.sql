@@ -1,10 +1,10 @@
 -- name: job_insert
-INSERT INTO job (workspace, id, kind, state, created_at, changed_at, ended_at, actor, rate, after, below, rows, matched, done, skipped, expected, note, body)
-VALUES (?1, ?2, ?3, ?4, ?5, ?5, NULL, ?6, ?7, NULL, ?8, 0, 0, 0, '{}', ?9, NULL, ?10);
+INSERT INTO job (workspace, id, n, kind, state, created_at, changed_at, ended_at, actor, rate, after, below, rows, matched, done, skipped, expected, note, body)
+VALUES (?1, ?2, coalesce((SELECT n FROM job WHERE workspace = ?1 ORDER BY n DESC LIMIT 1), 0) + 1, ?3, ?4, ?5, ?5, NULL, ?6, ?7, NULL, ?8, 0, 0, 0, '{}', ?9, NULL, ?10);
 -- name: job_get
-SELECT id, kind, state, created_at, changed_at, ended_at, actor, rate, after, below, rows, matched, done, skipped, expected, note, body FROM job WHERE workspace = ?1 AND id = ?2;
+SELECT id, kind, state, created_at, changed_at, ended_at, actor, rate, after, below, rows, matched, done, skipped, expected, note, body, n FROM job WHERE workspace = ?1 AND id = ?2;
 -- name: job_list
-SELECT id, kind, state, created_at, changed_at, ended_at, actor, rate, after, below, rows, matched, done, skipped, expected, note, body FROM job WHERE workspace = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3;
+SELECT id, kind, state, created_at, changed_at, ended_at, actor, rate, after, below, rows, matched, done, skipped, expected, note, body, n FROM job WHERE workspace = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3;
 -- name: job_unfinished
 SELECT workspace, id, rate FROM (
   SELECT workspace, id, rate, row_number() OVER (PARTITION BY workspace ORDER BY id) AS turn

@@ -243,9 +243,11 @@ CREATE TABLE send_count (
   PRIMARY KEY (workspace, day)
 ) WITHOUT ROWID;
 
+-- `jobs` is how many jobs the workspace had made by then: whether it ended before a job was made does not depend on what
+-- the clock said.
 CREATE TABLE finish (
   workspace INTEGER NOT NULL, delivery BLOB NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
-  at INTEGER NOT NULL, sends INTEGER NOT NULL,
+  at INTEGER NOT NULL, sends INTEGER NOT NULL, jobs INTEGER NOT NULL,
   PRIMARY KEY (workspace, delivery)
 ) WITHOUT ROWID;
 -- What arrived on a day, for the statements to partners. Nearly always written at its end, so it costs little.
@@ -255,15 +257,17 @@ CREATE INDEX finish_by_arrival ON finish (workspace, at, delivery) WHERE state =
 CREATE INDEX finish_undelivered ON finish (workspace, delivery) WHERE state <> 'delivered';
 
 -- Deliveries (of a backfill: facts) after `after` and before `below` are still to be looked at. `skipped` counts by
--- reason, `done` what was planned or cancelled.
+-- reason, `done` what was planned or cancelled. `n` is 1 for the workspace's first job, in the order in which they were
+-- made.
 CREATE TABLE job (
-  workspace INTEGER NOT NULL, id BLOB NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
+  workspace INTEGER NOT NULL, id BLOB NOT NULL, n INTEGER NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
   created_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, ended_at INTEGER, actor TEXT NOT NULL,
   rate INTEGER NOT NULL, after BLOB, below BLOB NOT NULL, rows INTEGER NOT NULL, matched INTEGER NOT NULL,
   done INTEGER NOT NULL, skipped TEXT NOT NULL, expected INTEGER, note TEXT, body TEXT NOT NULL,
   PRIMARY KEY (workspace, id)
 ) WITHOUT ROWID;
 CREATE INDEX job_open ON job (workspace, id) WHERE ended_at IS NULL;
+CREATE UNIQUE INDEX job_by_number ON job (workspace, n);
 
 -- Links made up to `floor` open nothing: those of a delivery, or, where it is zeros, of the whole workspace.
 CREATE TABLE share_floor (

@@ -1,8 +1,10 @@
 //! The queue: settled once, replayed as the same fact, and the books closed at every step.
 
+use roundtrip_domain::endpoint::{NotAllowed, State};
+use roundtrip_domain::id::Id;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{
-    AttemptRow, Due, Outgoing, QueueDepth, Replay, Settled, Settlement, WindowWish,
+    AttemptRow, Due, EndpointWish, Outgoing, QueueDepth, Replay, Settled, Settlement, WindowWish,
 };
 use roundtrip_testkit::{Tell, World};
 use serde_json::json;
@@ -185,6 +187,8 @@ async fn what_waits_is_counted_and_nothing_of_it_stays() {
         world.ledger.balance_within(world.workspace, Timestamp::from_ms(0), far, rows_max).await.unwrap()
     };
     let raw = super::raw(&world);
+    let dead = settled(due, "http_404", Settled::Dead { reason: "refused_by_receiver".into() });
+    world.ledger.delivery_settle(vec![dead], minute(59)).await.unwrap();
     for id in 0..20_u8 {
         world
             .ledger
@@ -192,10 +196,10 @@ async fn what_waits_is_counted_and_nothing_of_it_stays() {
             .await
             .unwrap();
     }
-    for (rows_max, oldest) in [(21, Some(due.due)), (20, Some(due.due)), (0, None)] {
+    for (rows_max, oldest) in [(20, Some(minute(60))), (19, Some(minute(60))), (0, None)] {
         let books: Vec<_> = books(rows_max).await.into_values().filter(|row| row.waiting > 0).collect();
         let [row] = &books[..] else { panic!("one row: {books:?}") };
-        assert_eq!((row.waiting, row.held, row.oldest), (21, 0, oldest), "{rows_max} rows");
+        assert_eq!((row.waiting, row.held, row.oldest), (20, 0, oldest), "{rows_max} rows");
     }
     let wish = WindowWish { workspace: world.workspace, endpoint: due.endpoint, firsts: 64, retries: 0 };
     let window = world.ledger.queue_windows(vec![wish]).await.unwrap().remove(0);
@@ -207,6 +211,22 @@ async fn what_waits_is_counted_and_nothing_of_it_stays() {
     world.books_balance().await;
     let left: u32 = raw.query_row("SELECT count(*) FROM queue_books", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn many_are_planned_once_more_at_once_and_the_books_know_it() {
+    let (mut world, due) = planned().await;
+    let gone = Due { delivery: Id::from_bits(7), ..due };
+    let items = vec![(due, minute(500)), (gone, minute(600)), (due, minute(700))];
+    let again = world.ledger.delivery_again(items, minute(60)).await.unwrap();
+    let all: Vec<_> = again.iter().map(|item| (item.endpoint, item.due, item.sends)).collect();
+    assert_eq!(all, [(due.endpoint, minute(500), 0), (due.endpoint, minute(700), 0)]);
+    let (old, new) = (load(&world, due).await, load(&world, again[1]).await);
+    assert_eq!((new.fact, &new.values, new.replay_of), (old.fact, &old.values, Some(due.delivery)));
+    assert_eq!(world.ledger.queue_depth().await.unwrap().waiting, 3);
+    world.books_balance().await;
+    world.reopen().await;
+    world.books_balance().await;
 }
 
 #[tokio::test]
@@ -300,9 +320,93 @@ async fn a_deadline_is_stored_and_what_expired_is_counted() {
     );
 }
 
+/// Whoever replays what waits wants it sent now, and not twice.
+#[tokio::test]
+async fn what_waits_is_not_told_twice_but_sent_now() {
+    let (mut world, due) = planned().await;
+    let ws = world.workspace;
+    let replay = async |world: &World, at| world.ledger.delivery_replay(ws, due.delivery, at).await.unwrap();
+    assert_eq!(replay(&world, minute(60)).await, Replay::Hastened(due), "it is due already");
+    let again = Settled::Again { due: minute(600), reason: "http_503".into() };
+    world.ledger.delivery_settle(vec![settled(due, "http_503", again)], minute(61)).await.unwrap();
+    world.ledger.due_take();
+    let now = Due { due: minute(62), sends: 1, ..due };
+    assert_eq!(replay(&world, minute(62)).await, Replay::Hastened(now));
+    assert_eq!(world.ledger.due_take(), [now], "the engine is handed it at once");
+    assert_eq!(books(&world).await, (1, 0, 0, 0), "nothing new is planned");
+    assert!(
+        load(&world, now).await.is_waiting && !load(&world, Due { due: minute(600), ..now }).await.is_waiting
+    );
+    let story = world.story(load(&world, now).await.fact).await.deliveries.remove(0);
+    assert_eq!((story.reason.as_str(), story.sends), ("http_503", 1), "why it waits is still told");
+    world.reopen().await;
+    world.books_balance().await;
+
+    let stop = |to| EndpointWish {
+        workspace: ws,
+        endpoint: due.endpoint,
+        to,
+        reason: String::new(),
+        actor: "owner".into(),
+    };
+    world.ledger.endpoint_set(stop(State::Paused), minute(63)).await.unwrap();
+    let held = replay(&world, minute(64)).await;
+    assert!(matches!(&held, Replay::Held(row) if row.state == State::Paused), "{held:?}");
+    world.ledger.endpoint_set(stop(State::Active), minute(65)).await.unwrap();
+    let end = settled(now, "http_200", Settled::Delivered);
+    world.ledger.delivery_settle(vec![end], minute(66)).await.unwrap();
+    assert!(matches!(replay(&world, minute(67)).await, Replay::Planned(_)), "what has ended is told again");
+    world.books_balance().await;
+}
+
+#[tokio::test]
+async fn what_its_rule_delays_is_not_sent_before_that_is_over() {
+    let mut slow = rule("install", None);
+    slow["delay"] = json!("1h");
+    let mut world = World::new(&with_rules(json!({"i": slow}))).await;
+    let click = world.click("game-acme", minute(0), "click_id=a1");
+    world.record(world.event("game", "install", minute(1)).of("i1").click(&click)).await;
+    let due = world.decide().await.planned.remove(0);
+    let replay = async |at| world.ledger.delivery_replay(world.workspace, due.delivery, at).await.unwrap();
+    assert_eq!(replay(minute(2)).await, Replay::Delayed(due.due));
+    assert_eq!(replay(due.due).await, Replay::Hastened(due));
+    world.books_balance().await;
+}
+
+/// What the operator's settings do not allow was not sent: it stands with the delivery once, and uses up nothing.
+#[tokio::test]
+async fn what_was_not_sent_is_kept_once_and_counts_as_no_send() {
+    let (mut world, due) = planned().await;
+    let mut item = due;
+    let codes = NotAllowed::ALL.map(NotAllowed::code);
+    for code in codes.into_iter().chain(codes) {
+        let next = Settled::Unsent { due: item.due.plus_ms(30_000), reason: code.into() };
+        let waits = world.ledger.delivery_settle(vec![settled(item, code, next)], item.due).await.unwrap();
+        let waits = waits[0].expect("it waits");
+        assert_eq!((waits.sends, waits.due), (0, item.due.plus_ms(30_000)));
+        item = waits;
+        world.books_balance().await;
+    }
+    let fact = load(&world, item).await.fact;
+    let story = world.story(fact).await.deliveries.remove(0);
+    let kept: Vec<_> = story.attempts.iter().map(|a| (a.n, a.outcome.as_str())).collect();
+    assert_eq!(kept, codes.map(|code| (1, code)));
+    assert_eq!((story.state.as_str(), story.reason.as_str(), story.sends), ("scheduled", codes[2], 0));
+    // Its first send is the first one: the horizon counts from there.
+    let again = Settled::Again { due: minute(90), reason: "http_503".into() };
+    let sent = settled(item, "http_503", again);
+    let first_at = sent.attempt.as_ref().expect("a send").at;
+    let waits = world.ledger.delivery_settle(vec![sent], minute(80)).await.unwrap()[0].expect("it waits");
+    assert_eq!((waits.sends, load(&world, waits).await.first_at), (1, Some(first_at)));
+    world.reopen().await;
+    world.books_balance().await;
+}
+
 #[tokio::test]
 async fn a_replay_after_the_window_has_none_and_one_before_keeps_it() {
     let (world, due) = planned_for_a_day().await;
+    let dead = settled(due, "http_404", Settled::Dead { reason: "refused_by_receiver".into() });
+    world.ledger.delivery_settle(vec![dead], due.due).await.unwrap();
     for (at, deadline) in
         [(minute(60), Some(minute(24 * 60))), (minute(24 * 60), None), (minute(9_000), None)]
     {

@@ -4,7 +4,9 @@ use roundtrip_domain::endpoint::health::{Health, Notice};
 use roundtrip_domain::endpoint::{Endpoint, State};
 use roundtrip_domain::id::Id;
 use roundtrip_domain::time::{Span, Timestamp};
-use roundtrip_store::ledger::{EndpointNews, EndpointRow, EndpointWish, QueueDepth, WindowWish};
+use roundtrip_store::ledger::{
+    Due, EndpointNews, EndpointRow, EndpointWish, QueueDepth, Settled, Settlement, WindowWish,
+};
 use roundtrip_testkit::{Tell, World};
 use serde_json::json;
 
@@ -65,9 +67,14 @@ async fn what_is_held_is_counted_apart_and_handed_to_the_engine() {
 
 #[tokio::test]
 async fn what_is_held_for_too_long_expires_in_steps_and_nothing_else_does() {
-    let (world, endpoint) = waiting(4).await;
+    let (world, endpoint) = waiting(5).await;
     let kept = Span::from_days(30);
     let day = |n: i64| minute(n * 24 * 60);
+    let item = world.ledger.queue_windows(vec![wish(&world, endpoint)]).await.unwrap()[0].firsts[0];
+    let (workspace, id) = (world.workspace, item.delivery);
+    let item = Due { workspace, endpoint, due: item.due, delivery: id, sends: 0 };
+    let dead = Settlement { item, attempt: None, next: Settled::Dead { reason: "template_not_kept".into() } };
+    world.ledger.delivery_settle(vec![dead], day(1)).await.unwrap();
     assert_eq!(
         world.ledger.held_expire(world.workspace, day(40), kept).await,
         Ok(0),
@@ -75,7 +82,6 @@ async fn what_is_held_for_too_long_expires_in_steps_and_nothing_else_does() {
     );
     set(&world, endpoint, State::Disabled, day(10)).await.expect("it is disabled");
     assert_eq!(world.ledger.held_expire(world.workspace, day(39), kept).await, Ok(0), "held for 29 days");
-    let id = world.ledger.queue_windows(vec![wish(&world, endpoint)]).await.unwrap()[0].firsts[0].delivery;
     world.ledger.delivery_replay(world.workspace, id, day(38)).await.unwrap();
     assert_eq!(depth(&world).await, (0, 5));
     assert_eq!(world.ledger.held_expire(world.workspace, day(41), kept).await, Ok(4));

@@ -318,6 +318,27 @@ async fn a_job_means_only_what_was_planned_before_it_also_when_the_clock_steps_b
 }
 
 #[tokio::test]
+async fn what_had_ended_before_a_job_was_made_is_told_whatever_the_clock_said_then() {
+    const DAY: i64 = 24 * 60;
+    let (world, due) = planned(one_rule(), 3).await;
+    let give_up = async |item: Due, at| {
+        world.ledger.delivery_settle(vec![dead(item)], minute(at)).await.unwrap();
+    };
+    // Given up two days after it was planned; then the clock is set back by a day.
+    give_up(due[0], 2 * DAY).await;
+    let made = job(&world, plan(JobKind::Replay, of(&[DeliveryState::Dead])), minute(DAY)).await;
+    // Given up after the job was made, once at a time that seems to lie before it.
+    give_up(due[1], DAY + 10).await;
+    give_up(due[2], DAY - 10).await;
+    let first = finish(&world, &made, minute(DAY + 20)).await;
+    assert_eq!((first.matched, first.done), (3, 1), "{first:?}");
+    assert_eq!(skipped(&first), BTreeMap::from([("ended_since", 2)]));
+    let made = job(&world, plan(JobKind::Replay, of(&[DeliveryState::Dead])), minute(DAY + 30)).await;
+    let second = finish(&world, &made, minute(DAY + 30)).await;
+    assert_eq!((second.done, skipped(&second)), (2, BTreeMap::from([("waiting_already", 1)])));
+}
+
+#[tokio::test]
 async fn a_job_pauses_resumes_and_ends() {
     let (world, due) = planned(one_rule(), 4).await;
     let ws = world.workspace;

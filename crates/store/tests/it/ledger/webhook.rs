@@ -6,7 +6,8 @@ use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::Topic;
 use roundtrip_store::ledger::{
-    AttemptRow, DeliveryTest, Due, Receiver, RunningOut, Settled, Settlement, StatusWish, Story,
+    AttemptRow, DeliveryFilter, DeliveryTest, Due, Into, JobKind, JobPlan, JobState, Receiver, RunningOut,
+    Settled, Settlement, StatusWish, Story,
 };
 use roundtrip_store::payload::Notice;
 use roundtrip_testkit::{NOON, Tell, World};
@@ -360,15 +361,21 @@ async fn a_new_webhook_is_filled_from_the_past_and_nothing_is_told_twice() {
     assert!(told(&world, &install).is_empty());
     world.apply(&json!({"webhooks": {"late": hook(&["purchase"])}}), false).await;
     let webhook = world.settings().webhooks[0].id;
-    let events = vec![install.event.id, purchase.event.id];
-    let planned =
-        world.ledger.webhook_fill(world.workspace, webhook, events.clone(), minute(60)).await.unwrap();
+    let backfill = async |at| {
+        let into = Some(Into::Webhook(webhook));
+        let plan = JobPlan { kind: JobKind::Backfill, filter: DeliveryFilter::default(), into, rate: None };
+        let job = world.ledger.job_create(world.workspace, plan, None, "test".into(), at).await.unwrap();
+        let job = job.expect("room for a job");
+        let step = world.ledger.job_step(world.workspace, job.id, 10, at).await.unwrap().expect("it is kept");
+        assert_eq!(step.state, JobState::Done, "all of it fits into a step");
+        step.planned
+    };
+    let planned = backfill(minute(60)).await;
     assert_eq!(planned.len(), 1, "it asks for purchases");
     let story = world.story(purchase.event.id).await;
     assert_eq!(told(&world, &story), [("late".into(), "purchase".into(), purchase.event.id)]);
     assert_eq!(body(&world, planned[0]).await["attribution"]["source"], "acme");
-    let again = world.ledger.webhook_fill(world.workspace, webhook, events, minute(61)).await.unwrap();
-    assert!(again.is_empty());
+    assert!(backfill(minute(61)).await.is_empty());
     world.books_balance().await;
 }
 

@@ -32,6 +32,7 @@ fn open_breaker(world: &World, endpoint: Endpoint) {
         limit: 1,
         sending: Vec::new(),
         probe_at: Some(probe_at),
+        not_allowed: None,
         not_before: None,
         wait: Wait::BreakerOpen,
         until: Some(probe_at),

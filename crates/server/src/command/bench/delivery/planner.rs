@@ -2,8 +2,8 @@
 //!
 //! Each endpoint has an app of its own, so that an event makes exactly one delivery. Events are recorded, led to a
 //! click and decided as the engine does it, but for the click log, which holds none of these clicks: the lead says
-//! what it would have answered. More of the same are replays, one write each. What is planned at a time that is
-//! still to come waits until then.
+//! what it would have answered. More of the same are replays, thousands in one write, so that ten million take
+//! minutes. What is planned at a time that is still to come waits until then.
 //!
 //! Not relied on: how long this takes. Nothing of it is measured, and the server runs only when it is closed.
 
@@ -21,10 +21,9 @@ use roundtrip_domain::event::{Environment, Event, Source};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::settings::Link;
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{self, Due, Ledger, NewEvent, Prepared, Recorded, Replay, Settled, Settlement};
+use roundtrip_store::ledger::{self, Due, Ledger, NewEvent, Prepared, Recorded, Settled, Settlement};
 use roundtrip_store::settings::{self, Before};
 use serde_json::{Map, Value, json};
-use tokio::task::JoinSet;
 
 use super::super::world::{self, Random};
 use super::Kind;
@@ -32,8 +31,8 @@ use crate::data_dir::DataDir;
 
 /// Events that are recorded and decided in one commit, unless their times say otherwise.
 const BATCH: usize = 500;
-/// Replays that wait for their commit at once; the writer groups them.
-const REPLAYS: usize = 2_000;
+/// Deliveries that are planned once more in one commit.
+const AGAIN: usize = 10_000;
 
 /// The address of an endpoint: each has one of its own, as receivers have.
 pub(super) fn address(endpoint: usize) -> Ipv4Addr {
@@ -178,29 +177,18 @@ impl Planner {
 
     /// Plans each of these once more, due at the time beside it, as a replay. They come back in the same order.
     pub(super) async fn again(&self, items: Vec<(Due, Timestamp)>) -> anyhow::Result<Vec<Due>> {
-        let mut tasks: JoinSet<anyhow::Result<(usize, Due, Timestamp)>> = JoinSet::new();
         let mut planned = Vec::with_capacity(items.len());
-        for (number, (due, at)) in items.into_iter().enumerate() {
-            if tasks.len() >= REPLAYS
-                && let Some(done) = tasks.join_next().await
-            {
-                planned.push(done.context("plan a delivery")??);
-            }
-            let ledger = self.ledger.clone();
-            let now = Clock::System.now();
-            tasks.spawn(async move {
-                match ledger.delivery_replay(due.workspace, due.delivery, now).await? {
-                    Replay::Planned(due) => Ok((number, due, at)),
-                    other => Err(anyhow!("plan a delivery: {other:?}")),
-                }
-            });
+        for batch in items.chunks(AGAIN) {
+            let done = self.ledger.delivery_again(batch.to_vec(), Clock::System.now()).await;
+            planned.extend(done.context("plan deliveries once more")?);
         }
-        while let Some(done) = tasks.join_next().await {
-            planned.push(done.context("plan a delivery")??);
-        }
-        drop(self.ledger.due_take());
-        planned.sort_unstable_by_key(|(number, ..)| *number);
-        self.put_off(planned.into_iter().map(|(_, due, at)| (due, at)).collect()).await
+        ensure!(
+            planned.len() == items.len(),
+            "plan deliveries once more: {} of {}",
+            planned.len(),
+            items.len()
+        );
+        Ok(planned)
     }
 
     /// Puts what was planned off until the time beside it, as a send does that is to be made again. It is planned now
