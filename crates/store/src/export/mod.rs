@@ -112,7 +112,9 @@ impl<W: Write + Send> Writer<W> {
                     ("roundtrip.from", about.from.to_string()),
                     ("roundtrip.to", about.to.to_string()),
                 ];
-                Shape::Parquet(Box::new(parquet::Rows::begin(out, &columns, &pairs).map_err(io::Error::other)?))
+                Shape::Parquet(Box::new(
+                    parquet::Rows::begin(out, &columns, &pairs).map_err(io::Error::other)?,
+                ))
             }
             Format::Csv | Format::Ndjson => {
                 let is_csv = format == Format::Csv;

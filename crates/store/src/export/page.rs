@@ -7,7 +7,10 @@ use crate::ledger::ExportWhat;
 pub fn page() -> String {
     let mut page = String::new();
     for what in ExportWhat::ALL {
-        page.push_str(&format!("\n### {}\n\n| column | type | empty | holds |\n| --- | --- | --- | --- |\n", what.name()));
+        page.push_str(&format!(
+            "\n### {}\n\n| column | type | empty | holds |\n| --- | --- | --- | --- |\n",
+            what.name()
+        ));
         for column in columns(what) {
             let empty = match (column.required, column.personal) {
                 (true, _) => "never",

@@ -237,7 +237,8 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot answer.
     pub async fn export_first(&self, ws: WorkspaceNo, what: ExportWhat) -> Result<Option<Timestamp>, Error> {
-        let name = if what == ExportWhat::Deliveries { "export_first_delivery" } else { "export_first_event" };
+        let name =
+            if what == ExportWhat::Deliveries { "export_first_delivery" } else { "export_first_event" };
         self.read(move |conn| {
             let first: Option<Vec<u8>> =
                 conn.prepare_cached(sql(name))?.query_row([ws.0], |row| row.get(0)).optional()?;

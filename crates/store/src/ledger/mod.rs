@@ -73,8 +73,8 @@ pub use self::endpoint::{
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::export::{
-    EXPORT_PAGE_ROWS, ExportMark, ExportPage, ExportWhat, ExportWish, Exported, ExportedConversion, ExportedDecision,
-    ExportedDelivery, ExportedRevision,
+    EXPORT_PAGE_ROWS, ExportMark, ExportPage, ExportWhat, ExportWish, Exported, ExportedConversion,
+    ExportedDecision, ExportedDelivery, ExportedRevision,
 };
 pub use self::filter::{DeliveryFilter, DeliveryState};
 #[cfg(feature = "simulation")]
