@@ -285,4 +285,19 @@ mod tests {
         assert!(to("http://minio.internal:9000/k", true).is_ok());
         assert!(to("/k", false).is_err());
     }
+
+    #[tokio::test]
+    async fn large_files_are_put_in_pieces_and_come_back_whole() {
+        let store = Arc::new(object_store::memory::InMemory::new());
+        let bucket = Bucket { store, prefix: Path::from("a b"), shown: "memory".to_owned() };
+        assert!(!bucket.has("dt=1/x").await.unwrap());
+        for length in [0, 5, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 7] {
+            let bytes: Vec<u8> = (0..length).map(|n| (n / 251) as u8).collect();
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, &bytes).unwrap();
+            bucket.put_file("dt=1/x", file).await.unwrap();
+            assert!(bucket.get("dt=1/x").await.unwrap().as_deref() == Some(&bytes[..]), "{length} bytes");
+        }
+        assert!(bucket.has("dt=1/x").await.unwrap());
+    }
 }

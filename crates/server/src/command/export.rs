@@ -15,6 +15,7 @@ mod count;
 mod place;
 mod span;
 
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -24,10 +25,9 @@ use roundtrip_store::export::Format;
 use roundtrip_store::ledger::ExportWhat;
 use roundtrip_web::export::{Exports, moment};
 use serde_json::json;
-use std::io::{self, IsTerminal as _, Write as _};
 
 use self::count::Counted;
-use self::place::{Head, Place};
+use self::place::{Head, Place, Spool};
 use self::span::{Split, parts};
 use super::backup::telling::size;
 use super::explain::encoded;
@@ -259,26 +259,46 @@ impl Export<'_> {
         }
         let mut spool = self.place.spool(self.args.full)?;
         let mut counted = Counted::new(self.format);
-        let client = self.client;
-        let answered = client
-            .read(&path, |bytes| {
-                counted.take(&bytes);
-                spool.take(&bytes).context("write it")?;
-                self.say(part, done, &counted, false);
-                Ok(())
-            })
-            .await?;
-        client::accepted(answered)?;
-        let rows = counted.rows(spool.file()).context("read what came")?;
+        let rows = match self.fetch(&path, part, done, &mut spool, &mut counted).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                spool.discard();
+                return Err(error);
+            }
+        };
         // A whole day without a row has no file; asked again it has none again.
         if rows > 0 || !self.place.is_folder() {
             self.place.keep(spool, &part.name).await?;
             done.files += 1;
             done.bytes += counted.bytes();
+        } else {
+            spool.discard();
         }
         done.rows += rows;
         self.say(part, done, &Counted::new(self.format), true);
         Ok(())
+    }
+
+    /// Takes what the server sends; the rows of it.
+    async fn fetch(
+        &mut self,
+        path: &str,
+        part: &Part,
+        done: &Done,
+        spool: &mut Spool,
+        counted: &mut Counted,
+    ) -> anyhow::Result<u64> {
+        let client = self.client;
+        let answered = client
+            .read(path, |bytes| {
+                counted.take(&bytes);
+                spool.take(&bytes).context("write it")?;
+                self.say(part, done, counted, false);
+                Ok(())
+            })
+            .await?;
+        client::accepted(answered)?;
+        counted.rows(spool.file()).context("read what came")
     }
 
     /// Says how far it came, on standard error: to people on a terminal, or as JSON lines.

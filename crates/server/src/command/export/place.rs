@@ -99,6 +99,14 @@ impl Spool {
         }
     }
 
+    /// Leaves nothing behind.
+    pub(super) fn discard(self) {
+        if let Self::File { path, .. } = self {
+            // What cannot be removed is begun anew by the next export.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     /// What came, unless it is gone.
     pub(super) const fn file(&self) -> Option<&File> {
         match self {

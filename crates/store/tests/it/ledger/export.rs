@@ -183,7 +183,7 @@ async fn facts_stand_under_their_names() {
     let states = of("state");
     let held = states.iter().zip(of("rule")).filter(|(state, _)| *state == "held");
     assert!(held.clone().all(|(_, rule)| rule == "p") && held.count() == 3, "{states:?}");
-    assert_eq!(of("channel").iter().filter(|channel| *channel == "webhook").count(), 7);
+    assert_eq!(of("channel").iter().filter(|channel| *channel == "webhook").count(), 6);
     assert!(of("fact_id").iter().all(|fact| fact.starts_with("evt_")));
 
     let decisions = all(&world, ExportWhat::Decisions).await;
