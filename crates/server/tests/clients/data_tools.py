@@ -72,7 +72,7 @@ def agree(what, rows):
         "ndjson": (f"read_ndjson('exports/{what}.ndjson')", f"file('exports/{what}.ndjson', JSONEachRow)"),
     }
     for form, (duck, click) in sources.items():
-        out[f"duckdb {form}"] = duckdb.sql(f"SELECT count(*) FROM {duck}").fetchone()[0]
+        out[f"duckdb {form}"] = duckdb.sql(f"SELECT count(*) FROM {duck}").fetchall()[0][0]
         out[f"chdb {form}"] = int(clickhouse(f"SELECT count() AS n FROM {click}")[0]["n"])
         if money:
             sums = duckdb.sql(
@@ -89,7 +89,7 @@ def agree(what, rows):
     name = next(iter(rows[0]))
     wanted = rows[len(rows) // 2]
     found = duckdb.sql(f"SELECT * FROM read_parquet('exports/{what}/*/*.parquet', hive_partitioning = false) WHERE {name} = '{wanted[name]}' LIMIT 1")
-    found = dict(zip(found.columns, found.fetchone()))
+    found = dict(zip(found.columns, found.fetchall()[0]))
     assert found.keys() == wanted.keys(), (what, found.keys())
     key = [n for n in wanted if n.endswith("_id") and not n.startswith("customer")]
     assert all(plain(n, found[n]) == wanted[n] for n in key), (what, found, wanted)
