@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The one command that passes the tests, on a fresh machine too: installs what they need, then runs formatting,
 # lints, docs and every test, and ends with the test runner's own summary. `--check` leaves the tests away, `--clients`
-# only installs the verifiers of webhooks.
+# only installs the verifiers of webhooks and readers of exports.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
@@ -41,8 +41,25 @@ clients() {
   echo "$wanted" >"$to/installed"
 }
 
+# Readers of exports and a server that speaks S3, likewise.
+data_tools() {
+  local from=crates/server/tests/clients/data_tools.txt to wanted
+  to=$(cargo metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/data-tools
+  wanted=$(sha256sum <"$from" | cut -d ' ' -f 1)
+  [ "$(cat "$to/installed" 2>/dev/null)" = "$wanted" ] && return
+  echo "== readers of exports, from PyPI (once; 1.3 GB)"
+  need python3-venv python3 -c 'import ensurepip, venv'
+  rm -rf "$to"
+  mkdir -p "$to"
+  python3 -m venv "$to/venv"
+  "$to/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+    --only-binary :all: -r "$from"
+  echo "$wanted" >"$to/installed"
+}
+
 if [ "${1:-}" = "--clients" ]; then
   clients
+  data_tools
   exit 0
 fi
 # Everything else the tests need they make themselves, or it comes as a crate.
@@ -67,6 +84,7 @@ clients
 if [ "$(uname)" = Linux ] && ! { [ -w /dev/fuse ] && { [ "$(id -u)" = 0 ] || command -v fusermount3 >/dev/null; }; }; then
   echo "== power loss: not tested, this machine mounts no FUSE file system; those tests pass without having run"
 fi
+data_tools
 echo "== tests"
 if command -v cargo-nextest >/dev/null; then
   cargo nextest run --workspace ${CI:+--profile ci}

@@ -184,9 +184,31 @@ impl Client {
     pub(crate) async fn download(
         &self,
         path: &str,
+        take: impl FnMut(Bytes) -> anyhow::Result<()>,
+    ) -> anyhow::Result<(u16, Value)> {
+        self.stream(Method::POST, path, take).await
+    }
+
+    /// Reads what is made while it is sent, as [`Self::download`] has something made.
+    ///
+    /// # Errors
+    /// As [`Self::download`].
+    pub(crate) async fn read(
+        &self,
+        path: &str,
+        take: impl FnMut(Bytes) -> anyhow::Result<()>,
+    ) -> anyhow::Result<(u16, Value)> {
+        self.stream(Method::GET, path, take).await
+    }
+
+    async fn stream(
+        &self,
+        method: Method,
+        path: &str,
         mut take: impl FnMut(Bytes) -> anyhow::Result<()>,
     ) -> anyhow::Result<(u16, Value)> {
-        let request = self.request(Method::POST, path, Bytes::new())?;
+        let about = format!("{method} {}", path.split('?').next().unwrap_or(path));
+        let request = self.request(method, path, Bytes::new())?;
         let downloading = async {
             let mut answer = self.begin(request).await?;
             let status = answer.status().as_u16();
@@ -212,7 +234,7 @@ impl Client {
                 }
             }
         };
-        downloading.await.with_context(|| format!("call POST {path} of {}", self.origin.url))
+        downloading.await.with_context(|| format!("call {about} of {}", self.origin.url))
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Request<Full<Bytes>>> {
@@ -295,7 +317,7 @@ impl Client {
     }
 }
 
-async fn connect(host: &str, port: u16) -> anyhow::Result<TcpStream> {
+pub(crate) async fn connect(host: &str, port: u16) -> anyhow::Result<TcpStream> {
     let advice = "is `roundtrip serve` running there?";
     let connected = match host.parse::<IpAddr>() {
         Ok(address) => TcpStream::connect(SocketAddr::new(address, port)).await,
@@ -304,7 +326,7 @@ async fn connect(host: &str, port: u16) -> anyhow::Result<TcpStream> {
     connected.with_context(|| format!("connect to {host} port {port} ({advice})"))
 }
 
-fn tls_connector() -> anyhow::Result<TlsConnector> {
+pub(crate) fn tls_connector() -> anyhow::Result<TlsConnector> {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

@@ -9,10 +9,13 @@
 //! | `listen`, `operate`, `metrics`, `telemetry` | the accept loop; probes; counters; log lines |
 //! | `demo` | what the demo plays: partners, people, scenes |
 //! | `client`, `terminal` | what commands speak to, and where they print |
+//! | `bucket` | S3 and its like, for exports |
 //!
 //! Nothing here decides anything about clicks, events or postbacks.
 
 mod admin_token;
+#[cfg(feature = "bucket")]
+mod bucket;
 mod client;
 mod command;
 mod config;

@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod click_log;
 mod error;
+pub mod export;
 pub mod ledger;
 pub mod payload;
 pub mod settings;

@@ -6,6 +6,7 @@ pub mod conversions;
 pub mod dashboard;
 pub mod deliveries;
 mod endpoints;
+pub mod export;
 pub mod import;
 pub mod ingest;
 pub mod jobs;

@@ -13,6 +13,7 @@ mod demo;
 mod endpoint;
 mod endpoint_test;
 mod explain;
+mod export;
 mod filter;
 mod import;
 mod job;
@@ -67,6 +68,11 @@ enum Command {
     Demo(demo::Args),
     /// Tells the story of a conversion, event, delivery or click: what was decided, told and answered, and why.
     Explain(explain::Args),
+    /// Writes installs, events, conversions, decisions or deliveries as Parquet, CSV or JSON lines.
+    ///
+    /// A folder or bucket gets a file for each whole day; run again, it goes on where it was. docs/export.md lists the
+    /// columns, docs/queries.md has queries for them.
+    Export(Box<export::Args>),
     /// Counts clicks, conversions and postbacks by day.
     Report(report::Args),
     /// Shows whether the books balance, and what waits.
@@ -133,6 +139,9 @@ impl Command {
             Self::Demo(args) => demo::run(&args),
             Self::Explain(args) => {
                 with_client(&args.server.clone(), async |client| explain::run(args, client).await)
+            }
+            Self::Export(args) => {
+                with_client(&args.server.clone(), async |client| export::run(*args, client).await)
             }
             Self::Report(args) => {
                 with_client(&args.server.clone(), async |client| report::run(args, client).await)

@@ -9,6 +9,7 @@ mod clients;
 mod commands;
 mod crash;
 mod egress;
+mod exports;
 mod geography;
 mod house;
 mod import;

@@ -41,6 +41,7 @@ mod opening;
 mod pour;
 mod reader;
 mod registry;
+pub mod segment;
 mod side_file;
 mod slice;
 mod stats;

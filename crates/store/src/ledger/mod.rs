@@ -17,6 +17,7 @@ mod decide;
 mod delivery;
 mod endpoint;
 mod event;
+mod export;
 mod fact;
 mod failure;
 mod filter;
@@ -75,6 +76,10 @@ pub use self::endpoint::{
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::failure::{EndpointFailure, Queued};
+pub use self::export::{
+    EXPORT_PAGE_ROWS, ExportMark, ExportPage, ExportWhat, ExportWish, Exported, ExportedConversion,
+    ExportedDecision, ExportedDelivery, ExportedRevision,
+};
 pub use self::filter::{DeliveryFilter, DeliveryState};
 #[cfg(feature = "simulation")]
 pub use self::inline::{Call, Database, Fate, Hook, Standing};

@@ -16,6 +16,7 @@ const FILES: &[&str] = &[
     include_str!("sql/list.sql"),
     include_str!("sql/job.sql"),
     include_str!("sql/backup.sql"),
+    include_str!("sql/export.sql"),
 ];
 
 fn all() -> &'static HashMap<&'static str, &'static str> {
@@ -80,6 +81,12 @@ mod tests {
             ("queue_oldest", "queue_by_delivery (workspace=? AND delivery>?)"),
             ("births_list", "tie_by_births (workspace=? AND app=? AND key=? AND births=?)"),
             ("failure_retries", "PRIMARY KEY (workspace=? AND teller=? AND partner=? AND retry=?)"),
+            ("export_events", "PRIMARY KEY (workspace=? AND id>? AND id<?)"),
+            ("export_conversions", "PRIMARY KEY (workspace=? AND id>? AND id<?)"),
+            ("export_decisions", "PRIMARY KEY (workspace=? AND event>? AND event<?)"),
+            ("export_deliveries", "PRIMARY KEY (workspace=? AND id>? AND id<?)"),
+            ("export_first_event", "PRIMARY KEY (workspace=?)"),
+            ("export_first_delivery", "PRIMARY KEY (workspace=?)"),
             ("todo_by_identity", "PRIMARY KEY (workspace=? AND app=? AND kind=? AND key=?)"),
         ] {
             let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {}", sql(name))).unwrap();
@@ -111,6 +118,7 @@ mod tests {
             include_str!("delivery.rs"),
             include_str!("endpoint.rs"),
             include_str!("failure.rs"),
+            include_str!("export.rs"),
             include_str!("story.rs"),
             include_str!("report.rs"),
             include_str!("list.rs"),

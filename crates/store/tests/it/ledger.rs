@@ -4,6 +4,7 @@ mod birth;
 mod country;
 mod deliver;
 mod endpoint;
+mod export;
 mod jobs;
 mod keep;
 mod order;

@@ -4,30 +4,15 @@
 //! a few chunks ahead of whoever reads. What goes wrong later cannot change the status any more: the archive then
 //! says why, lacks its end, and the connection is cut. A reader that stops reading ends it as well.
 
-use std::io::{self, Write};
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
-
-use axum::body::{Body, HttpBody};
-use bytes::Bytes;
-use http_body::Frame;
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_store::backup::{self, Error};
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
 use super::call::{Answer, Call, Failure};
 use super::route::{Needs, Route};
+use super::stream::{self, Reader};
 
 /// What the archive is.
 const MEDIA: &str = "application/x-tar";
-/// Bytes of a chunk.
-const CHUNK: usize = 1 << 18;
-/// Chunks that may wait for the reader.
-const CHUNKS_MAX: usize = 4;
-/// How long a reader may take for one chunk before it counts as gone.
-const READER_MAX: Duration = Duration::from_secs(60);
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -58,13 +43,12 @@ async fn make(call: Call) -> Result<Answer, Failure> {
         Err(_) => return Err(Problem::new(Code::StoreUnavailable, "", "the backup did not begin").into()),
     };
     tracing::info!(actor, backup.bytes = running.head().bytes, "began a backup");
-    let (chunks, sent) = mpsc::channel(CHUNKS_MAX);
-    let reader = Reader { chunks, runtime: Handle::current(), chunk: Vec::with_capacity(CHUNK) };
+    let (reader, sent) = stream::open();
     std::thread::Builder::new()
         .name("backup".to_owned())
         .spawn(move || write(running, reader))
         .map_err(|error| roundtrip_store::Error::Unavailable(error.to_string()))?;
-    Ok(Answer::streamed(MEDIA, Body::new(Sent(sent))))
+    Ok(Answer::streamed(MEDIA, sent))
 }
 
 /// What a caller is told when a backup cannot begin.
@@ -86,59 +70,7 @@ fn write(running: backup::Running, mut reader: Reader) {
         Ok(()) => tracing::info!(backup.bytes = bytes, "sent a backup"),
         Err(error) => {
             tracing::warn!(%error, "a backup ended before it was whole");
-            let cut = Err(io::Error::other("the backup ended before it was whole"));
-            // The reader may be gone.
-            let _ = reader.send(cut);
+            reader.cut("the backup ended before it was whole");
         }
-    }
-}
-
-/// Whoever reads the answer, for whoever writes it.
-struct Reader {
-    chunks: mpsc::Sender<io::Result<Bytes>>,
-    runtime: Handle,
-    chunk: Vec<u8>,
-}
-
-impl Reader {
-    fn send(&self, chunk: io::Result<Bytes>) -> io::Result<()> {
-        let sending = self.chunks.send_timeout(chunk, READER_MAX);
-        self.runtime.block_on(sending).map_err(|_| {
-            io::Error::new(io::ErrorKind::BrokenPipe, "whoever asked for the backup does not read it")
-        })
-    }
-}
-
-impl Write for Reader {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = bytes.len().min(CHUNK - self.chunk.len());
-        self.chunk.extend_from_slice(&bytes[..n]);
-        if self.chunk.len() == CHUNK {
-            self.flush()?;
-        }
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
-        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-        self.send(Ok(chunk.into()))
-    }
-}
-
-/// The body: what was written, in its order.
-struct Sent(mpsc::Receiver<io::Result<Bytes>>);
-
-impl HttpBody for Sent {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.0.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
     }
 }

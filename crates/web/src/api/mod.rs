@@ -7,7 +7,7 @@
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
 //!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `job`, `tail`, `endpoint`,
-//!   `endpoint_test`, `status`, `report`, `egress`, `backup`. To add a noun, add a file with
+//!   `endpoint_test`, `status`, `report`, `egress`, `backup`, `export`; `stream` sends what is made while it is sent. To add a noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
@@ -25,6 +25,7 @@ mod egress;
 mod endpoint;
 mod endpoint_test;
 mod explain;
+mod export;
 mod fields;
 mod import;
 mod job;
@@ -39,6 +40,7 @@ mod settings;
 mod sheet;
 mod statement;
 mod status;
+mod stream;
 mod tail;
 mod template;
 mod webhook;
@@ -106,6 +108,7 @@ fn routes() -> Vec<Route> {
     routes.extend(statement::routes());
     routes.extend(egress::routes());
     routes.extend(backup::routes());
+    routes.extend(export::routes());
     routes.extend(openapi::routes());
     routes
 }

@@ -6,6 +6,7 @@ mod backup;
 mod document;
 mod egress;
 mod endpoint;
+mod export;
 mod import;
 mod library;
 mod resources;

@@ -1,0 +1,322 @@
+//! `roundtrip export`: the ledger's facts as files, for a warehouse or a spreadsheet.
+//!
+//! | file | who |
+//! | --- | --- |
+//! | `span` | cuts a span of time into whole days or hours |
+//! | `place` | where files go: standard output, one file, a folder, a bucket |
+//! | `count` | rows and bytes as they pass |
+//!
+//! The server reads and writes the format (`GET /api/v1/export/{what}`); this end keeps what comes under a name that it
+//! does not yet have, and names it once it is whole and on the disk. A folder or bucket gets a file for each whole day or
+//! hour; which of them are there says how far the export came, so the same command goes on where the last one ended,
+//! however that ended. A file that is being written is never named.
+
+mod count;
+mod place;
+mod span;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use roundtrip_domain::time::Timestamp;
+use roundtrip_store::export::Format;
+use roundtrip_store::ledger::ExportWhat;
+use roundtrip_web::export::{Exports, moment};
+use serde_json::json;
+
+use self::count::Counted;
+use self::place::{Head, Place, Spool};
+use self::span::{Split, parts};
+use super::backup::telling::size;
+use super::explain::encoded;
+use crate::client::{self, Client};
+use crate::terminal;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What: installs, events, conversions, decisions or deliveries.
+    #[arg(value_name = "WHAT", value_parser = what)]
+    what: ExportWhat,
+    /// Where to: a file; a folder (that is there, or ends with a slash) or bucket such as s3://NAME/FOLDER, which get a
+    /// file for each whole day; or - for standard output.
+    #[arg(value_name = "TO")]
+    to_place: String,
+    /// parquet, csv or ndjson. Absent: as the file's name ends, else parquet; on standard output ndjson.
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    format: Option<Format>,
+    /// Rows from then on: a day (UTC) such as 2026-06-04, or a moment of RFC 3339. Absent: from the first one.
+    #[arg(long, value_name = "WHEN")]
+    from: Option<String>,
+    /// Rows before then. Absent: until now; in a folder until the last day that is over.
+    #[arg(long, value_name = "WHEN")]
+    to: Option<String>,
+    /// Of this app only: its slug or id.
+    #[arg(long, value_name = "APP")]
+    app: Option<String>,
+    /// How a folder is cut: day or hour.
+    #[arg(long, value_name = "SPAN", default_value = "day", value_parser = Split::parse)]
+    split: Split,
+    /// Fills the columns that could tell who somebody is: device and customer ids, addresses, properties.
+    #[arg(long)]
+    full: bool,
+    /// Writes files that are there already once more: what became of conversions and deliveries changes.
+    #[arg(long)]
+    replace: bool,
+    /// The workspace's slug.
+    #[arg(long, value_name = "SLUG", default_value = "default")]
+    workspace: String,
+    /// Prints JSON lines: progress on standard error, the end on standard output.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(crate) server: client::Flags,
+}
+
+fn what(text: &str) -> Result<ExportWhat, String> {
+    ExportWhat::parse(text)
+        .ok_or_else(|| "it is installs, events, conversions, decisions or deliveries".to_owned())
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    Format::parse(text).ok_or_else(|| "it is parquet, csv or ndjson".to_owned())
+}
+
+/// A file that is being written, or is to be.
+struct Part {
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    /// Its name in a folder.
+    name: String,
+}
+
+/// What was done.
+#[derive(Default)]
+struct Done {
+    rows: u64,
+    bytes: u64,
+    files: u64,
+    /// Files that were there already.
+    there: u64,
+}
+
+/// How often progress is said inside of a file.
+const SAY_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs the command.
+///
+/// # Errors
+/// When the server cannot be asked or refuses, or a file cannot be written.
+pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode> {
+    let place = Place::of(&args.to_place)?;
+    let format = args.format.or_else(|| place.format()).unwrap_or(match place {
+        Place::Standard => Format::Ndjson,
+        _ => Format::Parquet,
+    });
+    let export = Export { format, place, client, said: None, args: &args };
+    let exported = export.run().await.with_context(|| format!("export {}", args.what.name()));
+    let (done, is_standard) = exported?;
+    let line = if args.json {
+        json!({ "export": {
+            "what": args.what.name(), "format": format.name(), "place": args.to_place, "rows": done.rows,
+            "bytes": done.bytes, "files": done.files, "files_there": done.there,
+        } })
+        .to_string()
+    } else {
+        let there = match done.there {
+            0 => String::new(),
+            n => format!("; {n} were there already"),
+        };
+        format!(
+            "{} {} in {} {}, {}{there}.",
+            done.rows,
+            args.what.name(),
+            done.files,
+            if done.files == 1 { "file" } else { "files" },
+            size(done.bytes)
+        )
+    };
+    match is_standard {
+        true => writeln!(io::stderr().lock(), "{line}")?,
+        false => terminal::line(&line)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Export<'a> {
+    args: &'a Args,
+    format: Format,
+    place: Place,
+    client: &'a Client,
+    said: Option<Instant>,
+}
+
+impl Export<'_> {
+    async fn run(mut self) -> anyhow::Result<(Done, bool)> {
+        let mut done = Done::default();
+        let is_standard = matches!(self.place, Place::Standard);
+        let parts = self.parts().await?;
+        self.place.begin(&self.head(), self.args.replace).await?;
+        for part in parts {
+            if !self.args.replace && self.place.has(&part.name).await? {
+                done.there += 1;
+                continue;
+            }
+            self.part(&part, &mut done).await.with_context(|| match part.name.is_empty() {
+                true => format!("write {}", self.args.to_place),
+                false => format!("write {} in {}", part.name, self.args.to_place),
+            })?;
+        }
+        if !self.args.json && io::stderr().is_terminal() {
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+        }
+        Ok((done, is_standard))
+    }
+
+    /// What a folder holds; a folder of something else is not added to.
+    fn head(&self) -> Head {
+        Head {
+            export: self.args.what.name().to_owned(),
+            format: self.format.name().to_owned(),
+            workspace: self.args.workspace.clone(),
+            app: self.args.app.clone(),
+            split: self.args.split.name().to_owned(),
+            full: self.args.full,
+        }
+    }
+
+    /// The files to be, oldest first.
+    async fn parts(&self) -> anyhow::Result<Vec<Part>> {
+        let end = |name: &str, text: &Option<String>| -> anyhow::Result<Option<Timestamp>> {
+            let read = text.as_deref().map(|text| moment(name, text)).transpose();
+            read.map_err(|problem| anyhow::anyhow!("--{name}: {}", problem.message))
+        };
+        let (from, to) = (end("from", &self.args.from)?, end("to", &self.args.to)?);
+        if let (Some(from), Some(to)) = (from, to) {
+            ensure!(from <= to, "read --to: it lies before --from, so nothing is meant");
+        }
+        if !self.place.is_folder() {
+            return Ok(vec![Part { from, to, name: String::new() }]);
+        }
+        let split = self.args.split;
+        let path = format!("/api/v1/export?workspace={}", encoded(&self.args.workspace));
+        let answer = client::accepted(self.client.get(&path).await?).context("ask what there is")?;
+        let exports: Exports =
+            serde_json::from_value(answer).context("ask what there is: is the server another release?")?;
+        let now = Timestamp::parse(&exports.now).context("read the server's time")?;
+        for (name, at) in [("from", from), ("to", to)] {
+            if let Some(at) = at
+                && at != split.floor(at)
+            {
+                bail!(
+                    "read --{name}: in a folder each file holds a whole {0}, and {at} does not begin one; take a {0}'s \
+                     beginning, --split hour, or one file",
+                    split.name()
+                );
+            }
+        }
+        let over = split.last_over(now);
+        if let Some(to) = to {
+            ensure!(
+                to <= over,
+                "read --to: in a folder each file holds a whole {}, and the last one that is over ends at {over}; take \
+                 that, or one file",
+                split.name()
+            );
+        }
+        let known = exports.items.iter().find(|export| export.name == self.args.what.name());
+        let first = known.and_then(|export| export.first.as_deref()).and_then(Timestamp::parse);
+        let Some(first) = first else { return Ok(Vec::new()) };
+        // Before the first row there is nothing, whatever was asked for.
+        let from = from.unwrap_or(first).max(split.floor(first));
+        Ok(parts(split, from, to.unwrap_or(over))
+            .map(|(from, to)| Part {
+                from: Some(from),
+                to: Some(to),
+                name: split.file(from, self.args.what, self.format),
+            })
+            .collect())
+    }
+
+    /// Fetches a file, and gives it its name once it is whole.
+    async fn part(&mut self, part: &Part, done: &mut Done) -> anyhow::Result<()> {
+        let mut path = format!(
+            "/api/v1/export/{}?workspace={}&format={}",
+            self.args.what.name(),
+            encoded(&self.args.workspace),
+            self.format.name()
+        );
+        let ends = [("from", part.from), ("to", part.to)];
+        for (name, at) in ends.iter().filter_map(|(name, at)| at.map(|at| (name, at))) {
+            path.push_str(&format!("&{name}={}", encoded(&at.to_string())));
+        }
+        if let Some(app) = &self.args.app {
+            path.push_str(&format!("&app={}", encoded(app)));
+        }
+        if self.args.full {
+            path.push_str("&full=true");
+        }
+        let mut spool = self.place.spool(self.args.full)?;
+        let mut counted = Counted::new(self.format);
+        let rows = match self.fetch(&path, part, done, &mut spool, &mut counted).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                spool.discard();
+                return Err(error);
+            }
+        };
+        // A whole day without a row has no file; asked again it has none again.
+        if rows > 0 || !self.place.is_folder() {
+            self.place.keep(spool, &part.name).await?;
+            done.files += 1;
+            done.bytes += counted.bytes();
+        } else {
+            spool.discard();
+        }
+        done.rows += rows;
+        self.say(part, done, &Counted::new(self.format), true);
+        Ok(())
+    }
+
+    /// Takes what the server sends; the rows of it.
+    async fn fetch(
+        &mut self,
+        path: &str,
+        part: &Part,
+        done: &Done,
+        spool: &mut Spool,
+        counted: &mut Counted,
+    ) -> anyhow::Result<u64> {
+        let client = self.client;
+        let answered = client
+            .read(path, |bytes| {
+                counted.take(&bytes);
+                spool.take(&bytes).context("write it")?;
+                self.say(part, done, counted, false);
+                Ok(())
+            })
+            .await?;
+        client::accepted(answered)?;
+        counted.rows(spool.file()).context("read what came")
+    }
+
+    /// Says how far it came, on standard error: to people on a terminal, or as JSON lines.
+    fn say(&mut self, part: &Part, done: &Done, counted: &Counted, is_end: bool) {
+        let is_due = self.said.is_none_or(|at| at.elapsed() >= SAY_EVERY);
+        if !is_due && !(is_end && self.args.json) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        let (rows, bytes) = (done.rows + counted.lines(), done.bytes + counted.bytes());
+        let mut out = io::stderr().lock();
+        // A reader of progress that went away must not end the work.
+        if self.args.json {
+            let line = json!({ "progress": { "file": part.name, "files": done.files, "rows": rows, "bytes": bytes } });
+            let _ = writeln!(out, "{line}");
+        } else if io::stderr().is_terminal() {
+            let _ =
+                write!(out, "\r\x1b[K{} {}: {rows} rows, {}", self.args.what.name(), part.name, size(bytes));
+        }
+    }
+}

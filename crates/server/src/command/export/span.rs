@@ -1,0 +1,102 @@
+//! Whole days and hours, and what their files are called.
+
+use roundtrip_domain::time::Timestamp;
+use roundtrip_store::export::Format;
+use roundtrip_store::ledger::ExportWhat;
+
+/// How long ago a span must have ended before it is exported, in milliseconds: what was received in its last moments is
+/// on the disk by then.
+const SETTLED_MS: i64 = 60_000;
+
+/// How a folder is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Split {
+    Day,
+    Hour,
+}
+
+impl Split {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "day" => Ok(Self::Day),
+            "hour" => Ok(Self::Hour),
+            _ => Err("it is day or hour".to_owned()),
+        }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Hour => "hour",
+        }
+    }
+
+    const fn ms(self) -> i64 {
+        match self {
+            Self::Day => 86_400_000,
+            Self::Hour => 3_600_000,
+        }
+    }
+
+    /// The beginning of the span that a moment is in.
+    pub(super) const fn floor(self, at: Timestamp) -> Timestamp {
+        at.floor_to(self.ms())
+    }
+
+    /// The end of the last span that is over and settled.
+    pub(super) const fn last_over(self, now: Timestamp) -> Timestamp {
+        now.plus_ms(-SETTLED_MS).floor_to(self.ms())
+    }
+
+    /// The file of the span that begins then, in the way of Hive's partitions.
+    pub(super) fn file(self, from: Timestamp, what: ExportWhat, format: Format) -> String {
+        let text = from.to_string();
+        let (day, hour) = (text.get(..10).unwrap_or_default(), text.get(11..13).unwrap_or_default());
+        let name = format!("{}.{}", what.name(), format.name());
+        match self {
+            Self::Day => format!("dt={day}/{name}"),
+            Self::Hour => format!("dt={day}/hr={hour}/{name}"),
+        }
+    }
+}
+
+/// The spans from the one that `from` is in to the one that ends at `to`, which begins one.
+pub(super) fn parts(
+    split: Split,
+    from: Timestamp,
+    to: Timestamp,
+) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let next = move |from: Timestamp| from.plus_ms(split.ms());
+    std::iter::successors(Some(split.floor(from)), move |from| Some(next(*from)))
+        .take_while(move |from| *from < to)
+        .map(move |from| (from, next(from)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap()
+    }
+
+    #[test]
+    fn spans_are_whole_and_leave_no_gap() {
+        let days: Vec<_> =
+            parts(Split::Day, at("2026-02-27T13:00:00Z"), at("2026-03-02T00:00:00Z")).collect();
+        assert_eq!(days.len(), 3);
+        assert_eq!((days[0].0, days[2].1), (at("2026-02-27T00:00:00Z"), at("2026-03-02T00:00:00Z")));
+        assert!(days.windows(2).all(|pair| pair[0].1 == pair[1].0));
+        assert_eq!(parts(Split::Hour, at("2026-02-27T13:20:00Z"), at("2026-02-27T13:00:00Z")).count(), 0);
+        let name = |split: Split| split.file(at("2026-02-27T13:00:00Z"), ExportWhat::Events, Format::Csv);
+        assert_eq!(name(Split::Day), "dt=2026-02-27/events.csv");
+        assert_eq!(name(Split::Hour), "dt=2026-02-27/hr=13/events.csv");
+    }
+
+    #[test]
+    fn a_span_is_over_a_minute_after_its_end() {
+        let over = |text: &str| Split::Hour.last_over(at(text)).to_string();
+        assert_eq!(over("2026-02-27T13:00:59.999Z"), "2026-02-27T12:00:00.000Z");
+        assert_eq!(over("2026-02-27T13:01:00Z"), "2026-02-27T13:00:00.000Z");
+    }
+}

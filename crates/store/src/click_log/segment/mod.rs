@@ -1,0 +1,32 @@
+//! Sealed clicks: immutable Parquet files that every data tool opens.
+//!
+//! | file | who |
+//! | ---- | --- |
+//! | `columns` | which columns there are; a touch as a row and back |
+//! | `frame` | the query with the values that stand in columns of their own taken out |
+//! | `write` | rows in the order of their ids become the bytes of a file |
+//! | `read` | a file opened for look-ups: its footer, and one page of rows at a time |
+//!
+//! A segment holds the clicks of one or more slices, sorted by click id, in pages of at most [`PAGE_ROWS`] rows with a
+//! page index, zstd, for all workspaces: a column says whose a row is. A row reads back as the very click that was
+//! written. The columns are documented in `docs/data-model.md` and only ever added to.
+//!
+//! Not relied on: that a file was written by this release (columns are found by name), statistics other than those
+//! of `click_id`.
+
+mod columns;
+mod frame;
+mod read;
+mod write;
+
+pub use self::columns::{COLUMNS, Column};
+pub(super) use self::read::{Opened, Pages, find, touch_at};
+pub(super) use self::write::encode;
+
+/// Most rows of a page: what a look-up decodes.
+pub(super) const PAGE_ROWS: usize = 1_024;
+/// Most rows of a row group. A dictionary is read for each look-up, so that groups are small.
+pub(super) const GROUP_ROWS: usize = 65_536;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+//! The tables of `docs/export.md`: every column of every export.
+
+use super::columns::columns;
+use crate::ledger::ExportWhat;
+
+/// Markdown: a table for each export.
+pub fn page() -> String {
+    let mut page = String::new();
+    for what in ExportWhat::ALL {
+        page.push_str(&format!(
+            "\n### {}\n\n| column | type | empty | holds |\n| --- | --- | --- | --- |\n",
+            what.name()
+        ));
+        for column in columns(what) {
+            let empty = match (column.required, column.personal) {
+                (true, _) => "never",
+                (_, true) => "unless `--full`",
+                _ => "where there is none",
+            };
+            page.push_str(&format!(
+                "| `{}` | {} | {empty} | {} |\n",
+                column.name,
+                column.form.name(),
+                column.means
+            ));
+        }
+    }
+    page.push('\n');
+    page
+}
