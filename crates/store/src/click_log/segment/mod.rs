@@ -6,6 +6,8 @@
 //! | `frame` | the query with the values that stand in columns of their own taken out |
 //! | `write` | rows in the order of their ids become the bytes of a file |
 //! | `read` | a file opened for look-ups: its footer, and one page of rows at a time |
+//! | `prints` | side files: which rows have a device or a partner click id |
+//! | `sealed` | what the files are called, what is listed of them, from where they are read |
 //!
 //! A segment holds the clicks of one or more slices, sorted by click id, in pages of at most [`PAGE_ROWS`] rows with a
 //! page index, zstd, for all workspaces: a column says whose a row is. A row reads back as the very click that was
@@ -16,11 +18,15 @@
 
 mod columns;
 mod frame;
+mod prints;
 mod read;
+mod sealed;
 mod write;
 
 pub use self::columns::{COLUMNS, Column};
 pub(super) use self::read::{Opened, Pages, find, touch_at};
+pub use self::sealed::{HOUR_MS, SegmentName, SideName};
+pub(super) use self::sealed::{Sealed, Side, Source};
 pub(super) use self::write::encode;
 
 /// Most rows of a page: what a look-up decodes.
