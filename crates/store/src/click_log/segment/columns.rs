@@ -128,8 +128,27 @@ columns! {
 /// The first column that is a link's parameter, and the names by which a link's dialect is asked for them.
 const SLOTS_AT: usize = 19;
 const SLOTS: [&str; 22] = [
-    "click_id", "sub1", "sub2", "sub3", "sub4", "sub5", "sub6", "sub7", "sub8", "sub9", "sub10", "site_id",
-    "sub_site_id", "creative", "keyword", "cost_value", "cost_currency", "gaid", "idfa", "idfv", "oaid",
+    "click_id",
+    "sub1",
+    "sub2",
+    "sub3",
+    "sub4",
+    "sub5",
+    "sub6",
+    "sub7",
+    "sub8",
+    "sub9",
+    "sub10",
+    "site_id",
+    "sub_site_id",
+    "creative",
+    "keyword",
+    "cost_value",
+    "cost_currency",
+    "gaid",
+    "idfa",
+    "idfv",
+    "oaid",
     "android_id",
 ];
 
@@ -214,7 +233,8 @@ impl Rows {
         for id in self.ids.drain(..) {
             ids.append_value(id)?;
         }
-        let received = TimestampMillisecondArray::from(std::mem::take(&mut self.received)).with_timezone("UTC");
+        let received =
+            TimestampMillisecondArray::from(std::mem::take(&mut self.received)).with_timezone("UTC");
         let mut columns: Vec<ArrayRef> =
             vec![Arc::new(ids.finish()), Arc::new(received), Arc::new(self.workspaces.finish())];
         columns.extend(self.names.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));

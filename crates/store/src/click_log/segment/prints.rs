@@ -145,7 +145,9 @@ impl Prints {
     /// Segment numbers and rows of the clicks with this print, newest first, at most `limit`.
     pub(in super::super) fn find(&self, print: &Print, limit: usize) -> io::Result<Vec<(u64, u32)>> {
         let key = (print.scope, print.kind as u8);
-        let Ok(at) = self.runs.binary_search_by_key(&key, |run| (run.0, run.1)) else { return Ok(Vec::new()) };
+        let Ok(at) = self.runs.binary_search_by_key(&key, |run| (run.0, run.1)) else {
+            return Ok(Vec::new());
+        };
         let (_, _, first, n) = self.runs[at];
         let end = self.behind(first, n, print.hash)?;
         let mut found = Vec::new();

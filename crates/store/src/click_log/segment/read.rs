@@ -106,7 +106,8 @@ fn pages(metadata: &ArrowReaderMetadata) -> Result<Vec<Page>, ParquetError> {
     let bad = |what: &str| ParquetError::General(what.to_owned());
     let metadata = metadata.metadata();
     let index = metadata.page_index().ok_or_else(|| bad("no page index"))?;
-    let column = metadata.file_metadata().schema_descr().columns().iter().position(|c| c.name() == "click_id");
+    let column =
+        metadata.file_metadata().schema_descr().columns().iter().position(|c| c.name() == "click_id");
     let column = column.ok_or_else(|| bad("no click_id"))?;
     let mut pages = Vec::new();
     let mut before = 0;

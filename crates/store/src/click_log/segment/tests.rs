@@ -61,18 +61,32 @@ fn any_click() -> impl Strategy<Value = Click> {
             .prop_map(String::into_bytes),
     ];
     let seen = any::<[Option<String>; 3]>();
-    (query, any::<Option<std::net::IpAddr>>(), seen, text(), text(), any::<Option<u32>>(), any::<u32>(), 1_u8..5, 1_u8..23)
-        .prop_map(|(query, ip, [user_agent, referer, language], region, network, asn, flags, kind, dialect)| Click {
-            kind: TouchKind::from_number(kind).expect("a kind"),
-            dialect: LinkDialect::from_number(dialect).expect("a dialect"),
-            flags: Flags(flags),
-            ip,
-            user_agent,
-            referer,
-            language,
-            location: Location { country: Country::parse("de"), region, city: None, asn, network },
-            ..click(&query)
-        })
+    (
+        query,
+        any::<Option<std::net::IpAddr>>(),
+        seen,
+        text(),
+        text(),
+        any::<Option<u32>>(),
+        any::<u32>(),
+        1_u8..5,
+        1_u8..23,
+    )
+        .prop_map(
+            |(query, ip, [user_agent, referer, language], region, network, asn, flags, kind, dialect)| {
+                Click {
+                    kind: TouchKind::from_number(kind).expect("a kind"),
+                    dialect: LinkDialect::from_number(dialect).expect("a dialect"),
+                    flags: Flags(flags),
+                    ip,
+                    user_agent,
+                    referer,
+                    language,
+                    location: Location { country: Country::parse("de"), region, city: None, asn, network },
+                    ..click(&query)
+                }
+            },
+        )
 }
 
 proptest! {
@@ -103,7 +117,8 @@ fn one_click_is_found_by_its_id_and_by_its_row() {
         assert_eq!(find(&batch, touches[n].id), Some(Some(touches[n].clone())), "row {n}");
         let (same, row) = opened.page_of_row(n as u64).expect("a page");
         assert_eq!((same, touch_at(&batch, row).as_ref()), (page, Some(&touches[n])));
-        let again = cache.get(1, page, || Err::<_, ParquetError>(ParquetError::General("not kept".to_owned())));
+        let again =
+            cache.get(1, page, || Err::<_, ParquetError>(ParquetError::General("not kept".to_owned())));
         assert_eq!(again.expect("it is kept").num_rows(), batch.num_rows());
         let beside = ClickId::from_bits(touches[n].id.bits() + 1);
         let none = opened.page_of_id(beside).map(|page| opened.read(file.clone(), page).expect("it reads"));
@@ -117,7 +132,8 @@ fn one_click_is_found_by_its_id_and_by_its_row() {
 
 #[test]
 fn a_file_that_is_cut_or_changed_is_an_error_and_no_panic() {
-    let touches: Vec<Touch> = (0..3_000).map(|n| touch(n, click(format!("click_id=p{n}").as_bytes()))).collect();
+    let touches: Vec<Touch> =
+        (0..3_000).map(|n| touch(n, click(format!("click_id=p{n}").as_bytes()))).collect();
     let file = written(&touches);
     for len in [0, 7, 100, file.len() / 2, file.len() - 1] {
         assert!(Opened::open(&file.slice(..len)).is_err(), "{len} bytes");
