@@ -8,6 +8,8 @@
 //! | `slice`, `body` | a slice as a SQLite file; a click as a blob |
 //! | `index` | prints and counts of slices that are not closed, in memory |
 //! | `side_file` | prints of closed slices, on disk |
+//! | `segment` | sealed clicks as files: Parquet, and its side files |
+//! | `sealing` | closed slices become segments, segments become larger ones |
 //! | `registry`, `manifest` | which slices there are, in memory and on disk |
 //! | `reader` | look-ups |
 //! | `held` | all of it at one moment, copied while clicks go on being taken |
@@ -15,8 +17,8 @@
 //! | `faults` | troubles on order, for tests |
 //!
 //! The life of a slice: *active* (written) → *closing* (retired, still found) → *closed* (immutable, with a side
-//! file, listed) → published (its counts are in the ledger) → expired. Closed slices stay SQLite files until they
-//! expire.
+//! file, listed) → published (its counts are in the ledger) → *sealed* (its clicks are in a segment, the slice is gone) →
+//! expired with its segment.
 //!
 //! Not relied on: the clock (ids go on from the last one when it steps back, windows use `received_at`), the order of
 //! directory listings, a clean shutdown, the manifest (it can be made again), and the side files (likewise). Relied
@@ -41,6 +43,7 @@ mod opening;
 mod pour;
 mod reader;
 mod registry;
+mod sealing;
 pub mod segment;
 mod side_file;
 mod slice;
@@ -67,6 +70,7 @@ pub use self::error::Error;
 pub use self::index::{BUCKET_MS, SliceCount};
 pub use self::opening::{Missing, OpenReport};
 pub use self::reader::Found;
+pub use self::sealing::{SegmentInfo, Work};
 pub use self::stats::Stats;
 
 use self::append::{End, Pending, Queue, Slot, Waiting, lock};
@@ -120,6 +124,12 @@ pub struct Config {
     pub slice_age_max: Span,
     /// How long clicks are kept. Default 120 d: the longest window, and 30 d.
     pub retention: Span,
+    /// How long after the end of its hour a published slice is sealed into a segment; one that fills a segment is
+    /// sealed at once. Default 0.
+    pub seal_after: Span,
+    /// Most clicks of a segment, unless a single slice holds more. Default 262,144, about 18 MB; so many clicks' prints
+    /// are in memory while it is written, some 40 MB.
+    pub segment_rows_max: u64,
     /// Default strict.
     pub durability: Durability,
     /// Clicks that may wait for the writer. Default 8,192: at 50,000/s a sixth of a second, inside the wait below.
@@ -128,8 +138,8 @@ pub struct Config {
     pub append_wait: Duration,
     /// The newest click id's moment that the ledger knows of; ids go on after it.
     pub floor: Option<Timestamp>,
-    /// How many closed slices, from the newest, are read and compared with their checksums after the start, in the
-    /// background. Default 4.
+    /// How many closed slices, from the newest, and how many segments, are read and compared with their checksums after
+    /// the start, in the background. Default 4.
     pub verify_at_start: usize,
     /// Troubles on order. None unless a test orders some.
     #[doc(hidden)]
@@ -146,6 +156,8 @@ impl Config {
             slice_bytes_max: 64 << 20,
             slice_age_max: Span::from_ms(3_600_000),
             retention: Span::from_ms(120 * 86_400_000),
+            seal_after: Span::from_ms(0),
+            segment_rows_max: 262_144,
             durability: Durability::Strict,
             queue_max: 8_192,
             append_wait: Duration::from_millis(250),
@@ -196,7 +208,7 @@ pub struct UnpublishedCounts {
 /// What [`ClickLog::expire`] deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
-    /// Name of the slice's file.
+    /// The slice or segment, below the log's directory.
     pub file: String,
     /// Its number.
     pub seq: u64,
@@ -230,7 +242,13 @@ struct Shared {
     manifest: Mutex<Manifest>,
     /// Held by whoever renames, replaces or deletes files of slices that are not active.
     files: Mutex<()>,
-    /// Closed slices that the closer was asked to look at.
+    /// Held by whoever makes new files of old ones; comes before `files`.
+    sealing: Mutex<()>,
+    /// Slices, with their checksums, that could not be read when they were to be sealed.
+    unsealable: Mutex<BTreeSet<(u64, u64)>>,
+    /// Why the last step of sealing failed, if it did.
+    seal_error: Mutex<Option<String>>,
+    /// Closed slices, segments and side files that the closer was asked to look at.
     suspects: Mutex<BTreeSet<u64>>,
     jobs: Mutex<mpsc::Sender<Job>>,
     counters: stats::Counters,
@@ -334,6 +352,9 @@ impl ClickLog {
             permits: Semaphore::new(READERS_MAX),
             manifest: Mutex::new(opened.manifest),
             files: Mutex::new(()),
+            sealing: Mutex::new(()),
+            unsealable: Mutex::default(),
+            seal_error: Mutex::default(),
             suspects: Mutex::default(),
             jobs: Mutex::new(jobs),
             counters: stats::Counters::default(),
@@ -344,9 +365,7 @@ impl ClickLog {
             clock,
             entropy,
         });
-        for slice in opened.slices {
-            shared.registry.put(slice);
-        }
+        shared.registry.with(|view| *view = opened.view);
         for job in opened.jobs {
             shared.closer_send(job);
         }
@@ -497,8 +516,16 @@ impl ClickLog {
             State::Live { .. } | State::Closed { .. } => return Ok(()),
         };
         lock(&shared.manifest).publish(seq)?;
-        shared.registry.put(Slice { name, state });
-        Ok(())
+        match &state {
+            State::Missing { listed } if listed.elsewhere => {
+                shared.registry.remove(seq);
+                lock(&shared.manifest).forget(seq)
+            }
+            _ => {
+                shared.registry.put(Slice { name, state });
+                Ok(())
+            }
+        }
     }
 
     /// Counts of the slices that are not confirmed to be in the ledger: the active one, those being closed, and
@@ -521,8 +548,8 @@ impl ClickLog {
             .collect()
     }
 
-    /// Deletes the closed slices whose newest click is older than the retention, with their side files. Counts
-    /// that are not published yet are kept. Blocks.
+    /// Deletes the closed slices and the segments whose newest click is older than the retention, with their side
+    /// files. Counts that are not published yet are kept. Blocks.
     ///
     /// # Errors
     /// When a file cannot be deleted or the manifest not be written; the next call goes on.
@@ -565,11 +592,13 @@ impl ClickLog {
         for seq in forget {
             lock(&shared.manifest).forget(seq)?;
         }
+        gone.extend(sealing::expire(shared, before)?);
         Ok(gone)
     }
 
-    /// Compares one closed slice and its side file with their checksums, reading all of both. A damaged slice is set
-    /// aside and what can be read of it goes on; a side file is made again. Says what it found. Blocks.
+    /// Compares one closed slice or segment and its side file with their checksums, reading all of both. What is damaged
+    /// is set aside and what can be read of it goes on; a side file is made again. Says what it found. The number may
+    /// also be that of a side file of segments. Blocks.
     ///
     /// # Errors
     /// When files cannot be read or written.
@@ -613,6 +642,7 @@ impl ClickLog {
         let view = shared.registry.all();
         let slices = &view.slices;
         let counters = &shared.counters;
+        let there = view.segments.iter().filter(|s| !s.is_missing);
         let count = |is: fn(&State) -> bool| slices.iter().filter(|s| is(&s.state)).count();
         Stats {
             appended: counters.appended.load(Relaxed),
@@ -628,7 +658,14 @@ impl ClickLog {
                 matches!(s, State::Live { active: false, .. } | State::Closed { recorded: false, .. })
             }),
             slices_closed: count(|s| matches!(s, State::Closed { recorded: true, .. })),
-            slices_missing: count(|s| matches!(s, State::Missing { .. })),
+            slices_missing: count(|s| matches!(s, State::Missing { listed } if !listed.elsewhere)),
+            slices_unsealed: count(|s| matches!(s, State::Closed { listed, recorded: true } if listed.published)),
+            segments: there.clone().count(),
+            segments_missing: view.segments.iter().filter(|s| s.is_missing).count(),
+            segments_clicks: there.clone().map(|s| s.extent().clicks).sum(),
+            bytes_segments: there.map(|s| s.sealed.bytes).sum(),
+            bytes_sides: view.sides.iter().map(|side| side.bytes).sum(),
+            seal_error: lock(&shared.seal_error).clone(),
             damaged: lock(&shared.damage).len(),
             bytes_closed: slices
                 .iter()

@@ -15,6 +15,8 @@
 //! Not relied on: that a row is right. It names a click, and the click itself says whether it has the print. The file
 //! can always be made again from its segments.
 
+mod merge;
+
 use std::fs::File;
 use std::hash::Hasher;
 use std::io;
@@ -23,6 +25,8 @@ use std::path::Path;
 
 use roundtrip_domain::device::Print;
 use siphasher::sip::SipHasher13;
+
+pub(in super::super) use self::merge::merge;
 
 const MAGIC: &[u8; 8] = b"RTSIDE01";
 const HEADER: usize = 64;

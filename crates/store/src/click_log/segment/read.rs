@@ -66,6 +66,12 @@ impl Opened {
         self.pages.get(at).map(|page| (at, (ordinal - page.ordinal) as usize))
     }
 
+    /// What the file says of itself under a name.
+    pub(in super::super) fn said(&self, name: &str) -> Option<&str> {
+        let said = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        said.iter().find(|kv| kv.key == name)?.value.as_deref()
+    }
+
     /// How many pages there are.
     pub(in super::super) fn pages(&self) -> usize {
         self.pages.len()

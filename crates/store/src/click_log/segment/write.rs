@@ -27,6 +27,19 @@ pub(in super::super) fn encode<E: From<ParquetError>>(
     out: impl Write + Send,
     touches: impl IntoIterator<Item = Result<Touch, E>>,
 ) -> Result<u64, E> {
+    encode_with(out, touches, |_| Vec::new())
+}
+
+/// The same. `said` is asked behind the last row, with how many there are, for what the file is to say of itself: names
+/// and texts.
+///
+/// # Errors
+/// As [`encode`].
+pub(in super::super) fn encode_with<E: From<ParquetError>>(
+    out: impl Write + Send,
+    touches: impl IntoIterator<Item = Result<Touch, E>>,
+    said: impl FnOnce(u64) -> Vec<(&'static str, String)>,
+) -> Result<u64, E> {
     let options = ArrowWriterOptions::new().with_properties(properties());
     let mut writer = ArrowWriter::try_new_with_options(out, SCHEMA.clone(), options)?;
     let mut rows = Rows::default();
@@ -40,6 +53,9 @@ pub(in super::super) fn encode<E: From<ParquetError>>(
     }
     if rows.len() > 0 {
         writer.write(&rows.finish().map_err(ParquetError::from)?)?;
+    }
+    for (name, text) in said(written) {
+        writer.append_key_value_metadata(KeyValue::new(name.to_owned(), text));
     }
     writer.close()?;
     Ok(written)
