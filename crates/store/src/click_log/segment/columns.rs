@@ -128,8 +128,27 @@ columns! {
 /// The first column that is a link's parameter, and the names by which a link's dialect is asked for them.
 const SLOTS_AT: usize = 19;
 const SLOTS: [&str; 22] = [
-    "click_id", "sub1", "sub2", "sub3", "sub4", "sub5", "sub6", "sub7", "sub8", "sub9", "sub10", "site_id",
-    "sub_site_id", "creative", "keyword", "cost_value", "cost_currency", "gaid", "idfa", "idfv", "oaid",
+    "click_id",
+    "sub1",
+    "sub2",
+    "sub3",
+    "sub4",
+    "sub5",
+    "sub6",
+    "sub7",
+    "sub8",
+    "sub9",
+    "sub10",
+    "site_id",
+    "sub_site_id",
+    "creative",
+    "keyword",
+    "cost_value",
+    "cost_currency",
+    "gaid",
+    "idfa",
+    "idfv",
+    "oaid",
     "android_id",
 ];
 
@@ -167,7 +186,7 @@ impl Rows {
         self.ids.len()
     }
 
-    pub(super) fn push(&mut self, touch: &Touch) {
+    pub(super) fn push(&mut self, touch: &Touch, params: &Params) {
         let click = &touch.click;
         self.ids.push(touch.id.bytes());
         self.received.push(click.received_at.ms());
@@ -199,7 +218,6 @@ impl Rows {
         }
         self.asns.append_option(*asn);
         self.networks.append_option(network.as_deref());
-        let params = Params::parse_as(&click.query, click.dialect);
         let texts = SLOTS.map(|name| params.text(name));
         let slots = texts.each_ref().map(Option::as_deref);
         for (column, text) in self.slots.iter_mut().zip(slots) {
@@ -214,7 +232,8 @@ impl Rows {
         for id in self.ids.drain(..) {
             ids.append_value(id)?;
         }
-        let received = TimestampMillisecondArray::from(std::mem::take(&mut self.received)).with_timezone("UTC");
+        let received =
+            TimestampMillisecondArray::from(std::mem::take(&mut self.received)).with_timezone("UTC");
         let mut columns: Vec<ArrayRef> =
             vec![Arc::new(ids.finish()), Arc::new(received), Arc::new(self.workspaces.finish())];
         columns.extend(self.names.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));

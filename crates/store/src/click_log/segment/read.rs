@@ -15,7 +15,7 @@ use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 
 use super::super::append::lock;
-use super::columns;
+use super::{About, columns};
 
 /// A segment whose footer is in memory.
 #[derive(Clone)]
@@ -52,6 +52,19 @@ impl Opened {
     /// Rows of the file.
     pub(in super::super) fn rows(&self) -> u64 {
         self.pages.last().map_or(0, |page| page.ordinal + page.rows as u64)
+    }
+
+    /// What it says of itself: node, number, and the numbers of what it was made from. `None` when it says nothing
+    /// that makes sense.
+    pub(in super::super) fn about(&self) -> Option<(u16, u64, Vec<u64>)> {
+        let pairs = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        let value = |name: &str| pairs.iter().find(|pair| pair.key == name)?.value.as_deref();
+        if value(About::VERSION)? != super::write::VERSION {
+            return None;
+        }
+        let numbers = value(About::MADE_FROM)?.split(',').filter(|text| !text.is_empty());
+        let made_from = numbers.map(|text| text.parse().ok()).collect::<Option<_>>()?;
+        Some((value(About::NODE)?.parse().ok()?, value(About::SEQ)?.parse().ok()?, made_from))
     }
 
     /// The page that holds an id, if it is there.
@@ -106,7 +119,8 @@ fn pages(metadata: &ArrowReaderMetadata) -> Result<Vec<Page>, ParquetError> {
     let bad = |what: &str| ParquetError::General(what.to_owned());
     let metadata = metadata.metadata();
     let index = metadata.page_index().ok_or_else(|| bad("no page index"))?;
-    let column = metadata.file_metadata().schema_descr().columns().iter().position(|c| c.name() == "click_id");
+    let column =
+        metadata.file_metadata().schema_descr().columns().iter().position(|c| c.name() == "click_id");
     let column = column.ok_or_else(|| bad("no click_id"))?;
     let mut pages = Vec::new();
     let mut before = 0;

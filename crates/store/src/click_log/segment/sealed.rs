@@ -52,8 +52,7 @@ impl SegmentName {
         let (date, hour) = (date.strip_prefix("dt=")?, hour.strip_prefix("hr=")?);
         let at: jiff::Timestamp = format!("{date}T{hour}:00:00Z").parse().ok()?;
         let (node, seq) = file.strip_suffix(".parquet")?.split_once('-')?;
-        let name =
-            Self { hour_ms: at.as_millisecond(), node: node.parse().ok()?, seq: seq.parse().ok()? };
+        let name = Self { hour_ms: at.as_millisecond(), node: node.parse().ok()?, seq: seq.parse().ok()? };
         // One way of writing each name: no sign, no other number of digits.
         (name.node <= 4_095 && name.key() == key).then_some(name)
     }
@@ -102,7 +101,7 @@ pub(in super::super) struct Side {
     pub(in super::super) segments: Vec<u64>,
     /// Bytes of the file.
     pub(in super::super) bytes: u64,
-    /// SipHash-1-3 (zero key) of the file.
+    /// SipHash-1-3 (zero key) of the file's header, in which that of the rest stands.
     pub(in super::super) checksum: u64,
 }
 

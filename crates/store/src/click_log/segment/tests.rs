@@ -9,7 +9,7 @@ use roundtrip_domain::id::{Id, WorkspaceNo};
 use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::time::Timestamp;
 
-use super::{COLUMNS, GROUP_ROWS, Opened, PAGE_ROWS, Pages, encode, find, touch_at};
+use super::{About, COLUMNS, GROUP_ROWS, Opened, PAGE_ROWS, Pages, encode, find, touch_at};
 
 fn touch(n: u64, click: Click) -> Touch {
     Touch { id: ClickId::from_bits(u128::from(n) << 80 | 7 << 76 | u128::from(n) * 7_919), click }
@@ -37,8 +37,10 @@ fn click(query: &[u8]) -> Click {
 
 fn written(touches: &[Touch]) -> Bytes {
     let mut out = Vec::new();
-    let rows = encode::<ParquetError>(&mut out, touches.iter().cloned().map(Ok)).expect("it is written");
-    assert_eq!(rows, touches.len() as u64);
+    let about = About { node: 5, seq: 42, made_from: &[40, 41] };
+    let encoded =
+        encode::<ParquetError>(&mut out, &about, touches.iter().cloned().map(Ok)).expect("it is written");
+    assert_eq!(encoded.extent.clicks, touches.len() as u64);
     out.into()
 }
 
@@ -61,18 +63,32 @@ fn any_click() -> impl Strategy<Value = Click> {
             .prop_map(String::into_bytes),
     ];
     let seen = any::<[Option<String>; 3]>();
-    (query, any::<Option<std::net::IpAddr>>(), seen, text(), text(), any::<Option<u32>>(), any::<u32>(), 1_u8..5, 1_u8..23)
-        .prop_map(|(query, ip, [user_agent, referer, language], region, network, asn, flags, kind, dialect)| Click {
-            kind: TouchKind::from_number(kind).expect("a kind"),
-            dialect: LinkDialect::from_number(dialect).expect("a dialect"),
-            flags: Flags(flags),
-            ip,
-            user_agent,
-            referer,
-            language,
-            location: Location { country: Country::parse("de"), region, city: None, asn, network },
-            ..click(&query)
-        })
+    (
+        query,
+        any::<Option<std::net::IpAddr>>(),
+        seen,
+        text(),
+        text(),
+        any::<Option<u32>>(),
+        any::<u32>(),
+        1_u8..5,
+        1_u8..23,
+    )
+        .prop_map(
+            |(query, ip, [user_agent, referer, language], region, network, asn, flags, kind, dialect)| {
+                Click {
+                    kind: TouchKind::from_number(kind).expect("a kind"),
+                    dialect: LinkDialect::from_number(dialect).expect("a dialect"),
+                    flags: Flags(flags),
+                    ip,
+                    user_agent,
+                    referer,
+                    language,
+                    location: Location { country: Country::parse("de"), region, city: None, asn, network },
+                    ..click(&query)
+                }
+            },
+        )
 }
 
 proptest! {
@@ -95,6 +111,7 @@ fn one_click_is_found_by_its_id_and_by_its_row() {
     assert_eq!(file, written(&touches), "the same touches make the same bytes");
     let opened = Opened::open(&file).expect("it opens");
     assert_eq!(opened.rows(), total as u64);
+    assert_eq!(opened.about(), Some((5, 42, vec![40, 41])));
     assert_eq!(opened.pages(), GROUP_ROWS / PAGE_ROWS + 2);
     let cache = Pages::new(1 << 20);
     for n in [0, 1, PAGE_ROWS - 1, PAGE_ROWS, GROUP_ROWS - 1, GROUP_ROWS, total - 1] {
@@ -103,7 +120,8 @@ fn one_click_is_found_by_its_id_and_by_its_row() {
         assert_eq!(find(&batch, touches[n].id), Some(Some(touches[n].clone())), "row {n}");
         let (same, row) = opened.page_of_row(n as u64).expect("a page");
         assert_eq!((same, touch_at(&batch, row).as_ref()), (page, Some(&touches[n])));
-        let again = cache.get(1, page, || Err::<_, ParquetError>(ParquetError::General("not kept".to_owned())));
+        let again =
+            cache.get(1, page, || Err::<_, ParquetError>(ParquetError::General("not kept".to_owned())));
         assert_eq!(again.expect("it is kept").num_rows(), batch.num_rows());
         let beside = ClickId::from_bits(touches[n].id.bits() + 1);
         let none = opened.page_of_id(beside).map(|page| opened.read(file.clone(), page).expect("it reads"));
@@ -117,7 +135,8 @@ fn one_click_is_found_by_its_id_and_by_its_row() {
 
 #[test]
 fn a_file_that_is_cut_or_changed_is_an_error_and_no_panic() {
-    let touches: Vec<Touch> = (0..3_000).map(|n| touch(n, click(format!("click_id=p{n}").as_bytes()))).collect();
+    let touches: Vec<Touch> =
+        (0..3_000).map(|n| touch(n, click(format!("click_id=p{n}").as_bytes()))).collect();
     let file = written(&touches);
     for len in [0, 7, 100, file.len() / 2, file.len() - 1] {
         assert!(Opened::open(&file.slice(..len)).is_err(), "{len} bytes");
