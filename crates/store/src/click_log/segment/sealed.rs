@@ -170,6 +170,9 @@ impl Read for From {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.ready.is_empty() {
             let left = self.source.len().saturating_sub(self.at);
+            if left == 0 {
+                return Ok(0);
+            }
             let length = left.min(out.len().max(READ_BYTES) as u64) as usize;
             self.ready = self.source.fetch(self.at, length).map_err(io::Error::other)?;
             self.at += length as u64;
