@@ -156,6 +156,7 @@ fn finish(
         bytes: std::fs::metadata(&live).map_err(Error::io("look at", &live))?.len(),
         checksum: durable::checksum(&live).map_err(Error::io("read", &live))?,
         published: false,
+        elsewhere: false,
         counts,
     };
     let state = State::Closed { listed: Arc::new(listed.clone()), recorded: false };
@@ -177,8 +178,13 @@ fn finish(
 
 /// Calm, unless slices come faster than they are closed.
 fn pace(shared: &Shared) -> Pace<'_> {
-    let waiting =
-        shared.registry.all().iter().filter(|s| matches!(s.state, State::Live { active: false, .. })).count();
+    let waiting = shared
+        .registry
+        .all()
+        .slices
+        .iter()
+        .filter(|s| matches!(s.state, State::Live { active: false, .. }))
+        .count();
     if waiting <= WAITING_CALM_MAX { Pace::calm(&shared.queue) } else { Pace::HURRIED }
 }
 
@@ -226,6 +232,7 @@ pub(super) fn adopt(
         bytes: std::fs::metadata(&closed).map_err(Error::io("look at", &closed))?.len(),
         checksum: durable::checksum(&closed).map_err(Error::io("read", &closed))?,
         published: known.is_some_and(|k| k.published),
+        elsewhere: false,
         counts: known.map_or_else(|| index.counts(), |k| k.counts.clone()),
     };
     manifest.record(&listed)?;

@@ -43,7 +43,7 @@ impl Held<'_> {
         let size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
         let dir = &self.shared.config.dir;
         let slices = self.shared.registry.all();
-        let live = slices.iter().filter(|slice| slice.is_live()).map(|slice| {
+        let live = slices.slices.iter().filter(|slice| slice.is_live()).map(|slice| {
             let path = dir.join(slice.name.file(Part::Live));
             size(&path) + size(&slice::beside(&path, "-wal"))
         });
@@ -56,7 +56,7 @@ impl Held<'_> {
         // The manifest comes first: nothing can be added to it meanwhile.
         lock(&self.shared.manifest).copy_to(&to.join(manifest::FILE))?;
         // A slice stands here before any click in it is answered, so whatever the ledger knows of is in one of these.
-        for slice in self.shared.registry.all().iter() {
+        for slice in self.shared.registry.all().slices.iter() {
             match &slice.state {
                 State::Closed { .. } => {
                     for part in [Part::Closed, Part::Prints] {

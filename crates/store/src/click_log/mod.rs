@@ -451,8 +451,9 @@ impl ClickLog {
 
     /// Closed slices whose counts the ledger has not confirmed, oldest first.
     pub fn to_publish(&self) -> Vec<ClosedSlice> {
-        let slices = self.shared().registry.all();
-        let mut out: Vec<_> = slices
+        let view = self.shared().registry.all();
+        let mut out: Vec<_> = view
+            .slices
             .iter()
             .filter_map(|slice| match &slice.state {
                 State::Closed { listed, recorded: true } | State::Missing { listed } if !listed.published => {
@@ -504,14 +505,14 @@ impl ClickLog {
     /// those closed but not published. A reader of counts adds them to the ledger's, leaving out each `(node, seq)`
     /// that the ledger has already.
     pub fn active_counts(&self) -> Vec<UnpublishedCounts> {
-        let slices = self.shared().registry.all();
+        let view = self.shared().registry.all();
         let counts_of = |slice: &Slice| match &slice.state {
             State::Live { index, .. } => Some(registry::read(index).counts()),
             State::Closed { listed, .. } | State::Missing { listed } => {
                 (!listed.published).then(|| listed.counts.clone())
             }
         };
-        slices
+        view.slices
             .iter()
             .filter_map(|slice| {
                 let counts = counts_of(slice).filter(|counts| !counts.is_empty())?;
@@ -532,7 +533,7 @@ impl ClickLog {
         let _files = lock(&shared.files);
         let mut gone = Vec::new();
         let mut forget = Vec::new();
-        for slice in shared.registry.all().iter() {
+        for slice in shared.registry.all().slices.iter() {
             let (listed, there) = match &slice.state {
                 State::Closed { listed, recorded: true } => (listed, true),
                 State::Missing { listed } => (listed, false),
@@ -581,7 +582,8 @@ impl ClickLog {
     pub fn close_now(&self) -> bool {
         let shared = self.shared();
         let has_clicks = |s: &&Slice| s.is_live() && s.extent().clicks > 0;
-        let live: Vec<u64> = shared.registry.all().iter().filter(has_clicks).map(|s| s.name.seq).collect();
+        let live: Vec<u64> =
+            shared.registry.all().slices.iter().filter(has_clicks).map(|s| s.name.seq).collect();
         if live.is_empty() {
             return true;
         }
@@ -608,7 +610,8 @@ impl ClickLog {
     /// What the log counts and holds now.
     pub fn stats(&self) -> Stats {
         let shared = self.shared();
-        let slices = shared.registry.all();
+        let view = shared.registry.all();
+        let slices = &view.slices;
         let counters = &shared.counters;
         let count = |is: fn(&State) -> bool| slices.iter().filter(|s| is(&s.state)).count();
         Stats {

@@ -100,7 +100,7 @@ pub(super) fn find(shared: &Shared, id: ClickId) -> Result<Found, Error> {
     }
     let found = retry(|| {
         let slices = shared.registry.all();
-        for slice in registry::holding(&slices, id) {
+        for slice in registry::holding(&slices.slices, id) {
             if let Some(touch) = read(shared, slice, id)? {
                 return Ok(Some(touch));
             }
@@ -121,7 +121,7 @@ pub(super) fn find_print(
     retry(|| {
         let slices = shared.registry.all();
         let mut found = Vec::new();
-        for slice in registry::overlapping(&slices, from, to) {
+        for slice in registry::overlapping(&slices.slices, from, to) {
             if found.len() >= limit {
                 break;
             }
