@@ -25,8 +25,6 @@ pub enum Point {
     BeforeSegment,
     /// A segment has its name and no side file.
     BeforeSegmentSide,
-    /// A merged side file is written and synced, and has no name yet.
-    BeforeSides,
     /// New files of sealed clicks are there, the manifest lists the old ones.
     BeforeSwap,
     /// The manifest lists the new files, none of the old ones is deleted.

@@ -110,7 +110,7 @@ impl Extent {
         clicks: 0,
     };
 
-    /// One more click.
+    /// Takes in one more touch.
     pub(super) fn add(&mut self, id: ClickId, received_at: Timestamp) {
         self.id_first_ms = self.id_first_ms.min(id.ms());
         self.id_last_ms = self.id_last_ms.max(id.ms());

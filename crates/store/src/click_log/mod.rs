@@ -659,7 +659,9 @@ impl ClickLog {
             }),
             slices_closed: count(|s| matches!(s, State::Closed { recorded: true, .. })),
             slices_missing: count(|s| matches!(s, State::Missing { listed } if !listed.elsewhere)),
-            slices_unsealed: count(|s| matches!(s, State::Closed { listed, recorded: true } if listed.published)),
+            slices_unsealed: count(
+                |s| matches!(s, State::Closed { listed, recorded: true } if listed.published),
+            ),
             segments: there.clone().count(),
             segments_missing: view.segments.iter().filter(|s| s.is_missing).count(),
             segments_clicks: there.clone().map(|s| s.extent().clicks).sum(),

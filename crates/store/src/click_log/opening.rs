@@ -137,8 +137,7 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
         let name = listed.name;
         seq_last = seq_last.max(seq);
         listed.elsewhere |= recovered.elsewhere.contains(&seq);
-        if !listed.elsewhere
-            && listed.extent.id_last_ms >= now.ms().saturating_sub(config.retention.ms()) {
+        if !listed.elsewhere && listed.extent.id_last_ms >= now.ms().saturating_sub(config.retention.ms()) {
             let file = name.file(Part::Closed);
             tracing::error!(
                 slice.file = file,

@@ -9,17 +9,8 @@ use rusqlite::Connection;
 
 use crate::click_log::error::Error;
 use crate::click_log::pour::Pace;
-use crate::click_log::segment::{Opened, PAGE_ROWS, SegmentName, Source, touch_at};
+use crate::click_log::segment::{About, Opened, PAGE_ROWS, SegmentName, Source, touch_at};
 use crate::click_log::slice::{self, Name, Part};
-
-/// What a segment says of itself: the numbers of the files that it was made of.
-pub(super) const SOURCES: &str = "roundtrip.sources";
-/// The numbers of all files whose clicks are in it, those files' own sources too.
-pub(super) const REPLACES: &str = "roundtrip.replaces";
-/// First and last moment of its ids, first and last moment of receiving, in milliseconds, and how many rows.
-pub(super) const EXTENT: &str = "roundtrip.extent";
-/// Node and number of the segment.
-pub(super) const NAME: &str = "roundtrip.segment";
 
 /// One file that is read from its first click to its last.
 pub(super) struct Rows {
@@ -49,7 +40,7 @@ impl Rows {
         let path = dir.join(name.key());
         let source = Source::open(&path).map_err(Error::io("open", &path))?;
         let opened = Opened::open(&source).map_err(Error::parquet("open", &path))?;
-        let mut replaces = numbers(opened.said(REPLACES));
+        let mut replaces = numbers(opened.said(About::REPLACES));
         replaces.push(name.seq);
         let from = From::Segment { opened, source, path, page: 0, lenient };
         Ok(Self { from, ready: VecDeque::new(), replaces })
@@ -110,12 +101,6 @@ impl Rows {
 /// Reads numbers as a segment says them.
 pub(super) fn numbers(said: Option<&str>) -> Vec<u64> {
     said.unwrap_or_default().split(',').filter_map(|number| number.parse().ok()).collect()
-}
-
-/// Writes numbers as a segment says them.
-pub(super) fn say(numbers: &[u64]) -> String {
-    let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
-    numbers.join(",")
 }
 
 /// The clicks of all files, in the order of their ids. It ends behind the first error.

@@ -15,7 +15,7 @@ use crate::click_log::manifest::Change;
 use crate::click_log::pour::Pace;
 use crate::click_log::registry::Segment;
 use crate::click_log::segment::prints::{Entry, Prints};
-use crate::click_log::segment::{SegmentName, Side};
+use crate::click_log::segment::{SegmentName, Side, SideName};
 use crate::click_log::{Shared, durable};
 
 /// Has the closer look at a file, by its number.
@@ -59,8 +59,7 @@ fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, 
                 made.iter().for_each(|made| made.discard(dir));
                 return Ok(None);
             }
-            let set_aside =
-                damage::set_aside(dir, &name.key()).map_err(Error::io("set aside", &path))?;
+            let set_aside = damage::set_aside(dir, &name.key()).map_err(Error::io("set aside", &path))?;
             let clicks_kept = made.as_ref().map_or(0, |made| made.sealed.extent.clicks);
             let gone = sides_without(&shared.registry.all(), &[name.seq]);
             change_files(shared, &replaced(name.seq, made, &gone))?;
@@ -115,7 +114,7 @@ pub(super) fn salvage(
 fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Error> {
     let dir = &shared.config.dir;
     let path = dir.join(side.name.key());
-    let is_sound = Prints::open(&path).and_then(|prints| prints.is_sound());
+    let is_sound = Prints::open(&path).and_then(|prints| prints.verify());
     match is_sound {
         Ok(true) => return Ok(None),
         Err(error)
@@ -149,8 +148,7 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
     };
     change_files(shared, &change)?;
     let clicks_kept = of_it.iter().map(|segment| segment.extent().clicks).sum();
-    let damage =
-        Damage { file: side.name.key(), cause: Cause::Changed, set_aside: Vec::new(), clicks_kept };
+    let damage = Damage { file: side.name.key(), cause: Cause::Changed, set_aside: Vec::new(), clicks_kept };
     shared.damaged(damage.clone());
     Ok(Some(damage))
 }
@@ -170,5 +168,6 @@ pub(super) fn side_again(dir: &Path, name: SegmentName, seq: u64) -> Result<Side
             row,
         }));
     }
-    make_side(dir, name.node, seq, name.seq, entries, Pace::HURRIED)
+    entries.sort_unstable();
+    make_side(dir, SideName { node: name.node, seq }, name.seq, &entries, Pace::HURRIED)
 }

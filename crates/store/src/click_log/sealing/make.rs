@@ -7,22 +7,22 @@
 use std::fs::File;
 use std::hash::Hasher;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
 use roundtrip_domain::click::Touch;
 use siphasher::sip::SipHasher13;
 
-use super::feed::{EXTENT, Feed, NAME, REPLACES, SOURCES, say};
+use super::feed::Feed;
 use crate::click_log::durable;
 use crate::click_log::error::Error;
 use crate::click_log::faults::{Faults, Point};
 use crate::click_log::index::Extent;
 use crate::click_log::pour::{Pace, Paced};
 use crate::click_log::segment::prints::{self, Entry};
-use crate::click_log::segment::{Sealed, SegmentName, Side, SideName, encode_with};
+use crate::click_log::segment::{About, Encoded, Sealed, SegmentName, Side, SideName, encode};
 
-/// The end of the names of files that are being written. A start deletes them.
+/// The end of the names of segments that are being written. A start deletes them.
 pub(super) const UNFINISHED: &str = ".sealing.tmp";
 
 /// Files that nobody knows of yet.
@@ -67,51 +67,24 @@ pub(super) fn make(
     let _unfinished = Unfinished(&tmp);
     let file = File::create(&tmp).map_err(Error::io("create", &tmp))?;
     let mut out = Summed { out: Paced::new(file, pace), hasher: SipHasher13::new(), bytes: 0 };
-    let mut entries = Vec::new();
-    let extent = std::cell::Cell::new(Extent::EMPTY);
-    let touches = feed.filter(|touch| touch.as_ref().map_or(true, keep)).map(|touch| {
-        let touch = touch.map_err(Failed::Feed)?;
-        let mut so_far = extent.get();
-        let row = u32::try_from(so_far.clicks).map_err(|_| Failed::Rows)?;
-        let prints = touch.click.prints(&touch.click.params());
-        entries.extend(prints.iter().map(|print| Entry {
-            scope: print.scope,
-            kind: print.kind as u8,
-            hash: print.hash,
-            segment: 0,
-            row,
-        }));
-        so_far.add(touch.id, touch.click.received_at);
-        extent.set(so_far);
-        Ok(touch)
-    });
-    let encoded = encode_with(&mut out, touches, |_| {
-        let extent = extent.get();
-        vec![
-            (NAME, format!("{node},{seq}")),
-            (SOURCES, say(sources)),
-            (REPLACES, say(&replaces)),
-            (EXTENT, say_extent(&extent)),
-        ]
-    });
-    let rows = encoded.map_err(|failed| match failed {
+    let about = About { node, seq, made_from: sources, replaces: &replaces };
+    let touches = feed.filter(|touch| touch.as_ref().map_or(true, keep)).map(|t| t.map_err(Failed::Feed));
+    let Encoded { extent, entries } = encode(&mut out, &about, touches).map_err(|failed| match failed {
         Failed::Feed(error) => error,
-        Failed::Rows => Error::Damaged { file: tmp.clone(), row: i64::from(u32::MAX) },
         Failed::Parquet(error) => Error::parquet("write", &tmp)(error),
     })?;
-    if rows == 0 {
+    if extent.clicks == 0 {
         return Ok(None);
     }
     let Summed { out, hasher, bytes } = out;
     out.file.sync_all().map_err(Error::io("sync", &tmp))?;
     drop(out);
-    let extent = extent.get();
     let name = SegmentName::new(node, seq, extent.id_first_ms);
     faults.reach(Point::BeforeSegment);
     put(dir, &tmp, &name.key())?;
     let sealed = Sealed { name, extent, bytes, checksum: hasher.finish() };
     faults.reach(Point::BeforeSegmentSide);
-    match make_side(dir, node, side_seq, seq, entries, pace) {
+    match make_side(dir, SideName { node, seq: side_seq }, seq, &entries, pace) {
         Ok(side) => Ok(Some(Made { sealed, side })),
         Err(error) => {
             let _ = durable::remove(&dir.join(name.key()));
@@ -123,29 +96,17 @@ pub(super) fn make(
 /// Writes the side file of one segment.
 pub(super) fn make_side(
     dir: &Path,
-    node: u16,
-    seq: u64,
+    name: SideName,
     segment: u64,
-    mut entries: Vec<Entry>,
+    entries: &[Entry],
     pace: Pace<'_>,
 ) -> Result<Side, Error> {
-    entries.sort_unstable();
-    let bytes = prints::bytes(&[segment], &entries);
-    let tmp = dir.join(format!("{node}-{seq}.prints{UNFINISHED}"));
-    let _unfinished = Unfinished(&tmp);
-    let file = File::create(&tmp).map_err(Error::io("create", &tmp))?;
-    let mut out = Summed { out: Paced::new(file, pace), hasher: SipHasher13::new(), bytes: 0 };
-    for piece in bytes.chunks(64 << 10) {
-        out.write_all(piece).map_err(Error::io("write", &tmp))?;
-    }
-    out.out.file.sync_all().map_err(Error::io("sync", &tmp))?;
-    let name = SideName { node, seq };
-    put(dir, &tmp, &name.key())?;
-    Ok(Side { name, segments: vec![segment], bytes: out.bytes, checksum: out.hasher.finish() })
+    let path = free(dir, &name.key())?;
+    prints::write(&path, name, &[segment], entries, pace).map_err(Error::io("write", &path))
 }
 
 /// Takes a file away that did not get its name.
-pub(super) struct Unfinished<'a>(pub(super) &'a Path);
+struct Unfinished<'a>(&'a Path);
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
@@ -155,38 +116,37 @@ impl Drop for Unfinished<'_> {
 }
 
 /// Gives a synced file its name, which nothing has.
-pub(super) fn put(dir: &Path, tmp: &Path, key: &str) -> Result<(), Error> {
-    let to = dir.join(key);
-    durable::make_dir_of(dir, key).map_err(Error::io("make the directory of", &to))?;
-    if to.exists() {
-        let source = io::Error::new(io::ErrorKind::AlreadyExists, "a file with this number is there");
-        return Err(Error::Io { what: "put", file: to, source });
-    }
+fn put(dir: &Path, tmp: &Path, key: &str) -> Result<(), Error> {
+    let to = free(dir, key)?;
     durable::rename(tmp, &to).map_err(Error::io("rename to", &to))
 }
 
-fn say_extent(extent: &Extent) -> String {
-    let Extent { id_first_ms, id_last_ms, received_first_ms, received_last_ms, clicks } = extent;
-    format!("{id_first_ms},{id_last_ms},{received_first_ms},{received_last_ms},{clicks}")
+/// Where a file is to lie. The directory is there, the file is not.
+pub(super) fn free(dir: &Path, key: &str) -> Result<PathBuf, Error> {
+    let path = dir.join(key);
+    durable::make_dir_of(dir, key).map_err(Error::io("make the directory of", &path))?;
+    if path.exists() {
+        let source = io::Error::new(io::ErrorKind::AlreadyExists, "a file with this number is there");
+        return Err(Error::Io { what: "create", file: path, source });
+    }
+    Ok(path)
 }
 
 /// Reads the extent that a segment says.
 pub(super) fn read_extent(said: &str) -> Option<Extent> {
     let mut numbers = said.split(',');
     let mut number = || numbers.next()?.parse::<i64>().ok();
-    let extent = Extent {
+    Some(Extent {
         id_first_ms: number()?,
         id_last_ms: number()?,
         received_first_ms: number()?,
         received_last_ms: number()?,
         clicks: u64::try_from(number()?).ok()?,
-    };
-    Some(extent)
+    })
 }
 
 enum Failed {
     Feed(Error),
-    Rows,
     Parquet(ParquetError),
 }
 
@@ -197,10 +157,10 @@ impl From<ParquetError> for Failed {
 }
 
 /// Counts and sums what goes by.
-pub(super) struct Summed<'a> {
-    pub(super) out: Paced<'a>,
-    pub(super) hasher: SipHasher13,
-    pub(super) bytes: u64,
+struct Summed<'a> {
+    out: Paced<'a>,
+    hasher: SipHasher13,
+    bytes: u64,
 }
 
 impl Write for Summed<'_> {

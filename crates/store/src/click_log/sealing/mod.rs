@@ -35,7 +35,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use roundtrip_domain::time::Timestamp;
 
 pub(super) use self::ill::verify;
-pub(super) use self::start::{Recovered, SliceFiles, clear, open};
+pub(super) use self::start::{Recovered, clear, open};
 
 use self::feed::{Feed, Rows};
 use self::make::{Made, Order, make};
@@ -283,11 +283,7 @@ pub(super) fn expire(shared: &Shared, before_ms: i64) -> Result<Vec<Expired>, Er
         ..Change::default()
     };
     change_files(shared, &change)?;
-    let gone = |s: &&Segment| Expired {
-        file: s.sealed.name.key(),
-        seq: s.seq(),
-        clicks: s.extent().clicks,
-    };
+    let gone = |s: &&Segment| Expired { file: s.sealed.name.key(), seq: s.seq(), clicks: s.extent().clicks };
     Ok(old.iter().filter(|s| !s.is_missing).map(gone).collect())
 }
 
@@ -307,8 +303,7 @@ fn made_of(
     pace: Pace<'_>,
 ) -> Result<Option<Made>, Error> {
     let seqs = (new_seq(shared)?, new_seq(shared)?);
-    let order =
-        Order { dir: &shared.config.dir, node, seqs, sources, pace, faults: &shared.config.faults };
+    let order = Order { dir: &shared.config.dir, node, seqs, sources, pace, faults: &shared.config.faults };
     make(&order, Feed::new(rows, pace), &|_| true)
 }
 

@@ -9,16 +9,17 @@ use std::sync::Arc;
 
 use roundtrip_domain::time::Timestamp;
 
-use super::feed::{EXTENT, REPLACES, Rows, SOURCES, numbers};
+use super::feed::{Rows, numbers};
 use super::make::{UNFINISHED, make_side, read_extent};
 use super::{delete, ill};
 use crate::click_log::damage::{self, Cause, Damage};
 use crate::click_log::error::Error;
 use crate::click_log::manifest::{Change, Manifest};
 use crate::click_log::opening::Missing;
+use crate::click_log::pour::Pace;
 use crate::click_log::registry::Segment;
 use crate::click_log::segment::prints::Prints;
-use crate::click_log::segment::{Sealed, SegmentName, Side, SideName};
+use crate::click_log::segment::{About, Sealed, SegmentName, Side, SideName};
 use crate::click_log::slice::Name;
 use crate::click_log::{Config, DAMAGED, OpenReport, durable};
 
@@ -79,7 +80,8 @@ pub(in super::super) fn open(
     let listed = manifest.segments()?;
     let sides_listed = manifest.sides()?;
     let numbers_used = disk.segments.keys().chain(disk.sides.keys()).copied();
-    let numbers_listed = listed.iter().map(|(s, _)| s.name.seq).chain(sides_listed.iter().map(|s| s.name.seq));
+    let numbers_listed =
+        listed.iter().map(|(s, _)| s.name.seq).chain(sides_listed.iter().map(|s| s.name.seq));
     *seq_last = numbers_used.chain(numbers_listed).fold(*seq_last, u64::max).max(set_aside_seqs(dir));
     let mut start = Start {
         config,
@@ -154,8 +156,7 @@ impl Start<'_> {
     fn damaged(&mut self, name: SegmentName, cause: Cause) -> Result<(), Error> {
         let seqs = (self.new_seq(), self.new_seq());
         let made = ill::salvage(self.dir, name, seqs, &self.config.faults)?;
-        let set_aside =
-            damage::set_aside(self.dir, &name.key()).map_err(Error::io("set aside", self.dir))?;
+        let set_aside = damage::set_aside(self.dir, &name.key()).map_err(Error::io("set aside", self.dir))?;
         let clicks_kept = made.as_ref().map_or(0, |made| made.sealed.extent.clicks);
         self.report.damaged.push(Damage { file: name.key(), cause, set_aside, clicks_kept });
         self.change.segments_gone.push(name.seq);
@@ -187,12 +188,15 @@ impl Start<'_> {
         for (_, name) in std::mem::take(&mut self.disk.segments) {
             match Rows::of_segment(self.dir, name, false) {
                 Ok(rows) => {
-                    let sources = numbers(rows.said(SOURCES));
+                    let sources = numbers(rows.said(About::MADE_FROM));
                     if !sources.is_empty() && sources.iter().all(|seq| there.contains(seq)) {
-                        tracing::info!(segment.file = name.key(), "deleted a segment that was never finished");
+                        tracing::info!(
+                            segment.file = name.key(),
+                            "deleted a segment that was never finished"
+                        );
                         self.change.doomed.push(name.key());
                     } else {
-                        let replaces = numbers(rows.said(REPLACES));
+                        let replaces = numbers(rows.said(About::REPLACES));
                         orphans.push(Orphan { name, rows, sources, replaces });
                     }
                 }
@@ -255,7 +259,7 @@ impl Start<'_> {
     fn orphan(&mut self, name: SegmentName, rows: &Rows) -> Result<(), Error> {
         let path = self.dir.join(name.key());
         let damaged = || Error::Damaged { file: path.clone(), row: 0 };
-        let extent = rows.said(EXTENT).and_then(read_extent).ok_or_else(damaged)?;
+        let extent = rows.said(About::EXTENT).and_then(read_extent).ok_or_else(damaged)?;
         let bytes = path.metadata().map_err(Error::io("look at", &path))?.len();
         let checksum = durable::checksum(&path).map_err(Error::io("read", &path))?;
         let sealed = Sealed { name, extent, bytes, checksum };
@@ -276,15 +280,10 @@ impl Start<'_> {
         for name in self.disk.sides.values().rev().filter(|name| !self.sides.contains_key(&name.seq)) {
             let path = self.dir.join(name.key());
             let Ok(prints) = Prints::open(&path) else { continue };
-            if !prints.segments().contains(&segment) || !prints.is_sound().unwrap_or(false) {
+            if !prints.segments().contains(&segment) || !prints.verify().unwrap_or(false) {
                 continue;
             }
-            return Ok(Some(Side {
-                name: *name,
-                segments: prints.segments().to_vec(),
-                bytes: path.metadata().map_err(Error::io("look at", &path))?.len(),
-                checksum: durable::checksum(&path).map_err(Error::io("read", &path))?,
-            }));
+            return prints.side(*name).map(Some).map_err(Error::io("read", &path));
         }
         Ok(None)
     }
@@ -298,9 +297,9 @@ impl Start<'_> {
             if is_missing {
                 continue;
             }
-            let is_good = *good.entry(side).or_insert_with(|| {
-                self.sides.get(&side).is_some_and(|side| is_there(self.dir, side))
-            });
+            let is_good = *good
+                .entry(side)
+                .or_insert_with(|| self.sides.get(&side).is_some_and(|side| is_there(self.dir, side)));
             if is_good {
                 continue;
             }
@@ -313,7 +312,7 @@ impl Start<'_> {
                         segment.file = name.key(),
                         "a click segment cannot be read for its side file"
                     );
-                    make_side(self.dir, name.node, seq, name.seq, Vec::new(), super::Pace::HURRIED)?
+                    make_side(self.dir, SideName { node: name.node, seq }, name.seq, &[], Pace::HURRIED)?
                 }
                 other => other?,
             };
@@ -342,9 +341,8 @@ impl Start<'_> {
 }
 
 fn is_there(dir: &Path, side: &Side) -> bool {
-    let path = dir.join(side.name.key());
-    path.metadata().is_ok_and(|meta| meta.len() == side.bytes)
-        && Prints::open(&path).is_ok_and(|prints| prints.segments() == side.segments)
+    let prints = Prints::open(&dir.join(side.name.key()));
+    prints.and_then(|prints| prints.side(side.name)).is_ok_and(|found| found == *side)
 }
 
 /// Walks the directories of sealed clicks. Unfinished files are deleted.
@@ -356,6 +354,10 @@ fn list(dir: &Path) -> Result<Disk, Error> {
             durable::remove(&path).map_err(Error::io("remove", &path))?;
         } else if name == SIDES {
             for file in names(&path)? {
+                if file.ends_with(".tmp") {
+                    let path = path.join(&file);
+                    durable::remove(&path).map_err(Error::io("remove", &path))?;
+                }
                 if let Some(name) = SideName::parse(&format!("{SIDES}/{file}")) {
                     disk.sides.insert(name.seq, name);
                 }

@@ -27,7 +27,7 @@ pub use self::columns::{COLUMNS, Column};
 pub(super) use self::read::{Opened, Pages, find, touch_at};
 pub use self::sealed::{HOUR_MS, SegmentName, SideName};
 pub(super) use self::sealed::{Sealed, Side, Source};
-pub(super) use self::write::{encode, encode_with};
+pub(super) use self::write::{About, Encoded, encode};
 
 /// Most rows of a page: what a look-up decodes.
 pub(super) const PAGE_ROWS: usize = 1_024;

@@ -15,7 +15,7 @@ use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 
 use super::super::append::lock;
-use super::columns;
+use super::{About, columns};
 
 /// A segment whose footer is in memory.
 #[derive(Clone)]
@@ -52,6 +52,19 @@ impl Opened {
     /// Rows of the file.
     pub(in super::super) fn rows(&self) -> u64 {
         self.pages.last().map_or(0, |page| page.ordinal + page.rows as u64)
+    }
+
+    /// What it says of itself: node, number, and the numbers of what it was made from. `None` when it says nothing
+    /// that makes sense.
+    pub(in super::super) fn about(&self) -> Option<(u16, u64, Vec<u64>)> {
+        let pairs = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        let value = |name: &str| pairs.iter().find(|pair| pair.key == name)?.value.as_deref();
+        if value(About::VERSION)? != super::write::VERSION {
+            return None;
+        }
+        let numbers = value(About::MADE_FROM)?.split(',').filter(|text| !text.is_empty());
+        let made_from = numbers.map(|text| text.parse().ok()).collect::<Option<_>>()?;
+        Some((value(About::NODE)?.parse().ok()?, value(About::SEQ)?.parse().ok()?, made_from))
     }
 
     /// The page that holds an id, if it is there.

@@ -101,7 +101,7 @@ pub(in super::super) struct Side {
     pub(in super::super) segments: Vec<u64>,
     /// Bytes of the file.
     pub(in super::super) bytes: u64,
-    /// SipHash-1-3 (zero key) of the file.
+    /// SipHash-1-3 (zero key) of the file's header, in which that of the rest stands.
     pub(in super::super) checksum: u64,
 }
 
@@ -170,6 +170,9 @@ impl Read for From {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.ready.is_empty() {
             let left = self.source.len().saturating_sub(self.at);
+            if left == 0 {
+                return Ok(0);
+            }
             let length = left.min(out.len().max(READ_BYTES) as u64) as usize;
             self.ready = self.source.fetch(self.at, length).map_err(io::Error::other)?;
             self.at += length as u64;
