@@ -52,7 +52,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
@@ -244,6 +244,8 @@ struct Shared {
     files: Mutex<()>,
     /// Held by whoever makes new files of old ones; comes before `files`.
     sealing: Mutex<()>,
+    /// Set once nothing more is to be sealed.
+    sealing_stop: AtomicBool,
     /// Slices, with their checksums, that could not be read when they were to be sealed.
     unsealable: Mutex<BTreeSet<(u64, u64)>>,
     /// Why the last step of sealing failed, if it did.
@@ -353,6 +355,7 @@ impl ClickLog {
             manifest: Mutex::new(opened.manifest),
             files: Mutex::new(()),
             sealing: Mutex::new(()),
+            sealing_stop: AtomicBool::new(false),
             unsealable: Mutex::default(),
             seal_error: Mutex::default(),
             suspects: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use roundtrip_domain::click::Touch;
@@ -11,6 +12,9 @@ use crate::click_log::error::Error;
 use crate::click_log::pour::Pace;
 use crate::click_log::segment::{About, Opened, PAGE_ROWS, SegmentName, Source, touch_at};
 use crate::click_log::slice::{self, Name, Part};
+
+/// Nobody stops what a start or the closer does.
+pub(super) static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// One file that is read from its first click to its last.
 pub(super) struct Rows {
@@ -107,14 +111,16 @@ pub(super) fn numbers(said: Option<&str>) -> Vec<u64> {
 pub(super) struct Feed<'a> {
     files: Vec<Rows>,
     pace: Pace<'a>,
+    /// Once it is set, nothing more is given.
+    stop: &'a AtomicBool,
     began: Instant,
     given: usize,
     failed: bool,
 }
 
 impl<'a> Feed<'a> {
-    pub(super) fn new(files: Vec<Rows>, pace: Pace<'a>) -> Self {
-        Self { files, pace, began: Instant::now(), given: 0, failed: false }
+    pub(super) fn new(files: Vec<Rows>, pace: Pace<'a>, stop: &'a AtomicBool) -> Self {
+        Self { files, pace, stop, began: Instant::now(), given: 0, failed: false }
     }
 
     /// Numbers of the files whose clicks are in here, the files' own too, sorted.
@@ -158,6 +164,10 @@ impl Iterator for Feed<'_> {
         if self.given.is_multiple_of(PAGE_ROWS) && self.given > 0 {
             self.pace.rest(self.began);
             self.began = Instant::now();
+            if self.stop.load(Relaxed) {
+                self.failed = true;
+                return Some(Err(Error::Stopped));
+            }
         }
         match self.first() {
             Ok(at) => {

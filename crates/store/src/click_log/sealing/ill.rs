@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::feed::{Feed, Rows};
+use super::feed::{Feed, NEVER, Rows};
 use super::make::{Made, Order, make, make_side};
 use super::{change_files, is_same_segment, new_seq, sides_without};
 use crate::click_log::append::lock;
@@ -108,7 +108,7 @@ pub(super) fn salvage(
         other => other?,
     };
     let order = Order { dir, node: name.node, seqs, sources: &[name.seq], pace: Pace::HURRIED, faults };
-    make(&order, Feed::new(vec![rows], Pace::HURRIED), &|_| true)
+    make(&order, Feed::new(vec![rows], Pace::HURRIED, &NEVER), &|_| true)
 }
 
 fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Error> {
@@ -156,7 +156,8 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
 /// Makes a side file again from its segment.
 pub(super) fn side_again(dir: &Path, name: SegmentName, seq: u64) -> Result<Side, Error> {
     let mut entries = Vec::new();
-    for (row, touch) in Feed::new(vec![Rows::of_segment(dir, name, false)?], Pace::HURRIED).enumerate() {
+    let rows = vec![Rows::of_segment(dir, name, false)?];
+    for (row, touch) in Feed::new(rows, Pace::HURRIED, &NEVER).enumerate() {
         let touch = touch?;
         let row = u32::try_from(row)
             .map_err(|_| Error::Damaged { file: dir.join(name.key()), row: i64::from(u32::MAX) })?;

@@ -139,6 +139,11 @@ impl ClickLog {
         Ok(done)
     }
 
+    /// Has a step of [`Self::seal`] that is under way end soon, with [`Error::Stopped`], and every later one at once.
+    pub fn stop_sealing(&self) {
+        self.shared().sealing_stop.store(true, Relaxed);
+    }
+
     /// Every segment, by the moment of its first id.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         let view = self.shared().registry.all();
@@ -163,6 +168,9 @@ impl ClickLog {
 
 fn step(shared: &Shared, now: Timestamp, at_once: bool, pace: Pace<'_>) -> Result<Option<Work>, Error> {
     let _one = lock(&shared.sealing);
+    if shared.sealing_stop.load(Relaxed) {
+        return Err(Error::Stopped);
+    }
     let rules = Rules {
         now,
         seal_after: shared.config.seal_after,
@@ -304,7 +312,7 @@ fn made_of(
 ) -> Result<Option<Made>, Error> {
     let seqs = (new_seq(shared)?, new_seq(shared)?);
     let order = Order { dir: &shared.config.dir, node, seqs, sources, pace, faults: &shared.config.faults };
-    make(&order, Feed::new(rows, pace), &|_| true)
+    make(&order, Feed::new(rows, pace, &shared.sealing_stop), &|_| true)
 }
 
 /// A number that no file ever had, nor will have.
