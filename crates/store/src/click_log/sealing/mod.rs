@@ -87,31 +87,6 @@ pub enum Work {
     Overtaken,
 }
 
-/// A segment, as it is listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegmentInfo {
-    /// Where it lies, below the log's directory.
-    pub file: String,
-    /// Node that wrote its clicks.
-    pub node: u16,
-    /// Its number.
-    pub seq: u64,
-    /// Start of its hour: that of its first id.
-    pub hour: Timestamp,
-    /// Moment of its first id.
-    pub id_first: Timestamp,
-    /// Moment of its last id.
-    pub id_last: Timestamp,
-    /// How many clicks.
-    pub clicks: u64,
-    /// Bytes of the file.
-    pub bytes: u64,
-    /// SipHash-1-3 (zero key) of the file.
-    pub checksum: u64,
-    /// Whether it is listed and not on the disk.
-    pub is_missing: bool,
-}
-
 impl ClickLog {
     /// Does one step of what is to be done: seals slices, merges segments or side files. `None`: nothing is to be done
     /// now. Slices are sealed once their counts are in the ledger, and their hour is over or they fill a segment. A
@@ -142,27 +117,6 @@ impl ClickLog {
     /// Has a step of [`Self::seal`] that is under way end soon, with [`Error::Stopped`], and every later one at once.
     pub fn stop_sealing(&self) {
         self.shared().sealing_stop.store(true, Relaxed);
-    }
-
-    /// Every segment, by the moment of its first id.
-    pub fn segments(&self) -> Vec<SegmentInfo> {
-        let view = self.shared().registry.all();
-        let info = |segment: &Segment| {
-            let (name, extent) = (segment.sealed.name, segment.extent());
-            SegmentInfo {
-                file: name.key(),
-                node: name.node,
-                seq: name.seq,
-                hour: Timestamp::from_ms(name.hour_ms),
-                id_first: Timestamp::from_ms(extent.id_first_ms),
-                id_last: Timestamp::from_ms(extent.id_last_ms),
-                clicks: extent.clicks,
-                bytes: segment.sealed.bytes,
-                checksum: segment.sealed.checksum,
-                is_missing: segment.is_missing,
-            }
-        };
-        view.segments.iter().map(info).collect()
     }
 }
 
