@@ -8,7 +8,6 @@ use super::{DAY, START, World, count_found, counted, flip, gaid, stored};
 use proptest::prelude::*;
 use roundtrip_domain::click::{Click, TouchKind};
 use roundtrip_domain::click_id::ClickId;
-use roundtrip_domain::device::Print;
 use roundtrip_domain::id::{Id, WorkspaceNo};
 use roundtrip_domain::location::Country;
 use roundtrip_domain::time::{Span, Timestamp};
@@ -400,4 +399,280 @@ async fn a_crash_at_any_step_of_sealing_loses_and_doubles_nothing() {
         world.clock.advance(DAY);
         crash_at(&world, &log, &ids, point, "merging side files").await;
     }
+}
+
+#[tokio::test]
+async fn a_restored_older_manifest_takes_over_what_was_sealed_since_and_loses_no_counts() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let mut ids = world.store(&log, 0..5).await;
+    assert!(log.close_now());
+    let old = world.crashed();
+    assert_eq!(counted(&log), 5);
+    publish(&log);
+    world.clock.advance(1_000);
+    ids.extend(world.store(&log, 5..10).await);
+    assert!(log.close_now());
+    publish(&log);
+    world.clock.advance(HOUR);
+    assert!(matches!(&seal_all(&world, &log)[..], [Work::Sealed { slices: 2, .. }]));
+    assert!(log.shutdown());
+    for end in ["", "-wal", "-shm"] {
+        let file = format!("manifest.sqlite{end}");
+        let _ = fs::remove_file(world.dir().join(&file));
+        if old.dir().join(&file).exists() {
+            fs::copy(old.dir().join(&file), world.dir().join(&file)).unwrap();
+        }
+    }
+    let (log, report) = world.open();
+    assert_eq!(report.adopted.len(), 1);
+    assert!(report.missing.is_empty() && report.damaged.is_empty(), "{report:?}");
+    assert_whole(&log, &ids, "taken over").await;
+    // The old manifest says that the ledger does not have the counts of the first slice.
+    assert_eq!((counted(&log), log.to_publish().len(), log.stats().slices_missing), (5, 1, 0));
+    assert!(log.shutdown());
+    let (log, report) = world.open();
+    assert!(report.adopted.is_empty() && report.missing.is_empty(), "{report:?}");
+    assert_eq!(counted(&log), 5, "kept until they are told");
+    publish(&log);
+    assert_eq!(counted(&log), 0);
+    assert!(log.shutdown());
+    let (log, report) = world.open();
+    assert!(report.to_publish.is_empty());
+    assert_whole(&log, &ids, "at the end").await;
+}
+
+#[tokio::test]
+async fn numbers_are_not_given_twice() {
+    let world = World::new();
+    let (log, _) = world.open();
+    slices(&world, &log, 1).await;
+    seal_all(&world, &log);
+    let used = log.segments()[0].seq;
+    assert!(log.shutdown());
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(world.dir().join(format!("manifest.sqlite{end}")));
+    }
+    let (log, _) = world.open();
+    world.store(&log, 5..6).await;
+    assert!(log.slices().iter().all(|slice| slice.seq > used + 1), "its side file has the number behind its own");
+}
+
+#[tokio::test]
+async fn expiry_deletes_segments_and_their_side_files_and_what_is_left_empty() {
+    let mut world = World::new();
+    world.config.retention = Span::from_ms(10 * DAY);
+    let (log, _) = world.open();
+    let old = slices(&world, &log, 1).await;
+    world.clock.advance(2 * HOUR);
+    let mut young = world.store(&log, 5..10).await;
+    assert!(log.close_now());
+    publish(&log);
+    world.clock.advance(DAY);
+    let work = seal_all(&world, &log);
+    assert!(matches!(work.last(), Some(Work::SidesMerged { sides: 2, .. })), "{work:?}");
+    let first = log.segments()[0].clone();
+    world.clock.advance(9 * DAY - 2 * HOUR);
+    assert_eq!(log.expire(world.clock.now()).unwrap(), []);
+    world.clock.advance(HOUR);
+    let gone = log.expire(world.clock.now()).unwrap();
+    assert_eq!(gone.iter().map(|g| (&g.file, g.seq, g.clicks)).collect::<Vec<_>>(), [(&first.file, first.seq, 5)]);
+    assert_eq!(log.find(old[0]).await.unwrap(), Found::Expired);
+    assert!(log.find_print(gaid(0), START, NEVER, 9).await.unwrap().is_empty());
+    assert_eq!(count_found(&log, &young).await, 5);
+    assert_eq!(sealed_files(&world).len(), 2, "the side file of the day still has the other hour");
+    assert!(!world.dir().join(&first.file).parent().unwrap().exists(), "an empty hour goes");
+    assert!(log.shutdown());
+    let (log, report) = world.open();
+    assert!(report.missing.is_empty() && report.side_files_rebuilt.is_empty(), "{report:?}");
+    assert_eq!(log.find_print(gaid(7), START, NEVER, 9).await.unwrap().len(), 1);
+    world.clock.advance(DAY);
+    assert_eq!(log.expire(world.clock.now()).unwrap().len(), 1);
+    young.clear();
+    assert_eq!(sealed_files(&world), [""; 0]);
+    let days = fs::read_dir(world.dir()).unwrap().map(|e| e.unwrap().file_name());
+    assert_eq!(days.filter(|name| name.to_string_lossy().starts_with("dt=")).count(), 0, "an empty day goes");
+}
+
+/// Enough clicks in one segment for several pages.
+async fn large(world: &World) -> (ClickLog, Vec<ClickId>) {
+    let (log, _) = world.open();
+    let mut ids = Vec::new();
+    let mut tasks = Vec::new();
+    for n in 0..2_500 {
+        let (log, click) = (log.clone(), world.click(n));
+        tasks.push(tokio::spawn(async move { log.append(click).await }));
+    }
+    for task in tasks {
+        ids.push(stored(task.await.unwrap()));
+    }
+    assert!(log.close_now());
+    publish(&log);
+    world.clock.advance(HOUR);
+    assert!(matches!(&seal_all(world, &log)[..], [Work::Sealed { clicks: 2_500, .. }]));
+    (log, ids)
+}
+
+#[tokio::test]
+async fn a_damaged_segment_is_set_aside_and_what_can_be_read_of_it_goes_on() {
+    let mut world = World::new();
+    world.config.verify_at_start = 0;
+    let (log, ids) = large(&world).await;
+    let path = segment_paths(&world).pop().unwrap();
+    let seq = log.segments()[0].seq;
+    assert_eq!(log.verify(seq).unwrap(), None);
+    // A page of some column in the middle; the footer is at the end.
+    let len = fs::metadata(&path).unwrap().len();
+    flip(&path, len / 2, 8);
+    let damage = log.verify(seq).unwrap().expect("it is noticed");
+    assert_eq!((damage.cause, log.damages().len()), (Cause::Changed, 1));
+    assert!(damage.set_aside.iter().all(|p| p.exists()) && !path.exists());
+    assert!((1..2_500).contains(&damage.clicks_kept), "{damage:?}");
+    let there = count_found(&log, &ids).await;
+    assert_eq!(there as u64, damage.clicks_kept);
+    assert_eq!(log.segments().iter().map(|s| (s.clicks, s.seq > seq)).collect::<Vec<_>>(), [(there as u64, true)]);
+    assert_eq!(log.verify(log.segments()[0].seq).unwrap(), None);
+    assert!(log.shutdown());
+
+    // A cut one is noticed by the start itself; without its end nothing of it can be read.
+    let path = segment_paths(&world).pop().unwrap();
+    let len = fs::metadata(&path).unwrap().len();
+    fs::File::options().write(true).open(&path).unwrap().set_len(len - 9).unwrap();
+    let (log, report) = world.open();
+    assert_eq!(report.damaged.iter().map(|d| (d.cause, d.clicks_kept)).collect::<Vec<_>>(), [(Cause::Changed, 0)]);
+    assert_eq!((report.segments, count_found(&log, &ids).await), (0, 0));
+    world.store(&log, 0..1).await;
+    assert!(log.shutdown());
+    assert!(world.open().1.damaged.is_empty(), "it is told once");
+}
+
+#[tokio::test]
+async fn the_background_looks_at_the_newest_segments() {
+    let world = World::new();
+    let (log, _) = large(&world).await;
+    assert!(log.shutdown());
+    let path = segment_paths(&world).pop().unwrap();
+    flip(&path, 2_000, 4);
+    let (log, report) = world.open();
+    assert!(report.damaged.is_empty());
+    while log.damages().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(log.damages()[0].cause, Cause::Changed);
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_named_until_it_expires() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let ids = slices(&world, &log, 1).await;
+    seal_all(&world, &log);
+    assert!(log.shutdown());
+    fs::remove_file(segment_paths(&world).pop().unwrap()).unwrap();
+    for _ in 0..2 {
+        let (log, report) = world.open();
+        assert_eq!(report.missing.iter().map(|m| m.clicks).collect::<Vec<_>>(), [5]);
+        assert_eq!((report.segments, log.stats().segments, log.stats().segments_missing), (0, 0, 1));
+        assert_eq!(log.find(ids[0]).await.unwrap(), Found::NotStored);
+        assert!(log.find_print(gaid(0), START, NEVER, 9).await.unwrap().is_empty());
+        assert!(log.shutdown());
+    }
+    world.clock.advance(121 * DAY);
+    let (log, report) = world.open();
+    assert!(report.missing.is_empty());
+    assert!(log.expire(world.clock.now()).unwrap().is_empty(), "nothing was there to be deleted");
+    assert!(log.segments().is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_side_file_of_a_segment_is_made_again() {
+    let mut world = World::new();
+    world.config.verify_at_start = 0;
+    let (log, _) = world.open();
+    let ids = slices(&world, &log, 2).await;
+    seal_all(&world, &log);
+    assert!(log.shutdown());
+    for damage in ["header", "cut", "gone"] {
+        let file = sealed_files(&world).into_iter().find(|f| f.ends_with(".prints")).unwrap();
+        let side = world.dir().join(file);
+        let good = fs::read(&side).unwrap();
+        match damage {
+            "header" => flip(&side, 3, 1),
+            "cut" => fs::write(&side, &good[..good.len() - 7]).unwrap(),
+            _ => fs::remove_file(&side).unwrap(),
+        }
+        let (log, report) = world.open();
+        assert_eq!(report.side_files_rebuilt.len(), 1, "{damage}");
+        assert!(report.damaged.is_empty(), "{damage}: {report:?}");
+        assert_whole(&log, &ids, damage).await;
+        assert_eq!(sealed_files(&world).len(), 2, "{damage}: the old one is gone");
+        assert!(log.shutdown());
+    }
+    let file = sealed_files(&world).into_iter().find(|f| f.ends_with(".prints")).unwrap();
+    let side = world.dir().join(file);
+    let len = fs::metadata(&side).unwrap().len();
+    flip(&side, len - 20, 3);
+    let (log, report) = world.open();
+    assert!(report.side_files_rebuilt.is_empty(), "a row is not looked at by the start");
+    assert!(log.verify(log.segments()[0].seq).unwrap().is_some());
+    assert_whole(&log, &ids, "behind it").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_while_it_is_sealed_is_sealed_later() {
+    let mut world = World::new();
+    world.config.verify_at_start = 0;
+    let (log, _) = world.open();
+    let ids = world.store(&log, 0..200).await;
+    assert!(log.close_now());
+    publish(&log);
+    world.clock.advance(HOUR);
+    world.faults.hold(Point::BeforeSegmentSide);
+    let working = tokio::task::spawn_blocking({
+        let (log, now) = (log.clone(), world.clock.now());
+        move || log.seal(now)
+    });
+    let faults = world.faults.clone();
+    assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeSegmentSide)).await.unwrap());
+    let closed = world.files(".closed.sqlite").pop().unwrap();
+    flip(&closed, 3 * 4_096 + 100, 50);
+    let damage = log.verify(1).unwrap().expect("it is damaged meanwhile");
+    world.faults.release(Point::BeforeSegmentSide);
+    assert_eq!(working.await.unwrap().unwrap(), Some(Work::Overtaken));
+    assert_eq!(sealed_files(&world), [""; 0], "what was made is thrown away");
+    assert_eq!(count_found(&log, &ids).await as u64, damage.clicks_kept);
+    assert!(matches!(&seal_all(&world, &log)[..], [Work::Sealed { clicks, .. }] if *clicks == damage.clicks_kept));
+    assert_eq!(count_found(&log, &ids).await as u64, damage.clicks_kept);
+}
+
+#[tokio::test]
+async fn a_slice_that_cannot_be_read_keeps_no_other_from_being_sealed() {
+    let mut world = World::new();
+    world.config.verify_at_start = 0;
+    let (log, _) = world.open();
+    let ids = slices(&world, &log, 1).await;
+    let later = world.store(&log, 5..10).await;
+    assert!(log.close_now());
+    publish(&log);
+    world.clock.advance(HOUR);
+    fs::remove_file(&world.files(".closed.sqlite")[0]).unwrap();
+    assert!(log.seal(world.clock.now()).is_err());
+    assert!(log.stats().seal_error.is_some());
+    assert!(matches!(&seal_all(&world, &log)[..], [Work::Sealed { slices: 1, clicks: 5, .. }]));
+    assert_eq!(log.stats().seal_error, None);
+    assert_eq!((count_found(&log, &ids).await, count_found(&log, &later).await), (0, 5));
+    while log.stats().slices_missing == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn stopping_ends_it_and_leaves_nothing_behind() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let ids = slices(&world, &log, 1).await;
+    log.stop_sealing();
+    assert!(log.seal(world.clock.now()).is_err());
+    assert_eq!(sealed_files(&world), [""; 0]);
+    assert_whole(&log, &ids, "stopped").await;
 }
