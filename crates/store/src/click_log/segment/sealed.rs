@@ -101,7 +101,7 @@ pub(in super::super) struct Side {
     pub(in super::super) segments: Vec<u64>,
     /// Bytes of the file.
     pub(in super::super) bytes: u64,
-    /// SipHash-1-3 (zero key) of the file's header, in which that of the rest stands.
+    /// SipHash-1-3 (zero key) of the file.
     pub(in super::super) checksum: u64,
 }
 
@@ -120,6 +120,14 @@ impl Source {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
         Ok(Self::File(Arc::new(file), len))
+    }
+
+    /// Tells the system that this is wanted soon. Of no consequence where that is not possible.
+    pub(super) fn will_read(&self, from: u64, bytes: u32) {
+        if let Self::File(file, _) = self {
+            let len = std::num::NonZeroU64::new(u64::from(bytes));
+            let _ = rustix::fs::fadvise(file, from, len, rustix::fs::Advice::WillNeed);
+        }
     }
 
     fn fetch(&self, from: u64, length: usize) -> ParquetResult<Bytes> {
