@@ -20,6 +20,7 @@ use super::index::Index;
 use super::manifest::{Listed, Manifest};
 use super::pour::{self, Pace};
 use super::registry::{Slice, State, read};
+use super::sealing;
 use super::side_file;
 use super::slice::{self, Name, Part};
 
@@ -264,6 +265,9 @@ pub(super) fn side_file_rebuild(dir: &Path, name: Name) -> Result<(), Error> {
 /// Compares a closed slice and its side file with their checksums, byte by byte. A damaged slice is set aside and
 /// what can be read of it goes on; a damaged side file is made again.
 pub(super) fn verify(shared: &Shared, seq: u64) -> Result<Option<Damage>, Error> {
+    if shared.registry.get(seq).is_none() {
+        return sealing::verify(shared, seq);
+    }
     let _files = lock(&shared.files);
     let Some(Slice { name, state: State::Closed { listed, recorded: true } }) = shared.registry.get(seq)
     else {

@@ -78,6 +78,17 @@ impl Error {
         }
     }
 
+    /// The file that it speaks of.
+    pub(super) fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Io { file, .. }
+            | Self::Sqlite { file, .. }
+            | Self::Parquet { file, .. }
+            | Self::Damaged { file, .. } => Some(file),
+            Self::Stopped => None,
+        }
+    }
+
     pub(super) fn io(what: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, file: file.to_owned(), source }
     }

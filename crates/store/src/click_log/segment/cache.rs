@@ -121,6 +121,7 @@ impl Cache {
     }
 
     /// Bytes in use.
+    #[cfg(test)]
     pub(in super::super) fn bytes(&self) -> usize {
         lock(&self.all).bytes
     }

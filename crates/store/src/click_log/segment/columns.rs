@@ -186,7 +186,7 @@ impl Rows {
         self.ids.len()
     }
 
-    pub(super) fn push(&mut self, touch: &Touch) {
+    pub(super) fn push(&mut self, touch: &Touch, params: &Params) {
         let click = &touch.click;
         self.ids.push(touch.id.bytes());
         self.received.push(click.received_at.ms());
@@ -218,7 +218,6 @@ impl Rows {
         }
         self.asns.append_option(*asn);
         self.networks.append_option(network.as_deref());
-        let params = Params::parse_as(&click.query, click.dialect);
         let texts = SLOTS.map(|name| params.text(name));
         let slots = texts.each_ref().map(Option::as_deref);
         for (column, text) in self.slots.iter_mut().zip(slots) {

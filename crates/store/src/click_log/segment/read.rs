@@ -27,9 +27,8 @@ pub(in super::super) struct Opened {
 #[derive(Debug, Clone, Copy)]
 struct Page {
     group: usize,
-    /// Of its first row in the group, and in the file.
+    /// Its first row in the group.
     from: usize,
-    ordinal: u64,
     rows: usize,
     first: ClickId,
     last: ClickId,
@@ -47,21 +46,16 @@ impl Opened {
         Ok(Self { metadata, pages })
     }
 
-    /// Rows of the file.
-    pub(in super::super) fn rows(&self) -> u64 {
-        self.pages.last().map_or(0, |page| page.ordinal + page.rows as u64)
-    }
-
     /// The page that holds an id, if it is there.
     pub(in super::super) fn page_of_id(&self, id: ClickId) -> Option<usize> {
         let at = self.pages.partition_point(|page| page.last < id);
         self.pages.get(at).filter(|page| page.first <= id).map(|_| at)
     }
 
-    /// The page that holds a row of the file, and where in it.
-    pub(in super::super) fn page_of_row(&self, ordinal: u64) -> Option<(usize, usize)> {
-        let at = self.pages.partition_point(|page| page.ordinal + page.rows as u64 <= ordinal);
-        self.pages.get(at).map(|page| (at, (ordinal - page.ordinal) as usize))
+    /// What the file says of itself under a name.
+    pub(in super::super) fn said(&self, name: &str) -> Option<&str> {
+        let said = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        said.iter().find(|kv| kv.key == name)?.value.as_deref()
     }
 
     /// How many pages there are.
@@ -108,7 +102,6 @@ fn pages(metadata: &ArrowReaderMetadata) -> Result<Vec<Page>, ParquetError> {
         metadata.file_metadata().schema_descr().columns().iter().position(|c| c.name() == "click_id");
     let column = column.ok_or_else(|| bad("no click_id"))?;
     let mut pages = Vec::new();
-    let mut before = 0;
     for (n, group) in metadata.row_groups().iter().enumerate() {
         let (Some(ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(ids)), Some(places)) =
             (index.column_index(n, column), index.offset_index(n, column))
@@ -125,9 +118,8 @@ fn pages(metadata: &ArrowReaderMetadata) -> Result<Vec<Page>, ParquetError> {
                 return Err(bad("a page without ids"));
             };
             let rows = until.checked_sub(from).ok_or_else(|| bad("pages out of order"))?;
-            pages.push(Page { group: n, from, ordinal: before + from as u64, rows, first, last });
+            pages.push(Page { group: n, from, rows, first, last });
         }
-        before += rows as u64;
     }
     Ok(pages)
 }

@@ -4,6 +4,7 @@
 mod append;
 mod damage;
 mod lookup;
+mod sealing;
 mod slices;
 
 use std::fs;
