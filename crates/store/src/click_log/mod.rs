@@ -136,6 +136,9 @@ pub struct Config {
     /// Most clicks of a segment, unless a single slice holds more. Default 262,144, about 18 MB; so many clicks' prints
     /// are in memory while it is written, some 40 MB.
     pub segment_rows_max: u64,
+    /// Most bytes of segments and their side files that stay in memory between look-ups: footers, dictionaries, pages.
+    /// Default 32 MiB.
+    pub lookup_cache_bytes: usize,
     /// Default strict.
     pub durability: Durability,
     /// Clicks that may wait for the writer. Default 8,192: at 50,000/s a sixth of a second, inside the wait below.
@@ -164,6 +167,7 @@ impl Config {
             retention: Span::from_ms(120 * 86_400_000),
             seal_after: Span::from_ms(0),
             segment_rows_max: 262_144,
+            lookup_cache_bytes: 32 << 20,
             durability: Durability::Strict,
             queue_max: 8_192,
             append_wait: Duration::from_millis(250),
@@ -319,7 +323,7 @@ impl ClickLog {
             mint: Mutex::new(Mint::new(config.node, key, opened.floor)),
             queue: Queue::new(config.queue_max),
             registry: Registry::default(),
-            readers: Readers::default(),
+            readers: Readers::new(config.lookup_cache_bytes),
             permits: Semaphore::new(READERS_MAX),
             manifest: Mutex::new(opened.manifest),
             files: Mutex::new(()),

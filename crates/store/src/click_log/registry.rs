@@ -132,9 +132,9 @@ impl View {
         self.segments[..end].iter().rev().filter(holds).collect()
     }
 
-    /// Side files that have prints of touches received in the span, those with the newest first. Of what they name,
-    /// only segments that are in this view count.
-    pub(super) fn sides_overlapping(&self, from: Timestamp, to: Timestamp) -> Vec<&Arc<Side>> {
+    /// Side files that have prints of touches received in the span, each with the newest moment that one may be of, those
+    /// with the newest first. Of what they name, only segments that are in this view count.
+    pub(super) fn sides_overlapping(&self, from: Timestamp, to: Timestamp) -> Vec<(i64, &Arc<Side>)> {
         let mut newest: Vec<(u64, i64)> = Vec::new();
         for segment in
             self.segments.iter().filter(|s| !s.is_missing && s.extent().received_overlaps(from, to))
@@ -146,7 +146,7 @@ impl View {
             }
         }
         newest.sort_unstable_by_key(|(side, last)| std::cmp::Reverse((*last, *side)));
-        newest.into_iter().filter_map(|(side, _)| self.side(side)).collect()
+        newest.into_iter().filter_map(|(side, last)| Some((last, self.side(side)?))).collect()
     }
 }
 

@@ -304,7 +304,8 @@ fn change_files(shared: &Shared, change: &Change) -> Result<(), Error> {
     }
     shared.registry.with(|view| apply(view, change));
     shared.config.faults.reach(Point::BeforeDelete);
-    change.slices_gone.iter().for_each(|seq| shared.readers.forget(*seq));
+    let gone = change.slices_gone.iter().chain(&change.segments_gone).chain(&change.sides_gone);
+    gone.for_each(|seq| shared.readers.forget(*seq));
     delete_doomed(shared, &change.doomed);
     Ok(())
 }

@@ -1,7 +1,6 @@
-//! A segment opened for look-ups: its footer and page index, and one page of rows at a time.
+//! A segment opened to be read from its first row to its last, one page of rows at a time.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use parquet::arrow::arrow_reader::{
@@ -14,8 +13,7 @@ use parquet::file::reader::ChunkReader;
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 
-use super::super::append::lock;
-use super::{About, columns};
+use super::columns::{self, BatchRow};
 
 /// A segment whose footer is in memory.
 #[derive(Clone)]
@@ -29,9 +27,8 @@ pub(in super::super) struct Opened {
 #[derive(Debug, Clone, Copy)]
 struct Page {
     group: usize,
-    /// Of its first row in the group, and in the file.
+    /// Its first row in the group.
     from: usize,
-    ordinal: u64,
     rows: usize,
     first: ClickId,
     last: ClickId,
@@ -49,34 +46,10 @@ impl Opened {
         Ok(Self { metadata, pages })
     }
 
-    /// Rows of the file.
-    pub(in super::super) fn rows(&self) -> u64 {
-        self.pages.last().map_or(0, |page| page.ordinal + page.rows as u64)
-    }
-
-    /// What it says of itself: node, number, and the numbers of what it was made from. `None` when it says nothing
-    /// that makes sense.
-    pub(in super::super) fn about(&self) -> Option<(u16, u64, Vec<u64>)> {
-        let pairs = self.metadata.metadata().file_metadata().key_value_metadata()?;
-        let value = |name: &str| pairs.iter().find(|pair| pair.key == name)?.value.as_deref();
-        if value(About::VERSION)? != super::write::VERSION {
-            return None;
-        }
-        let numbers = value(About::MADE_FROM)?.split(',').filter(|text| !text.is_empty());
-        let made_from = numbers.map(|text| text.parse().ok()).collect::<Option<_>>()?;
-        Some((value(About::NODE)?.parse().ok()?, value(About::SEQ)?.parse().ok()?, made_from))
-    }
-
     /// The page that holds an id, if it is there.
     pub(in super::super) fn page_of_id(&self, id: ClickId) -> Option<usize> {
         let at = self.pages.partition_point(|page| page.last < id);
         self.pages.get(at).filter(|page| page.first <= id).map(|_| at)
-    }
-
-    /// The page that holds a row of the file, and where in it.
-    pub(in super::super) fn page_of_row(&self, ordinal: u64) -> Option<(usize, usize)> {
-        let at = self.pages.partition_point(|page| page.ordinal + page.rows as u64 <= ordinal);
-        self.pages.get(at).map(|page| (at, (ordinal - page.ordinal) as usize))
     }
 
     /// What the file says of itself under a name.
@@ -129,7 +102,6 @@ fn pages(metadata: &ArrowReaderMetadata) -> Result<Vec<Page>, ParquetError> {
         metadata.file_metadata().schema_descr().columns().iter().position(|c| c.name() == "click_id");
     let column = column.ok_or_else(|| bad("no click_id"))?;
     let mut pages = Vec::new();
-    let mut before = 0;
     for (n, group) in metadata.row_groups().iter().enumerate() {
         let (Some(ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(ids)), Some(places)) =
             (index.column_index(n, column), index.offset_index(n, column))
@@ -146,74 +118,13 @@ fn pages(metadata: &ArrowReaderMetadata) -> Result<Vec<Page>, ParquetError> {
                 return Err(bad("a page without ids"));
             };
             let rows = until.checked_sub(from).ok_or_else(|| bad("pages out of order"))?;
-            pages.push(Page { group: n, from, ordinal: before + from as u64, rows, first, last });
+            pages.push(Page { group: n, from, rows, first, last });
         }
-        before += rows as u64;
     }
     Ok(pages)
 }
 
-/// Pages that stay decoded between look-ups, up to so many bytes.
-pub(in super::super) struct Pages {
-    kept: Mutex<Kept>,
-    bytes_max: usize,
-}
-
-#[derive(Default)]
-struct Kept {
-    /// The one used last is at the end.
-    pages: VecDeque<((u64, usize), RecordBatch)>,
-    bytes: usize,
-}
-
-impl Pages {
-    pub(in super::super) fn new(bytes_max: usize) -> Self {
-        Self { kept: Mutex::default(), bytes_max }
-    }
-
-    /// A page of a segment, read by `read` if it is not here.
-    pub(in super::super) fn get<E>(
-        &self,
-        segment: u64,
-        page: usize,
-        read: impl FnOnce() -> Result<RecordBatch, E>,
-    ) -> Result<RecordBatch, E> {
-        let key = (segment, page);
-        {
-            let mut kept = lock(&self.kept);
-            let at = kept.pages.iter().rposition(|(k, _)| *k == key);
-            if let Some(found) = at.and_then(|at| kept.pages.remove(at)) {
-                let batch = found.1.clone();
-                kept.pages.push_back(found);
-                return Ok(batch);
-            }
-        }
-        let batch = read()?;
-        let mut kept = lock(&self.kept);
-        kept.bytes += batch.get_array_memory_size();
-        kept.pages.push_back((key, batch.clone()));
-        while kept.bytes > self.bytes_max
-            && let Some((_, out)) = kept.pages.pop_front()
-        {
-            kept.bytes -= out.get_array_memory_size();
-        }
-        Ok(batch)
-    }
-
-    /// Lets go of a segment that is gone.
-    pub(in super::super) fn forget(&self, segment: u64) {
-        let mut kept = lock(&self.kept);
-        kept.pages.retain(|((s, _), _)| *s != segment);
-        kept.bytes = kept.pages.iter().map(|(_, batch)| batch.get_array_memory_size()).sum();
-    }
-}
-
-/// The touch with an id in a page.
-pub(in super::super) fn find(batch: &RecordBatch, id: ClickId) -> Option<Option<Touch>> {
-    columns::row_of(batch, id).map(|row| columns::touch(batch, row))
-}
-
 /// The touch in a row of a page. `None` when it makes no sense.
 pub(in super::super) fn touch_at(batch: &RecordBatch, row: usize) -> Option<Touch> {
-    (row < batch.num_rows()).then(|| columns::touch(batch, row)).flatten()
+    (row < batch.num_rows()).then(|| columns::touch(&BatchRow { batch, row })).flatten()
 }

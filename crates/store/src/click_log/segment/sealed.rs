@@ -111,6 +111,7 @@ pub(in super::super) enum Source {
     /// A local file.
     File(Arc<File>, u64),
     /// Bytes in memory.
+    #[cfg(test)]
     Memory(Bytes),
 }
 
@@ -120,6 +121,14 @@ impl Source {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
         Ok(Self::File(Arc::new(file), len))
+    }
+
+    /// Tells the system that this is wanted soon. Of no consequence where that is not possible.
+    pub(super) fn will_read(&self, from: u64, bytes: u32) {
+        if let Self::File(file, _) = self {
+            let len = std::num::NonZeroU64::new(u64::from(bytes));
+            let _ = rustix::fs::fadvise(file, from, len, rustix::fs::Advice::WillNeed);
+        }
     }
 
     fn fetch(&self, from: u64, length: usize) -> ParquetResult<Bytes> {
@@ -133,6 +142,7 @@ impl Source {
                 file.read_exact_at(&mut bytes, from)?;
                 Ok(bytes.into())
             }
+            #[cfg(test)]
             Self::Memory(bytes) => Ok(bytes.slice(from as usize..from as usize + length)),
         }
     }
@@ -142,6 +152,7 @@ impl Length for Source {
     fn len(&self) -> u64 {
         match self {
             Self::File(_, len) => *len,
+            #[cfg(test)]
             Self::Memory(bytes) => bytes.len() as u64,
         }
     }
