@@ -3,6 +3,7 @@
 
 mod append;
 mod damage;
+mod erasing;
 mod lookup;
 mod sealing;
 mod slices;
