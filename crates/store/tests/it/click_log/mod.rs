@@ -5,6 +5,8 @@ mod append;
 mod damage;
 mod erasing;
 mod lookup;
+#[cfg(target_os = "linux")]
+mod power;
 mod sealing;
 mod slices;
 
