@@ -4,6 +4,7 @@
 mod append;
 mod damage;
 mod lookup;
+mod lookup_sealed;
 mod sealing;
 mod slices;
 

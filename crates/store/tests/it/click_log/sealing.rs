@@ -455,7 +455,10 @@ async fn numbers_are_not_given_twice() {
     }
     let (log, _) = world.open();
     world.store(&log, 5..6).await;
-    assert!(log.slices().iter().all(|slice| slice.seq > used + 1), "its side file has the number behind its own");
+    assert!(
+        log.slices().iter().all(|slice| slice.seq > used + 1),
+        "its side file has the number behind its own"
+    );
 }
 
 #[tokio::test]
@@ -476,7 +479,10 @@ async fn expiry_deletes_segments_and_their_side_files_and_what_is_left_empty() {
     assert_eq!(log.expire(world.clock.now()).unwrap(), []);
     world.clock.advance(HOUR);
     let gone = log.expire(world.clock.now()).unwrap();
-    assert_eq!(gone.iter().map(|g| (&g.file, g.seq, g.clicks)).collect::<Vec<_>>(), [(&first.file, first.seq, 5)]);
+    assert_eq!(
+        gone.iter().map(|g| (&g.file, g.seq, g.clicks)).collect::<Vec<_>>(),
+        [(&first.file, first.seq, 5)]
+    );
     assert_eq!(log.find(old[0]).await.unwrap(), Found::Expired);
     assert!(log.find_print(gaid(0), START, NEVER, 9).await.unwrap().is_empty());
     assert_eq!(count_found(&log, &young).await, 5);
@@ -530,7 +536,10 @@ async fn a_damaged_segment_is_set_aside_and_what_can_be_read_of_it_goes_on() {
     assert!((1..2_500).contains(&damage.clicks_kept), "{damage:?}");
     let there = count_found(&log, &ids).await;
     assert_eq!(there as u64, damage.clicks_kept);
-    assert_eq!(log.segments().iter().map(|s| (s.clicks, s.seq > seq)).collect::<Vec<_>>(), [(there as u64, true)]);
+    assert_eq!(
+        log.segments().iter().map(|s| (s.clicks, s.seq > seq)).collect::<Vec<_>>(),
+        [(there as u64, true)]
+    );
     assert_eq!(log.verify(log.segments()[0].seq).unwrap(), None);
     assert!(log.shutdown());
 
@@ -539,7 +548,10 @@ async fn a_damaged_segment_is_set_aside_and_what_can_be_read_of_it_goes_on() {
     let len = fs::metadata(&path).unwrap().len();
     fs::File::options().write(true).open(&path).unwrap().set_len(len - 9).unwrap();
     let (log, report) = world.open();
-    assert_eq!(report.damaged.iter().map(|d| (d.cause, d.clicks_kept)).collect::<Vec<_>>(), [(Cause::Changed, 0)]);
+    assert_eq!(
+        report.damaged.iter().map(|d| (d.cause, d.clicks_kept)).collect::<Vec<_>>(),
+        [(Cause::Changed, 0)]
+    );
     assert_eq!((report.segments, count_found(&log, &ids).await), (0, 0));
     world.store(&log, 0..1).await;
     assert!(log.shutdown());
@@ -641,7 +653,9 @@ async fn what_changes_while_it_is_sealed_is_sealed_later() {
     assert_eq!(working.await.unwrap().unwrap(), Some(Work::Overtaken));
     assert_eq!(sealed_files(&world), [""; 0], "what was made is thrown away");
     assert_eq!(count_found(&log, &ids).await as u64, damage.clicks_kept);
-    assert!(matches!(&seal_all(&world, &log)[..], [Work::Sealed { clicks, .. }] if *clicks == damage.clicks_kept));
+    assert!(
+        matches!(&seal_all(&world, &log)[..], [Work::Sealed { clicks, .. }] if *clicks == damage.clicks_kept)
+    );
     assert_eq!(count_found(&log, &ids).await as u64, damage.clicks_kept);
 }
 
