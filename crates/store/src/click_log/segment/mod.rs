@@ -37,8 +37,9 @@ pub(super) use self::write::{About, Checks, Encoded, encode};
 
 /// Most rows of a page: what a look-up decodes.
 pub(super) const PAGE_ROWS: usize = 1_024;
-/// Most rows of a row group. A dictionary is read for each look-up, so that groups are small.
-pub(super) const GROUP_ROWS: usize = 65_536;
+/// Most rows of a row group. Each has its own dictionaries, which stay in memory while it is looked into: few and large
+/// groups need less of it. In this crate's own tests they are small, so that a file has several.
+pub(super) const GROUP_ROWS: usize = if cfg!(test) { 8_192 } else { 262_144 };
 
 #[cfg(test)]
 mod tests;

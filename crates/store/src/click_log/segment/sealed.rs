@@ -125,9 +125,13 @@ impl Source {
 
     /// Tells the system that this is wanted soon. Of no consequence where that is not possible.
     pub(super) fn will_read(&self, from: u64, bytes: u32) {
-        if let Self::File(file, _) = self {
-            let len = std::num::NonZeroU64::new(u64::from(bytes));
-            let _ = rustix::fs::fadvise(file, from, len, rustix::fs::Advice::WillNeed);
+        match self {
+            Self::File(file, _) => {
+                let len = std::num::NonZeroU64::new(u64::from(bytes));
+                let _ = rustix::fs::fadvise(file, from, len, rustix::fs::Advice::WillNeed);
+            }
+            #[cfg(test)]
+            Self::Memory(_) => {}
         }
     }
 

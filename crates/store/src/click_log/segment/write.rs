@@ -1,9 +1,12 @@
 //! Rows become the bytes of a segment.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::hash::Hasher;
 use std::io::Write;
 
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -24,7 +27,9 @@ use super::{GROUP_ROWS, PAGE_ROWS};
 const BATCH_ROWS: usize = 8_192;
 /// Of the columns. It changes only where an older reader would misread a file, never when columns are added.
 pub(super) const VERSION: &str = "1";
-/// Columns whose values hardly ever repeat: a dictionary of them would be thrown away.
+/// So few values are in a dictionary whatever they are.
+const FEW_VALUES: usize = 64;
+/// Columns whose values hardly ever repeat, also where the first rows have none.
 const UNIQUE: &[&str] = &["partner_click_id", "gaid", "idfa", "idfv", "oaid", "android_id"];
 
 /// What a segment says of itself in its footer.
@@ -114,8 +119,7 @@ pub(in super::super) fn encode<E: From<ParquetError>>(
     about: &About<'_>,
     touches: impl IntoIterator<Item = Result<Touch, E>>,
 ) -> Result<Encoded, E> {
-    let options = ArrowWriterOptions::new().with_properties(properties(about));
-    let mut writer = ArrowWriter::try_new_with_options(out, SCHEMA.clone(), options)?;
+    let mut out = Out::Ready(out, about);
     let mut rows = Rows::default();
     let mut encoded = Encoded { extent: Extent::EMPTY, entries: Vec::new() };
     let mut last = None;
@@ -139,22 +143,59 @@ pub(in super::super) fn encode<E: From<ParquetError>>(
         }));
         rows.push(&touch, &params);
         if rows.len() == BATCH_ROWS {
-            writer.write(&rows.finish().map_err(ParquetError::from)?)?;
+            out = out.write(&rows.finish().map_err(ParquetError::from)?)?;
         }
     }
-    if rows.len() > 0 {
-        writer.write(&rows.finish().map_err(ParquetError::from)?)?;
+    // Where there is no row at all, it is a file of none.
+    if rows.len() > 0 || matches!(out, Out::Ready(..)) {
+        out = out.write(&rows.finish().map_err(ParquetError::from)?)?;
     }
     let Extent { id_first_ms, id_last_ms, received_first_ms, received_last_ms, clicks } = encoded.extent;
     let extent = format!("{id_first_ms},{id_last_ms},{received_first_ms},{received_last_ms},{clicks}");
-    writer.append_key_value_metadata(KeyValue::new(About::EXTENT.to_owned(), extent));
-    writer.append_key_value_metadata(KeyValue::new(About::CHECKS.to_owned(), checks.finish()));
-    writer.close()?;
+    if let Out::Begun(mut writer) = out {
+        writer.append_key_value_metadata(KeyValue::new(About::EXTENT.to_owned(), extent));
+        writer.append_key_value_metadata(KeyValue::new(About::CHECKS.to_owned(), checks.finish()));
+        writer.close()?;
+    }
     encoded.entries.sort_unstable();
     Ok(encoded)
 }
 
-fn properties(about: &About<'_>) -> WriterProperties {
+/// A file that begins with its first rows: they say how the columns are written.
+enum Out<'a, W: Write + Send> {
+    Ready(W, &'a About<'a>),
+    Begun(ArrowWriter<W>),
+}
+
+impl<W: Write + Send> Out<'_, W> {
+    fn write(self, batch: &RecordBatch) -> Result<Self, ParquetError> {
+        let mut writer = match self {
+            Self::Begun(writer) => writer,
+            Self::Ready(out, about) => {
+                let options = ArrowWriterOptions::new().with_properties(properties(about, batch));
+                ArrowWriter::try_new_with_options(out, SCHEMA.clone(), options)?
+            }
+        };
+        writer.write(batch)?;
+        Ok(Self::Begun(writer))
+    }
+}
+
+/// Whether the values of a column hardly ever repeat. A look-up of one value reads the whole dictionary, and such a one
+/// is as long as the column.
+fn is_unique(batch: &RecordBatch, name: &str) -> bool {
+    let Some(texts) = batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()) else {
+        return false;
+    };
+    let (mut values, mut different) = (0_usize, HashSet::new());
+    for text in texts.iter().flatten() {
+        values += 1;
+        different.insert(text);
+    }
+    different.len() * 5 > values * 3 && values > FEW_VALUES
+}
+
+fn properties(about: &About<'_>, first: &RecordBatch) -> WriterProperties {
     let path = |name: &str| ColumnPath::from(name);
     let mut properties = WriterProperties::builder()
         .set_created_by("roundtrip".to_owned())
@@ -177,7 +218,9 @@ fn properties(about: &About<'_>) -> WriterProperties {
                 .set_column_dictionary_enabled(name(), false)
                 .set_column_encoding(name(), Encoding::DELTA_BINARY_PACKED)
                 .set_column_statistics_enabled(name(), EnabledStatistics::Page),
-            _ if UNIQUE.contains(&column.name) => properties.set_column_dictionary_enabled(name(), false),
+            _ if UNIQUE.contains(&column.name) || is_unique(first, column.name) => {
+                properties.set_column_dictionary_enabled(name(), false)
+            }
             _ => properties,
         };
     }

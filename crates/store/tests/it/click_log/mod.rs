@@ -5,6 +5,7 @@ mod append;
 mod damage;
 mod erasing;
 mod lookup;
+mod lookup_sealed;
 #[cfg(target_os = "linux")]
 mod power;
 mod sealing;
