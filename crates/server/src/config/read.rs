@@ -51,7 +51,7 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         alert_silence: r.alert_silence(),
         click_retention: r.retention("click_retention", CLICK_RETENTION_MAX),
         click_seal_after: r.seal_after(),
-        click_segment_rows: r.number("click_segment_rows", 1_024..=4_000_000),
+        click_segment_rows: u64::from(r.number("click_segment_rows", 1_024..=4_000_000)),
         held_retention: r.retention("held_retention", HELD_RETENTION_MAX),
         workspace_sends_day: r.number("workspace_sends_day", 0..=1_000_000_000),
         workspace_sends_at_once: r.number("workspace_sends_at_once", 0..=1_024),
