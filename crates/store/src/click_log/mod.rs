@@ -76,7 +76,7 @@ pub use self::listing::{SegmentInfo, SliceInfo};
 pub use self::opening::{Missing, OpenReport};
 pub use self::publishing::{ClosedSlice, UnpublishedCounts};
 pub use self::reader::Found;
-pub use self::sealing::Work;
+pub use self::sealing::{ErasedFile, Work};
 pub use self::stats::Stats;
 
 use self::append::{End, Pending, Queue, Slot, Waiting, lock};

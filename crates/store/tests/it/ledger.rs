@@ -7,6 +7,8 @@ mod endpoint;
 mod jobs;
 mod keep;
 mod order;
+#[cfg(target_os = "linux")]
+mod power;
 mod record;
 mod status;
 mod tell;

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use crate::click_log::error::Error;
 use crate::click_log::pour::Pace;
-use crate::click_log::segment::{About, Opened, PAGE_ROWS, SegmentName, Source, touch_at};
+use crate::click_log::segment::{About, Checks, Opened, PAGE_ROWS, SegmentName, Source, touch_at};
 use crate::click_log::slice::{self, Name, Part};
 
 /// Nobody stops what a start or the closer does.
@@ -39,7 +39,7 @@ impl Rows {
         Ok(Self { from, ready: VecDeque::new(), replaces: vec![name.seq] })
     }
 
-    /// Opens a segment. A lenient one leaves out what cannot be read.
+    /// Opens a segment. A lenient one leaves out the pages that cannot be read or are not what was written.
     pub(super) fn of_segment(dir: &Path, name: SegmentName, lenient: bool) -> Result<Self, Error> {
         let path = dir.join(name.key());
         let source = Source::open(&path).map_err(Error::io("open", &path))?;
@@ -83,17 +83,26 @@ impl Rows {
                         }
                         Err(error) => return Err(Error::parquet("read", path)(error)),
                     };
+                    let mut checks = Checks::default();
                     for row in 0..batch.num_rows() {
                         match touch_at(&batch, row) {
-                            // A changed id may be any; the order must hold.
-                            Some(touch)
-                                if *lenient
-                                    && (opened.page_of_id(touch.id) != Some(*page - 1)
-                                        || self.ready.back().is_some_and(|last| last.id >= touch.id)) => {}
-                            Some(touch) => self.ready.push_back(touch),
+                            Some(touch) => {
+                                if *lenient {
+                                    checks.add(&touch);
+                                }
+                                self.ready.push_back(touch);
+                            }
                             None if *lenient => {}
                             None => return Err(Error::Damaged { file: path.clone(), row: row as i64 }),
                         }
+                    }
+                    let said =
+                        opened.said(About::CHECKS).and_then(|all| all.get((*page - 1) * 16..*page * 16));
+                    if *lenient && said != Some(checks.finish().as_str()) {
+                        tracing::debug!(
+                            "a page of a damaged segment is not what was written and is left out"
+                        );
+                        self.ready.clear();
                     }
                 }
             }

@@ -8,6 +8,7 @@
 //! | `sides` | the side files of a day become one |
 //! | `start` | what a start finds of all this, and puts right |
 //! | `ill` | damaged and missing segments |
+//! | `erase` | files are written anew without the clicks of a person |
 //!
 //! Whatever is done, it is done in the same steps. New files are written under unfinished names, synced, and given
 //! their own, which nothing ever had. One transaction of the manifest lists the new files in place of the old, which
@@ -22,6 +23,7 @@
 //! expiring and backups go on beside the writing. What they changed of the old files meanwhile is noticed then, and
 //! the new files are thrown away.
 
+mod erase;
 mod feed;
 mod ill;
 mod make;
@@ -34,6 +36,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use roundtrip_domain::time::Timestamp;
 
+pub use self::erase::ErasedFile;
 pub(super) use self::ill::verify;
 pub(super) use self::start::{Recovered, clear, open};
 
@@ -43,7 +46,7 @@ use self::plan::{Rules, Task};
 use super::append::lock;
 use super::error::Error;
 use super::faults::Point;
-use super::manifest::Change;
+use super::manifest::{Change, Listed};
 use super::pour::Pace;
 use super::registry::{Segment, Slice, State, View};
 use super::slice::{Name, Part};
@@ -153,7 +156,7 @@ fn seal(shared: &Shared, slices: &[Slice], pace: Pace<'_>) -> Result<Work, Error
     let dir = &shared.config.dir;
     let suspect = |error: &Error| {
         let of = slices.iter().find(|s| error.file() == Some(&dir.join(s.name.file(Part::Closed))));
-        for slice in of {
+        if let Some(slice) = of {
             ill::ask(shared, slice.name.seq);
             // One that stays as it is does not keep the others from being sealed.
             let checksum = slice.listed().map_or(0, |listed| listed.checksum);
@@ -181,7 +184,7 @@ fn seal(shared: &Shared, slices: &[Slice], pace: Pace<'_>) -> Result<Work, Error
         clicks == slices.iter().map(|slice| slice.extent().clicks).sum::<u64>()
             && slices.iter().all(|slice| is_same_slice(view, slice))
     };
-    if !swap(shared, &change, same)? {
+    if !apply_to_same(shared, &change, same)? {
         made.discard(dir);
         return Ok(Work::Overtaken);
     }
@@ -193,7 +196,9 @@ fn merge(shared: &Shared, segments: &[Segment], pace: Pace<'_>) -> Result<Work, 
     let dir = &shared.config.dir;
     let suspect = |error: &Error| {
         let of = segments.iter().find(|s| error.file() == Some(&dir.join(s.sealed.name.key())));
-        of.iter().for_each(|segment| ill::ask(shared, segment.seq()));
+        if let Some(segment) = of {
+            ill::ask(shared, segment.seq());
+        }
     };
     let open = |s: &Segment| Rows::of_segment(dir, s.sealed.name, false).inspect_err(suspect);
     let rows: Result<Vec<Rows>, Error> = segments.iter().map(open).collect();
@@ -220,7 +225,7 @@ fn merge(shared: &Shared, segments: &[Segment], pace: Pace<'_>) -> Result<Work, 
         clicks == segments.iter().map(|segment| segment.extent().clicks).sum::<u64>()
             && segments.iter().all(|segment| is_same_segment(view, segment))
     };
-    if !swap(shared, &change, same)? {
+    if !apply_to_same(shared, &change, same)? {
         made.discard(dir);
         return Ok(Work::Overtaken);
     }
@@ -277,7 +282,7 @@ fn new_seq(shared: &Shared) -> Result<u64, Error> {
 }
 
 /// Puts files in place of others, if those are what they were: `false` when they are not.
-fn swap(shared: &Shared, change: &Change, same: impl FnOnce(&View) -> bool) -> Result<bool, Error> {
+fn apply_to_same(shared: &Shared, change: &Change, same: impl FnOnce(&View) -> bool) -> Result<bool, Error> {
     let _files = lock(&shared.files);
     if !same(&shared.registry.all()) {
         return Ok(false);
@@ -323,7 +328,17 @@ fn apply(view: &mut View, change: &Change) {
             segment.side = *side;
         }
     }
-    view.slices.retain(|slice| !change.slices_gone.contains(&slice.name.seq));
+    let mut for_counts = Vec::new();
+    view.slices.retain(|slice| {
+        let goes = change.slices_gone.contains(&slice.name.seq);
+        // Its counts are still to be told.
+        if goes && let Some(listed) = slice.listed().filter(|listed| !listed.published) {
+            let listed = Arc::new(Listed { elsewhere: true, ..Listed::clone(listed) });
+            for_counts.push(Slice { name: slice.name, state: State::Missing { listed } });
+        }
+        !goes
+    });
+    for_counts.into_iter().for_each(|slice| view.put(slice));
     view.segments.retain(|segment| !change.segments_gone.contains(&segment.seq()));
     view.sides.retain(|side| !change.sides_gone.contains(&side.name.seq));
 }

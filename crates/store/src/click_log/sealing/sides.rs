@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::make::free;
-use super::{Work, ill, is_same_segment, new_seq, swap};
+use super::{Work, apply_to_same, ill, is_same_segment, new_seq};
 use crate::click_log::error::Error;
 use crate::click_log::manifest::Change;
 use crate::click_log::pour::Pace;
@@ -47,7 +47,7 @@ pub(super) fn merge(
         ..Change::default()
     };
     let same = |view: &View| segments.iter().all(|segment| is_same_segment(view, segment));
-    if !swap(shared, &change, same)? {
+    if !apply_to_same(shared, &change, same)? {
         let _ = durable::remove(&dir.join(name.key()));
         return Ok(Work::Overtaken);
     }

@@ -1,6 +1,8 @@
 //! Rows become the bytes of a segment.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::hash::Hasher;
 use std::io::Write;
 
 use arrow_array::RecordBatch;
@@ -13,7 +15,9 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use roundtrip_domain::click::Touch;
+use siphasher::sip::SipHasher13;
 
+use super::super::body;
 use super::super::index::Extent;
 use super::columns::{COLUMNS, Form, Rows, SCHEMA};
 use super::prints::Entry;
@@ -48,6 +52,9 @@ impl About<'_> {
     /// First and last moment of its ids, first and last of receiving, in milliseconds, and how many rows.
     pub(in super::super) const EXTENT: &'static str = "roundtrip.extent";
 
+    /// A checksum of the clicks of each [`PAGE_ROWS`] rows, hexadecimal: see [`Checks`].
+    pub(in super::super) const CHECKS: &'static str = "roundtrip.checks";
+
     fn pairs(&self) -> Vec<KeyValue> {
         let list = |numbers: &[u64]| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         vec![
@@ -57,6 +64,40 @@ impl About<'_> {
             KeyValue::new(Self::MADE_FROM.to_owned(), list(self.made_from)),
             KeyValue::new(Self::REPLACES.to_owned(), list(self.replaces)),
         ]
+    }
+}
+
+/// Checksums of clicks as they were stored, so that what is read of a damaged file can be told from what was written:
+/// a changed byte need not make a page unreadable. SipHash-1-3 (zero key) of ids and of clicks in the form that slices
+/// have.
+#[derive(Default)]
+pub(in super::super) struct Checks {
+    done: String,
+    hasher: SipHasher13,
+    rows: usize,
+}
+
+impl Checks {
+    pub(in super::super) fn add(&mut self, touch: &Touch) {
+        self.hasher.write(&touch.id.bytes());
+        self.hasher.write(&body::encode(&touch.click));
+        self.rows += 1;
+        if self.rows == PAGE_ROWS {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        let _ = write!(self.done, "{:016x}", self.hasher.finish());
+        (self.hasher, self.rows) = (SipHasher13::default(), 0);
+    }
+
+    /// All of them, one behind the other, 16 digits each.
+    pub(in super::super) fn finish(mut self) -> String {
+        if self.rows > 0 {
+            self.end();
+        }
+        self.done
     }
 }
 
@@ -82,8 +123,10 @@ pub(in super::super) fn encode<E: From<ParquetError>>(
     let mut rows = Rows::default();
     let mut encoded = Encoded { extent: Extent::EMPTY, entries: Vec::new() };
     let mut last = None;
+    let mut checks = Checks::default();
     for touch in touches {
         let touch = touch?;
+        checks.add(&touch);
         if last.replace(touch.id).is_some_and(|last| last >= touch.id) {
             return Err(ParquetError::General("click ids that do not rise".to_owned()).into());
         }
@@ -111,6 +154,7 @@ pub(in super::super) fn encode<E: From<ParquetError>>(
     let extent = format!("{id_first_ms},{id_last_ms},{received_first_ms},{received_last_ms},{clicks}");
     if let Out::Begun(mut writer) = out {
         writer.append_key_value_metadata(KeyValue::new(About::EXTENT.to_owned(), extent));
+        writer.append_key_value_metadata(KeyValue::new(About::CHECKS.to_owned(), checks.finish()));
         writer.close()?;
     }
     encoded.entries.sort_unstable();

@@ -1,0 +1,176 @@
+//! The power goes, before each step that the log does on its disk, and everything that was not synced is gone or torn.
+//! What was answered is there, once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_domain::click_id::ClickId;
+use roundtrip_store::click_log::faults::Faults;
+use roundtrip_store::click_log::{Append, ClickLog, Config, Found, SliceCount};
+use roundtrip_testkit::disk::{Disk, Unsynced};
+
+use super::{DAY, KEY, START, World, gaid};
+
+/// Clicks of one life.
+const CLICKS: u64 = 24;
+/// How long something may take that should take a moment.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What somebody knows who heard all answers.
+#[derive(Default)]
+struct Known {
+    /// Number and id of what was stored, by the answer.
+    stored: Vec<(u64, ClickId)>,
+    /// Clicks that were not answered as stored: they are there or not.
+    unsure: u64,
+    /// What the ledger has counted, by the number of the slice.
+    counted: BTreeMap<u64, Vec<SliceCount>>,
+    /// Slices that were told to go; their clicks are there or not.
+    expiring: bool,
+}
+
+fn config(dir: std::path::PathBuf) -> Config {
+    let mut config = Config::new(dir, 5, vec![KEY]);
+    config.faults = Faults::armed();
+    config.append_wait = Duration::from_secs(20);
+    // A few clicks fill a slice.
+    config.slice_bytes_max = 1_500;
+    config
+}
+
+fn world(dir: std::path::PathBuf, clock: &Clock) -> World {
+    let mut world = World::new();
+    world.config = config(dir);
+    world.faults = world.config.faults.clone();
+    world.clock = clock.clone();
+    world
+}
+
+/// Waits until `done`, or the power is gone.
+fn until(disk: &Disk, what: &str, done: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !done() && !disk.is_dead() {
+        assert!(began.elapsed() < PATIENCE, "{what} takes for ever");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Everything that a log does: takes clicks, closes slices, has them counted, forgets old ones.
+async fn live(disk: &Disk, clock: &Clock) -> Known {
+    let mut known = Known::default();
+    let world = world(disk.path().join("clicks"), clock);
+    let Ok((log, _)) = ClickLog::open(world.config.clone(), clock.clone(), Entropy::seeded(1)) else {
+        assert!(disk.is_dead(), "a log opens on a sound disk");
+        return known;
+    };
+    for n in 0..CLICKS {
+        match log.append(world.click(n)).await {
+            Append::Stored(id) => known.stored.push((n, id)),
+            Append::Unstored { .. } => known.unsure += 1,
+        }
+        if n == CLICKS / 2 {
+            until(disk, "closing", || log.stats().slices_closing == 0);
+            count(&log, &mut known);
+        }
+        if disk.is_dead() {
+            return known;
+        }
+    }
+    until(disk, "closing", || log.stats().slices_closing == 0);
+    count(&log, &mut known);
+    if !disk.is_dead() {
+        clock.advance(200 * DAY);
+        known.expiring = true;
+        let _ = log.expire(clock.now());
+    }
+    if !disk.is_dead() {
+        assert!(log.shutdown());
+    }
+    known
+}
+
+/// The ledger takes the counts, and says so.
+fn count(log: &ClickLog, known: &mut Known) {
+    for slice in log.to_publish() {
+        known.counted.entry(slice.seq).or_insert(slice.counts);
+        if log.published(slice.seq).is_err() {
+            return;
+        }
+    }
+}
+
+/// Opens what is left, and compares it with what is known.
+async fn judge(known: &Known, disk: &Disk, clock: &Clock, unsynced: &Unsynced, moment: &str) {
+    // In memory where there is such a place: what is there is only read, hundreds of times.
+    let memory = std::path::Path::new("/dev/shm");
+    let tmp = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    disk.after_power_loss(tmp.path(), unsynced).unwrap();
+    let world = world(tmp.path().join("clicks"), clock);
+    let (log, report) = world.open();
+    assert!(report.damaged.is_empty(), "{moment}: power loss is no damage: {:?}", report.damaged);
+    let mut ids = BTreeSet::new();
+    for (n, id) in &known.stored {
+        assert!(ids.insert(*id), "{moment}: an id was given twice");
+        let is_there = matches!(log.find(*id).await.unwrap(), Found::Touch(touch) if touch.id == *id);
+        let found = log.find_print(gaid(*n), START, START.plus_ms(DAY), 10).await.unwrap();
+        if known.expiring {
+            assert!(found.len() <= 1, "{moment}: click {n} is there twice");
+        } else {
+            assert!(is_there, "{moment}: click {n} is gone");
+            assert_eq!(found.len(), 1, "{moment}: click {n} by its device");
+        }
+    }
+    // What the ledger has is not counted again.
+    let mut all = known.counted.clone();
+    for slice in log.active_counts() {
+        all.entry(slice.seq).or_insert(slice.counts);
+    }
+    let counted: u64 = all.values().flatten().map(|count| count.count).sum();
+    let stored = known.stored.len() as u64;
+    assert!((stored..=stored + known.unsure).contains(&counted), "{moment}: {counted} counted of {stored}");
+    // It goes on.
+    let next = world.store(&log, 100..103).await;
+    assert!(next.iter().all(|id| ids.insert(*id)), "{moment}: an id was given twice");
+    assert!(log.shutdown(), "{moment}");
+}
+
+/// The steps of a whole life before which the power is cut: those that make something durable, because between them only
+/// what is answered differs, and that is most at the end. `None` where there is no such disk.
+async fn moments() -> Option<Vec<u64>> {
+    let disk = Disk::mount()?;
+    let clock = Clock::manual(START);
+    let known = live(&disk, &clock).await;
+    assert_eq!((known.stored.len() as u64, known.unsure, disk.is_dead()), (CLICKS, 0, false));
+    assert!(known.counted.len() >= 3, "slices were closed and counted: {}", known.counted.len());
+    let steps = disk.steps();
+    let syncs = steps.iter().zip(1..).filter(|(step, _)| step.what.starts_with("sync")).map(|(_, n)| n);
+    Some(syncs.chain([disk.done() + 1]).collect())
+}
+
+/// Cuts the power before every moment whose place in the list leaves this rest.
+async fn cut_everywhere(rest: usize, of: usize) {
+    let Some(moments) = moments().await else { return };
+    assert!(moments.len() > CLICKS as usize, "each click is synced: {}", moments.len());
+    for step in moments.iter().skip(rest).step_by(of).copied() {
+        let Some(disk) = Disk::mount() else { return };
+        let clock = Clock::manual(START);
+        disk.cut_at(step);
+        let known = live(&disk, &clock).await;
+        disk.cut();
+        let moment = format!("before step {step} of {}", moments.len());
+        judge(&known, &disk, &clock, &Unsynced::Lost, &moment).await;
+        let torn = Unsynced::Torn(Entropy::seeded(step));
+        judge(&known, &disk, &clock, &torn, &format!("{moment}, torn")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_answered_is_lost_with_the_power_at_every_other_moment() {
+    cut_everywhere(0, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_answered_is_lost_with_the_power_at_the_moments_between() {
+    cut_everywhere(1, 2).await;
+}
