@@ -406,7 +406,7 @@ impl ClickLog {
     }
 
     /// Touches with this print that were received in `from..=to`, newest first, at most `limit`, of which at most
-    /// 4,096 per slice are looked at. Their app or partner is the print's; the value itself is the caller's to compare,
+    /// 4,096 per file are looked at, those with the last ids. Their app or partner is the print's; the value itself is the caller's to compare,
     /// since two values may share a print.
     ///
     /// # Errors
