@@ -8,10 +8,8 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
-use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::ChunkReader;
 use roundtrip_domain::click::Touch;
-use roundtrip_domain::click_id::ClickId;
 
 use super::columns::{self, BatchRow};
 
@@ -23,15 +21,13 @@ pub(in super::super) struct Opened {
     pages: Arc<Vec<Page>>,
 }
 
-/// A page: where it lies, and the first and last id in it.
+/// A page: where it lies.
 #[derive(Debug, Clone, Copy)]
 struct Page {
     group: usize,
     /// Its first row in the group.
     from: usize,
     rows: usize,
-    first: ClickId,
-    last: ClickId,
 }
 
 impl Opened {
@@ -44,12 +40,6 @@ impl Opened {
         let metadata = ArrowReaderMetadata::load(file, options)?;
         let pages = Arc::new(pages(&metadata)?);
         Ok(Self { metadata, pages })
-    }
-
-    /// The page that holds an id, if it is there.
-    pub(in super::super) fn page_of_id(&self, id: ClickId) -> Option<usize> {
-        let at = self.pages.partition_point(|page| page.last < id);
-        self.pages.get(at).filter(|page| page.first <= id).map(|_| at)
     }
 
     /// What the file says of itself under a name.
@@ -103,22 +93,14 @@ fn pages(metadata: &ArrowReaderMetadata) -> Result<Vec<Page>, ParquetError> {
     let column = column.ok_or_else(|| bad("no click_id"))?;
     let mut pages = Vec::new();
     for (n, group) in metadata.row_groups().iter().enumerate() {
-        let (Some(ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(ids)), Some(places)) =
-            (index.column_index(n, column), index.offset_index(n, column))
-        else {
-            return Err(bad("no index of click_id"));
-        };
+        let places = index.offset_index(n, column).ok_or_else(|| bad("no index of click_id"))?;
         let places = places.page_locations();
         let rows = group.num_rows().max(0) as usize;
         for (at, place) in places.iter().enumerate() {
             let from = place.first_row_index.max(0) as usize;
             let until = places.get(at + 1).map_or(rows, |next| next.first_row_index.max(0) as usize);
-            let id = |bytes: Option<&[u8]>| bytes.and_then(ClickId::from_slice);
-            let (Some(first), Some(last)) = (id(ids.min_value(at)), id(ids.max_value(at))) else {
-                return Err(bad("a page without ids"));
-            };
             let rows = until.checked_sub(from).ok_or_else(|| bad("pages out of order"))?;
-            pages.push(Page { group: n, from, rows, first, last });
+            pages.push(Page { group: n, from, rows });
         }
     }
     Ok(pages)
