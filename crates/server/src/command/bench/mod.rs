@@ -2,7 +2,7 @@
 //!
 //! | file | who does what |
 //! | --- | --- |
-//! | `clicks`, `events`, `delivery` | the measurements, from start to report |
+//! | `clicks`, `events`, `delivery`, `lookup` | the measurements, from start to report |
 //! | `server`, `nginx`, `sink` | what is measured, what it is measured against, who receives postbacks |
 //! | `wrk`, `oha`, `http` | who makes load: closed loop, open loop, events |
 //! | `world` | apps, links and rules of the run; the requests that visitors send |
@@ -22,6 +22,7 @@ mod delivery;
 mod disk;
 mod events;
 mod http;
+mod lookup;
 mod nginx;
 mod oha;
 mod process;
@@ -55,6 +56,8 @@ enum What {
     Events(events::Args),
     /// Deliveries: sent to receivers on loopback, each settled durably, side by side with a bare hyper client.
     Delivery(delivery::Args),
+    /// Look-ups: a click by its id, its partner's id and its device, among millions in segments.
+    Lookup(lookup::Args),
 }
 
 /// What all take.
@@ -85,6 +88,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             What::Clicks(args) => clicks::run(args).await,
             What::Events(args) => events::run(args).await,
             What::Delivery(args) => delivery::run(args).await,
+            What::Lookup(args) => lookup::run(args).await,
         }
     }));
     runtime.shutdown_background();

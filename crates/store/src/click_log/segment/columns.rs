@@ -186,7 +186,7 @@ impl Rows {
         self.ids.len()
     }
 
-    pub(super) fn push(&mut self, touch: &Touch) {
+    pub(super) fn push(&mut self, touch: &Touch, params: &Params) {
         let click = &touch.click;
         self.ids.push(touch.id.bytes());
         self.received.push(click.received_at.ms());
@@ -218,7 +218,6 @@ impl Rows {
         }
         self.asns.append_option(*asn);
         self.networks.append_option(network.as_deref());
-        let params = Params::parse_as(&click.query, click.dialect);
         let texts = SLOTS.map(|name| params.text(name));
         let slots = texts.each_ref().map(Option::as_deref);
         for (column, text) in self.slots.iter_mut().zip(slots) {
@@ -248,47 +247,60 @@ impl Rows {
     }
 }
 
-/// The ids of a batch that are at `row`.
-pub(super) fn id_at(batch: &RecordBatch, row: usize) -> Option<ClickId> {
-    let ids = batch.column_by_name("click_id")?.as_fixed_size_binary_opt()?;
-    ClickId::from_slice(ids.value(row))
+/// A row, wherever it stands. `Some(None)` is a value that is not there, `None` one that makes no sense.
+pub(super) trait Cells {
+    /// A text. A column that the file does not have yet holds nothing.
+    fn text(&self, name: &str) -> Option<Option<&str>>;
+    /// A number.
+    fn number(&self, name: &str) -> Option<Option<u32>>;
+    /// A moment in milliseconds.
+    fn time(&self, name: &str) -> Option<i64>;
+    /// Bytes.
+    fn bytes(&self, name: &str) -> Option<&[u8]>;
 }
 
-/// Where in a batch, sorted by id, an id stands.
-pub(super) fn row_of(batch: &RecordBatch, id: ClickId) -> Option<usize> {
-    let ids = batch.column_by_name("click_id")?.as_fixed_size_binary_opt()?;
-    let wanted = id.bytes();
-    let (mut low, mut high) = (0, ids.len());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match ids.value(middle).cmp(&wanted[..]) {
-            std::cmp::Ordering::Less => low = middle + 1,
-            std::cmp::Ordering::Equal => return Some(middle),
-            std::cmp::Ordering::Greater => high = middle,
-        }
+/// A row of a batch.
+pub(super) struct BatchRow<'a> {
+    pub(super) batch: &'a RecordBatch,
+    pub(super) row: usize,
+}
+
+impl Cells for BatchRow<'_> {
+    fn text(&self, name: &str) -> Option<Option<&str>> {
+        let Some(column) = self.batch.column_by_name(name) else { return Some(None) };
+        let column = column.as_string_opt::<i32>()?;
+        Some((!column.is_null(self.row)).then(|| column.value(self.row)))
     }
-    None
+
+    fn number(&self, name: &str) -> Option<Option<u32>> {
+        let column = self.batch.column_by_name(name)?.as_primitive_opt::<UInt32Type>()?;
+        Some((!column.is_null(self.row)).then(|| column.value(self.row)))
+    }
+
+    fn time(&self, name: &str) -> Option<i64> {
+        let column = self.batch.column_by_name(name)?.as_primitive_opt::<TimestampMillisecondType>()?;
+        Some(column.value(self.row))
+    }
+
+    fn bytes(&self, name: &str) -> Option<&[u8]> {
+        let column = self.batch.column_by_name(name)?;
+        if let Some(fixed) = column.as_fixed_size_binary_opt() {
+            return Some(fixed.value(self.row));
+        }
+        Some(column.as_binary_opt::<i32>()?.value(self.row))
+    }
 }
 
 /// Reads a row back. `None` when it makes no sense.
-pub(super) fn touch(batch: &RecordBatch, row: usize) -> Option<Touch> {
-    let text = |name: &str| -> Option<Option<&str>> {
-        let Some(column) = batch.column_by_name(name) else { return Some(None) };
-        let column = column.as_string_opt::<i32>()?;
-        Some((!column.is_null(row)).then(|| column.value(row)))
-    };
-    let number = |name: &str| -> Option<Option<u32>> {
-        let column = batch.column_by_name(name)?.as_primitive_opt::<UInt32Type>()?;
-        Some((!column.is_null(row)).then(|| column.value(row)))
-    };
+pub(super) fn touch(cells: &impl Cells) -> Option<Touch> {
+    let text = |name: &str| cells.text(name);
+    let number = |name: &str| cells.number(name);
     let owned = |name: &str| Some(text(name)?.map(str::to_owned));
     let boxed = |name: &str| Some(text(name)?.map(Box::from));
-    let received = batch.column_by_name("received_at")?.as_primitive_opt::<TimestampMillisecondType>()?;
     let mut slots = [None; SLOTS.len()];
     for (slot, column) in slots.iter_mut().zip(&COLUMNS[SLOTS_AT..]) {
         *slot = text(column.name)?;
     }
-    let frames = batch.column_by_name("query_frame")?.as_binary_opt::<i32>()?;
     let click = Click {
         workspace: WorkspaceNo(number("workspace")??),
         app: id(text("app_id")??)?,
@@ -298,8 +310,8 @@ pub(super) fn touch(batch: &RecordBatch, row: usize) -> Option<Touch> {
         kind: kind(text("kind")??)?,
         dialect: LinkDialect::from_name(text("dialect")??)?,
         flags: Flags(number("flags")??),
-        received_at: Timestamp::from_ms(received.value(row)),
-        query: frame::put_back(frames.value(row), &slots)?,
+        received_at: Timestamp::from_ms(cells.time("received_at")?),
+        query: frame::put_back(cells.bytes("query_frame")?, &slots)?,
         ip: match text("ip")? {
             Some(ip) => Some(ip.parse::<IpAddr>().ok()?),
             None => None,
@@ -318,7 +330,7 @@ pub(super) fn touch(batch: &RecordBatch, row: usize) -> Option<Touch> {
             network: boxed("network")?,
         },
     };
-    Some(Touch { id: id_at(batch, row)?, click })
+    Some(Touch { id: ClickId::from_slice(cells.bytes("click_id")?)?, click })
 }
 
 fn id<K: Kind>(text: &str) -> Option<Id<K>> {

@@ -1,7 +1,6 @@
-//! A segment opened for look-ups: its footer and page index, and one page of rows at a time.
+//! A segment opened to be read from its first row to its last, one page of rows at a time.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use parquet::arrow::arrow_reader::{
@@ -9,13 +8,10 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
-use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::ChunkReader;
 use roundtrip_domain::click::Touch;
-use roundtrip_domain::click_id::ClickId;
 
-use super::super::append::lock;
-use super::columns;
+use super::columns::{self, BatchRow};
 
 /// A segment whose footer is in memory.
 #[derive(Clone)]
@@ -25,16 +21,13 @@ pub(in super::super) struct Opened {
     pages: Arc<Vec<Page>>,
 }
 
-/// A page: where it lies, and the first and last id in it.
+/// A page: where it lies.
 #[derive(Debug, Clone, Copy)]
 struct Page {
     group: usize,
-    /// Of its first row in the group, and in the file.
+    /// Its first row in the group.
     from: usize,
-    ordinal: u64,
     rows: usize,
-    first: ClickId,
-    last: ClickId,
 }
 
 impl Opened {
@@ -49,21 +42,10 @@ impl Opened {
         Ok(Self { metadata, pages })
     }
 
-    /// Rows of the file.
-    pub(in super::super) fn rows(&self) -> u64 {
-        self.pages.last().map_or(0, |page| page.ordinal + page.rows as u64)
-    }
-
-    /// The page that holds an id, if it is there.
-    pub(in super::super) fn page_of_id(&self, id: ClickId) -> Option<usize> {
-        let at = self.pages.partition_point(|page| page.last < id);
-        self.pages.get(at).filter(|page| page.first <= id).map(|_| at)
-    }
-
-    /// The page that holds a row of the file, and where in it.
-    pub(in super::super) fn page_of_row(&self, ordinal: u64) -> Option<(usize, usize)> {
-        let at = self.pages.partition_point(|page| page.ordinal + page.rows as u64 <= ordinal);
-        self.pages.get(at).map(|page| (at, (ordinal - page.ordinal) as usize))
+    /// What the file says of itself under a name.
+    pub(in super::super) fn said(&self, name: &str) -> Option<&str> {
+        let said = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        said.iter().find(|kv| kv.key == name)?.value.as_deref()
     }
 
     /// How many pages there are.
@@ -110,91 +92,21 @@ fn pages(metadata: &ArrowReaderMetadata) -> Result<Vec<Page>, ParquetError> {
         metadata.file_metadata().schema_descr().columns().iter().position(|c| c.name() == "click_id");
     let column = column.ok_or_else(|| bad("no click_id"))?;
     let mut pages = Vec::new();
-    let mut before = 0;
     for (n, group) in metadata.row_groups().iter().enumerate() {
-        let (Some(ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(ids)), Some(places)) =
-            (index.column_index(n, column), index.offset_index(n, column))
-        else {
-            return Err(bad("no index of click_id"));
-        };
+        let places = index.offset_index(n, column).ok_or_else(|| bad("no index of click_id"))?;
         let places = places.page_locations();
         let rows = group.num_rows().max(0) as usize;
         for (at, place) in places.iter().enumerate() {
             let from = place.first_row_index.max(0) as usize;
             let until = places.get(at + 1).map_or(rows, |next| next.first_row_index.max(0) as usize);
-            let id = |bytes: Option<&[u8]>| bytes.and_then(ClickId::from_slice);
-            let (Some(first), Some(last)) = (id(ids.min_value(at)), id(ids.max_value(at))) else {
-                return Err(bad("a page without ids"));
-            };
             let rows = until.checked_sub(from).ok_or_else(|| bad("pages out of order"))?;
-            pages.push(Page { group: n, from, ordinal: before + from as u64, rows, first, last });
+            pages.push(Page { group: n, from, rows });
         }
-        before += rows as u64;
     }
     Ok(pages)
 }
 
-/// Pages that stay decoded between look-ups, up to so many bytes.
-pub(in super::super) struct Pages {
-    kept: Mutex<Kept>,
-    bytes_max: usize,
-}
-
-#[derive(Default)]
-struct Kept {
-    /// The one used last is at the end.
-    pages: VecDeque<((u64, usize), RecordBatch)>,
-    bytes: usize,
-}
-
-impl Pages {
-    pub(in super::super) fn new(bytes_max: usize) -> Self {
-        Self { kept: Mutex::default(), bytes_max }
-    }
-
-    /// A page of a segment, read by `read` if it is not here.
-    pub(in super::super) fn get<E>(
-        &self,
-        segment: u64,
-        page: usize,
-        read: impl FnOnce() -> Result<RecordBatch, E>,
-    ) -> Result<RecordBatch, E> {
-        let key = (segment, page);
-        {
-            let mut kept = lock(&self.kept);
-            let at = kept.pages.iter().rposition(|(k, _)| *k == key);
-            if let Some(found) = at.and_then(|at| kept.pages.remove(at)) {
-                let batch = found.1.clone();
-                kept.pages.push_back(found);
-                return Ok(batch);
-            }
-        }
-        let batch = read()?;
-        let mut kept = lock(&self.kept);
-        kept.bytes += batch.get_array_memory_size();
-        kept.pages.push_back((key, batch.clone()));
-        while kept.bytes > self.bytes_max
-            && let Some((_, out)) = kept.pages.pop_front()
-        {
-            kept.bytes -= out.get_array_memory_size();
-        }
-        Ok(batch)
-    }
-
-    /// Lets go of a segment that is gone.
-    pub(in super::super) fn forget(&self, segment: u64) {
-        let mut kept = lock(&self.kept);
-        kept.pages.retain(|((s, _), _)| *s != segment);
-        kept.bytes = kept.pages.iter().map(|(_, batch)| batch.get_array_memory_size()).sum();
-    }
-}
-
-/// The touch with an id in a page.
-pub(in super::super) fn find(batch: &RecordBatch, id: ClickId) -> Option<Option<Touch>> {
-    columns::row_of(batch, id).map(|row| columns::touch(batch, row))
-}
-
 /// The touch in a row of a page. `None` when it makes no sense.
 pub(in super::super) fn touch_at(batch: &RecordBatch, row: usize) -> Option<Touch> {
-    (row < batch.num_rows()).then(|| columns::touch(batch, row)).flatten()
+    (row < batch.num_rows()).then(|| columns::touch(&BatchRow { batch, row })).flatten()
 }

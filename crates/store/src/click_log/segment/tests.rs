@@ -9,7 +9,11 @@ use roundtrip_domain::id::{Id, WorkspaceNo};
 use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::time::Timestamp;
 
-use super::{COLUMNS, GROUP_ROWS, Opened, PAGE_ROWS, Pages, encode, find, touch_at};
+use super::super::index::Extent;
+use super::lookup::Failed;
+use super::{
+    About, COLUMNS, Cache, GROUP_ROWS, Opened, PAGE_ROWS, Sealed, SegmentName, Source, encode, touch_at,
+};
 
 fn touch(n: u64, click: Click) -> Touch {
     Touch { id: ClickId::from_bits(u128::from(n) << 80 | 7 << 76 | u128::from(n) * 7_919), click }
@@ -37,8 +41,10 @@ fn click(query: &[u8]) -> Click {
 
 fn written(touches: &[Touch]) -> Bytes {
     let mut out = Vec::new();
-    let rows = encode::<ParquetError>(&mut out, touches.iter().cloned().map(Ok)).expect("it is written");
-    assert_eq!(rows, touches.len() as u64);
+    let about = About { node: 5, seq: 42, made_from: &[40, 41], replaces: &[40, 41] };
+    let encoded =
+        encode::<ParquetError>(&mut out, &about, touches.iter().cloned().map(Ok)).expect("it is written");
+    assert_eq!(encoded.extent.clicks, touches.len() as u64);
     out.into()
 }
 
@@ -99,6 +105,53 @@ proptest! {
     }
 }
 
+fn sealed(seq: u64) -> Sealed {
+    Sealed { name: SegmentName::new(5, seq, 0), extent: Extent::EMPTY, bytes: 0, checksum: 0 }
+}
+
+/// Looks up from bytes in memory.
+struct Looking<'a> {
+    cache: &'a Cache,
+    seq: u64,
+    file: Bytes,
+}
+
+impl Looking<'_> {
+    fn find(&self, id: ClickId) -> Result<Option<Touch>, Failed> {
+        self.cache.find(&sealed(self.seq), id, || Ok(Source::Memory(self.file.clone())))
+    }
+
+    fn touch_at(&self, row: u32) -> Result<Option<Touch>, Failed> {
+        self.cache.touch_at(&sealed(self.seq), row, || Ok(Source::Memory(self.file.clone())))
+    }
+}
+
+proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
+    #[test]
+    fn a_look_up_finds_what_a_list_holds(
+        clicks in proptest::collection::vec(any_click(), 1..40),
+        bytes_max in prop_oneof![Just(0_usize), Just(4_000), Just(1 << 20)],
+        others in proptest::collection::vec(any::<u128>(), 4),
+    ) {
+        let touches: Vec<Touch> = clicks.into_iter().enumerate().map(|(n, click)| touch(n as u64, click)).collect();
+        let cache = Cache::new(bytes_max, 2);
+        let looking = Looking { cache: &cache, seq: 1, file: written(&touches) };
+        for (n, touch) in touches.iter().enumerate() {
+            prop_assert_eq!(&looking.find(touch.id).expect("it reads"), &Some(touch.clone()));
+            prop_assert_eq!(&looking.touch_at(n as u32).expect("it reads"), &Some(touch.clone()));
+        }
+        prop_assert_eq!(looking.touch_at(touches.len() as u32).expect("it reads"), None);
+        for other in others {
+            let id = ClickId::from_bits(other);
+            let there = touches.iter().any(|touch| touch.id == id);
+            prop_assert_eq!(looking.find(id).expect("it reads").is_some(), there);
+        }
+        prop_assert!(cache.bytes() <= bytes_max);
+    }
+}
+
 #[test]
 fn one_click_is_found_by_its_id_and_by_its_row() {
     let total = GROUP_ROWS + PAGE_ROWS + 5;
@@ -108,26 +161,52 @@ fn one_click_is_found_by_its_id_and_by_its_row() {
     let file = written(&touches);
     assert_eq!(file, written(&touches), "the same touches make the same bytes");
     let opened = Opened::open(&file).expect("it opens");
-    assert_eq!(opened.rows(), total as u64);
     assert_eq!(opened.pages(), GROUP_ROWS / PAGE_ROWS + 2);
-    let cache = Pages::new(1 << 20);
+    let cache = Cache::new(1 << 20, 8);
+    let looking = Looking { cache: &cache, seq: 1, file };
     for n in [0, 1, PAGE_ROWS - 1, PAGE_ROWS, GROUP_ROWS - 1, GROUP_ROWS, total - 1] {
-        let page = opened.page_of_id(touches[n].id).expect("a page");
-        let batch = cache.get(1, page, || opened.read(file.clone(), page)).expect("it reads");
-        assert_eq!(find(&batch, touches[n].id), Some(Some(touches[n].clone())), "row {n}");
-        let (same, row) = opened.page_of_row(n as u64).expect("a page");
-        assert_eq!((same, touch_at(&batch, row).as_ref()), (page, Some(&touches[n])));
-        let again =
-            cache.get(1, page, || Err::<_, ParquetError>(ParquetError::General("not kept".to_owned())));
-        assert_eq!(again.expect("it is kept").num_rows(), batch.num_rows());
+        assert_eq!(looking.find(touches[n].id).expect("it reads"), Some(touches[n].clone()), "row {n}");
+        assert_eq!(looking.touch_at(n as u32).expect("it reads"), Some(touches[n].clone()), "row {n}");
         let beside = ClickId::from_bits(touches[n].id.bits() + 1);
-        let none = opened.page_of_id(beside).map(|page| opened.read(file.clone(), page).expect("it reads"));
-        assert_eq!(none.and_then(|batch| find(&batch, beside)), None);
+        assert_eq!(looking.find(beside).expect("it reads"), None);
     }
-    assert_eq!(opened.page_of_row(total as u64), None);
-    assert!(cache.get(2, 0, || Err::<_, ParquetError>(ParquetError::General("other".to_owned()))).is_err());
-    cache.forget(1);
-    assert!(cache.get(1, 0, || Err::<_, ParquetError>(ParquetError::General("gone".to_owned()))).is_err());
+    for id in [touches[0].id.bits() - 1, touches[total - 1].id.bits() + 1, 0, u128::MAX] {
+        assert_eq!(looking.find(ClickId::from_bits(id)).expect("it reads"), None);
+    }
+    for row in [total as u32, u32::MAX] {
+        assert_eq!(looking.touch_at(row).expect("it reads"), None);
+    }
+}
+
+#[test]
+fn what_was_looked_up_is_kept_within_a_bound() {
+    let touches: Vec<Touch> = (0..PAGE_ROWS as u64 * 6)
+        .map(|n| touch(n, click(format!("click_id=partner-{n}&sub1=site-{}", n % 40).as_bytes())))
+        .collect();
+    let file = written(&touches);
+    let bound = 300_000;
+    let cache = Cache::new(bound, 3);
+    let mut most = 0;
+    for seq in 0..6 {
+        for touch in touches.iter().step_by(501) {
+            let looking = Looking { cache: &cache, seq, file: file.clone() };
+            assert!(looking.find(touch.id).expect("it reads").is_some());
+            assert!(cache.bytes() <= bound, "{} bytes", cache.bytes());
+            most = most.max(cache.bytes());
+        }
+    }
+    assert!(most > bound / 2, "nothing much was kept: {most} bytes");
+    // What is kept is not opened or read again.
+    let gone = || Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+    let again = |seq| cache.find(&sealed(seq), touches[0].id, gone);
+    assert!(again(5).expect("it is kept").is_some());
+    assert!(matches!(again(0), Err(Failed::Open(_))), "a file of many that are open was closed");
+    cache.forget(5);
+    assert!(matches!(again(5), Err(Failed::Open(_))));
+    for seq in 0..6 {
+        cache.forget(seq);
+    }
+    assert_eq!(cache.bytes(), 0);
 }
 
 #[test]
@@ -138,7 +217,7 @@ fn a_file_that_is_cut_or_changed_is_an_error_and_no_panic() {
     for len in [0, 7, 100, file.len() / 2, file.len() - 1] {
         assert!(Opened::open(&file.slice(..len)).is_err(), "{len} bytes");
     }
-    for at in (0..file.len()).step_by(97) {
+    for at in (0..file.len()).step_by(131) {
         let mut changed = file.to_vec();
         changed[at] ^= 0x55;
         let changed = Bytes::from(changed);
@@ -149,6 +228,16 @@ fn a_file_that_is_cut_or_changed_is_an_error_and_no_panic() {
                     let _ = (0..batch.num_rows()).map(|row| touch_at(&batch, row)).count();
                 }
             }
+        }
+        let cache = Cache::new(1 << 20, 8);
+        let looking = Looking { cache: &cache, seq: 1, file: changed };
+        for n in (0..touches.len()).step_by(PAGE_ROWS / 2) {
+            let found = looking.find(touches[n].id);
+            assert!(
+                found.is_err() || found.is_ok_and(|t| t.is_none_or(|t| t.id == touches[n].id)),
+                "byte {at}"
+            );
+            let _ = looking.touch_at(n as u32);
         }
     }
 }

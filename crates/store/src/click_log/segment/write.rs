@@ -1,7 +1,12 @@
 //! Rows become the bytes of a segment.
 
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::hash::Hasher;
 use std::io::Write;
 
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -10,46 +15,191 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use roundtrip_domain::click::Touch;
+use siphasher::sip::SipHasher13;
 
+use super::super::body;
+use super::super::index::Extent;
 use super::columns::{COLUMNS, Form, Rows, SCHEMA};
+use super::prints::Entry;
 use super::{GROUP_ROWS, PAGE_ROWS};
 
 /// Rows that are turned into columns at a time.
 const BATCH_ROWS: usize = 8_192;
-/// Columns whose values hardly ever repeat: a dictionary of them would be thrown away.
+/// Of the columns. It changes only where an older reader would misread a file, never when columns are added.
+pub(super) const VERSION: &str = "1";
+/// So few values are in a dictionary whatever they are.
+const FEW_VALUES: usize = 64;
+/// Columns whose values hardly ever repeat, also where the first rows have none.
 const UNIQUE: &[&str] = &["partner_click_id", "gaid", "idfa", "idfv", "oaid", "android_id"];
 
-/// Writes touches, sorted by id, and returns how many. The same touches make the same bytes.
-///
-/// # Errors
-/// When a touch cannot be read or the bytes not be written.
-pub(in super::super) fn encode<E: From<ParquetError>>(
-    out: impl Write + Send,
-    touches: impl IntoIterator<Item = Result<Touch, E>>,
-) -> Result<u64, E> {
-    let options = ArrowWriterOptions::new().with_properties(properties());
-    let mut writer = ArrowWriter::try_new_with_options(out, SCHEMA.clone(), options)?;
-    let mut rows = Rows::default();
-    let mut written = 0;
-    for touch in touches {
-        rows.push(&touch?);
-        written += 1;
-        if rows.len() == BATCH_ROWS {
-            writer.write(&rows.finish().map_err(ParquetError::from)?)?;
-        }
-    }
-    if rows.len() > 0 {
-        writer.write(&rows.finish().map_err(ParquetError::from)?)?;
-    }
-    writer.close()?;
-    Ok(written)
+/// What a segment says of itself in its footer.
+pub(in super::super) struct About<'a> {
+    pub(in super::super) node: u16,
+    pub(in super::super) seq: u64,
+    /// Numbers of the slices or segments that it was made from.
+    pub(in super::super) made_from: &'a [u64],
+    /// Numbers of all files whose clicks are in it: those, and what they were made from.
+    pub(in super::super) replaces: &'a [u64],
 }
 
-fn properties() -> WriterProperties {
+impl About<'_> {
+    /// Its names in the footer.
+    pub(super) const VERSION: &'static str = "roundtrip.clicks";
+    pub(super) const NODE: &'static str = "roundtrip.node";
+    pub(super) const SEQ: &'static str = "roundtrip.seq";
+    pub(in super::super) const MADE_FROM: &'static str = "roundtrip.made_from";
+    pub(in super::super) const REPLACES: &'static str = "roundtrip.replaces";
+    /// First and last moment of its ids, first and last of receiving, in milliseconds, and how many rows.
+    pub(in super::super) const EXTENT: &'static str = "roundtrip.extent";
+
+    /// A checksum of the clicks of each [`PAGE_ROWS`] rows, hexadecimal: see [`Checks`].
+    pub(in super::super) const CHECKS: &'static str = "roundtrip.checks";
+
+    fn pairs(&self) -> Vec<KeyValue> {
+        let list = |numbers: &[u64]| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        vec![
+            KeyValue::new(Self::VERSION.to_owned(), VERSION.to_owned()),
+            KeyValue::new(Self::NODE.to_owned(), self.node.to_string()),
+            KeyValue::new(Self::SEQ.to_owned(), self.seq.to_string()),
+            KeyValue::new(Self::MADE_FROM.to_owned(), list(self.made_from)),
+            KeyValue::new(Self::REPLACES.to_owned(), list(self.replaces)),
+        ]
+    }
+}
+
+/// Checksums of clicks as they were stored, so that what is read of a damaged file can be told from what was written:
+/// a changed byte need not make a page unreadable. SipHash-1-3 (zero key) of ids and of clicks in the form that slices
+/// have.
+#[derive(Default)]
+pub(in super::super) struct Checks {
+    done: String,
+    hasher: SipHasher13,
+    rows: usize,
+}
+
+impl Checks {
+    pub(in super::super) fn add(&mut self, touch: &Touch) {
+        self.hasher.write(&touch.id.bytes());
+        self.hasher.write(&body::encode(&touch.click));
+        self.rows += 1;
+        if self.rows == PAGE_ROWS {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        let _ = write!(self.done, "{:016x}", self.hasher.finish());
+        (self.hasher, self.rows) = (SipHasher13::default(), 0);
+    }
+
+    /// All of them, one behind the other, 16 digits each.
+    pub(in super::super) fn finish(mut self) -> String {
+        if self.rows > 0 {
+            self.end();
+        }
+        self.done
+    }
+}
+
+/// What went into a segment.
+#[derive(Debug)]
+pub(in super::super) struct Encoded {
+    /// Its span; `clicks` are its rows.
+    pub(in super::super) extent: Extent,
+    /// Its prints, sorted, as those of the first segment of a side file.
+    pub(in super::super) entries: Vec<Entry>,
+}
+
+/// Writes touches, whose ids rise, and says what was written. The same touches make the same bytes.
+///
+/// # Errors
+/// When a touch cannot be read, an id does not rise, or the bytes cannot be written.
+pub(in super::super) fn encode<E: From<ParquetError>>(
+    out: impl Write + Send,
+    about: &About<'_>,
+    touches: impl IntoIterator<Item = Result<Touch, E>>,
+) -> Result<Encoded, E> {
+    let mut out = Out::Ready(out, about);
+    let mut rows = Rows::default();
+    let mut encoded = Encoded { extent: Extent::EMPTY, entries: Vec::new() };
+    let mut last = None;
+    let mut checks = Checks::default();
+    for touch in touches {
+        let touch = touch?;
+        checks.add(&touch);
+        if last.replace(touch.id).is_some_and(|last| last >= touch.id) {
+            return Err(ParquetError::General("click ids that do not rise".to_owned()).into());
+        }
+        let row = u32::try_from(encoded.extent.clicks)
+            .map_err(|_| ParquetError::General("more rows than a side file can name".to_owned()))?;
+        encoded.extent.add(touch.id, touch.click.received_at);
+        let params = touch.click.params();
+        encoded.entries.extend(touch.click.prints(&params).into_iter().map(|print| Entry {
+            scope: print.scope,
+            kind: print.kind as u8,
+            hash: print.hash,
+            segment: 0,
+            row,
+        }));
+        rows.push(&touch, &params);
+        if rows.len() == BATCH_ROWS {
+            out = out.write(&rows.finish().map_err(ParquetError::from)?)?;
+        }
+    }
+    // Where there is no row at all, it is a file of none.
+    if rows.len() > 0 || matches!(out, Out::Ready(..)) {
+        out = out.write(&rows.finish().map_err(ParquetError::from)?)?;
+    }
+    let Extent { id_first_ms, id_last_ms, received_first_ms, received_last_ms, clicks } = encoded.extent;
+    let extent = format!("{id_first_ms},{id_last_ms},{received_first_ms},{received_last_ms},{clicks}");
+    if let Out::Begun(mut writer) = out {
+        writer.append_key_value_metadata(KeyValue::new(About::EXTENT.to_owned(), extent));
+        writer.append_key_value_metadata(KeyValue::new(About::CHECKS.to_owned(), checks.finish()));
+        writer.close()?;
+    }
+    encoded.entries.sort_unstable();
+    Ok(encoded)
+}
+
+/// A file that begins with its first rows: they say how the columns are written.
+enum Out<'a, W: Write + Send> {
+    Ready(W, &'a About<'a>),
+    Begun(ArrowWriter<W>),
+}
+
+impl<W: Write + Send> Out<'_, W> {
+    fn write(self, batch: &RecordBatch) -> Result<Self, ParquetError> {
+        let mut writer = match self {
+            Self::Begun(writer) => writer,
+            Self::Ready(out, about) => {
+                let options = ArrowWriterOptions::new().with_properties(properties(about, batch));
+                ArrowWriter::try_new_with_options(out, SCHEMA.clone(), options)?
+            }
+        };
+        writer.write(batch)?;
+        Ok(Self::Begun(writer))
+    }
+}
+
+/// Whether the values of a column hardly ever repeat. A look-up of one value reads the whole dictionary, and such a one
+/// is as long as the column.
+fn is_unique(batch: &RecordBatch, name: &str) -> bool {
+    let Some(texts) = batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()) else {
+        return false;
+    };
+    let (mut values, mut different) = (0_usize, HashSet::new());
+    for text in texts.iter().flatten() {
+        values += 1;
+        different.insert(text);
+    }
+    different.len() * 5 > values * 3 && values > FEW_VALUES
+}
+
+fn properties(about: &About<'_>, first: &RecordBatch) -> WriterProperties {
     let path = |name: &str| ColumnPath::from(name);
     let mut properties = WriterProperties::builder()
         .set_created_by("roundtrip".to_owned())
-        .set_key_value_metadata(Some(vec![KeyValue::new("roundtrip.clicks".to_owned(), "1".to_owned())]))
+        .set_key_value_metadata(Some(about.pairs()))
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_data_page_row_count_limit(PAGE_ROWS)
         // The limit is looked at behind each of these.
@@ -68,7 +218,9 @@ fn properties() -> WriterProperties {
                 .set_column_dictionary_enabled(name(), false)
                 .set_column_encoding(name(), Encoding::DELTA_BINARY_PACKED)
                 .set_column_statistics_enabled(name(), EnabledStatistics::Page),
-            _ if UNIQUE.contains(&column.name) => properties.set_column_dictionary_enabled(name(), false),
+            _ if UNIQUE.contains(&column.name) || is_unique(first, column.name) => {
+                properties.set_column_dictionary_enabled(name(), false)
+            }
             _ => properties,
         };
     }

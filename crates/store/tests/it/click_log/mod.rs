@@ -3,9 +3,12 @@
 
 mod append;
 mod damage;
+mod erasing;
 mod lookup;
+mod lookup_sealed;
 #[cfg(target_os = "linux")]
 mod power;
+mod sealing;
 mod slices;
 
 use std::fs;

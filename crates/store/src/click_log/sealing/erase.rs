@@ -1,0 +1,157 @@
+//! Erasure: the clicks of a person are left out when their files are written anew.
+//!
+//! Files are gone through by their numbers. A new file always has a higher number than all before it, so whatever is
+//! sealed or merged meanwhile comes up later; whoever knows the last number that was done goes on behind it. Counts in
+//! the ledger's rollups stay: they name nobody.
+//!
+//! Not reached: files that were set aside as damaged (they are named, for the operator to delete), and backups.
+
+use roundtrip_domain::click::Touch;
+
+use super::feed::{Feed, Rows};
+use super::make::{Made, Order, make};
+use super::{apply_to_same, is_same_segment, new_seq, sides_without};
+use crate::click_log::append::lock;
+use crate::click_log::error::Error;
+use crate::click_log::manifest::Change;
+use crate::click_log::pour::Pace;
+use crate::click_log::registry::{Segment, Slice, State, View};
+use crate::click_log::slice::Part;
+use crate::click_log::{ClickLog, DAMAGED, Shared};
+
+/// One file that was gone through: the proof that it holds nothing of the person any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErasedFile {
+    /// Its number: the next step goes on behind it.
+    pub seq: u64,
+    /// The file, below the log's directory. Where clicks were erased it is gone.
+    pub file: String,
+    /// Clicks that it held.
+    pub clicks: u64,
+    /// Of these, how many were erased.
+    pub erased: u64,
+    /// The segment that has the others; `None` when nothing was erased, or everything.
+    pub replaced_by: Option<String>,
+}
+
+/// A file that clicks are in.
+enum Place {
+    Slice(Slice),
+    Segment(Segment),
+}
+
+impl ClickLog {
+    /// Goes through the file with the lowest number above `after` and erases the clicks that match: it is written anew
+    /// without them, in place of the old one in the same transaction, and the old one is deleted. `None` when there is
+    /// no such file: all are done. Clicks in a slice that is not closed yet are not reached, so [`Self::close_now`]
+    /// comes first, once. A step that was interrupted changed nothing, and may be repeated. Blocks.
+    ///
+    /// # Errors
+    /// When files cannot be read or written; the same step may be tried again.
+    pub fn erase_next(
+        &self,
+        after: u64,
+        matches: &dyn Fn(&Touch) -> bool,
+    ) -> Result<Option<ErasedFile>, Error> {
+        let shared = self.shared();
+        let _one = lock(&shared.sealing);
+        loop {
+            let Some((seq, place)) = lowest(&shared.registry.all(), after) else { return Ok(None) };
+            if let Some(erased) = erase(shared, seq, &place, matches)? {
+                return Ok(Some(erased));
+            }
+            // It was replaced meanwhile; what replaced it has a higher number, or the same and other bytes.
+        }
+    }
+
+    /// Files that were set aside as damaged, and may hold clicks of anybody: names in `damaged/`, sorted.
+    pub fn set_aside(&self) -> Vec<String> {
+        let entries =
+            std::fs::read_dir(self.shared().config.dir.join(DAMAGED)).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn lowest(view: &View, after: u64) -> Option<(u64, Place)> {
+    let slices = view.slices.iter().filter(|s| matches!(s.state, State::Closed { recorded: true, .. }));
+    let slices = slices.map(|slice| (slice.name.seq, Place::Slice(slice.clone())));
+    let segments = view.segments.iter().filter(|s| !s.is_missing);
+    let segments = segments.map(|segment| (segment.seq(), Place::Segment(segment.clone())));
+    slices.chain(segments).filter(|(seq, _)| *seq > after).min_by_key(|(seq, _)| *seq)
+}
+
+/// `None` when the file is not what it was any more.
+fn erase(
+    shared: &Shared,
+    seq: u64,
+    place: &Place,
+    matches: &dyn Fn(&Touch) -> bool,
+) -> Result<Option<ErasedFile>, Error> {
+    let dir = &shared.config.dir;
+    let pace = Pace::calm(&shared.queue);
+    let (node, file, clicks) = match place {
+        Place::Slice(slice) => (slice.name.node, slice.name.file(Part::Closed), slice.extent().clicks),
+        Place::Segment(segment) => {
+            (segment.sealed.name.node, segment.sealed.name.key(), segment.extent().clicks)
+        }
+    };
+    let rows = || match place {
+        Place::Slice(slice) => Rows::of_slice(dir, slice.name),
+        Place::Segment(segment) => Rows::of_segment(dir, segment.sealed.name, false),
+    };
+    let same = |view: &View| match place {
+        Place::Slice(slice) => view.slice(seq).is_some_and(|now| match (&now.state, &slice.state) {
+            (State::Closed { listed, recorded: true }, State::Closed { listed: then, .. }) => {
+                listed.checksum == then.checksum
+            }
+            _ => false,
+        }),
+        Place::Segment(segment) => is_same_segment(view, segment),
+    };
+    let looked = || -> Result<u64, Error> {
+        let mut found = 0;
+        for touch in Feed::new(vec![rows()?], pace, &shared.sealing_stop) {
+            found += u64::from(matches(&touch?));
+        }
+        Ok(found)
+    };
+    let erased = match looked() {
+        Err(_) if !same(&shared.registry.all()) => return Ok(None),
+        other => other?,
+    };
+    if erased == 0 {
+        return Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by: None }));
+    }
+    let seqs = (new_seq(shared)?, new_seq(shared)?);
+    let order = Order { dir, node, seqs, sources: &[seq], pace, faults: &shared.config.faults };
+    let feed = Feed::new(vec![rows()?], pace, &shared.sealing_stop);
+    let made = make(&order, feed, &|touch| !matches(touch))?;
+    let mut change = Change::default();
+    match place {
+        Place::Slice(slice) => {
+            change.slices_gone.push(seq);
+            change.doomed.extend([Part::Closed, Part::Prints].map(|part| slice.name.file(part)));
+        }
+        Place::Segment(_) => {
+            let sides = sides_without(&shared.registry.all(), &[seq]);
+            change.segments_gone.push(seq);
+            change.doomed.push(file.clone());
+            change.doomed.extend(sides.iter().map(|side| side.name.key()));
+            change.sides_gone.extend(sides.iter().map(|side| side.name.seq));
+        }
+    }
+    if let Some(Made { sealed, side }) = &made {
+        change.segments.push((sealed.clone(), side.name.seq));
+        change.sides.push(side.clone());
+    }
+    if !apply_to_same(shared, &change, same)? {
+        made.iter().for_each(|made| made.discard(dir));
+        return Ok(None);
+    }
+    let replaced_by = made.map(|made| made.sealed.name.key());
+    tracing::info!(segment.file = file, segment.clicks_erased = erased, "erased clicks from a file");
+    Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by }))
+}

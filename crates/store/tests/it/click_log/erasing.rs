@@ -1,0 +1,149 @@
+//! Erasure: a person's clicks are gone from every file, everybody else's are as they were.
+
+use super::{DAY, START, World, count_found, counted, gaid};
+use roundtrip_domain::click::Touch;
+use roundtrip_domain::click_id::ClickId;
+use roundtrip_store::click_log::faults::Point;
+use roundtrip_store::click_log::{ClickLog, ErasedFile};
+
+const HOUR: i64 = 3_600_000;
+
+fn publish(log: &ClickLog) {
+    for slice in log.to_publish() {
+        log.published(slice.seq).unwrap();
+    }
+}
+
+/// Whoever has one of these devices.
+fn of(numbers: &'static [u64]) -> impl Fn(&Touch) -> bool {
+    move |touch| numbers.iter().any(|n| touch.click.prints(&touch.click.params()).contains(&gaid(*n)))
+}
+
+fn erase_all(log: &ClickLog, matches: &dyn Fn(&Touch) -> bool) -> Vec<ErasedFile> {
+    assert!(log.close_now());
+    let (mut done, mut after) = (Vec::new(), 0);
+    while let Some(file) = log.erase_next(after, matches).unwrap() {
+        assert!(file.seq > after);
+        after = file.seq;
+        done.push(file);
+    }
+    done
+}
+
+/// Clicks 0–4 in a segment, 5–9 in a published slice, 10–14 in one that is not published, 15–19 in the active one.
+async fn mixed(world: &World, log: &ClickLog) -> Vec<ClickId> {
+    let mut ids = world.store(log, 0..5).await;
+    assert!(log.close_now());
+    publish(log);
+    log.seal_now().unwrap();
+    world.clock.advance(1_000);
+    ids.extend(world.store(log, 5..10).await);
+    assert!(log.close_now());
+    publish(log);
+    ids.extend(world.store(log, 10..15).await);
+    assert!(log.close_now());
+    ids.extend(world.store(log, 15..20).await);
+    ids
+}
+
+async fn assert_erased(log: &ClickLog, ids: &[ClickId], gone: &[u64], what: &str) {
+    let left: Vec<ClickId> =
+        ids.iter().enumerate().filter(|(n, _)| !gone.contains(&(*n as u64))).map(|(_, id)| *id).collect();
+    assert_eq!(
+        (count_found(log, ids).await, count_found(log, &left).await),
+        (left.len(), left.len()),
+        "{what}"
+    );
+    for n in 0..ids.len() as u64 {
+        let found = log.find_print(gaid(n), START, START.plus_ms(DAY), 9).await.unwrap().len();
+        assert_eq!(found, usize::from(!gone.contains(&n)), "{what}: {n}");
+    }
+}
+
+#[tokio::test]
+async fn a_person_is_erased_from_every_file_and_nobody_else_is() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let ids = mixed(&world, &log).await;
+    let gone = [1, 6, 12, 13, 19];
+    let done = erase_all(&log, &of(&[1, 6, 12, 13, 19]));
+    assert_erased(&log, &ids, &gone, "erased").await;
+    assert_eq!(done.iter().map(|file| file.erased).sum::<u64>(), 5);
+    assert_eq!(done.iter().filter(|file| file.erased > 0).count(), 4, "{done:?}");
+    for file in &done {
+        assert_eq!(file.replaced_by.is_some(), file.erased > 0, "{file:?}");
+        assert_eq!(world.dir().join(&file.file).exists(), file.erased == 0, "{file:?}");
+    }
+    assert_eq!(
+        counted(&log),
+        10,
+        "what the ledger has not been told is still told, though its slices are gone"
+    );
+    assert_eq!(log.to_publish().iter().map(|slice| slice.clicks).sum::<u64>(), 10);
+    assert!(erase_all(&log, &of(&[1, 6, 12, 13, 19])).iter().all(|file| file.erased == 0), "nothing is left");
+    assert!(log.shutdown());
+    let (log, report) = world.open();
+    assert!(
+        report.damaged.is_empty() && report.missing.is_empty() && report.adopted.is_empty(),
+        "{report:?}"
+    );
+    assert_eq!(counted(&log), 10);
+    assert_erased(&log, &ids, &gone, "after a restart").await;
+    publish(&log);
+    assert_eq!(counted(&log), 0);
+    world.clock.advance(2 * DAY);
+    while log.seal(world.clock.now()).unwrap().is_some() {}
+    assert_erased(&log, &ids, &gone, "after merging").await;
+    assert!(log.set_aside().is_empty());
+}
+
+#[tokio::test]
+async fn a_file_of_one_person_alone_goes_as_a_whole() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let ids = mixed(&world, &log).await;
+    let done = erase_all(&log, &of(&[0, 1, 2, 3, 4, 15, 16, 17, 18, 19]));
+    assert_eq!(done.iter().filter(|file| file.erased > 0).count(), 2);
+    assert!(done.iter().all(|file| file.replaced_by.is_none()));
+    assert_erased(&log, &ids, &[0, 1, 2, 3, 4, 15, 16, 17, 18, 19], "erased").await;
+    assert!(log.shutdown());
+    let (log, report) = world.open();
+    assert!(report.damaged.is_empty() && report.missing.is_empty(), "{report:?}");
+    assert_erased(&log, &ids, &[0, 1, 2, 3, 4, 15, 16, 17, 18, 19], "after a restart").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_any_step_of_erasing_keeps_the_others_and_it_goes_on() {
+    let points = [
+        Point::BeforeSegment,
+        Point::BeforeSegmentSide,
+        Point::BeforeSwap,
+        Point::BeforeDelete,
+        Point::BeforeDeleted,
+    ];
+    for point in points {
+        let world = World::new();
+        let (log, _) = world.open();
+        let ids = mixed(&world, &log).await;
+        assert!(log.close_now());
+        world.clock.advance(HOUR);
+        // The first file is the segment.
+        world.faults.hold(point);
+        let working = tokio::task::spawn_blocking({
+            let log = log.clone();
+            move || log.erase_next(0, &of(&[1, 6]))
+        });
+        let faults = world.faults.clone();
+        assert!(tokio::task::spawn_blocking(move || faults.wait_held(point)).await.unwrap(), "{point:?}");
+        let crashed = world.crashed();
+        world.faults.release(point);
+        working.await.unwrap().unwrap();
+        let (log, report) = crashed.open();
+        assert!(report.damaged.is_empty() && report.missing.is_empty(), "{point:?}: {report:?}");
+        erase_all(&log, &of(&[1, 6]));
+        assert_erased(&log, &ids, &[1, 6], &format!("{point:?}")).await;
+        assert!(log.shutdown());
+        let (log, _) = crashed.open();
+        assert_erased(&log, &ids, &[1, 6], &format!("{point:?}: after a restart")).await;
+    }
+}

@@ -1,0 +1,144 @@
+//! Look-ups over clicks wherever they lie: what is found is what a plain list of them says.
+
+use super::{DAY, START, World, gaid, stored};
+use proptest::prelude::*;
+use roundtrip_domain::click::{Click, Touch, TouchKind};
+use roundtrip_domain::device::Print;
+use roundtrip_domain::id::{Id, WorkspaceNo};
+use roundtrip_domain::time::Timestamp;
+use roundtrip_store::click_log::{ClickLog, Error, Found};
+
+fn publish_and_seal(world: &World, log: &ClickLog) {
+    for slice in log.to_publish() {
+        log.published(slice.seq).unwrap();
+    }
+    while log.seal(world.clock.now()).unwrap().is_some() {}
+}
+
+/// What happens to a log.
+#[derive(Debug, Clone)]
+enum Step {
+    Click { device: u64, app: u128, partner: u128, workspace: u32, kind: u8 },
+    Close,
+    Seal,
+    Later(i64),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let click = (0_u64..3, 1_u128..3, 3_u128..5, 1_u32..3, 1_u8..5).prop_map(
+        |(device, app, partner, workspace, kind)| Step::Click { device, app, partner, workspace, kind },
+    );
+    prop_oneof![
+        8 => click,
+        2 => Just(Step::Close),
+        2 => Just(Step::Seal),
+        // With a clock that is set back, the newest of a file are those with the last ids.
+        3 => prop_oneof![Just(1), Just(3_600_000), Just(DAY)].prop_map(Step::Later),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+fn made(world: &World, step: &Step) -> Option<Click> {
+    let Step::Click { device, app, partner, workspace, kind } = *step else { return None };
+    let mut click = world.click(device);
+    click.workspace = WorkspaceNo(workspace);
+    click.app = Id::from_bits(app);
+    click.partner = Id::from_bits(partner);
+    click.kind = TouchKind::from_number(kind).unwrap();
+    Some(click)
+}
+
+/// The newest of those with the print, as the list says.
+fn listed(all: &[Touch], print: Print, from: Timestamp, to: Timestamp, limit: usize) -> Vec<Touch> {
+    let has = |touch: &&Touch| {
+        let received = touch.click.received_at;
+        touch.click.prints(&touch.click.params()).contains(&print) && from <= received && received <= to
+    };
+    let mut found: Vec<Touch> = all.iter().filter(has).cloned().collect();
+    found.sort_by_key(|touch| std::cmp::Reverse((touch.click.received_at, touch.id)));
+    found.truncate(limit);
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_found_is_what_a_list_says(
+        steps in proptest::collection::vec(step(), 1..50),
+        cache_bytes in prop_oneof![Just(0_usize), Just(20_000), Just(32 << 20)],
+        windows in proptest::collection::vec((0_usize..60, 0_usize..60, 1_usize..6), 6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new();
+            world.config.lookup_cache_bytes = cache_bytes;
+            let (mut log, _) = world.open();
+            let mut all: Vec<Touch> = Vec::new();
+            for step in &steps {
+                match step {
+                    Step::Click { .. } => {
+                        let click = made(&world, step).unwrap();
+                        let id = stored(log.append(click.clone()).await);
+                        all.push(Touch { id, click });
+                    }
+                    Step::Close => assert!(log.close_now()),
+                    Step::Seal => publish_and_seal(&world, &log),
+                    Step::Later(ms) => world.clock.advance(*ms),
+                    Step::Reopen => {
+                        assert!(log.shutdown());
+                        log = world.open().0;
+                    }
+                }
+            }
+            for touch in &all {
+                prop_assert_eq!(log.find(touch.id).await.unwrap(), Found::Touch(Box::new(touch.clone())));
+            }
+            let mut moments: Vec<Timestamp> = all.iter().map(|touch| touch.click.received_at).collect();
+            moments.extend([START.plus_ms(-DAY), START.plus_ms(60 * DAY)]);
+            for (a, b, limit) in windows {
+                let (from, to) = (moments[a % moments.len()], moments[b % moments.len()]);
+                for device in 0..3 {
+                    let partner_id = Print::partner_click_id(Id::from_bits(3), format!("partner-{device}").as_bytes());
+                    for print in [gaid(device), gaid(device).on_view(), partner_id] {
+                        let found = log.find_print(print, from, to, limit).await.unwrap();
+                        prop_assert_eq!(found, listed(&all, print, from, to, limit));
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn a_changed_page_is_an_error_that_names_the_file_and_is_looked_into() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let ids = world.store(&log, 0..40).await;
+    assert!(log.close_now());
+    world.clock.advance(3_600_000);
+    publish_and_seal(&world, &log);
+    let [segment] = &log.segments()[..] else { panic!("{:?}", log.segments()) };
+    let path = world.dir().join(&segment.file);
+    let bytes = std::fs::read(&path).unwrap();
+    // The first bytes of a page that every look-up in this file reads.
+    let mut changed = bytes.clone();
+    changed[4..40].fill(0xff);
+    std::fs::write(&path, &changed).unwrap();
+    let error = log.find(ids[3]).await.unwrap_err();
+    assert!(matches!(&error, Error::Parquet { file, .. } if *file == path), "{error:?}");
+    assert!(!error.is_retryable() && error.to_string().contains(&segment.file), "{error}");
+    // The closer compares the file with its checksum and sets it aside.
+    let seq = segment.seq;
+    for _ in 0..2_000 {
+        if !log.damages().is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(log.damages().len(), 1, "nobody looked into it");
+    assert!(log.segments().iter().all(|s| s.seq != seq));
+    assert!(log.find(ids[3]).await.is_ok(), "the damaged file is no longer asked");
+}
