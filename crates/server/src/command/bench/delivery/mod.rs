@@ -65,7 +65,7 @@ pub(super) struct Args {
     /// Endpoints that share them, each with an address of its own. Default 50; with --skew 10,000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
     endpoints: Option<u32>,
-    /// Rounds; the median is reported. With --skew there is one of each kind.
+    /// Rounds; the median is reported. With --skew a round is all three worlds, on a fresh ledger.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: u32,
     /// What is told; both in turn unless one is named. With --skew: webhooks, unless postbacks are named.
@@ -73,7 +73,7 @@ pub(super) struct Args {
     kind: Option<Kind>,
     /// Measures what healthy endpoints feel when 1 % never answer, 1 % answer late and one holds 90 % of the backlog,
     /// against the same without these.
-    #[arg(long, conflicts_with_all = ["waiting", "rounds"])]
+    #[arg(long, conflicts_with = "waiting")]
     skew: bool,
     /// Deliveries that are put into the queue first and stay there, due in 30 days; memory and start are measured
     /// with and without them.
