@@ -13,6 +13,7 @@ pub mod alert;
 pub mod attribute;
 pub mod deliver;
 pub mod recover;
+pub mod seal;
 pub mod sender;
 mod supervise;
 pub mod upkeep;
@@ -148,6 +149,10 @@ impl Engine {
             supervise::run("alert", shared.clone(), {
                 let config = config.clone();
                 move |shared| alert::run(config.clone(), shared)
+            }),
+            supervise::run("seal", shared.clone(), {
+                let config = config.clone();
+                move |shared| seal::run(config.clone(), shared)
             }),
             supervise::run("upkeep", shared, move |shared| upkeep::run(config.clone(), shared)),
         ];

@@ -215,6 +215,22 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How long clicks are kept. Below the longest window of any link, late conversions find no click.",
     ),
     one(
+        "click_seal_after",
+        "click-seal-after",
+        "ROUNDTRIP_CLICK_SEAL_AFTER",
+        "SPAN",
+        "0s",
+        "How long after its hour clicks become Parquet files, 0s to 30d; as many as fill a file do so at once.",
+    ),
+    one(
+        "click_segment_rows",
+        "click-segment-rows",
+        "ROUNDTRIP_CLICK_SEGMENT_ROWS",
+        "N",
+        "262144",
+        "Most clicks of a Parquet file, 1024 to 4000000. While one is written, some 150 bytes of memory are taken for each.",
+    ),
+    one(
         "attempts_kept",
         "attempts-kept",
         "ROUNDTRIP_ATTEMPTS_KEPT",
@@ -394,6 +410,10 @@ pub(crate) struct Config {
     pub(crate) click_durability: Durability,
     /// How long clicks are kept.
     pub(crate) click_retention: Span,
+    /// How long after its hour a slice of clicks is sealed.
+    pub(crate) click_seal_after: Span,
+    /// Most clicks of a segment.
+    pub(crate) click_segment_rows: u64,
     /// How long attempts of finished deliveries are kept.
     pub(crate) attempts_kept: Span,
     /// How long bodies of webhooks are kept.

@@ -77,6 +77,20 @@ metrics! {
     click_log_slices: Family<SliceLabels, Gauge> = "click_log_slices", Family::default();
     /// Files of the click log that were damaged and set aside since the start.
     click_log_damaged: Gauge = "click_log_damaged", Gauge::default();
+    /// Closed slices that are counted in the ledger and not in a Parquet file yet.
+    click_log_unsealed: Gauge = "click_log_unsealed", Gauge::default();
+    /// Parquet files of sealed clicks.
+    click_log_segments: Gauge = "click_log_segments", Gauge::default();
+    /// Parquet files of sealed clicks that are listed and not on the disk.
+    click_log_segments_missing: Gauge = "click_log_segments_missing", Gauge::default();
+    /// Clicks in Parquet files.
+    click_log_segment_clicks: Gauge = "click_log_segment_clicks", Gauge::default();
+    /// Bytes of the Parquet files.
+    click_log_segment_bytes: Gauge = "click_log_segment_bytes", Gauge::default();
+    /// Bytes of the side files of the Parquet files.
+    click_log_side_bytes: Gauge = "click_log_side_bytes", Gauge::default();
+    /// 1 when the last try to make a Parquet file failed.
+    click_log_seal_failing: Gauge = "click_log_seal_failing", Gauge::default();
     /// Bytes of the click log on the disk.
     click_log_bytes: Gauge = "click_log_bytes", Gauge::default();
     /// Commits of the ledger.
@@ -315,7 +329,15 @@ impl Metrics {
             declared.click_log_slices.get_or_create(&SliceLabels { state: Word(state) }).set(gauge(n as u64));
         }
         declared.click_log_damaged.set(gauge(clicks.damaged as u64));
-        declared.click_log_bytes.set(gauge(clicks.bytes_closed.saturating_add(clicks.bytes_active)));
+        declared.click_log_unsealed.set(gauge(clicks.slices_unsealed as u64));
+        declared.click_log_segments.set(gauge(clicks.segments as u64));
+        declared.click_log_segments_missing.set(gauge(clicks.segments_missing as u64));
+        declared.click_log_segment_clicks.set(gauge(clicks.segments_clicks));
+        declared.click_log_segment_bytes.set(gauge(clicks.bytes_segments));
+        declared.click_log_side_bytes.set(gauge(clicks.bytes_sides));
+        declared.click_log_seal_failing.set(gauge(u64::from(clicks.seal_error.is_some())));
+        let bytes = [clicks.bytes_closed, clicks.bytes_active, clicks.bytes_segments, clicks.bytes_sides];
+        declared.click_log_bytes.set(gauge(bytes.into_iter().fold(0, u64::saturating_add)));
         let ledger = stores.ledger.stats();
         set(&declared.ledger_commits, ledger.commits.load(Ordering::Relaxed));
         set(&declared.ledger_writes, ledger.jobs.load(Ordering::Relaxed));

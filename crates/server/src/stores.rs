@@ -65,6 +65,8 @@ impl Stores {
                 Durability::Relaxed => click_log::Durability::Relaxed,
             },
             retention: config.click_retention,
+            seal_after: config.click_seal_after,
+            segment_rows_max: config.click_segment_rows,
             floor: identity.click_floor,
             ..click_log::Config::new(data.clicks(), identity.node, identity.check_keys.clone())
         };
@@ -73,6 +75,8 @@ impl Stores {
         tracing::info!(
             click_log.damaged = report.damaged.len(),
             click_log.missing = report.missing.len(),
+            click_log.slices = report.closed,
+            click_log.segments = report.segments,
             "opened the click log"
         );
         Ok(Self { clicks, ledger, probed: Arc::default() })

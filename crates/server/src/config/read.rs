@@ -50,6 +50,8 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         alert_success_rate: r.number("alert_success_rate", 0..=100),
         alert_silence: r.alert_silence(),
         click_retention: r.retention("click_retention", CLICK_RETENTION_MAX),
+        click_seal_after: r.seal_after(),
+        click_segment_rows: r.number("click_segment_rows", 1_024..=4_000_000),
         held_retention: r.retention("held_retention", HELD_RETENTION_MAX),
         workspace_sends_day: r.number("workspace_sends_day", 0..=1_000_000_000),
         workspace_sends_at_once: r.number("workspace_sends_at_once", 0..=1_024),
@@ -243,6 +245,16 @@ impl Reader<'_> {
             }
         });
         Some(span).filter(|span| span.ms() > 0)
+    }
+
+    /// How long after its hour clicks are sealed: up to 30 days.
+    fn seal_after(&mut self) -> Span {
+        let most = Span::from_days(30);
+        self.parsed("click_seal_after", Span::from_ms(0), |text| {
+            let span =
+                Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 0s or 36h"))?;
+            if span <= most { Ok(span) } else { Err(format!("`{text}` is more than {most}")) }
+        })
     }
 
     fn retention(&mut self, key: &str, most: Span) -> Span {

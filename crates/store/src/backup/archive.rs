@@ -40,13 +40,18 @@ pub(super) fn sources(
 ) -> Result<Vec<Source>, Error> {
     let listed = || -> io::Result<Vec<(String, PathBuf)>> {
         let mut found = Vec::new();
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            if let Ok(name) = entry.file_name().into_string()
-                && is_wanted(&name)
-                && entry.file_type()?.is_file()
-            {
-                found.push((name, entry.path()));
+        let mut below = vec![(dir.to_owned(), String::new())];
+        while let Some((dir, before)) = below.pop() {
+            for entry in std::fs::read_dir(dir)? {
+                let entry = entry?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let kind = entry.file_type()?;
+                // Sealed clicks lie in directories of their own; what was set aside as damaged stays where it is.
+                if kind.is_dir() && (name == "prints" || name.starts_with("dt=") || name.starts_with("hr=")) {
+                    below.push((entry.path(), format!("{before}{name}/")));
+                } else if kind.is_file() && is_wanted(&name) {
+                    found.push((format!("{before}{name}"), entry.path()));
+                }
             }
         }
         found.sort();

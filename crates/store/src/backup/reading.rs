@@ -14,6 +14,7 @@ use super::{
     CLICKS, COPIED, Contents, Error, FAILED, FORMAT, HEAD, Head, LEDGER, LEDGER_LOG, Listed, MANIFEST,
     MANIFEST_HASH, Manifest, Progress,
 };
+use crate::click_log::segment::{SegmentName, SideName};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 18;
@@ -288,6 +289,9 @@ fn is_name(name: &str) -> bool {
     let Some(file) = name.strip_prefix(CLICKS).and_then(|rest| rest.strip_prefix('/')) else {
         return name == LEDGER || name == LEDGER_LOG;
     };
+    if file.contains('/') {
+        return SegmentName::parse(file).is_some() || SideName::parse(file).is_some();
+    }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     !file.is_empty() && file.len() <= NAME_MAX && !file.starts_with('.') && file.chars().all(is_plain)
 }
@@ -302,7 +306,7 @@ fn create(dir: &Path, name: &str) -> Result<File, Error> {
     if let Some(parent) = path.parent()
         && !parent.is_dir()
     {
-        let made = DirBuilder::new().mode(0o700).create(parent);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
         made.map_err(Error::io(format!("make {}", parent.display())))?;
     }
     OpenOptions::new()

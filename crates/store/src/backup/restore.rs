@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{CLICKS, Contents, Error, LEDGER, Progress, reading};
+use super::{Contents, Error, LEDGER, Progress, reading};
 use crate::ledger;
 
 /// What was restored.
@@ -40,14 +40,20 @@ pub fn unpack(from: impl Read, dir: &Path, progress: &mut dyn FnMut(Progress)) -
         },
     })?;
     let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
-    let clicks = dir.join(CLICKS);
-    for path in [dir.join(LEDGER), clicks, dir.to_owned()] {
-        match sync(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other.map_err(Error::io(format!("sync {}", path.display())))?,
+    sync(&dir.join(LEDGER)).map_err(Error::io(format!("sync {}", dir.join(LEDGER).display())))?;
+    sync_dirs(dir).map_err(Error::io(format!("sync the directories of {}", dir.display())))?;
+    Ok(Restored { contents, waiting: counted.0, undecided: counted.1 })
+}
+
+/// Makes the names in a directory durable, and those in the directories below it.
+fn sync_dirs(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_dirs(&entry.path())?;
         }
     }
-    Ok(Restored { contents, waiting: counted.0, undecided: counted.1 })
+    File::open(dir)?.sync_all()
 }
 
 enum Looked {

@@ -20,6 +20,7 @@ use super::index::Index;
 use super::manifest::{Listed, Manifest};
 use super::pour::{self, Pace};
 use super::registry::{Slice, State, read};
+use super::sealing;
 use super::side_file;
 use super::slice::{self, Name, Part};
 
@@ -156,6 +157,7 @@ fn finish(
         bytes: std::fs::metadata(&live).map_err(Error::io("look at", &live))?.len(),
         checksum: durable::checksum(&live).map_err(Error::io("read", &live))?,
         published: false,
+        elsewhere: false,
         counts,
     };
     let state = State::Closed { listed: Arc::new(listed.clone()), recorded: false };
@@ -177,8 +179,13 @@ fn finish(
 
 /// Calm, unless slices come faster than they are closed.
 fn pace(shared: &Shared) -> Pace<'_> {
-    let waiting =
-        shared.registry.all().iter().filter(|s| matches!(s.state, State::Live { active: false, .. })).count();
+    let waiting = shared
+        .registry
+        .all()
+        .slices
+        .iter()
+        .filter(|s| matches!(s.state, State::Live { active: false, .. }))
+        .count();
     if waiting <= WAITING_CALM_MAX { Pace::calm(&shared.queue) } else { Pace::HURRIED }
 }
 
@@ -226,6 +233,7 @@ pub(super) fn adopt(
         bytes: std::fs::metadata(&closed).map_err(Error::io("look at", &closed))?.len(),
         checksum: durable::checksum(&closed).map_err(Error::io("read", &closed))?,
         published: known.is_some_and(|k| k.published),
+        elsewhere: false,
         counts: known.map_or_else(|| index.counts(), |k| k.counts.clone()),
     };
     manifest.record(&listed)?;
@@ -257,6 +265,9 @@ pub(super) fn side_file_rebuild(dir: &Path, name: Name) -> Result<(), Error> {
 /// Compares a closed slice and its side file with their checksums, byte by byte. A damaged slice is set aside and
 /// what can be read of it goes on; a damaged side file is made again.
 pub(super) fn verify(shared: &Shared, seq: u64) -> Result<Option<Damage>, Error> {
+    if shared.registry.get(seq).is_none() {
+        return sealing::verify(shared, seq);
+    }
     let _files = lock(&shared.files);
     let Some(Slice { name, state: State::Closed { listed, recorded: true } }) = shared.registry.get(seq)
     else {

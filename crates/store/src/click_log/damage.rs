@@ -259,16 +259,17 @@ pub(super) fn image(db: &Path, wal: &Path, out: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves a file, with its `-wal` and `-shm`, into `damaged/`. A name that is taken gets a number.
+/// Moves a file, with its `-wal` and `-shm`, into `damaged/`. A name that is taken gets a number. `file` is below `dir`.
 pub(super) fn set_aside(dir: &Path, file: &str) -> io::Result<Vec<PathBuf>> {
     let damaged = dir.join(super::DAMAGED);
     if !damaged.is_dir() {
         fs::create_dir_all(&damaged)?;
         durable::sync_dir(dir)?;
     }
+    let name = file.rsplit('/').next().unwrap_or(file);
     let free = |n: u32| match n {
-        0 => damaged.join(file),
-        n => damaged.join(format!("{file}.{n}")),
+        0 => damaged.join(name),
+        n => damaged.join(format!("{name}.{n}")),
     };
     let to = (0..1_000).map(free).find(|path| !path.exists()).unwrap_or_else(|| free(1_000));
     let mut moved = Vec::new();
@@ -282,7 +283,7 @@ pub(super) fn set_aside(dir: &Path, file: &str) -> io::Result<Vec<PathBuf>> {
         }
     }
     durable::sync_dir(&damaged)?;
-    durable::sync_dir(dir)?;
+    durable::sync_dir(dir.join(file).parent().unwrap_or(dir))?;
     Ok(moved)
 }
 

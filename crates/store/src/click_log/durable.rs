@@ -12,6 +12,24 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Makes the directory of a file below `root`, which is there, and its name durable.
+pub(super) fn make_dir_of(root: &Path, key: &str) -> io::Result<()> {
+    let mut dir = root.to_owned();
+    let mut names: Vec<&str> = key.split('/').collect();
+    names.pop();
+    for name in names {
+        let parent = dir.clone();
+        dir.push(name);
+        match fs::create_dir(&dir) {
+            Ok(()) => sync_dir(&parent)?,
+            // Whoever made it may have died before it was durable.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sync_dir(&parent)?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Renames within one file system and makes the new name durable, and the old one's absence.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;

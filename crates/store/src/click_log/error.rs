@@ -26,10 +26,20 @@ pub enum Error {
         /// What SQLite said.
         source: rusqlite::Error,
     },
-    /// A row that contradicts itself. Trying again does not help; [`super::ClickLog::verify`] sets the slice aside.
-    #[error("failed to read row {row} of table click in {}: the stored click makes no sense", .file.display())]
+    /// A file of sealed clicks could not be read or written as Parquet.
+    #[error("failed to {what} {}", .file.display())]
+    Parquet {
+        /// What was being done.
+        what: &'static str,
+        /// The segment.
+        file: PathBuf,
+        /// What the Parquet library said.
+        source: parquet::errors::ParquetError,
+    },
+    /// A row that contradicts itself. Trying again does not help; [`super::ClickLog::verify`] sets the file aside.
+    #[error("failed to read row {row} of {}: the stored click makes no sense", .file.display())]
     Damaged {
-        /// The slice.
+        /// The slice or segment.
         file: PathBuf,
         /// The row.
         row: i64,
@@ -43,7 +53,7 @@ impl Error {
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Sqlite { .. } => !self.is_damage(),
+            Self::Io { .. } | Self::Sqlite { .. } | Self::Parquet { .. } => !self.is_damage(),
             Self::Damaged { .. } | Self::Stopped => false,
         }
     }
@@ -62,12 +72,32 @@ impl Error {
                     rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::QueryReturnedNoRows
                 ) || source.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown)
             }
+            // An error of the file system comes through the library as an external one.
+            Self::Parquet { source, .. } => !matches!(source, parquet::errors::ParquetError::External(_)),
             Self::Io { .. } | Self::Stopped => false,
+        }
+    }
+
+    /// The file that it speaks of.
+    pub(super) fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Io { file, .. }
+            | Self::Sqlite { file, .. }
+            | Self::Parquet { file, .. }
+            | Self::Damaged { file, .. } => Some(file),
+            Self::Stopped => None,
         }
     }
 
     pub(super) fn io(what: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, file: file.to_owned(), source }
+    }
+
+    pub(super) fn parquet(
+        what: &'static str,
+        file: &Path,
+    ) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
+        move |source| Self::Parquet { what, file: file.to_owned(), source }
     }
 
     pub(super) fn sqlite(what: &'static str, file: &Path) -> impl FnOnce(rusqlite::Error) -> Self {

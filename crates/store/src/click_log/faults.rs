@@ -21,6 +21,16 @@ pub enum Point {
     BeforeRename,
     /// The slice is renamed and not in the manifest.
     BeforeManifest,
+    /// A segment is written and synced, and has no name yet.
+    BeforeSegment,
+    /// A segment has its name and no side file.
+    BeforeSegmentSide,
+    /// New files of sealed clicks are there, the manifest lists the old ones.
+    BeforeSwap,
+    /// The manifest lists the new files, none of the old ones is deleted.
+    BeforeDelete,
+    /// The old files are deleted, and still noted as to be deleted.
+    BeforeDeleted,
 }
 
 #[derive(Debug, Default)]

@@ -1,7 +1,8 @@
 //! The log's files, held as they are while a copy of all of them is made.
 //!
-//! Closing, publishing, expiring and replacing of slices wait meanwhile; taking and finding clicks does not. Closed
-//! slices never change, so the copy gets them as hard links, which take no room and outlive their expiry. The slices
+//! Closing, publishing, sealing, expiring and replacing of slices wait meanwhile; taking and finding clicks does not.
+//! Closed slices and segments never change, so the copy gets them as hard links, which take no room and outlive their
+//! expiry. The slices
 //! that are being written and the manifest are copied by SQLite's online backup, each as of one commit.
 //!
 //! Whoever holds the files before the ledger's moment is fixed and lets them go after the copy gets both stores in
@@ -43,7 +44,7 @@ impl Held<'_> {
         let size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
         let dir = &self.shared.config.dir;
         let slices = self.shared.registry.all();
-        let live = slices.iter().filter(|slice| slice.is_live()).map(|slice| {
+        let live = slices.slices.iter().filter(|slice| slice.is_live()).map(|slice| {
             let path = dir.join(slice.name.file(Part::Live));
             size(&path) + size(&slice::beside(&path, "-wal"))
         });
@@ -56,19 +57,12 @@ impl Held<'_> {
         // The manifest comes first: nothing can be added to it meanwhile.
         lock(&self.shared.manifest).copy_to(&to.join(manifest::FILE))?;
         // A slice stands here before any click in it is answered, so whatever the ledger knows of is in one of these.
-        for slice in self.shared.registry.all().iter() {
+        let view = self.shared.registry.all();
+        for slice in &view.slices {
             match &slice.state {
                 State::Closed { .. } => {
-                    for part in [Part::Closed, Part::Prints] {
-                        let name = slice.name.file(part);
-                        match durable::link_or_copy(&dir.join(&name), &to.join(&name)) {
-                            // A start makes a side file again, and reports a slice that the manifest lists.
-                            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                                tracing::error!(slice.file = name, "a file of the click log is missing");
-                            }
-                            other => other.map_err(Error::io("link", &dir.join(&name)))?,
-                        }
-                    }
+                    link(dir, to, &slice.name.file(Part::Closed))?;
+                    link(dir, to, &slice.name.file(Part::Prints))?;
                 }
                 State::Live { .. } => {
                     let name = slice.name.file(Part::Live);
@@ -79,7 +73,29 @@ impl Held<'_> {
                 State::Missing { .. } => {}
             }
         }
+        for segment in view.segments.iter().filter(|segment| !segment.is_missing) {
+            link(dir, to, &segment.sealed.name.key())?;
+        }
+        for side in &view.sides {
+            link(dir, to, &side.name.key())?;
+        }
         Ok(())
+    }
+}
+
+/// Gives a file that never changes a name in the copy.
+fn link(dir: &Path, to: &Path, file: &str) -> Result<(), Error> {
+    let (from, to) = (dir.join(file), to.join(file));
+    if let Some(parent) = to.parent() {
+        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    }
+    match durable::link_or_copy(&from, &to) {
+        // A start makes a side file again, and reports what else the manifest lists.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::error!(slice.file = file, "a file of the click log is missing");
+            Ok(())
+        }
+        other => other.map_err(Error::io("link", &from)),
     }
 }
 

@@ -102,13 +102,22 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    const EMPTY: Self = Self {
+    pub(super) const EMPTY: Self = Self {
         id_first_ms: i64::MAX,
         id_last_ms: i64::MIN,
         received_first_ms: i64::MAX,
         received_last_ms: i64::MIN,
         clicks: 0,
     };
+
+    /// Takes in one more touch.
+    pub(super) fn add(&mut self, id: ClickId, received_at: Timestamp) {
+        self.id_first_ms = self.id_first_ms.min(id.ms());
+        self.id_last_ms = self.id_last_ms.max(id.ms());
+        self.received_first_ms = self.received_first_ms.min(received_at.ms());
+        self.received_last_ms = self.received_last_ms.max(received_at.ms());
+        self.clicks += 1;
+    }
 
     pub(super) fn received_overlaps(&self, from: Timestamp, to: Timestamp) -> bool {
         self.received_first_ms <= to.ms() && self.received_last_ms >= from.ms()
@@ -146,12 +155,7 @@ impl Index {
     }
 
     pub(super) fn add(&mut self, id: ClickId, noted: &Noted) {
-        let extent = &mut self.extent;
-        extent.id_first_ms = extent.id_first_ms.min(id.ms());
-        extent.id_last_ms = extent.id_last_ms.max(id.ms());
-        extent.received_first_ms = extent.received_first_ms.min(noted.received_at.ms());
-        extent.received_last_ms = extent.received_last_ms.max(noted.received_at.ms());
-        extent.clicks += 1;
+        self.extent.add(id, noted.received_at);
         let tally = self.counts.entry(noted.key).or_default();
         tally.count += 1;
         tally.absent += u64::from(noted.flags.has(Flags::PARTNER_CLICK_ID_ABSENT));

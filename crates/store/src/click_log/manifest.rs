@@ -1,8 +1,10 @@
-//! The list of closed slices: a small SQLite file beside them.
+//! The list of closed slices and of sealed clicks: a small SQLite file beside them.
 //!
 //! It makes a missing slice noticed and keeps counts until the ledger has them. It is not the truth about clicks:
 //! if it cannot be read it is set aside and made again from the slices, which are then offered for publishing once
 //! more; publishing is idempotent by slice number.
+
+mod sealed;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,8 @@ use super::error::Error;
 use super::index::{Extent, SliceCount};
 use super::slice::Name;
 
+pub(super) use self::sealed::Change;
+
 pub(super) const FILE: &str = "manifest.sqlite";
 const VERSION: i64 = 1;
 
@@ -27,6 +31,8 @@ pub(super) struct Listed {
     pub(super) bytes: u64,
     pub(super) checksum: u64,
     pub(super) published: bool,
+    /// Its clicks are in a segment: what is left of it is its counts.
+    pub(super) elsewhere: bool,
     /// Empty once published.
     pub(super) counts: Vec<SliceCount>,
 }
@@ -95,6 +101,7 @@ impl Manifest {
                     bytes: r.get::<_, i64>("bytes")? as u64,
                     checksum: r.get::<_, i64>("checksum")? as u64,
                     published: r.get("published")?,
+                    elsewhere: r.get("elsewhere")?,
                     counts: Vec::new(),
                 })
             })
@@ -129,7 +136,7 @@ impl Manifest {
             let known: bool =
                 tx.query_row("SELECT count(*) FROM slice WHERE seq = ?1", [seq], |r| r.get(0))?;
             tx.execute(
-                "INSERT INTO slice VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (seq) DO UPDATE SET \
+                "INSERT INTO slice VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (seq) DO UPDATE SET \
                  id_first_ms = excluded.id_first_ms, id_last_ms = excluded.id_last_ms, \
                  received_first_ms = excluded.received_first_ms, received_last_ms = excluded.received_last_ms, \
                  clicks = excluded.clicks, bytes = excluded.bytes, checksum = excluded.checksum",
@@ -145,6 +152,7 @@ impl Manifest {
                     slice.bytes as i64,
                     slice.checksum as i64,
                     slice.published,
+                    slice.elsewhere,
                 ],
             )?;
             if !known && !slice.published {

@@ -1,12 +1,16 @@
--- manifest.sql: what the click log knows of its closed slices. Version 1.
+-- manifest.sql: what the click log knows of its closed slices and of its sealed clicks. Version 1.
 --
--- | table       | what it is for                                                                  |
--- | ----------- | ------------------------------------------------------------------------------- |
--- | meta        | format version; the highest slice number ever given, so that none is used twice  |
--- | slice       | one row per closed slice: its name, span, size, checksum, whether it is published |
--- | slice_count | its click counts, until the ledger has them in its rollups                       |
+-- | table       | what it is for                                                                     |
+-- | ----------- | ---------------------------------------------------------------------------------- |
+-- | meta        | format version; the highest number ever given to a file, so that none is used twice |
+-- | slice       | one row per closed slice: its name, span, size, checksum, whether it is published    |
+-- | slice_count | its click counts, until the ledger has them in its rollups                          |
+-- | segment     | one row per segment: its name, span, size, checksum, and its side file               |
+-- | side        | one row per side file of segments: which segments it was made for, size, checksum    |
+-- | doomed      | files whose clicks are in other files by now, or expired: to be deleted, then forgotten |
 --
--- A file lists the slices of all workspaces, so these keys do not start with one; slice_count carries it.
+-- A file lists the slices of all workspaces, so these keys do not start with one; slice_count carries it. Slices,
+-- segments and their side files are numbered by one counter.
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS slice (
     seq               INTEGER PRIMARY KEY,
@@ -19,7 +23,9 @@ CREATE TABLE IF NOT EXISTS slice (
     clicks            INTEGER NOT NULL,
     bytes             INTEGER NOT NULL,
     checksum          INTEGER NOT NULL,
-    published         INTEGER NOT NULL
+    published         INTEGER NOT NULL,
+    -- Its clicks are in a segment; the row is left for its counts.
+    elsewhere         INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS slice_count (
     seq          INTEGER NOT NULL,
@@ -36,3 +42,25 @@ CREATE TABLE IF NOT EXISTS slice_count (
     unexpanded   INTEGER NOT NULL,
     PRIMARY KEY (seq, workspace, link, kind, country, bucket_start, app, campaign, partner)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS segment (
+    seq               INTEGER PRIMARY KEY,
+    node              INTEGER NOT NULL,
+    hour_ms           INTEGER NOT NULL,
+    id_first_ms       INTEGER NOT NULL,
+    id_last_ms        INTEGER NOT NULL,
+    received_first_ms INTEGER NOT NULL,
+    received_last_ms  INTEGER NOT NULL,
+    clicks            INTEGER NOT NULL,
+    bytes             INTEGER NOT NULL,
+    checksum          INTEGER NOT NULL,
+    side              INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS side (
+    seq      INTEGER PRIMARY KEY,
+    node     INTEGER NOT NULL,
+    -- Numbers of segments, 8 bytes each, big-endian, in order of time.
+    segments BLOB NOT NULL,
+    bytes    INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS doomed (file TEXT PRIMARY KEY NOT NULL) WITHOUT ROWID;

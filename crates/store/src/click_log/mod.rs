@@ -8,15 +8,19 @@
 //! | `slice`, `body` | a slice as a SQLite file; a click as a blob |
 //! | `index` | prints and counts of slices that are not closed, in memory |
 //! | `side_file` | prints of closed slices, on disk |
+//! | `segment` | sealed clicks as files: Parquet, and its side files |
+//! | `sealing` | closed slices become segments, segments become larger ones |
 //! | `registry`, `manifest` | which slices there are, in memory and on disk |
 //! | `reader` | look-ups |
+//! | `publishing` | counts of closed slices on their way into the ledger |
+//! | `listing` | which files there are, for people |
 //! | `held` | all of it at one moment, copied while clicks go on being taken |
 //! | `opening`, `damage` | the start: what is there, what is broken, what can be saved |
 //! | `faults` | troubles on order, for tests |
 //!
 //! The life of a slice: *active* (written) → *closing* (retired, still found) → *closed* (immutable, with a side
-//! file, listed) → published (its counts are in the ledger) → expired. Closed slices stay SQLite files until they
-//! expire.
+//! file, listed) → published (its counts are in the ledger) → *sealed* (its clicks are in a segment, the slice is gone) →
+//! expired with its segment.
 //!
 //! Not relied on: the clock (ids go on from the last one when it steps back, windows use `received_at`), the order of
 //! directory listings, a clean shutdown, the manifest (it can be made again), and the side files (likewise). Relied
@@ -36,11 +40,15 @@ mod error;
 pub mod faults;
 mod held;
 mod index;
+mod listing;
 mod manifest;
 mod opening;
 mod pour;
+mod publishing;
 mod reader;
 mod registry;
+mod sealing;
+pub mod segment;
 mod side_file;
 mod slice;
 mod stats;
@@ -48,7 +56,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
@@ -64,8 +72,11 @@ pub use self::append::{Append, Why};
 pub use self::damage::{Cause, Damage};
 pub use self::error::Error;
 pub use self::index::{BUCKET_MS, SliceCount};
+pub use self::listing::{SegmentInfo, SliceInfo};
 pub use self::opening::{Missing, OpenReport};
+pub use self::publishing::{ClosedSlice, UnpublishedCounts};
 pub use self::reader::Found;
+pub use self::sealing::Work;
 pub use self::stats::Stats;
 
 use self::append::{End, Pending, Queue, Slot, Waiting, lock};
@@ -119,6 +130,15 @@ pub struct Config {
     pub slice_age_max: Span,
     /// How long clicks are kept. Default 120 d: the longest window, and 30 d.
     pub retention: Span,
+    /// How long after the end of its hour a published slice is sealed into a segment; one that fills a segment is
+    /// sealed at once. Default 0.
+    pub seal_after: Span,
+    /// Most clicks of a segment, unless a single slice holds more. Default 262,144, about 18 MB; so many clicks' prints
+    /// are in memory while it is written, some 40 MB.
+    pub segment_rows_max: u64,
+    /// Most bytes of segments and their side files that stay in memory between look-ups: footers, dictionaries, pages.
+    /// Default 32 MiB.
+    pub lookup_cache_bytes: usize,
     /// Default strict.
     pub durability: Durability,
     /// Clicks that may wait for the writer. Default 8,192: at 50,000/s a sixth of a second, inside the wait below.
@@ -127,8 +147,8 @@ pub struct Config {
     pub append_wait: Duration,
     /// The newest click id's moment that the ledger knows of; ids go on after it.
     pub floor: Option<Timestamp>,
-    /// How many closed slices, from the newest, are read and compared with their checksums after the start, in the
-    /// background. Default 4.
+    /// How many closed slices, from the newest, and how many segments, are read and compared with their checksums after
+    /// the start, in the background. Default 4.
     pub verify_at_start: usize,
     /// Troubles on order. None unless a test orders some.
     #[doc(hidden)]
@@ -145,6 +165,9 @@ impl Config {
             slice_bytes_max: 64 << 20,
             slice_age_max: Span::from_ms(3_600_000),
             retention: Span::from_ms(120 * 86_400_000),
+            seal_after: Span::from_ms(0),
+            segment_rows_max: 262_144,
+            lookup_cache_bytes: 32 << 20,
             durability: Durability::Strict,
             queue_max: 8_192,
             append_wait: Duration::from_millis(250),
@@ -155,47 +178,10 @@ impl Config {
     }
 }
 
-/// A closed slice whose counts the ledger is to put into its rollups, in one transaction with a row that says
-/// `(node, seq)` is in. A slice may be offered again after a crash; the row makes the second time do nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClosedSlice {
-    /// Name of the file.
-    pub file: String,
-    /// Node that wrote it.
-    pub node: u16,
-    /// Its number; never used twice by one data directory.
-    pub seq: u64,
-    /// When it began; no id in it is older.
-    pub began: Timestamp,
-    /// Moment of its first id.
-    pub id_first: Timestamp,
-    /// Moment of its last id.
-    pub id_last: Timestamp,
-    /// How many touches it holds.
-    pub clicks: u64,
-    /// Bytes of the file.
-    pub bytes: u64,
-    /// SipHash-1-3 (zero key) of the file.
-    pub checksum: u64,
-    /// What is counted, sorted.
-    pub counts: Vec<SliceCount>,
-}
-
-/// Counts of one slice that may not be in the ledger yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnpublishedCounts {
-    /// Node of the slice.
-    pub node: u16,
-    /// Its number. A reader that finds it among the ledger's slices has these counts already.
-    pub seq: u64,
-    /// What is counted, sorted.
-    pub counts: Vec<SliceCount>,
-}
-
 /// What [`ClickLog::expire`] deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
-    /// Name of the slice's file.
+    /// The slice or segment, below the log's directory.
     pub file: String,
     /// Its number.
     pub seq: u64,
@@ -229,7 +215,15 @@ struct Shared {
     manifest: Mutex<Manifest>,
     /// Held by whoever renames, replaces or deletes files of slices that are not active.
     files: Mutex<()>,
-    /// Closed slices that the closer was asked to look at.
+    /// Held by whoever makes new files of old ones; comes before `files`.
+    sealing: Mutex<()>,
+    /// Set once nothing more is to be sealed.
+    sealing_stop: AtomicBool,
+    /// Slices, with their checksums, that could not be read when they were to be sealed.
+    unsealable: Mutex<BTreeSet<(u64, u64)>>,
+    /// Why the last step of sealing failed, if it did.
+    seal_error: Mutex<Option<String>>,
+    /// Closed slices, segments and side files that the closer was asked to look at.
     suspects: Mutex<BTreeSet<u64>>,
     jobs: Mutex<mpsc::Sender<Job>>,
     counters: stats::Counters,
@@ -329,10 +323,14 @@ impl ClickLog {
             mint: Mutex::new(Mint::new(config.node, key, opened.floor)),
             queue: Queue::new(config.queue_max),
             registry: Registry::default(),
-            readers: Readers::default(),
+            readers: Readers::new(config.lookup_cache_bytes),
             permits: Semaphore::new(READERS_MAX),
             manifest: Mutex::new(opened.manifest),
             files: Mutex::new(()),
+            sealing: Mutex::new(()),
+            sealing_stop: AtomicBool::new(false),
+            unsealable: Mutex::default(),
+            seal_error: Mutex::default(),
             suspects: Mutex::default(),
             jobs: Mutex::new(jobs),
             counters: stats::Counters::default(),
@@ -343,9 +341,7 @@ impl ClickLog {
             clock,
             entropy,
         });
-        for slice in opened.slices {
-            shared.registry.put(slice);
-        }
+        shared.registry.with(|view| *view = opened.view);
         for job in opened.jobs {
             shared.closer_send(job);
         }
@@ -448,79 +444,8 @@ impl ClickLog {
         tokio::task::spawn_blocking(move || run(&shared)).await.map_err(|_| Error::Stopped)?
     }
 
-    /// Closed slices whose counts the ledger has not confirmed, oldest first.
-    pub fn to_publish(&self) -> Vec<ClosedSlice> {
-        let slices = self.shared().registry.all();
-        let mut out: Vec<_> = slices
-            .iter()
-            .filter_map(|slice| match &slice.state {
-                State::Closed { listed, recorded: true } | State::Missing { listed } if !listed.published => {
-                    Some(ClosedSlice {
-                        file: slice.name.file(Part::Closed),
-                        node: slice.name.node,
-                        seq: slice.name.seq,
-                        began: Timestamp::from_ms(slice.name.began_ms),
-                        id_first: Timestamp::from_ms(listed.extent.id_first_ms),
-                        id_last: Timestamp::from_ms(listed.extent.id_last_ms),
-                        clicks: listed.extent.clicks,
-                        bytes: listed.bytes,
-                        checksum: listed.checksum,
-                        counts: listed.counts.clone(),
-                    })
-                }
-                _ => None,
-            })
-            .collect();
-        out.sort_by_key(|s| s.seq);
-        out
-    }
-
-    /// Notes that the ledger's transaction with this slice's counts is committed. Blocks for one small commit; doing
-    /// it twice, or for a slice that is not there, does nothing.
-    ///
-    /// # Errors
-    /// When the manifest cannot be written; the slice is offered again.
-    pub fn published(&self, seq: u64) -> Result<(), Error> {
-        let shared = self.shared();
-        let _files = lock(&shared.files);
-        let Some(Slice { name, state }) = shared.registry.get(seq) else { return Ok(()) };
-        let told = |listed: &Arc<manifest::Listed>| {
-            Arc::new(manifest::Listed { published: true, counts: Vec::new(), ..(**listed).clone() })
-        };
-        let state = match &state {
-            State::Closed { listed, recorded: true } => {
-                State::Closed { listed: told(listed), recorded: true }
-            }
-            State::Missing { listed } => State::Missing { listed: told(listed) },
-            State::Live { .. } | State::Closed { .. } => return Ok(()),
-        };
-        lock(&shared.manifest).publish(seq)?;
-        shared.registry.put(Slice { name, state });
-        Ok(())
-    }
-
-    /// Counts of the slices that are not confirmed to be in the ledger: the active one, those being closed, and
-    /// those closed but not published. A reader of counts adds them to the ledger's, leaving out each `(node, seq)`
-    /// that the ledger has already.
-    pub fn active_counts(&self) -> Vec<UnpublishedCounts> {
-        let slices = self.shared().registry.all();
-        let counts_of = |slice: &Slice| match &slice.state {
-            State::Live { index, .. } => Some(registry::read(index).counts()),
-            State::Closed { listed, .. } | State::Missing { listed } => {
-                (!listed.published).then(|| listed.counts.clone())
-            }
-        };
-        slices
-            .iter()
-            .filter_map(|slice| {
-                let counts = counts_of(slice).filter(|counts| !counts.is_empty())?;
-                Some(UnpublishedCounts { node: slice.name.node, seq: slice.name.seq, counts })
-            })
-            .collect()
-    }
-
-    /// Deletes the closed slices whose newest click is older than the retention, with their side files. Counts
-    /// that are not published yet are kept. Blocks.
+    /// Deletes the closed slices and the segments whose newest click is older than the retention, with their side
+    /// files. Counts that are not published yet are kept. Blocks.
     ///
     /// # Errors
     /// When a file cannot be deleted or the manifest not be written; the next call goes on.
@@ -531,7 +456,7 @@ impl ClickLog {
         let _files = lock(&shared.files);
         let mut gone = Vec::new();
         let mut forget = Vec::new();
-        for slice in shared.registry.all().iter() {
+        for slice in shared.registry.all().slices.iter() {
             let (listed, there) = match &slice.state {
                 State::Closed { listed, recorded: true } => (listed, true),
                 State::Missing { listed } => (listed, false),
@@ -563,11 +488,13 @@ impl ClickLog {
         for seq in forget {
             lock(&shared.manifest).forget(seq)?;
         }
+        gone.extend(sealing::expire(shared, before)?);
         Ok(gone)
     }
 
-    /// Compares one closed slice and its side file with their checksums, reading all of both. A damaged slice is set
-    /// aside and what can be read of it goes on; a side file is made again. Says what it found. Blocks.
+    /// Compares one closed slice or segment and its side file with their checksums, reading all of both. What is damaged
+    /// is set aside and what can be read of it goes on; a side file is made again. Says what it found. The number may
+    /// also be that of a side file of segments. Blocks.
     ///
     /// # Errors
     /// When files cannot be read or written.
@@ -580,7 +507,8 @@ impl ClickLog {
     pub fn close_now(&self) -> bool {
         let shared = self.shared();
         let has_clicks = |s: &&Slice| s.is_live() && s.extent().clicks > 0;
-        let live: Vec<u64> = shared.registry.all().iter().filter(has_clicks).map(|s| s.name.seq).collect();
+        let live: Vec<u64> =
+            shared.registry.all().slices.iter().filter(has_clicks).map(|s| s.name.seq).collect();
         if live.is_empty() {
             return true;
         }
@@ -607,8 +535,10 @@ impl ClickLog {
     /// What the log counts and holds now.
     pub fn stats(&self) -> Stats {
         let shared = self.shared();
-        let slices = shared.registry.all();
+        let view = shared.registry.all();
+        let slices = &view.slices;
         let counters = &shared.counters;
+        let there = view.segments.iter().filter(|s| !s.is_missing);
         let count = |is: fn(&State) -> bool| slices.iter().filter(|s| is(&s.state)).count();
         Stats {
             appended: counters.appended.load(Relaxed),
@@ -624,7 +554,16 @@ impl ClickLog {
                 matches!(s, State::Live { active: false, .. } | State::Closed { recorded: false, .. })
             }),
             slices_closed: count(|s| matches!(s, State::Closed { recorded: true, .. })),
-            slices_missing: count(|s| matches!(s, State::Missing { .. })),
+            slices_missing: count(|s| matches!(s, State::Missing { listed } if !listed.elsewhere)),
+            slices_unsealed: count(
+                |s| matches!(s, State::Closed { listed, recorded: true } if listed.published),
+            ),
+            segments: there.clone().count(),
+            segments_missing: view.segments.iter().filter(|s| s.is_missing).count(),
+            segments_clicks: there.clone().map(|s| s.extent().clicks).sum(),
+            bytes_segments: there.map(|s| s.sealed.bytes).sum(),
+            bytes_sides: view.sides.iter().map(|side| side.bytes).sum(),
+            seal_error: lock(&shared.seal_error).clone(),
             damaged: lock(&shared.damage).len(),
             bytes_closed: slices
                 .iter()

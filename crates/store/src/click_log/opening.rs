@@ -16,11 +16,11 @@ use super::durable;
 use super::error::Error;
 use super::index::Index;
 use super::manifest::{self, Listed, Manifest};
-use super::registry::{Slice, State};
+use super::registry::{Segment, Slice, State, View};
 use super::side_file::SideFile;
 use super::slice::{self, Name, Part};
 use super::writer::Active;
-use super::{Config, Durability};
+use super::{Config, Durability, sealing};
 
 /// A slice that the manifest lists and the disk does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,10 @@ pub struct OpenReport {
     pub side_files_rebuilt: Vec<String>,
     /// Closed slices that are there.
     pub closed: usize,
+    /// Segments that are there.
+    pub segments: usize,
+    /// Of these, the segments that the manifest did not list.
+    pub adopted: Vec<String>,
     /// Of these, numbers of the slices whose counts the ledger has not confirmed: see [`super::ClickLog::to_publish`].
     pub to_publish: Vec<u64>,
     /// Slices that were not closed when the log stopped and are being closed now.
@@ -55,7 +59,7 @@ pub struct OpenReport {
 /// What the log starts with.
 pub(super) struct Opened {
     pub(super) manifest: Manifest,
-    pub(super) slices: Vec<Slice>,
+    pub(super) view: View,
     pub(super) active: Option<Active>,
     pub(super) jobs: Vec<Job>,
     pub(super) seq_last: u64,
@@ -83,9 +87,15 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
         }
         other => other?,
     };
+    sealing::clear(dir, &mut manifest)?;
     let mut known: BTreeMap<u64, Listed> = listed.into_iter().map(|l| (l.name.seq, l)).collect();
     let mut seq_last = manifest.seq_last()?;
-    let files = list(dir, &mut report, &mut seq_last)?;
+    let mut files = list(dir, &mut report, &mut seq_last)?;
+    let on_disk = files.iter().map(|(seq, (name, parts))| (*seq, all_files(name, parts))).collect();
+    let recovered = sealing::open(config, now, &mut manifest, &on_disk, &mut seq_last, &mut report)?;
+    files.retain(|seq, _| !recovered.elsewhere.contains(seq));
+    // Of a slice whose clicks are in a segment only the counts are left, if the ledger has not confirmed them.
+    known.retain(|seq, listed| !recovered.elsewhere.contains(seq) || !listed.published);
 
     let mut slices = Vec::new();
     let mut jobs = Vec::new();
@@ -123,10 +133,11 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
             known.insert(seq, listed);
         }
     }
-    for (seq, listed) in known {
+    for (seq, mut listed) in known {
         let name = listed.name;
         seq_last = seq_last.max(seq);
-        if listed.extent.id_last_ms >= now.ms().saturating_sub(config.retention.ms()) {
+        listed.elsewhere |= recovered.elsewhere.contains(&seq);
+        if !listed.elsewhere && listed.extent.id_last_ms >= now.ms().saturating_sub(config.retention.ms()) {
             let file = name.file(Part::Closed);
             tracing::error!(
                 slice.file = file,
@@ -148,13 +159,19 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
             }
         }
     }
-    jobs.extend(verify_jobs(config, &slices));
+    let sealing::Recovered { mut segments, sides, .. } = recovered;
+    segments.sort_by_key(|s| (s.extent().id_first_ms, s.seq()));
+    report.segments = segments.iter().filter(|s| !s.is_missing).count();
+    jobs.extend(verify_jobs(config, &slices, &segments));
     let newest = slices.iter().filter(|s| s.name.node == config.node).flat_map(|s| {
         let extent = s.extent();
         [s.name.began_ms, extent.id_last_ms]
     });
+    let sealed = segments.iter().filter(|s| s.sealed.name.node == config.node);
+    let newest = newest.chain(sealed.map(|s| s.extent().id_last_ms));
     let floor = super::writer::floor_of(newest.chain(config.floor.map(Timestamp::ms)));
-    Ok(Opened { manifest, slices, active, jobs, seq_last, floor, report })
+    let view = View { slices, segments, sides };
+    Ok(Opened { manifest, view, active, jobs, seq_last, floor, report })
 }
 
 fn open_manifest(dir: &Path, report: &mut OpenReport) -> Result<Manifest, Error> {
@@ -360,7 +377,20 @@ fn pick_active(
     resumed
 }
 
-fn verify_jobs(config: &Config, slices: &[Slice]) -> Vec<Job> {
+fn verify_jobs(config: &Config, slices: &[Slice], segments: &[Segment]) -> Vec<Job> {
     let closed = slices.iter().rev().filter(|s| matches!(s.state, State::Closed { .. }));
-    closed.take(config.verify_at_start).map(|s| Job::Verify { seq: s.name.seq }).collect()
+    let sealed = segments.iter().rev().filter(|s| !s.is_missing);
+    let newest = |seqs: &mut dyn Iterator<Item = u64>| -> Vec<Job> {
+        seqs.take(config.verify_at_start).map(|seq| Job::Verify { seq }).collect()
+    };
+    let mut jobs = newest(&mut closed.map(|s| s.name.seq));
+    jobs.extend(newest(&mut sealed.map(Segment::seq)));
+    jobs
+}
+
+/// Whether a slice's clicks are on the disk, and its files, a log beside them too.
+fn all_files(name: &Name, parts: &[Part]) -> (bool, Vec<String>) {
+    let names = parts.iter().map(|part| name.file(*part));
+    let logs = ["-wal", "-shm"].map(|suffix| format!("{}{suffix}", name.file(Part::Live)));
+    (parts.iter().any(|part| matches!(part, Part::Live | Part::Closed)), names.chain(logs).collect())
 }

@@ -41,6 +41,13 @@ impl<'a> Pace<'a> {
         Self { beside: Some(beside) }
     }
 
+    /// Leaves the processor to others for a while, behind work that began at `began`.
+    pub(super) fn rest(self, began: Instant) {
+        if self.beside.is_some_and(Queue::is_open) {
+            std::thread::sleep((began.elapsed() * PAUSE_FACTOR).min(PAUSE_MAX));
+        }
+    }
+
     /// Syncs what was written of `file`, and leaves the disk to others for a while.
     fn step(self, file: &File) -> io::Result<()> {
         if !self.beside.is_some_and(Queue::is_open) {

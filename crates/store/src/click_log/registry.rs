@@ -1,4 +1,4 @@
-//! Which slices there are, in memory: a snapshot that readers take whole and that a change replaces.
+//! Which slices and segments there are, in memory: a snapshot that readers take whole and that a change replaces.
 
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use roundtrip_domain::time::Timestamp;
 use super::append::lock;
 use super::index::{Extent, Index};
 use super::manifest::Listed;
+use super::segment::{Sealed, Side};
 use super::slice::{Name, Part};
 
 /// What a slice is at this moment.
@@ -56,56 +57,163 @@ impl Slice {
     }
 }
 
-pub(super) type Slices = Arc<Vec<Slice>>;
+/// A file of sealed clicks.
+#[derive(Clone)]
+pub(super) struct Segment {
+    pub(super) sealed: Arc<Sealed>,
+    /// Number of the side file that has its prints.
+    pub(super) side: u64,
+    /// In the manifest, gone from the disk.
+    pub(super) is_missing: bool,
+}
+
+impl Segment {
+    pub(super) fn seq(&self) -> u64 {
+        self.sealed.name.seq
+    }
+
+    pub(super) fn extent(&self) -> Extent {
+        self.sealed.extent
+    }
+}
+
+/// What there is at one moment. No click is in two of its files.
+#[derive(Clone, Default)]
+pub(super) struct View {
+    /// By the moment they began.
+    pub(super) slices: Vec<Slice>,
+    /// By the moment of their first id.
+    pub(super) segments: Vec<Segment>,
+    /// Side files of segments, by number. One may name segments that are gone.
+    pub(super) sides: Vec<Arc<Side>>,
+}
+
+impl View {
+    pub(super) fn slice(&self, seq: u64) -> Option<&Slice> {
+        self.slices.iter().find(|s| s.name.seq == seq)
+    }
+
+    pub(super) fn segment(&self, seq: u64) -> Option<&Segment> {
+        self.segments.iter().find(|s| s.seq() == seq)
+    }
+
+    pub(super) fn side(&self, seq: u64) -> Option<&Arc<Side>> {
+        self.sides.binary_search_by_key(&seq, |side| side.name.seq).ok().map(|at| &self.sides[at])
+    }
+
+    /// Adds a slice or replaces the one with its number.
+    pub(super) fn put(&mut self, slice: Slice) {
+        self.slices.retain(|s| s.name.seq != slice.name.seq);
+        let key = |s: &Slice| (s.name.began_ms, s.name.seq);
+        let at = self.slices.partition_point(|s| key(s) < key(&slice));
+        self.slices.insert(at, slice);
+    }
+
+    /// Adds a segment or replaces the one with its number.
+    pub(super) fn put_segment(&mut self, segment: Segment) {
+        self.segments.retain(|s| s.seq() != segment.seq());
+        let key = |s: &Segment| (s.extent().id_first_ms, s.seq());
+        let at = self.segments.partition_point(|s| key(s) < key(&segment));
+        self.segments.insert(at, segment);
+    }
+
+    pub(super) fn put_side(&mut self, side: Arc<Side>) {
+        self.sides.retain(|s| s.name.seq != side.name.seq);
+        let at = self.sides.partition_point(|s| s.name.seq < side.name.seq);
+        self.sides.insert(at, side);
+    }
+
+    /// The segments that can hold an id, newest first.
+    pub(super) fn segments_holding(&self, id: ClickId) -> Vec<&Segment> {
+        let end = self.segments.partition_point(|s| s.extent().id_first_ms <= id.ms());
+        let holds = |s: &&Segment| {
+            !s.is_missing && s.sealed.name.node == id.node() && s.extent().id_last_ms >= id.ms()
+        };
+        self.segments[..end].iter().rev().filter(holds).collect()
+    }
+
+    /// Side files that have prints of touches received in the span, each with the newest moment that one may be of, those
+    /// with the newest first. Of what they name, only segments that are in this view count.
+    pub(super) fn sides_overlapping(&self, from: Timestamp, to: Timestamp) -> Vec<(i64, &Arc<Side>)> {
+        let mut newest: Vec<(u64, i64)> = Vec::new();
+        for segment in
+            self.segments.iter().filter(|s| !s.is_missing && s.extent().received_overlaps(from, to))
+        {
+            let last = segment.extent().received_last_ms;
+            match newest.iter_mut().rev().find(|(side, _)| *side == segment.side) {
+                Some((_, newest)) => *newest = last.max(*newest),
+                None => newest.push((segment.side, last)),
+            }
+        }
+        newest.sort_unstable_by_key(|(side, last)| std::cmp::Reverse((*last, *side)));
+        newest.into_iter().filter_map(|(side, last)| Some((last, self.side(side)?))).collect()
+    }
+}
+
+pub(super) type Slices = Arc<View>;
 
 #[derive(Default)]
 pub(super) struct Registry {
-    slices: Mutex<Slices>,
+    view: Mutex<Slices>,
     changed: Condvar,
 }
 
 impl Registry {
-    /// All slices, by the moment they began.
+    /// What there is now.
     pub(super) fn all(&self) -> Slices {
-        lock(&self.slices).clone()
+        lock(&self.view).clone()
     }
 
     pub(super) fn get(&self, seq: u64) -> Option<Slice> {
-        self.all().iter().find(|s| s.name.seq == seq).cloned()
+        self.all().slice(seq).cloned()
+    }
+
+    /// Changes what there is: who takes a snapshot sees it as it was before or as it is behind all of `with`. If `with`
+    /// fails, nothing of what it did to the view counts.
+    pub(super) fn change<T, E>(&self, with: impl FnOnce(&mut View) -> Result<T, E>) -> Result<T, E> {
+        let mut guard = lock(&self.view);
+        let mut view = View::clone(&guard);
+        let out = with(&mut view)?;
+        *guard = Arc::new(view);
+        self.changed.notify_all();
+        Ok(out)
     }
 
     /// Adds a slice or replaces the one with its number. `with` runs first, while no reader can take a snapshot;
     /// if it fails nothing changes.
     pub(super) fn put_with<E>(&self, slice: Slice, with: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
-        let mut guard = lock(&self.slices);
-        with()?;
-        let slices = Arc::make_mut(&mut guard);
-        slices.retain(|s| s.name.seq != slice.name.seq);
-        let at =
-            slices.partition_point(|s| (s.name.began_ms, s.name.seq) < (slice.name.began_ms, slice.name.seq));
-        slices.insert(at, slice);
-        self.changed.notify_all();
-        Ok(())
+        self.change(|view| {
+            with()?;
+            view.put(slice);
+            Ok(())
+        })
     }
 
     pub(super) fn put(&self, slice: Slice) {
-        let done: Result<(), std::convert::Infallible> = self.put_with(slice, || Ok(()));
+        self.with(|view| view.put(slice));
+    }
+
+    pub(super) fn remove(&self, seq: u64) {
+        self.with(|view| view.slices.retain(|s| s.name.seq != seq));
+    }
+
+    /// A change that cannot fail.
+    pub(super) fn with(&self, change: impl FnOnce(&mut View)) {
+        let done: Result<(), std::convert::Infallible> = self.change(|view| {
+            change(view);
+            Ok(())
+        });
         match done {
             Ok(()) => {}
         }
     }
 
-    pub(super) fn remove(&self, seq: u64) {
-        Arc::make_mut(&mut lock(&self.slices)).retain(|s| s.name.seq != seq);
-        self.changed.notify_all();
-    }
-
     /// Waits until `done` holds. `false` when it did not within `bound`.
     pub(super) fn wait(&self, bound: Duration, done: impl Fn(&[Slice]) -> bool) -> bool {
         let until = Instant::now() + bound;
-        let mut guard = lock(&self.slices);
+        let mut guard = lock(&self.view);
         loop {
-            if done(&guard) {
+            if done(&guard.slices) {
                 return true;
             }
             let Some(left) = until.checked_duration_since(Instant::now()) else { return false };

@@ -190,6 +190,28 @@ pub(super) fn read(conn: &Connection, name: &Name, path: &Path, row: i64) -> Res
     }
 }
 
+/// The rows behind `after` in their order, at most `limit`, and the last one's number.
+pub(super) fn rows(
+    conn: &Connection,
+    name: &Name,
+    path: &Path,
+    after: i64,
+    limit: usize,
+) -> Result<(Vec<Touch>, i64), Error> {
+    let failed = || Error::sqlite("read the clicks of", path);
+    let sql = "SELECT id, body FROM click WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let mut select = conn.prepare_cached(sql).map_err(failed())?;
+    let mut rows = select.query(params![after, limit as i64]).map_err(failed())?;
+    let (mut touches, mut last) = (Vec::with_capacity(limit), after);
+    while let Some(row) = rows.next().map_err(failed())? {
+        last = row.get(0).map_err(failed())?;
+        let body = row.get_ref(1).map_err(failed())?;
+        let body = body.as_blob().map_err(|_| Error::Damaged { file: path.to_owned(), row: last })?;
+        touches.push(name.touch(path, last, body)?);
+    }
+    Ok((touches, last))
+}
+
 /// Reads every row into an index. It visits each page of the table, so it is the damage check as well.
 pub(super) fn scan(conn: &Connection, name: &Name, path: &Path) -> Result<Index, Error> {
     let failed = || Error::sqlite("read the clicks of", path);

@@ -32,6 +32,20 @@ pub struct Stats {
     pub slices_closed: usize,
     /// Slices that the manifest lists and the disk does not have.
     pub slices_missing: usize,
+    /// Closed slices whose counts are in the ledger and whose clicks are not in a segment yet.
+    pub slices_unsealed: usize,
+    /// Segments that are there.
+    pub segments: usize,
+    /// Segments that the manifest lists and the disk does not have.
+    pub segments_missing: usize,
+    /// Clicks in the segments that are there.
+    pub segments_clicks: u64,
+    /// Bytes of the segments that are there.
+    pub bytes_segments: u64,
+    /// Bytes of their side files.
+    pub bytes_sides: u64,
+    /// Why the last step of sealing failed; `None` when it did not.
+    pub seal_error: Option<String>,
     /// Files that were set aside since the log was opened, by the opening too.
     pub damaged: usize,
     /// Bytes of the closed slices.

@@ -335,3 +335,60 @@ fn every_error_is_in_the_documentation() {
         assert!(page.contains(&format!("| `{code}` |")), "{code} is not in docs/backup.md");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sealed_clicks_are_restored_whatever_is_sealed_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_world, click) = click(NOON).await;
+    let pair = Pair::open(dir.path(), &Clock::manual(NOON));
+    let ids = std::sync::Mutex::new(Vec::new());
+    let busy = async {
+        for n in 0..24 {
+            let id = pair.store(&click).await;
+            ids.lock().unwrap().push(id);
+            pair.close_slice().await;
+            pair.publish().await;
+            let clicks = pair.clicks.clone();
+            if n % 3 == 2 {
+                tokio::task::spawn_blocking(move || clicks.seal_now()).await.unwrap().unwrap();
+            }
+        }
+    };
+    let (ledger, clicks) = (pair.ledger.clone(), pair.clicks.clone());
+    let known = || ids.lock().unwrap().clone();
+    let copying = tokio::task::spawn_blocking(move || {
+        let mut archives = Vec::new();
+        for _ in 0..8 {
+            let mut archive = Vec::new();
+            let before = clicks.stats().appended;
+            backup::begin(&ledger, &clicks, NOON, "0.0.0-test").unwrap().write(&mut archive).unwrap();
+            archives.push((before as usize, archive));
+        }
+        archives
+    });
+    let ((), archives) = tokio::join!(busy, copying);
+    let mut archives = archives.unwrap();
+    archives.push((24, pair.archive(NOON)));
+    let offline = {
+        pair.close().await;
+        let mut archive = Vec::new();
+        backup::write_offline(dir.path(), NOON, "0.0.0-test", &mut archive).unwrap();
+        archive
+    };
+    archives.push((24, offline));
+    let mut segments = 0;
+    for (n, (before, archive)) in archives.iter().enumerate() {
+        let twin = dir.path().join(format!("twin-{n}"));
+        unpacked(archive, &twin).unwrap();
+        let pair = Pair::open(&twin, &Clock::manual(NOON));
+        let found = pair.clicks.find_batch(&known()[..*before]).await.unwrap();
+        let there = found.iter().filter(|found| matches!(found, Found::Touch(_))).count();
+        assert_eq!(there, *before, "backup {n}");
+        let (sealed, slices) = (pair.clicks.segments(), pair.clicks.slices());
+        let held = sealed.iter().map(|s| s.clicks).chain(slices.iter().map(|s| s.clicks)).sum::<u64>();
+        assert!(held >= *before as u64 && held <= 24, "backup {n}: {held}");
+        segments = segments.max(sealed.len());
+        pair.close().await;
+    }
+    assert!(segments >= 8, "no backup held segments");
+}

@@ -6,6 +6,7 @@ mod damage;
 mod lookup;
 #[cfg(target_os = "linux")]
 mod power;
+mod sealing;
 mod slices;
 
 use std::fs;

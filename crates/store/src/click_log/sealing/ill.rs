@@ -1,0 +1,174 @@
+//! Segments and side files that are not what was written: noticed, set aside, made again as far as they can be read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::feed::{Feed, NEVER, Rows};
+use super::make::{Made, Order, make, make_side};
+use super::{change_files, is_same_segment, new_seq, sides_without};
+use crate::click_log::append::lock;
+use crate::click_log::closer::Job;
+use crate::click_log::damage::{self, Cause, Damage};
+use crate::click_log::error::Error;
+use crate::click_log::faults::Faults;
+use crate::click_log::manifest::Change;
+use crate::click_log::pour::Pace;
+use crate::click_log::registry::Segment;
+use crate::click_log::segment::prints::{Entry, Prints};
+use crate::click_log::segment::{SegmentName, Side, SideName};
+use crate::click_log::{Shared, durable};
+
+/// Has the closer look at a file, by its number.
+pub(super) fn ask(shared: &Shared, seq: u64) {
+    if lock(&shared.suspects).insert(seq) {
+        shared.closer_send(Job::Verify { seq });
+    }
+}
+
+/// Compares a segment, or a side file of segments, with its checksum, byte by byte. What can be read of a damaged
+/// segment goes on in a new one; a side file is made again. With its newest segment a side file is looked at too.
+pub(in super::super) fn verify(shared: &Shared, seq: u64) -> Result<Option<Damage>, Error> {
+    let view = shared.registry.all();
+    if let Some(segment) = view.segment(seq) {
+        if segment.is_missing {
+            return Ok(None);
+        }
+        if let Some(damage) = verify_segment(shared, segment)? {
+            return Ok(Some(damage));
+        }
+        let newest = view.segments.iter().rev().find(|s| s.side == segment.side && !s.is_missing);
+        if newest.is_none_or(|newest| newest.seq() != seq) {
+            return Ok(None);
+        }
+        return view.side(segment.side).map_or(Ok(None), |side| verify_side(shared, side));
+    }
+    view.side(seq).map_or(Ok(None), |side| verify_side(shared, side))
+}
+
+fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, Error> {
+    let dir = &shared.config.dir;
+    let name = segment.sealed.name;
+    let path = dir.join(name.key());
+    match durable::checksum(&path) {
+        Ok(sum) if sum == segment.sealed.checksum => Ok(None),
+        Ok(_) => {
+            let seqs = (new_seq(shared)?, new_seq(shared)?);
+            let made = salvage(dir, name, seqs, &shared.config.faults)?;
+            let _files = lock(&shared.files);
+            if !is_same_segment(&shared.registry.all(), segment) {
+                made.iter().for_each(|made| made.discard(dir));
+                return Ok(None);
+            }
+            let set_aside = damage::set_aside(dir, &name.key()).map_err(Error::io("set aside", &path))?;
+            let clicks_kept = made.as_ref().map_or(0, |made| made.sealed.extent.clicks);
+            let gone = sides_without(&shared.registry.all(), &[name.seq]);
+            change_files(shared, &replaced(name.seq, made, &gone))?;
+            let damage = Damage { file: name.key(), cause: Cause::Changed, set_aside, clicks_kept };
+            shared.damaged(damage.clone());
+            Ok(Some(damage))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let _files = lock(&shared.files);
+            // Merged or expired meanwhile is not missing.
+            if is_same_segment(&shared.registry.all(), segment) {
+                tracing::error!(segment.file = name.key(), "a click segment is missing");
+                let missing = Segment { is_missing: true, ..segment.clone() };
+                shared.registry.with(|view| view.put_segment(missing));
+            }
+            Ok(None)
+        }
+        Err(error) => Err(Error::io("read", &path)(error)),
+    }
+}
+
+/// A segment gives way to what could be read of it.
+pub(super) fn replaced(seq: u64, made: Option<Made>, sides_gone: &[Arc<Side>]) -> Change {
+    let mut change = Change {
+        segments_gone: vec![seq],
+        sides_gone: sides_gone.iter().map(|side| side.name.seq).collect(),
+        doomed: sides_gone.iter().map(|side| side.name.key()).collect(),
+        ..Change::default()
+    };
+    if let Some(Made { sealed, side }) = made {
+        change.segments.push((sealed, side.name.seq));
+        change.sides.push(side);
+    }
+    change
+}
+
+/// Makes a segment of what can be read of a damaged one, which stays where it is. `None`: nothing can.
+pub(super) fn salvage(
+    dir: &Path,
+    name: SegmentName,
+    seqs: (u64, u64),
+    faults: &Faults,
+) -> Result<Option<Made>, Error> {
+    let rows = match Rows::of_segment(dir, name, true) {
+        Err(error) if error.is_damage() => return Ok(None),
+        other => other?,
+    };
+    let order = Order { dir, node: name.node, seqs, sources: &[name.seq], pace: Pace::HURRIED, faults };
+    make(&order, Feed::new(vec![rows], Pace::HURRIED, &NEVER), &|_| true)
+}
+
+fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Error> {
+    let dir = &shared.config.dir;
+    let path = dir.join(side.name.key());
+    let is_sound = Prints::open(&path).and_then(|prints| prints.verify());
+    match is_sound {
+        Ok(true) => return Ok(None),
+        Err(error)
+            if !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData) =>
+        {
+            return Err(Error::io("read", &path)(error));
+        }
+        _ => {}
+    }
+    let view = shared.registry.all();
+    let of_it: Vec<&Segment> =
+        view.segments.iter().filter(|s| s.side == side.name.seq && !s.is_missing).collect();
+    let mut made = Vec::new();
+    for segment in &of_it {
+        made.push(side_again(dir, segment.sealed.name, new_seq(shared)?)?);
+    }
+    let _files = lock(&shared.files);
+    let now = shared.registry.all();
+    if now.side(side.name.seq).is_none() || !of_it.iter().all(|segment| is_same_segment(&now, segment)) {
+        for side in &made {
+            let _ = durable::remove(&dir.join(side.name.key()));
+        }
+        return Ok(None);
+    }
+    let change = Change {
+        sides_of: of_it.iter().zip(&made).map(|(s, side)| (s.seq(), side.name.seq)).collect(),
+        sides: made,
+        sides_gone: vec![side.name.seq],
+        doomed: vec![side.name.key()],
+        ..Change::default()
+    };
+    change_files(shared, &change)?;
+    let clicks_kept = of_it.iter().map(|segment| segment.extent().clicks).sum();
+    let damage = Damage { file: side.name.key(), cause: Cause::Changed, set_aside: Vec::new(), clicks_kept };
+    shared.damaged(damage.clone());
+    Ok(Some(damage))
+}
+
+/// Makes a side file again from its segment.
+pub(super) fn side_again(dir: &Path, name: SegmentName, seq: u64) -> Result<Side, Error> {
+    let mut entries = Vec::new();
+    let rows = vec![Rows::of_segment(dir, name, false)?];
+    for (row, touch) in Feed::new(rows, Pace::HURRIED, &NEVER).enumerate() {
+        let touch = touch?;
+        let row = u32::try_from(row)
+            .map_err(|_| Error::Damaged { file: dir.join(name.key()), row: i64::from(u32::MAX) })?;
+        entries.extend(touch.click.prints(&touch.click.params()).iter().map(|print| Entry {
+            scope: print.scope,
+            kind: print.kind as u8,
+            hash: print.hash,
+            segment: 0,
+            row,
+        }));
+    }
+    entries.sort_unstable();
+    make_side(dir, SideName { node: name.node, seq }, name.seq, &entries, Pace::HURRIED)
+}

@@ -1,0 +1,475 @@
+//! One row of a segment, by its id or by its place.
+//!
+//! A look-up reads one page of each column that holds anything, and of that page decodes one value. It does not decode
+//! whole pages into arrays: that takes ten times as long. Pages stay as they were decompressed, dictionaries likewise,
+//! in the cache.
+//!
+//! Not relied on: that the bytes are what was written. The library trusts a page so far that a changed byte can make it
+//! panic, which is caught here and is an error; a changed value that is one all the same is not noticed before the
+//! checksum of the file is compared.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::basic::Encoding;
+use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::column::reader::{ColumnReader, get_column_reader};
+use parquet::data_type::{ByteArray, FixedLenByteArray};
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::page_index::offset_index::PageLocation;
+use parquet::file::serialized_reader::SerializedPageReader;
+use roundtrip_domain::click::Touch;
+use roundtrip_domain::click_id::ClickId;
+
+use super::cache::{Cache, Kept, Key};
+use super::columns::{self, Cells};
+use super::sealed::{Sealed, Source};
+
+/// A segment that is open.
+pub(super) struct Segment {
+    source: Source,
+    footer: Footer,
+}
+
+/// What is known of a segment's pages.
+pub(in super::super) struct Footer {
+    /// Without its page index.
+    metadata: ParquetMetaData,
+    /// The column of the ids.
+    id_at: usize,
+    /// The pages of all row groups, in order.
+    spans: Vec<Span>,
+    /// By row group and column, where the pages lie. Empty where a column holds nothing.
+    places: Vec<Vec<Vec<Place>>>,
+    memory: usize,
+}
+
+/// A page of rows, and the first and last id in it.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    first: ClickId,
+    last: ClickId,
+    /// Of its first row in the file.
+    ordinal: u32,
+    rows: u32,
+    group: u32,
+    /// Which page of its group.
+    page: u32,
+}
+
+/// Where a column's page lies.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    offset: u64,
+    bytes: u32,
+}
+
+fn bad(what: &str) -> ParquetError {
+    ParquetError::General(what.to_owned())
+}
+
+/// Runs what trusts bytes more than it should.
+fn guarded<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(bad("a page that makes no sense")))
+}
+
+impl Footer {
+    /// Reads the footer and the index of a file.
+    ///
+    /// # Errors
+    /// When it is no Parquet file, or one without an index of `click_id`.
+    pub(in super::super) fn read(source: &Source) -> Result<Self> {
+        guarded(|| Self::load(source))
+    }
+
+    fn load(source: &Source) -> Result<Self> {
+        let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+        let metadata = reader.parse_and_finish(source)?;
+        let schema = metadata.file_metadata().schema_descr();
+        let id_at =
+            schema.columns().iter().position(|c| c.name() == "click_id").ok_or_else(|| bad("no click_id"))?;
+        let index = metadata.page_index().ok_or_else(|| bad("no page index"))?;
+        let (mut spans, mut places) = (Vec::new(), Vec::new());
+        let mut before = 0_u64;
+        for (n, group) in metadata.row_groups().iter().enumerate() {
+            let rows = u64::try_from(group.num_rows()).map_err(|_| bad("less than no rows"))?;
+            let (Some(ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(ids)), Some(starts)) =
+                (index.column_index(n, id_at), index.offset_index(n, id_at))
+            else {
+                return Err(bad("no index of click_id"));
+            };
+            let starts = starts.page_locations();
+            for (page, start) in starts.iter().enumerate() {
+                let from = start.first_row_index;
+                let until = starts.get(page + 1).map_or(group.num_rows(), |next| next.first_row_index);
+                let id = |bytes: Option<&[u8]>| {
+                    bytes.and_then(ClickId::from_slice).ok_or_else(|| bad("a page without ids"))
+                };
+                let number = |n: i64| u32::try_from(n).map_err(|_| bad("pages out of order"));
+                spans.push(Span {
+                    first: id(ids.min_value(page))?,
+                    last: id(ids.max_value(page))?,
+                    ordinal: number(from.saturating_add_unsigned(before))?,
+                    rows: number(until.saturating_sub(from))?,
+                    group: n as u32,
+                    page: page as u32,
+                });
+            }
+            before += rows;
+            let mut columns = Vec::with_capacity(group.num_columns());
+            for (at, chunk) in group.columns().iter().enumerate() {
+                let nulls = chunk.statistics().and_then(|statistics| statistics.null_count_opt());
+                if nulls == Some(rows) {
+                    columns.push(Vec::new());
+                    continue;
+                }
+                let locations =
+                    index.offset_index(n, at).ok_or_else(|| bad("no index of a column"))?.page_locations();
+                let same = |(a, b): (&PageLocation, &PageLocation)| a.first_row_index == b.first_row_index;
+                if locations.len() != starts.len() || !locations.iter().zip(starts).all(same) {
+                    return Err(bad("columns with pages of different rows"));
+                }
+                let place = |location: &PageLocation| {
+                    Some(Place {
+                        offset: u64::try_from(location.offset).ok()?,
+                        bytes: u32::try_from(location.compressed_page_size).ok()?,
+                    })
+                };
+                let all: Option<Vec<Place>> = locations.iter().map(place).collect();
+                columns.push(all.ok_or_else(|| bad("a page before the file"))?);
+            }
+            places.push(columns);
+        }
+        let metadata = metadata.into_builder().set_page_index(None).build();
+        let places_n: usize = places.iter().flatten().map(Vec::len).sum();
+        let lists_n = places.iter().map(Vec::len).sum::<usize>();
+        let memory = metadata.memory_size()
+            + spans.len() * size_of::<Span>()
+            + places_n * size_of::<Place>()
+            + lists_n * size_of::<Vec<Place>>();
+        Ok(Self { metadata, id_at, spans, places, memory })
+    }
+
+    /// Bytes of memory that it takes.
+    pub(in super::super) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// The page that can hold an id.
+    fn page_of_id(&self, id: ClickId) -> Option<usize> {
+        let at = self.spans.partition_point(|span| span.last < id);
+        self.spans.get(at).filter(|span| span.first <= id).map(|_| at)
+    }
+
+    /// The page that holds a row of the file, and where in it.
+    fn page_of_row(&self, ordinal: u32) -> Option<(usize, usize)> {
+        let at = self
+            .spans
+            .partition_point(|span| u64::from(span.ordinal) + u64::from(span.rows) <= u64::from(ordinal));
+        let span = self.spans.get(at).filter(|span| span.ordinal <= ordinal)?;
+        Some((at, (ordinal - span.ordinal) as usize))
+    }
+}
+
+/// Why a row could not be read.
+#[derive(Debug)]
+pub(in super::super) enum Failed {
+    /// The file is not there, or the system refuses.
+    Open(io::Error),
+    /// Its bytes are not those of a segment, or cannot be read.
+    Parquet(ParquetError),
+    /// A row that makes no sense.
+    Row(u32),
+}
+
+impl Segment {
+    fn open(source: Source) -> std::result::Result<Self, Failed> {
+        let footer = Footer::read(&source).map_err(Failed::Parquet)?;
+        Ok(Self { source, footer })
+    }
+
+    /// The page of each column that holds anything, not decoded.
+    fn page(&self, cache: &Cache, seq: u64, at: usize) -> Result<Arc<Vec<Option<Page>>>> {
+        let key = Key::Page(seq, at as u32);
+        if let Some(Kept::Page(page)) = cache.get(key) {
+            return Ok(page);
+        }
+        let span = self.footer.spans.get(at).ok_or_else(|| bad("no such page"))?;
+        let columns = &self.footer.places[span.group as usize];
+        let places = columns.iter().map(|places| places.get(span.page as usize).copied());
+        // All at once, so that a disk is not asked for one after the other.
+        for place in places.clone().flatten() {
+            self.source.will_read(place.offset, place.bytes);
+        }
+        let mut pages = Vec::with_capacity(columns.len());
+        for (column, place) in places.enumerate() {
+            pages.push(match place {
+                Some(place) => Some(self.read(span.group, column, place)?),
+                None => None,
+            });
+        }
+        let bytes = pages.iter().flatten().map(|page| page.buffer().len() + size_of::<Page>()).sum::<usize>();
+        let pages = Arc::new(pages);
+        cache.put(key, Kept::Page(pages.clone()), bytes);
+        Ok(pages)
+    }
+
+    /// Reads and decompresses a page.
+    fn read(&self, group: u32, column: usize, place: Place) -> Result<Page> {
+        let group = self.footer.metadata.row_group(group as usize);
+        let chunk = group.column(column);
+        let location = PageLocation {
+            offset: place.offset as i64,
+            compressed_page_size: place.bytes as i32,
+            first_row_index: 0,
+        };
+        let mut reader = SerializedPageReader::new(
+            Arc::new(self.source.clone()),
+            chunk,
+            group.num_rows() as usize,
+            Some(vec![location]),
+        )?;
+        // What lies between the beginning and this page is taken for a dictionary.
+        if place.offset != chunk.byte_range().0 {
+            reader.skip_next_page()?;
+        }
+        reader.get_next_page()?.ok_or_else(|| bad("no page where one should be"))
+    }
+
+    fn dictionary(&self, cache: &Cache, seq: u64, group: u32, column: usize) -> Result<Arc<Page>> {
+        let key = Key::Dictionary(seq, group, column as u32);
+        if let Some(Kept::Dictionary(page)) = cache.get(key) {
+            return Ok(page);
+        }
+        let (start, _) = self.footer.metadata.row_group(group as usize).column(column).byte_range();
+        let first = self.footer.places[group as usize][column].first().ok_or_else(|| bad("no pages"))?;
+        let bytes = first.offset.checked_sub(start).and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+        let place =
+            Place { offset: start, bytes: bytes.ok_or_else(|| bad("no dictionary where one should be"))? };
+        let page = Arc::new(self.read(group, column, place)?);
+        if !matches!(*page, Page::DictionaryPage { .. }) {
+            return Err(bad("no dictionary where one should be"));
+        }
+        cache.put(key, Kept::Dictionary(page.clone()), page.buffer().len() + size_of::<Page>());
+        Ok(page)
+    }
+
+    /// A column of a page.
+    fn column(&self, cache: &Cache, seq: u64, at: usize, column: usize, page: &Page) -> Result<ColumnReader> {
+        let span = self.footer.spans[at];
+        let mut pages = VecDeque::with_capacity(2);
+        if matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY) {
+            pages.push_back(Page::clone(&*self.dictionary(cache, seq, span.group, column)?));
+        }
+        pages.push_back(page.clone());
+        let descriptor = self.footer.metadata.file_metadata().schema_descr().column(column);
+        Ok(get_column_reader(descriptor, Box::new(OnePage { pages, rows: span.rows as usize })))
+    }
+
+    fn row_of_id(&self, cache: &Cache, seq: u64, at: usize, id: ClickId) -> Result<Option<usize>> {
+        let pages = self.page(cache, seq, at)?;
+        let rows = self.footer.spans[at].rows as usize;
+        let page = pages.get(self.footer.id_at).and_then(Option::as_ref).ok_or_else(|| bad("no click_id"))?;
+        let ColumnReader::FixedLenByteArrayColumnReader(mut reader) =
+            self.column(cache, seq, at, self.footer.id_at, page)?
+        else {
+            return Err(bad("click_id of another type"));
+        };
+        let mut ids: Vec<FixedLenByteArray> = Vec::with_capacity(rows);
+        reader.read_records(rows, None, None, &mut ids)?;
+        Ok(ids.binary_search_by(|stored| stored.data().cmp(&id.bytes()[..])).ok())
+    }
+
+    /// Reads one row of a page. `None` when it makes no sense.
+    fn row(&self, cache: &Cache, seq: u64, at: usize, row: usize) -> Result<Option<Touch>> {
+        let pages = self.page(cache, seq, at)?;
+        let schema = self.footer.metadata.file_metadata().schema_descr();
+        let mut cells = Vec::with_capacity(pages.len());
+        for (column, page) in pages.iter().enumerate() {
+            let cell = match page {
+                Some(page) => cell(self.column(cache, seq, at, column, page)?, row)?,
+                None => Cell::Null,
+            };
+            cells.push((schema.column(column), cell));
+        }
+        let cells = Row(cells.iter().map(|(column, cell)| (column.name(), cell)).collect());
+        Ok(columns::touch(&cells))
+    }
+}
+
+impl Cache {
+    fn segment(
+        &self,
+        sealed: &Sealed,
+        open: impl FnOnce() -> io::Result<Source>,
+    ) -> std::result::Result<Arc<Segment>, Failed> {
+        let seq = sealed.name.seq;
+        if let Some(Kept::Footer(segment)) = self.get(Key::Footer(seq)) {
+            return Ok(segment);
+        }
+        let segment = Arc::new(Segment::open(open().map_err(Failed::Open)?)?);
+        self.put(Key::Footer(seq), Kept::Footer(segment.clone()), segment.footer.memory());
+        Ok(segment)
+    }
+
+    /// The touch with an id in a segment, whose bytes `open` gives if they are not open yet.
+    ///
+    /// # Errors
+    /// When the file cannot be read or makes no sense.
+    pub(in super::super) fn find(
+        &self,
+        sealed: &Sealed,
+        id: ClickId,
+        open: impl FnOnce() -> io::Result<Source>,
+    ) -> std::result::Result<Option<Touch>, Failed> {
+        let segment = self.segment(sealed, open)?;
+        let seq = sealed.name.seq;
+        let Some(at) = segment.footer.page_of_id(id) else { return Ok(None) };
+        let row = guarded(|| segment.row_of_id(self, seq, at, id)).map_err(Failed::Parquet)?;
+        let Some(row) = row else { return Ok(None) };
+        let touch = guarded(|| segment.row(self, seq, at, row)).map_err(Failed::Parquet)?;
+        let ordinal = segment.footer.spans[at].ordinal + row as u32;
+        touch.filter(|touch| touch.id == id).ok_or(Failed::Row(ordinal)).map(Some)
+    }
+
+    /// The touch in a row of a segment. `None`: there are fewer.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub(in super::super) fn touch_at(
+        &self,
+        sealed: &Sealed,
+        ordinal: u32,
+        open: impl FnOnce() -> io::Result<Source>,
+    ) -> std::result::Result<Option<Touch>, Failed> {
+        let segment = self.segment(sealed, open)?;
+        let Some((at, row)) = segment.footer.page_of_row(ordinal) else { return Ok(None) };
+        let touch = guarded(|| segment.row(self, sealed.name.seq, at, row)).map_err(Failed::Parquet)?;
+        touch.ok_or(Failed::Row(ordinal)).map(Some)
+    }
+
+    /// A side file, open.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its header or directory is wrong (`InvalidData`).
+    pub(in super::super) fn prints(&self, seq: u64, path: &Path) -> io::Result<Arc<super::prints::Prints>> {
+        if let Some(Kept::Prints(prints)) = self.get(Key::Prints(seq)) {
+            return Ok(prints);
+        }
+        let prints = Arc::new(super::prints::Prints::open(path)?);
+        self.put(Key::Prints(seq), Kept::Prints(prints.clone()), prints.memory());
+        Ok(prints)
+    }
+}
+
+/// Gives a page of one column, and before it the dictionary, if it needs one.
+struct OnePage {
+    pages: VecDeque<Page>,
+    rows: usize,
+}
+
+impl Iterator for OnePage {
+    type Item = Result<Page>;
+
+    fn next(&mut self) -> Option<Result<Page>> {
+        self.pages.pop_front().map(Ok)
+    }
+}
+
+impl PageReader for OnePage {
+    fn get_next_page(&mut self) -> Result<Option<Page>> {
+        Ok(self.pages.pop_front())
+    }
+
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
+        Ok(self.pages.front().map(|page| {
+            let is_dict = matches!(page, Page::DictionaryPage { .. });
+            PageMetadata { num_rows: (!is_dict).then_some(self.rows), num_levels: None, is_dict }
+        }))
+    }
+
+    fn skip_next_page(&mut self) -> Result<()> {
+        self.pages.pop_front();
+        Ok(())
+    }
+}
+
+/// A value.
+enum Cell {
+    Null,
+    Bytes(ByteArray),
+    Fixed(FixedLenByteArray),
+    Number(i32),
+    Long(i64),
+}
+
+fn cell(reader: ColumnReader, row: usize) -> Result<Cell> {
+    macro_rules! one {
+        ($reader:ident, $cell:path) => {{
+            let mut reader = $reader;
+            let (mut values, mut levels) = (Vec::with_capacity(1), Vec::with_capacity(1));
+            if reader.skip_records(row)? != row
+                || reader.read_records(1, Some(&mut levels), None, &mut values)?.0 != 1
+            {
+                return Err(bad("fewer rows than its index says"));
+            }
+            values.pop().map_or(Cell::Null, $cell)
+        }};
+    }
+    Ok(match reader {
+        ColumnReader::ByteArrayColumnReader(reader) => one!(reader, Cell::Bytes),
+        ColumnReader::FixedLenByteArrayColumnReader(reader) => one!(reader, Cell::Fixed),
+        ColumnReader::Int32ColumnReader(reader) => one!(reader, Cell::Number),
+        ColumnReader::Int64ColumnReader(reader) => one!(reader, Cell::Long),
+        // No column of ours has another type; one that is added later by a newer release is not asked for.
+        _ => Cell::Null,
+    })
+}
+
+/// The values of a row, with the names of their columns.
+struct Row<'a>(Vec<(&'a str, &'a Cell)>);
+
+impl Row<'_> {
+    fn cell(&self, name: &str) -> Option<&Cell> {
+        self.0.iter().find(|(column, _)| *column == name).map(|(_, cell)| *cell)
+    }
+}
+
+impl Cells for Row<'_> {
+    fn text(&self, name: &str) -> Option<Option<&str>> {
+        match self.cell(name) {
+            None | Some(Cell::Null) => Some(None),
+            Some(Cell::Bytes(bytes)) => std::str::from_utf8(bytes.data()).ok().map(Some),
+            Some(_) => None,
+        }
+    }
+
+    fn number(&self, name: &str) -> Option<Option<u32>> {
+        match self.cell(name)? {
+            Cell::Null => Some(None),
+            // The bits of an unsigned number.
+            Cell::Number(number) => Some(Some(number.cast_unsigned())),
+            _ => None,
+        }
+    }
+
+    fn time(&self, name: &str) -> Option<i64> {
+        match self.cell(name)? {
+            Cell::Long(ms) => Some(*ms),
+            _ => None,
+        }
+    }
+
+    fn bytes(&self, name: &str) -> Option<&[u8]> {
+        match self.cell(name)? {
+            Cell::Bytes(bytes) => Some(bytes.data()),
+            Cell::Fixed(bytes) => Some(bytes.data()),
+            _ => None,
+        }
+    }
+}

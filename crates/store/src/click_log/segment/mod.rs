@@ -1,0 +1,44 @@
+//! Sealed clicks: immutable Parquet files that every data tool opens.
+//!
+//! | file | who |
+//! | ---- | --- |
+//! | `columns` | which columns there are; a touch as a row and back |
+//! | `frame` | the query with the values that stand in columns of their own taken out |
+//! | `write` | rows in the order of their ids become the bytes of a file |
+//! | `lookup` | one row of a file, by its id or its place |
+//! | `cache` | footers and pages that stay in memory between look-ups |
+//! | `read` | a file read from its first row to its last, a page at a time |
+//! | `prints` | side files: which rows have a device or a partner click id |
+//! | `sealed` | what the files are called, what is listed of them, from where they are read |
+//!
+//! A segment holds the clicks of one or more slices, sorted by click id, in pages of at most [`PAGE_ROWS`] rows with a
+//! page index, zstd, for all workspaces: a column says whose a row is. A row reads back as the very click that was
+//! written. The columns are documented in `docs/data-model.md` and only ever added to.
+//!
+//! Not relied on: that a file was written by this release (columns are found by name), statistics other than those
+//! of `click_id`.
+
+mod cache;
+mod columns;
+mod frame;
+mod lookup;
+pub(super) mod prints;
+mod read;
+mod sealed;
+mod write;
+
+pub(super) use self::cache::Cache;
+pub use self::columns::{COLUMNS, Column};
+pub(super) use self::lookup::Failed;
+pub(super) use self::read::{Opened, touch_at};
+pub use self::sealed::{HOUR_MS, SegmentName, SideName};
+pub(super) use self::sealed::{Sealed, Side, Source};
+pub(super) use self::write::{About, Encoded, encode};
+
+/// Most rows of a page: what a look-up decodes.
+pub(super) const PAGE_ROWS: usize = 1_024;
+/// Most rows of a row group. A dictionary is read for each look-up, so that groups are small.
+pub(super) const GROUP_ROWS: usize = 65_536;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! A segment reads back as it was written, whoever asks.
+
+use bytes::Bytes;
+use parquet::errors::ParquetError;
+use proptest::prelude::*;
+use roundtrip_domain::click::{Click, Flags, LinkDialect, Touch, TouchKind};
+use roundtrip_domain::click_id::ClickId;
+use roundtrip_domain::id::{Id, WorkspaceNo};
+use roundtrip_domain::location::{Country, Location};
+use roundtrip_domain::time::Timestamp;
+
+use super::super::index::Extent;
+use super::lookup::Failed;
+use super::{
+    About, COLUMNS, Cache, GROUP_ROWS, Opened, PAGE_ROWS, Sealed, SegmentName, Source, encode, touch_at,
+};
+
+fn touch(n: u64, click: Click) -> Touch {
+    Touch { id: ClickId::from_bits(u128::from(n) << 80 | 7 << 76 | u128::from(n) * 7_919), click }
+}
+
+fn click(query: &[u8]) -> Click {
+    Click {
+        workspace: WorkspaceNo(7),
+        app: Id::from_bits(1 << 100),
+        campaign: Id::from_bits(2),
+        partner: Id::from_bits(3),
+        link: Id::from_bits(u128::MAX),
+        kind: TouchKind::Click,
+        dialect: LinkDialect::default(),
+        flags: Flags::default(),
+        received_at: Timestamp::from_ms(1_790_000_000_123),
+        query: query.to_vec(),
+        ip: None,
+        user_agent: None,
+        referer: None,
+        language: None,
+        location: Location::default(),
+    }
+}
+
+fn written(touches: &[Touch]) -> Bytes {
+    let mut out = Vec::new();
+    let about = About { node: 5, seq: 42, made_from: &[40, 41], replaces: &[40, 41] };
+    let encoded =
+        encode::<ParquetError>(&mut out, &about, touches.iter().cloned().map(Ok)).expect("it is written");
+    assert_eq!(encoded.extent.clicks, touches.len() as u64);
+    out.into()
+}
+
+fn all(file: &Bytes) -> Vec<Touch> {
+    let opened = Opened::open(file).expect("it opens");
+    let mut touches = Vec::new();
+    for page in 0..opened.pages() {
+        let batch = opened.read(file.clone(), page).expect("a page");
+        assert!(batch.num_rows() <= PAGE_ROWS);
+        touches.extend((0..batch.num_rows()).map(|row| touch_at(&batch, row).expect("a touch")));
+    }
+    touches
+}
+
+fn any_click() -> impl Strategy<Value = Click> {
+    let text = || any::<Option<String>>().prop_map(|text| text.as_deref().and_then(Location::text));
+    let query = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..200),
+        "(click_id|sub1|gaid|x|clickid|af_sub1)=[a-c%20\u{1}]{0,9}(&(click_id|sub1|gaid|x)=[a-c]{0,6}){0,5}"
+            .prop_map(String::into_bytes),
+    ];
+    let seen = any::<[Option<String>; 3]>();
+    (
+        query,
+        any::<Option<std::net::IpAddr>>(),
+        seen,
+        text(),
+        text(),
+        any::<Option<u32>>(),
+        any::<u32>(),
+        1_u8..5,
+        1_u8..23,
+    )
+        .prop_map(
+            |(query, ip, [user_agent, referer, language], region, network, asn, flags, kind, dialect)| {
+                Click {
+                    kind: TouchKind::from_number(kind).expect("a kind"),
+                    dialect: LinkDialect::from_number(dialect).expect("a dialect"),
+                    flags: Flags(flags),
+                    ip,
+                    user_agent,
+                    referer,
+                    language,
+                    location: Location { country: Country::parse("de"), region, city: None, asn, network },
+                    ..click(&query)
+                }
+            },
+        )
+}
+
+proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
+    #[test]
+    fn every_click_reads_back(clicks in proptest::collection::vec(any_click(), 1..40)) {
+        let touches: Vec<Touch> = clicks.into_iter().enumerate().map(|(n, click)| touch(n as u64, click)).collect();
+        prop_assert_eq!(all(&written(&touches)), touches);
+    }
+}
+
+fn sealed(seq: u64) -> Sealed {
+    Sealed { name: SegmentName::new(5, seq, 0), extent: Extent::EMPTY, bytes: 0, checksum: 0 }
+}
+
+/// Looks up from bytes in memory.
+struct Looking<'a> {
+    cache: &'a Cache,
+    seq: u64,
+    file: Bytes,
+}
+
+impl Looking<'_> {
+    fn find(&self, id: ClickId) -> Result<Option<Touch>, Failed> {
+        self.cache.find(&sealed(self.seq), id, || Ok(Source::Memory(self.file.clone())))
+    }
+
+    fn touch_at(&self, row: u32) -> Result<Option<Touch>, Failed> {
+        self.cache.touch_at(&sealed(self.seq), row, || Ok(Source::Memory(self.file.clone())))
+    }
+}
+
+proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
+    #[test]
+    fn a_look_up_finds_what_a_list_holds(
+        clicks in proptest::collection::vec(any_click(), 1..40),
+        bytes_max in prop_oneof![Just(0_usize), Just(4_000), Just(1 << 20)],
+        others in proptest::collection::vec(any::<u128>(), 4),
+    ) {
+        let touches: Vec<Touch> = clicks.into_iter().enumerate().map(|(n, click)| touch(n as u64, click)).collect();
+        let cache = Cache::new(bytes_max, 2);
+        let looking = Looking { cache: &cache, seq: 1, file: written(&touches) };
+        for (n, touch) in touches.iter().enumerate() {
+            prop_assert_eq!(&looking.find(touch.id).expect("it reads"), &Some(touch.clone()));
+            prop_assert_eq!(&looking.touch_at(n as u32).expect("it reads"), &Some(touch.clone()));
+        }
+        prop_assert_eq!(looking.touch_at(touches.len() as u32).expect("it reads"), None);
+        for other in others {
+            let id = ClickId::from_bits(other);
+            let there = touches.iter().any(|touch| touch.id == id);
+            prop_assert_eq!(looking.find(id).expect("it reads").is_some(), there);
+        }
+        prop_assert!(cache.bytes() <= bytes_max);
+    }
+}
+
+#[test]
+fn one_click_is_found_by_its_id_and_by_its_row() {
+    let total = GROUP_ROWS + PAGE_ROWS + 5;
+    let touches: Vec<Touch> = (0..total as u64)
+        .map(|n| touch(n, click(format!("click_id=partner-{n}&sub1=site-{}", n % 40).as_bytes())))
+        .collect();
+    let file = written(&touches);
+    assert_eq!(file, written(&touches), "the same touches make the same bytes");
+    let opened = Opened::open(&file).expect("it opens");
+    assert_eq!(opened.pages(), GROUP_ROWS / PAGE_ROWS + 2);
+    let cache = Cache::new(1 << 20, 8);
+    let looking = Looking { cache: &cache, seq: 1, file };
+    for n in [0, 1, PAGE_ROWS - 1, PAGE_ROWS, GROUP_ROWS - 1, GROUP_ROWS, total - 1] {
+        assert_eq!(looking.find(touches[n].id).expect("it reads"), Some(touches[n].clone()), "row {n}");
+        assert_eq!(looking.touch_at(n as u32).expect("it reads"), Some(touches[n].clone()), "row {n}");
+        let beside = ClickId::from_bits(touches[n].id.bits() + 1);
+        assert_eq!(looking.find(beside).expect("it reads"), None);
+    }
+    for id in [touches[0].id.bits() - 1, touches[total - 1].id.bits() + 1, 0, u128::MAX] {
+        assert_eq!(looking.find(ClickId::from_bits(id)).expect("it reads"), None);
+    }
+    for row in [total as u32, u32::MAX] {
+        assert_eq!(looking.touch_at(row).expect("it reads"), None);
+    }
+}
+
+#[test]
+fn what_was_looked_up_is_kept_within_a_bound() {
+    let touches: Vec<Touch> = (0..PAGE_ROWS as u64 * 6)
+        .map(|n| touch(n, click(format!("click_id=partner-{n}&sub1=site-{}", n % 40).as_bytes())))
+        .collect();
+    let file = written(&touches);
+    let bound = 300_000;
+    let cache = Cache::new(bound, 3);
+    let mut most = 0;
+    for seq in 0..6 {
+        for touch in touches.iter().step_by(501) {
+            let looking = Looking { cache: &cache, seq, file: file.clone() };
+            assert!(looking.find(touch.id).expect("it reads").is_some());
+            assert!(cache.bytes() <= bound, "{} bytes", cache.bytes());
+            most = most.max(cache.bytes());
+        }
+    }
+    assert!(most > bound / 2, "nothing much was kept: {most} bytes");
+    // What is kept is not opened or read again.
+    let gone = || Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+    let again = |seq| cache.find(&sealed(seq), touches[0].id, gone);
+    assert!(again(5).expect("it is kept").is_some());
+    assert!(matches!(again(0), Err(Failed::Open(_))), "a file of many that are open was closed");
+    cache.forget(5);
+    assert!(matches!(again(5), Err(Failed::Open(_))));
+    for seq in 0..6 {
+        cache.forget(seq);
+    }
+    assert_eq!(cache.bytes(), 0);
+}
+
+#[test]
+fn a_file_that_is_cut_or_changed_is_an_error_and_no_panic() {
+    let touches: Vec<Touch> =
+        (0..3_000).map(|n| touch(n, click(format!("click_id=p{n}").as_bytes()))).collect();
+    let file = written(&touches);
+    for len in [0, 7, 100, file.len() / 2, file.len() - 1] {
+        assert!(Opened::open(&file.slice(..len)).is_err(), "{len} bytes");
+    }
+    for at in (0..file.len()).step_by(131) {
+        let mut changed = file.to_vec();
+        changed[at] ^= 0x55;
+        let changed = Bytes::from(changed);
+        // A checksum of the whole file tells; here only nothing may panic.
+        if let Ok(opened) = Opened::open(&changed) {
+            for page in 0..opened.pages() {
+                if let Ok(batch) = opened.read(changed.clone(), page) {
+                    let _ = (0..batch.num_rows()).map(|row| touch_at(&batch, row)).count();
+                }
+            }
+        }
+        let cache = Cache::new(1 << 20, 8);
+        let looking = Looking { cache: &cache, seq: 1, file: changed };
+        for n in (0..touches.len()).step_by(PAGE_ROWS / 2) {
+            let found = looking.find(touches[n].id);
+            assert!(
+                found.is_err() || found.is_ok_and(|t| t.is_none_or(|t| t.id == touches[n].id)),
+                "byte {at}"
+            );
+            let _ = looking.touch_at(n as u32);
+        }
+    }
+}
+
+#[test]
+fn the_columns_are_documented() {
+    let docs = include_str!("../../../../../docs/data-model.md");
+    for column in COLUMNS {
+        let null = if column.required { "" } else { " or null" };
+        let line = format!("| `{}` | {}{null} | {} |", column.name, column.form.name(), column.means);
+        assert!(docs.contains(&line), "docs/data-model.md lacks:\n{line}");
+    }
+}
