@@ -1,4 +1,4 @@
-//! The power goes, before each step that the log does on its disk, and everything that was not synced is gone or torn.
+//! The power goes, before each step by which the log makes something durable, and everything that was not synced is gone or torn.
 //! What was answered is there, once.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_store::click_log::faults::Faults;
-use roundtrip_store::click_log::{Append, ClickLog, Config, Found, SliceCount};
+use roundtrip_store::click_log::{Append, ClickLog, Config, Error, Found, SliceCount};
 use roundtrip_testkit::disk::{Disk, Unsynced};
 
 use super::{DAY, KEY, START, World, gaid};
 
 /// Clicks of one life.
 const CLICKS: u64 = 24;
+const HOUR: i64 = 3_600_000;
 /// How long something may take that should take a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,8 +35,9 @@ fn config(dir: std::path::PathBuf) -> Config {
     let mut config = Config::new(dir, 5, vec![KEY]);
     config.faults = Faults::armed();
     config.append_wait = Duration::from_secs(20);
-    // A few clicks fill a slice.
+    // A few clicks fill a slice, and a few slices a segment.
     config.slice_bytes_max = 1_500;
+    config.segment_rows_max = 16;
     config
 }
 
@@ -56,7 +58,8 @@ fn until(disk: &Disk, what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// Everything that a log does: takes clicks, closes slices, has them counted, forgets old ones.
+/// Everything that a log does: takes clicks, closes slices, has them counted, seals them, merges what was sealed, forgets
+/// what is old.
 async fn live(disk: &Disk, clock: &Clock) -> Known {
     let mut known = Known::default();
     let world = world(disk.path().join("clicks"), clock);
@@ -72,6 +75,7 @@ async fn live(disk: &Disk, clock: &Clock) -> Known {
         if n == CLICKS / 2 {
             until(disk, "closing", || log.stats().slices_closing == 0);
             count(&log, &mut known);
+            seal(disk, || log.seal_now());
         }
         if disk.is_dead() {
             return known;
@@ -79,6 +83,12 @@ async fn live(disk: &Disk, clock: &Clock) -> Known {
     }
     until(disk, "closing", || log.stats().slices_closing == 0);
     count(&log, &mut known);
+    seal(disk, || log.seal_now());
+    // The hour is over, then the day: what is small becomes one.
+    for passed in [HOUR, DAY] {
+        clock.advance(passed);
+        while seal(disk, || log.seal(clock.now())).flatten().is_some() {}
+    }
     if !disk.is_dead() {
         clock.advance(200 * DAY);
         known.expiring = true;
@@ -88,6 +98,15 @@ async fn live(disk: &Disk, clock: &Clock) -> Known {
         assert!(log.shutdown());
     }
     known
+}
+
+/// One step of sealing, which fails only with the disk.
+fn seal<T>(disk: &Disk, step: impl FnOnce() -> Result<T, Error>) -> Option<T> {
+    let done = step();
+    if let Err(error) = &done {
+        assert!(disk.is_dead(), "{error}");
+    }
+    done.ok()
 }
 
 /// The ledger takes the counts, and says so.
@@ -121,13 +140,17 @@ async fn judge(known: &Known, disk: &Disk, clock: &Clock, unsynced: &Unsynced, m
             assert_eq!(found.len(), 1, "{moment}: click {n} by its device");
         }
     }
+    let held = log.slices().iter().map(|slice| slice.clicks).sum::<u64>()
+        + log.segments().iter().map(|segment| segment.clicks).sum::<u64>();
+    let stored = known.stored.len() as u64;
+    let least = if known.expiring { 0 } else { stored };
+    assert!((least..=stored + known.unsure).contains(&held), "{moment}: {held} held of {stored}");
     // What the ledger has is not counted again.
     let mut all = known.counted.clone();
     for slice in log.active_counts() {
         all.entry(slice.seq).or_insert(slice.counts);
     }
     let counted: u64 = all.values().flatten().map(|count| count.count).sum();
-    let stored = known.stored.len() as u64;
     assert!((stored..=stored + known.unsure).contains(&counted), "{moment}: {counted} counted of {stored}");
     // It goes on.
     let next = world.store(&log, 100..103).await;
