@@ -531,7 +531,9 @@ impl Endpoints<'_> {
         let trouble = failing.into_iter().chain(row.health.failing_since).min();
         let last_failure = failure.map(|failure| self.last_failure(failure));
         let mut sentence = waits::stands(row, listed.queued, live.and_then(|seen| seen.not_allowed));
-        if let (Some(from), Some(last)) = (trouble, &last_failure) {
+        // How it stands says already what is not allowed; nothing was sent that could have failed.
+        let was_sent = failure.is_some_and(|failure| NotAllowed::parse(&failure.outcome).is_none());
+        if let (Some(from), Some(last), true) = (trouble, &last_failure, was_sent) {
             let since = human(self.now.since(from).max(1_000));
             sentence
                 .push_str(&format!(" Nothing has arrived for {since}; the last send: {}.", last.sentence));
