@@ -119,6 +119,11 @@ impl NotAllowed {
         }
     }
 
+    /// The one of that word, if it is one of these.
+    pub fn parse(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|what| what.code() == code)
+    }
+
     /// What of the request it is, as the end of "the server's settings do not allow".
     pub const fn what(self) -> &'static str {
         match self {

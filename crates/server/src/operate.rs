@@ -59,8 +59,12 @@ fn not_allowed(live: &LivePicture) -> impl Iterator<Item = String> {
     NotAllowed::ALL.into_iter().filter_map(|what| {
         let endpoints = live.values().filter(|live| live.not_allowed == Some(what)).count();
         (endpoints > 0).then(|| {
+            let told_nothing = match endpoints {
+                1 => "1 endpoint is told nothing".to_owned(),
+                n => format!("{n} endpoints are told nothing"),
+            };
             format!(
-                "delivery: {endpoints} endpoints are held because this server's settings do not allow {}; \
+                "delivery: {told_nothing} because this server's settings do not allow {}; \
                  {} does",
                 what.what(),
                 what.switch()
@@ -180,7 +184,7 @@ mod tests {
         let plain = Some(NotAllowed::PlainHttp);
         stores.ledger.live_put([live(1, plain), live(2, plain), live(3, None)].into());
         let (status, body) = readyz(&readiness).await;
-        let note = "delivery: 2 endpoints are held because this server's settings do not allow plain http URLs; \
+        let note = "delivery: 2 endpoints are told nothing because this server's settings do not allow plain http URLs; \
                     --allow-plain-http-out does";
         assert!(status == 200 && body.contains(note) && !body.contains("--allow-private"), "{body}");
         stores.ledger.live_put(LivePicture::new());

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use roundtrip_domain::endpoint::{Endpoint, State};
+use roundtrip_domain::endpoint::{Endpoint, NotAllowed, State};
 use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::problem::{Code, Problem};
 use roundtrip_domain::settings::{Partner, Rule, Settings};
@@ -49,14 +49,37 @@ pub(crate) struct Live {
     /// Before when nothing is sent, because the receiver asked for a rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) not_before: Option<String>,
-    /// What keeps its next due delivery from being sent: `due_at`, `breaker_open`, `retry_after`, `rate_limited`,
-    /// `host_full`, `concurrency_full`, `quota`, `total_full`, `ledger_busy` or `next`.
+    /// What the server's own settings do not allow of its requests, if that is why the breaker is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_allowed: Option<Refusal>,
+    /// What keeps its next due delivery from being sent: `due_at`, `breaker_open`, `plain_http_refused`, `port_refused`,
+    /// `refused_address`, `retry_after`, `rate_limited`, `host_full`, `concurrency_full`, `quota`, `total_full`,
+    /// `ledger_busy` or `next`.
     pub(crate) wait: &'static str,
     /// Until when, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) until: Option<String>,
     /// The same in words.
     pub(crate) sentence: String,
+}
+
+/// What the server's own settings do not allow of an endpoint's requests: its deliveries wait, and burn no attempts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "EndpointNotAllowed")]
+pub(crate) struct Refusal {
+    /// `plain_http_refused`, `port_refused` or `refused_address`.
+    pub(crate) code: &'static str,
+    /// The switch of `roundtrip serve` that allows it.
+    pub(crate) switch: &'static str,
+    /// The same in words.
+    pub(crate) sentence: String,
+}
+
+impl Refusal {
+    fn of(what: NotAllowed) -> Self {
+        let sentence = format!("It is told nothing: {}.", waits::not_allowed(what));
+        Self { code: what.code(), switch: what.switch(), sentence }
+    }
 }
 
 /// How the deliveries of an endpoint that were planned in the last seven days ended: of the newest 20,000 of the
@@ -485,6 +508,7 @@ impl Endpoints<'_> {
             breaker: if live.probe_at.is_some() { "open" } else { "closed" },
             probe_at: live.probe_at.map(|at| at.to_string()),
             not_before: live.not_before.map(|at| at.to_string()),
+            not_allowed: live.not_allowed.map(Refusal::of),
             wait: live.wait.code(),
             until: live.until.map(|at| at.to_string()),
             sentence: format!("The next one waits because {}.", waits::because(why, None, self.now)),
@@ -506,8 +530,10 @@ impl Endpoints<'_> {
         let failing = failure.filter(|failure| !failure.is_over).map(|failure| failure.from);
         let trouble = failing.into_iter().chain(row.health.failing_since).min();
         let last_failure = failure.map(|failure| self.last_failure(failure));
-        let mut sentence = waits::stands(row, listed.queued);
-        if let (Some(from), Some(last)) = (trouble, &last_failure) {
+        let mut sentence = waits::stands(row, listed.queued, live.and_then(|seen| seen.not_allowed));
+        // How it stands says already what is not allowed; nothing was sent that could have failed.
+        let was_sent = failure.is_some_and(|failure| NotAllowed::parse(&failure.outcome).is_none());
+        if let (Some(from), Some(last), true) = (trouble, &last_failure, was_sent) {
             let since = human(self.now.since(from).max(1_000));
             sentence
                 .push_str(&format!(" Nothing has arrived for {since}; the last send: {}.", last.sentence));

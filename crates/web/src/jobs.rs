@@ -6,7 +6,7 @@ use roundtrip_domain::rate::Rate;
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::ledger::{
-    self, DeliveryFilter, DeliveryState, Into, JobCount, JobKind, JobPlan, JobState,
+    self, DeliveryFilter, DeliveryState, Into, JobCount, JobKind, JobPlan, JobState, JobWait,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use serde_json::Number;
 use crate::conversions::{app, partner, webhook};
 use crate::deliveries::{self, DeliveryRow, rule};
 use crate::story::Named;
+use crate::waits;
 
 /// What a job means.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,6 +77,16 @@ pub struct Job {
     /// How many it plans in a second, at most; absent: a quarter of what its endpoints are given at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Number>,
+    /// Why it plans nothing at the moment, if it does not: `rate_limited` (its rate, or the share that it has of the
+    /// room), `concurrency_full`, or what keeps an endpoint from being told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
+    /// The endpoint that it waits for: `webhook:SLUG` or `rule:SLUG@PARTNER`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// Until when it waits, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_until: Option<String>,
     /// Who asked for it.
     pub actor: String,
     /// When it was asked for. It means what was planned before.
@@ -146,16 +157,30 @@ pub struct JobTrial {
     pub sample: Vec<DeliveryRow>,
 }
 
-/// A job as people and programs read it.
-pub fn job(job: &ledger::Job, settings: &Settings) -> Job {
+/// How long a job waits before it is worth a sentence: its own rate holds it up again and again, for moments.
+const WAIT_MS: i64 = 1_000;
+
+/// A job as people and programs read it. `wait`: why it plans nothing, as the engine saw it last.
+pub fn job(job: &ledger::Job, wait: Option<JobWait>, settings: &Settings, now: Timestamp) -> Job {
+    let wait = wait.filter(|_| matches!(job.state, JobState::Planned | JobState::Running));
+    let mut sentence = sentence(job);
+    let is_long =
+        |wait: &JobWait| wait.endpoint.is_some() || wait.why.until.is_some_and(|at| at.since(now) >= WAIT_MS);
+    if let Some(wait) = wait.filter(is_long) {
+        let because = waits::job_because(wait, job.plan.rate.is_some(), settings, now);
+        sentence.push_str(&format!(" It waits because {because}."));
+    }
     Job {
         id: job.id.to_string(),
         kind: job.plan.kind.name().to_owned(),
         state: job.state.name().to_owned(),
-        sentence: sentence(job),
+        sentence,
         filter: filter(&job.plan.filter, settings),
         into: into(job.plan.into, settings),
         rate: job.plan.rate.and_then(number),
+        waits: wait.map(|wait| wait.why.wait.code().to_owned()),
+        waits_for: wait.and_then(|wait| wait.endpoint).map(|endpoint| waits::name(endpoint, settings)),
+        waits_until: wait.and_then(|wait| wait.why.until).map(|at| at.to_string()),
         actor: job.actor.clone(),
         created_at: job.created_at.to_string(),
         changed_at: job.changed_at.to_string(),

@@ -1,11 +1,11 @@
 //! Why something waits, and how an endpoint stands: in words, for the API, the pages and the commands.
 
-use roundtrip_domain::endpoint::{Endpoint, State, Wait};
+use roundtrip_domain::endpoint::{Endpoint, NotAllowed, State, Wait};
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::{Timestamp, human};
 /// An endpoint's id: `wbh_…`, or `rul_…:prt_…`.
 pub use roundtrip_store::ledger::endpoint_id as id;
-use roundtrip_store::ledger::{EndpointLogRow, EndpointRow, Why, endpoint_name};
+use roundtrip_store::ledger::{EndpointLogRow, EndpointRow, JobWait, Why, endpoint_name};
 
 /// An endpoint by the name that commands take: `webhook:SLUG`, `rule:SLUG@PARTNER`. What was deleted since is named
 /// by its id.
@@ -89,8 +89,47 @@ pub fn because(why: Why, held: Option<&EndpointRow>, now: Timestamp) -> String {
     }
 }
 
-/// How an endpoint stands, in sentences; `queued` is what waits or, of a stopped one, is held.
-pub(crate) fn stands(row: &EndpointRow, queued: u64) -> String {
+/// What the server's own settings do not allow of an endpoint's requests, and the switch that allows it; the end of "it
+/// is told nothing: ".
+pub(crate) fn not_allowed(what: NotAllowed) -> String {
+    format!(
+        "this server's own settings do not allow {}; `roundtrip serve {}` does",
+        what.what(),
+        what.switch()
+    )
+}
+
+/// Why a job plans nothing at the moment, as the end of "it waits because …". `has_rate`: its owner said how fast it goes.
+pub(crate) fn job_because(wait: JobWait, has_rate: bool, settings: &Settings, now: Timestamp) -> String {
+    let until = |what: &str| match wait.why.until {
+        Some(at) if at > now => format!("{what} in {}", human(at.since(now))),
+        _ => format!("{what} now"),
+    };
+    let Some(endpoint) = wait.endpoint else {
+        return until(match has_rate {
+            true => "it is not to go faster than it was asked to; it goes on",
+            false => "most of the room is left to what is fresh; it goes on",
+        });
+    };
+    let name = name(endpoint, settings);
+    match wait.why.wait {
+        Wait::BreakerOpen => {
+            until(&format!("{name} was in trouble and is left in peace; one delivery finds out"))
+        }
+        Wait::NotAllowed(what) => {
+            format!("{name} is told nothing: {}", not_allowed(what))
+        }
+        Wait::RetryAfter => until(&format!("the receiver of {name} asked for a rest; it goes on")),
+        _ => format!("what it planned for {name} is not sent yet, and a job has a quarter of its room"),
+    }
+}
+
+/// How an endpoint stands, in sentences; `queued` is what waits or, of a stopped one, is held; `refused` what the server's
+/// own settings do not allow of its requests.
+pub(crate) fn stands(row: &EndpointRow, queued: u64, refused: Option<NotAllowed>) -> String {
+    if let (State::Active, Some(what)) = (row.state, refused) {
+        return format!("It is told nothing: {}. Waiting: {queued}.", not_allowed(what));
+    }
     let end = match row.state {
         State::Active if queued > 0 => return format!("It is told. Waiting: {queued}."),
         State::Active => return "It is told.".to_owned(),

@@ -570,7 +570,7 @@ impl Coordinator {
                 endpoint.teller = teller,
                 endpoint.partner = partner,
                 switch = what.switch(),
-                "the server's own settings do not allow an endpoint's requests; its deliveries are held"
+                "the server's own settings do not allow an endpoint's requests; its deliveries wait"
             ),
             Some(Change::Closed) => {
                 tracing::info!(

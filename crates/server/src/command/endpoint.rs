@@ -183,6 +183,12 @@ fn shown(answer: &Value) -> String {
         let n = |name: &str| live[name].as_u64().unwrap_or_default();
         fact("at a time", Some(format!("{} of at most {}", n("in_flight"), n("limit"))));
         fact("breaker", text(&live["breaker"]));
+        let part = |name: &str| text(&live["not_allowed"][name]);
+        let refused = part("code").zip(part("switch"));
+        fact(
+            "not allowed",
+            refused.map(|(code, switch)| format!("{code}; `roundtrip serve {switch}` allows it")),
+        );
     }
     let log = answer["log"].as_array().map(Vec::as_slice).unwrap_or_default();
     for entry in log.iter().take(LOG_LINES) {
@@ -198,7 +204,9 @@ fn shown(answer: &Value) -> String {
 /// An endpoint for a person: its name, how it stands, and what keeps the next delivery.
 fn line(endpoint: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    // How it stands says already what is not allowed of it.
     let live = match endpoint["live"]["sentence"].as_str() {
+        Some(_) if endpoint["live"]["not_allowed"].is_object() => String::new(),
         Some(sentence) => format!(" {sentence}"),
         None => String::new(),
     };

@@ -53,17 +53,30 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
     let path =
         format!("/api/v1/deliveries/{}/replay?workspace={}", encoded(id), encoded(&args.job.workspace));
     let answer = client::accepted(client.post(&path, &Value::Null).await?).context("replay it")?;
-    let text = |name: &str| answer[name].as_str().unwrap_or("?");
-    terminal::line(&if args.job.json {
-        answer.to_string()
-    } else {
-        format!(
-            "{} tells {} again, as {} did. {}",
-            text("id"),
-            text("event"),
-            text("replay_of"),
-            text("sentence")
-        )
-    })?;
+    terminal::line(&if args.job.json { answer.to_string() } else { replayed(&answer) })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What came of one delivery, for a person. What waited keeps its id: nothing is told twice.
+fn replayed(answer: &Value) -> String {
+    let text = |name: &str| answer[name].as_str().unwrap_or("?");
+    let (id, of, sentence) = (text("id"), text("replay_of"), text("sentence"));
+    match id == of {
+        true => format!("{id}: {sentence}"),
+        false => format!("{id} tells {} again, as {of} did. {sentence}", text("event")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_is_not_said_to_be_told_again() {
+        let mut answer =
+            json!({ "id": "dlv_2", "replay_of": "dlv_1", "event": "evt_1", "sentence": "It is sent." });
+        assert_eq!(replayed(&answer), "dlv_2 tells evt_1 again, as dlv_1 did. It is sent.");
+        answer["replay_of"] = "dlv_2".into();
+        assert_eq!(replayed(&answer), "dlv_2: It is sent.");
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use roundtrip_domain::endpoint::NotAllowed;
 use roundtrip_domain::time::human;
 use roundtrip_web::books::{Books, Figures, Row};
 
@@ -81,8 +82,16 @@ fn text(books: &Books) -> String {
     if let Some(rate) = &books.success_rate {
         lines.push(format!("Delivered of all that ended: {rate} %."));
     }
-    if !books.total.sends.is_empty() {
-        lines.push(format!("Sends, by answer: {}.", listed(&books.total.sends)));
+    let (refused, sends): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        books.total.sends.clone().into_iter().partition(|(code, _)| NotAllowed::parse(code).is_some());
+    if !sends.is_empty() {
+        lines.push(format!("Sends, by answer: {}.", listed(&sends)));
+    }
+    if !refused.is_empty() {
+        lines.push(format!(
+            "Looked at and not sent, because this server's own settings do not allow it: {}.",
+            listed(&refused)
+        ));
     }
     if let Some(took) = &books.total.send_us {
         let [half, tenth, most] = [took.p50, took.p90, took.p99].map(micros);
@@ -172,7 +181,8 @@ mod tests {
             considered: 3,
             planned: 2,
             difference_rules: 1,
-            sends: [("http_200".to_owned(), 2), ("timeout".to_owned(), 1)].into(),
+            sends: [("http_200".to_owned(), 2), ("timeout".to_owned(), 1), ("port_refused".to_owned(), 4)]
+                .into(),
             send_us: took,
             latency_ms: took,
             ..Figures::default()

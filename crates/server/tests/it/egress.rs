@@ -101,6 +101,86 @@ async fn postbacks_leave_as_the_operator_says_and_receivers_can_read_how() {
     assert!(!log.contains("p4ss-of-proxy") && !log.contains("t0k-of-acme"), "{log}");
 }
 
+/// What a command that asks the house's server prints.
+fn said(house: &House, command: &[&str]) -> String {
+    let server = format!("http://{}", house.server().address("admin"));
+    let mut asked = roundtrip();
+    asked.args(command).args(["--server", &server]).env("ROUNDTRIP_TOKEN", &house.token);
+    let ended = asked.output().expect("the binary runs");
+    assert!(ended.status.success(), "{command:?}: {}", String::from_utf8_lossy(&ended.stderr));
+    String::from_utf8(ended.stdout).expect("it prints text")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_settings_do_not_allow_waits_until_they_do_and_says_so() {
+    let partners = Partners::open(1).await;
+    let mut house = House::new(&[]);
+    house.start();
+    let url = format!("http://{}/p?c={{click_id}}", partners.address());
+    house
+        .apply(&json!({
+            "apps": { "shop": { "platform": "web", "postback": { "auth": "none" } } },
+            "campaigns": { "sale": { "app": "shop", "landing_page": "https://shop.example/" } },
+            "partners": { "acme": {} },
+            "links": { "shop-acme": { "campaign": "sale", "partner": "acme" } },
+            "rules": { "sale": {
+                "app": "shop", "partner": "acme", "on": "purchase", "pending": true, "url": url
+            } },
+        }))
+        .await;
+    let mut line = Line::to(&house.public());
+    let visit = Call::get("/c/shop-acme?click_id=a1").browser(DESKTOP);
+    let answer = line.call(&visit).await.expect("a redirect");
+    let click = our_click_id(answer.location()).expect("our click id");
+    let call = Call::get(&format!("/postback?click_id={click}&order_id=o-1"));
+    assert_eq!(line.call(&call).await.expect("an answer").status, 200);
+    let mut admin = house.admin();
+    let endpoint = until("the endpoint is seen", async || {
+        let endpoint = admin.get("/api/v1/endpoints/rule:sale@acme").await["endpoint"].clone();
+        endpoint["live"]["not_allowed"].is_object().then_some(endpoint)
+    })
+    .await;
+    let refused = &endpoint["live"]["not_allowed"];
+    assert_eq!(refused["code"], "plain_http_refused", "{endpoint}");
+    assert_eq!(refused["switch"], "--allow-plain-http-out", "{endpoint}");
+
+    let stands = "It is told nothing: this server's own settings do not allow plain http URLs; `roundtrip serve \
+                  --allow-plain-http-out` does. Waiting: 1.";
+    assert_eq!(said(&house, &["endpoint", "list"]), format!("rule:sale@acme: {stands}\n"));
+    let shown = said(&house, &["endpoint", "show", "rule:sale"]);
+    assert!(shown.starts_with(&format!("rule:sale@acme: {stands}\n")), "{shown}");
+    assert!(
+        shown.contains("  not allowed      plain_http_refused; `roundtrip serve --allow-plain-http-out`"),
+        "{shown}"
+    );
+    let books = said(&house, &["status"]);
+    assert!(books.contains("settings do not allow it: 1 plain_http_refused."), "{books}");
+    assert!(
+        !books.contains("A send took") && !books.contains("Sends, by answer"),
+        "nothing was sent: {books}"
+    );
+    let listed = said(&house, &["deliveries"]);
+    assert!(listed.contains("not sent") && listed.contains("--allow-plain-http-out does"), "{listed}");
+    let ready = admin.text("/readyz").await;
+    assert!(ready.contains("1 endpoint is told nothing because this server's settings"), "{ready}");
+    let log = house.end(Signal::TERM);
+    assert!(log.contains("the server's own settings do not allow an endpoint's requests"), "{log}");
+
+    // What was looked at once is looked at again when its time comes; on somebody's word, at once, and nothing is told twice.
+    let mut allowed = House::at(house.data(), &["--allow-plain-http-out", "--allow-private=127.0.0.0/8"]);
+    allowed.start();
+    let house = &mut allowed;
+    let waits = house.admin().get("/api/v1/deliveries?state=waiting").await["items"][0]["id"].clone();
+    let id = waits.as_str().expect("it waits");
+    let replayed = said(house, &["replay", id]);
+    let sent = format!("{id}: It waited for its next send and is sent now, under its own id; ");
+    assert!(replayed.starts_with(&sent), "{replayed}");
+    house.drained().await;
+    assert_eq!(partners.told().len(), 1);
+    assert_eq!(said(house, &["endpoint", "list"]), "rule:sale@acme: It is told.\n");
+    house.end(Signal::TERM);
+}
+
 #[test]
 fn an_address_that_is_not_this_machines_stops_the_start() {
     let dir = tempfile::tempdir().expect("there is room for a directory");

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use roundtrip_domain::endpoint::Endpoint;
+use roundtrip_domain::endpoint::{Endpoint, NotAllowed};
 use roundtrip_domain::histogram::{self, Histogram};
 use roundtrip_domain::id::{Id, WorkspaceNo, kind};
 use roundtrip_domain::location::Country;
@@ -102,7 +102,10 @@ impl BalanceRow {
 
     fn send(&mut self, outcome: &str, bucket: u16, n: i64) {
         *self.sends.entry(outcome.to_owned()).or_default() += n;
-        self.send_time.add(bucket, n);
+        // What was not allowed took no time: nothing was sent.
+        if NotAllowed::parse(outcome).is_none() {
+            self.send_time.add(bucket, n);
+        }
     }
 
     fn wait(&mut self, waiting: &Queued) {

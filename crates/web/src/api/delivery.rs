@@ -258,14 +258,21 @@ async fn replay(call: Call) -> Result<Answer, Failure> {
         Replay::Planned(planned) => planned,
         Replay::Hastened(due) => {
             tracing::info!(delivery.id = %id, actor = call.caller.actor(), "sent before it was due");
+            let live = call.state.ledger.live();
+            let seen = live.get(&(settings.workspace, delivery.endpoint));
+            let look = format!("`roundtrip explain {id}` shows the answer");
             return Ok(Answer::created(json!(Replayed {
                 id: id.to_string(),
                 replay_of: id.to_string(),
                 event: event.to_string(),
                 due: due.due.to_string(),
-                sentence: format!(
-                    "It waited for its next send and is due now, under its own id; `roundtrip explain {id}` shows the answer."
-                ),
+                sentence: match seen.and_then(|seen| seen.takes_nothing(now)) {
+                    None => format!("It waited for its next send and is sent now, under its own id; {look}."),
+                    Some(why) => format!(
+                        "It is due now, under its own id, and waits all the same: {}; {look}.",
+                        waits::because(why, None, now)
+                    ),
+                },
             })));
         }
         Replay::Held(row) => {

@@ -10,8 +10,8 @@ use roundtrip_domain::settings::{KeyScope, Settings};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_domain::webhook::Topic;
 use roundtrip_store::ledger::{
-    DeliveryFilter, Into, JOBS_OPEN_MAX, JobAnswer, JobKind, JobPlan, JobState, JobWish, states_default,
-    unfit_rule,
+    self, DeliveryFilter, Into, JOBS_OPEN_MAX, JobAnswer, JobKind, JobPlan, JobState, JobWish,
+    states_default, unfit_rule,
 };
 use schemars::JsonSchema;
 use serde_json::{Value, json};
@@ -140,6 +140,12 @@ fn unknown() -> Problem {
         .fixed_by("`roundtrip jobs` lists the latest ones, `--workspace` those of another workspace")
 }
 
+/// A job with why it waits, if it does.
+fn shown(call: &Call, job: &ledger::Job, settings: &Settings) -> Job {
+    let wait = call.state.ledger.job_wait(settings.workspace, job.id);
+    jobs::job(job, wait, settings, call.state.clock.now())
+}
+
 async fn list(call: Call) -> Result<Answer, Failure> {
     let limit = call.limit()?;
     let settings = call.workspace()?;
@@ -153,7 +159,7 @@ async fn list(call: Call) -> Result<Answer, Failure> {
     let mut found = call.state.ledger.job_list(settings.workspace, before, limit.saturating_add(1)).await?;
     let is_more = found.len() > limit as usize;
     found.truncate(limit as usize);
-    let items: Vec<Job> = found.iter().map(|job| jobs::job(job, &settings)).collect();
+    let items: Vec<Job> = found.iter().map(|job| shown(&call, job, &settings)).collect();
     let next = items.last().filter(|_| is_more).map(|job| job.id.clone());
     Ok(Answer::ok(json!(Jobs { items, next })))
 }
@@ -162,7 +168,7 @@ async fn read(call: Call) -> Result<Answer, Failure> {
     let id = id_of(&call)?;
     let settings = call.workspace()?;
     let job = call.state.ledger.job_get(settings.workspace, id).await?.ok_or_else(unknown)?;
-    Ok(Answer::ok(json!(jobs::job(&job, &settings))))
+    Ok(Answer::ok(json!(shown(&call, &job, &settings))))
 }
 
 /// Why a job does not follow a wish.
@@ -195,7 +201,7 @@ async fn wish(call: Call, wish: JobWish) -> Result<Answer, Failure> {
     match call.state.ledger.job_change(settings.workspace, id, wish, now).await? {
         JobAnswer::Is(job) => {
             tracing::info!(job.id = %id, job.state = job.state.name(), actor = call.caller.actor(), "a job was changed");
-            Ok(Answer::ok(json!(jobs::job(&job, &settings))))
+            Ok(Answer::ok(json!(shown(&call, &job, &settings))))
         }
         JobAnswer::Refused(state) => Err(refused(wish, state).into()),
         JobAnswer::Unknown => Err(unknown().into()),
@@ -458,5 +464,5 @@ async fn create(mut call: Call) -> Result<Answer, Failure> {
         return Err(Problem::new(Code::JobRefused, "", message).fixed_by(advice).into());
     };
     tracing::info!(job.id = %job.id, job.kind = job.plan.kind.name(), actor, "a job was made");
-    Ok(Answer::created(json!(jobs::job(&job, &settings))))
+    Ok(Answer::created(json!(shown(&call, &job, &settings))))
 }

@@ -94,9 +94,11 @@ struct OnePage {
 /// How an endpoint stands, for the eye.
 pub(super) fn standing(endpoint: &Shown, now: Timestamp) -> Standing {
     let is_open = endpoint.live.as_ref().is_some_and(|live| live.breaker == "open");
+    let refusal = endpoint.live.as_ref().and_then(|live| live.not_allowed.as_ref());
     let (tone, text) = match endpoint.state {
         "disabled" => ("bad", "disabled"),
         "paused" => ("wait", "paused"),
+        _ if refusal.is_some() => ("bad", "not allowed"),
         _ if is_open => ("bad", "in trouble"),
         _ if endpoint.failing_since.is_some() => ("bad", "failing"),
         _ if endpoint.waiting > 0 && endpoint.trouble_since.is_some() => ("wait", "retrying"),

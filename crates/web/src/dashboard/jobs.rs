@@ -37,7 +37,8 @@ pub(super) async fn render(
     let rows: Vec<ListedJob> = found
         .iter()
         .map(|job| {
-            let job = jobs::job(job, settings);
+            let wait = inner.state.ledger.job_wait(settings.workspace, job.id);
+            let job = jobs::job(job, wait, settings, now);
             ListedJob {
                 age: age(&job.created_at, now),
                 state: badge(&job),

@@ -529,9 +529,10 @@ pub struct Told {
     /// When it is sent next, if it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<String>,
-    /// Why it waits now, if it does: `delayed`, `due_at`, `endpoint_paused`, `endpoint_disabled`, `breaker_open`,
-    /// `retry_after`, `rate_limited`, `host_full`, `concurrency_full`, `retry_budget`, `quota`, `total_full`,
-    /// `ledger_busy`, `sending` or `next`.
+    /// Why it waits now, if it does: `delayed`, `due_at`, `endpoint_paused`, `endpoint_disabled`, `plain_http_refused`,
+    /// `port_refused`, `refused_address` (the server's own settings do not allow it), `breaker_open`, `retry_after`,
+    /// `rate_limited`, `host_full`, `concurrency_full`, `retry_budget`, `quota`, `total_full`, `ledger_busy`,
+    /// `sending` or `next`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
     /// Until when that lasts, as far as is known.

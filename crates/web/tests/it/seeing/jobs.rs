@@ -2,8 +2,9 @@
 
 use http::Method;
 use roundtrip_domain::endpoint::health::Health;
+use roundtrip_domain::endpoint::{NotAllowed, Wait};
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::ledger::{EndpointNews, JobState};
+use roundtrip_store::ledger::{EndpointNews, JobState, JobWait, JobWaits, Why};
 use roundtrip_web::waits;
 use serde_json::{Value, json};
 
@@ -251,4 +252,82 @@ async fn jobs_need_the_scope_of_replays() {
     let body = json!({ "kind": "replay", "filter": { "state": "all" } }).to_string();
     let refused = world.send(request.body(axum::body::Body::from(body)).expect("a request")).await.json(403);
     assert_eq!(refused["error"]["code"], "scope_missing");
+}
+
+#[tokio::test]
+async fn a_job_says_why_it_waits_and_for_whom() {
+    let (world, facts) = World::furnished().await;
+    let dead = world.ledger.delivery_story(WS, facts.dead).await.expect("it is read").expect("it is kept");
+    let made = post(&world, &json!({ "kind": "replay", "filter": { "since": "24h" } }), 201).await;
+    assert_eq!((made.get("waits"), made.get("waits_for")), (None, None));
+    let path = format!("/api/v1/jobs/{}", made["id"].as_str().expect("an id"));
+    let id = made["id"].as_str().expect("an id").parse().expect("a job's id");
+    let now = world.clock.now();
+    let put = |wait, ms: Option<i64>, endpoint| {
+        let why = Why { wait, until: ms.map(|ms| now.plus_ms(ms)) };
+        world.ledger.job_waits_put(JobWaits::from([((WS, id), JobWait { why, endpoint })]));
+    };
+    let name = "rule:acme-sale@acme";
+    let plain = Wait::NotAllowed(NotAllowed::PlainHttp);
+    for (wait, ms, endpoint, says) in [
+        (
+            Wait::RateLimited,
+            Some(5_000),
+            None,
+            "most of the room is left to what is fresh; it goes on in 5 s.",
+        ),
+        (Wait::RateLimited, Some(200), None, "begins in a moment."),
+        (
+            Wait::ConcurrencyFull,
+            None,
+            Some(dead.endpoint),
+            "what it planned for rule:acme-sale@acme is not sent yet, and a job has a quarter of its room.",
+        ),
+        (
+            Wait::BreakerOpen,
+            Some(90_000),
+            Some(dead.endpoint),
+            "rule:acme-sale@acme was in trouble and is left in peace; one delivery finds out in 1 m 30 s.",
+        ),
+        (
+            Wait::RetryAfter,
+            Some(60_000),
+            Some(dead.endpoint),
+            "the receiver of rule:acme-sale@acme asked for a rest; it goes on in 1 m.",
+        ),
+        (
+            plain,
+            Some(9_000),
+            Some(dead.endpoint),
+            "rule:acme-sale@acme is told nothing: this server's own settings do not allow plain http URLs; `roundtrip serve --allow-plain-http-out` does.",
+        ),
+    ] {
+        put(wait, ms, endpoint);
+        let one = world.get(&path).await.json(200);
+        assert_eq!(world.get("/api/v1/jobs").await.json(200)["items"][0], one);
+        assert_eq!(one["waits"], wait.code(), "{one}");
+        assert_eq!(one.get("waits_for"), endpoint.map(|_| json!(name)).as_ref(), "{one}");
+        assert_eq!(one.get("waits_until"), ms.map(|ms| json!(now.plus_ms(ms).to_string())).as_ref());
+        let words = one["sentence"].as_str().expect("words");
+        assert!(words.ends_with(says), "{words}");
+        let page = world.get("/jobs").await.text;
+        assert_eq!(page.contains("href=\"/endpoints/rule:acme-sale@acme\""), endpoint.is_some(), "{page}");
+        assert!(page.contains(says.split([';', '\'']).next().expect("a beginning")), "{page}");
+    }
+    let paused = world.call(Method::POST, &format!("{path}/pause"), None).await.json(200);
+    assert_eq!((&paused["state"], paused.get("waits")), (&json!("paused"), None), "it waits for its owner");
+}
+
+#[tokio::test]
+async fn a_job_with_a_rate_waits_for_that() {
+    let (world, _) = World::furnished().await;
+    let wish = json!({ "kind": "replay", "filter": { "since": "24h" }, "rate": 0.1 });
+    let made = post(&world, &wish, 201).await;
+    let id = made["id"].as_str().expect("an id");
+    let why = Why { wait: Wait::RateLimited, until: Some(world.clock.now().plus_ms(10_000)) };
+    let wait = JobWait { why, endpoint: None };
+    world.ledger.job_waits_put(JobWaits::from([((WS, id.parse().expect("a job's id")), wait)]));
+    let job = world.get(&format!("/api/v1/jobs/{id}")).await.json(200);
+    let words = job["sentence"].as_str().expect("words");
+    assert!(words.ends_with("it is not to go faster than it was asked to; it goes on in 10 s."), "{words}");
 }

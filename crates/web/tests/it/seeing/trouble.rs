@@ -1,8 +1,8 @@
 //! What people ask of an endpoint in trouble: which send failed last, since when nothing arrives, and how much waits.
 
 use http::Method;
-use roundtrip_domain::endpoint::Endpoint;
-use roundtrip_store::ledger::{Due, Settled};
+use roundtrip_domain::endpoint::{Endpoint, NotAllowed, Wait};
+use roundtrip_store::ledger::{Due, EndpointLive, LivePicture, Settled};
 use serde_json::{Value, json};
 
 use super::world::{ANALYST, READER, WS, World};
@@ -241,4 +241,88 @@ async fn since_failing_knows_a_trouble_that_nobody_has_written_down_yet() {
     let again = replayed(&world, &due.delivery.to_string()).await;
     world.settle(again, 1, 200, Settled::Delivered, "delivered").await;
     assert_eq!(ask(200).await["filter"]["failing_since"], began);
+}
+
+/// As the engine shows an endpoint that it leaves in peace.
+fn in_peace(world: &World, endpoint: Endpoint, refused: Option<NotAllowed>) {
+    let probe_at = world.clock.now().plus_ms(10_000);
+    let live = EndpointLive {
+        limit: 1,
+        sending: Vec::new(),
+        probe_at: Some(probe_at),
+        not_allowed: refused,
+        not_before: None,
+        wait: refused.map_or(Wait::BreakerOpen, Wait::NotAllowed),
+        until: Some(probe_at),
+        retries_wait: false,
+    };
+    world.ledger.live_put(LivePicture::from([((WS, endpoint), live)]));
+}
+
+#[tokio::test]
+async fn what_the_settings_do_not_allow_names_its_switch() {
+    let (world, facts) = World::furnished().await;
+    let due = replayed(&world, &facts.dead.to_string()).await;
+    let name = "rule:acme-sale@acme";
+    for what in NotAllowed::ALL {
+        in_peace(&world, due.endpoint, Some(what));
+        let one = shown(&world, name).await;
+        assert_eq!(listed(&world, name).await["live"], one["live"]);
+        let (refused, words) = (&one["live"]["not_allowed"], one["sentence"].as_str().expect("words"));
+        assert_eq!((&refused["code"], &refused["switch"]), (&what.code().into(), &what.switch().into()));
+        assert_eq!(one["live"]["wait"], what.code());
+        let sentence = refused["sentence"].as_str().expect("words").trim_end_matches('.');
+        assert_eq!(
+            words.strip_prefix(sentence),
+            Some(
+                ". Waiting: 1. Nothing has arrived for 2 m 5 s; the last send: the receiver answered 404 (http_404), 2 m 5 s ago."
+            )
+        );
+        assert!(words.contains(&format!("`roundtrip serve {}` does", what.switch())), "{words}");
+        for path in ["/endpoints", "/endpoints/rule:acme-sale@acme"] {
+            let page = world.get(path).await.text;
+            assert!(page.contains(">not allowed</span>"), "{path}: {page}");
+            assert!(page.contains(what.switch()) && !page.contains("in trouble</span>"), "{path}: {page}");
+        }
+        let trouble = world.get("/endpoints?show=trouble").await.text;
+        assert!(trouble.contains(">not allowed</span>"), "somebody has to look: {trouble}");
+    }
+    // Stopped by somebody it would be told nothing all the same.
+    world.call(Method::POST, "/api/v1/endpoints/rule:acme-sale/pause", Some(&json!({}))).await.json(200);
+    let paused = shown(&world, name).await;
+    assert!(
+        paused.get("live").is_none()
+            && paused["sentence"].as_str().expect("words").starts_with("It is paused")
+    );
+}
+
+#[tokio::test]
+async fn what_waits_is_sent_now_under_its_own_id() {
+    let (world, facts) = World::furnished().await;
+    let due = replayed(&world, &facts.dead.to_string()).await;
+    let path = format!("/api/v1/deliveries/{}/replay", due.delivery);
+    for (refused, says) in [
+        (None, "waits all the same: its endpoint was in trouble and is left in peace"),
+        (Some(NotAllowed::PlainHttp), "--allow-plain-http-out does"),
+    ] {
+        in_peace(&world, due.endpoint, refused);
+        let kept = world.call(Method::POST, &path, None).await.json(201);
+        assert!(kept["sentence"].as_str().expect("words").contains(says), "{kept}");
+    }
+    world.ledger.live_put(LivePicture::new());
+    let waits = failed(&world, due, 503).await;
+    world.ledger.due_take();
+    let now = world.call(Method::POST, &path, None).await.json(201);
+    assert_eq!((&now["id"], &now["replay_of"]), (&json!(due.delivery.to_string()), &now["id"]));
+    assert_eq!(now["due"], world.clock.now().to_string());
+    let words = now["sentence"].as_str().expect("words");
+    assert!(words.contains("is sent now, under its own id"), "{words}");
+    let [handed] = world.ledger.due_take()[..] else { panic!("the engine is told at once") };
+    assert_eq!((handed.delivery, handed.due < waits.due), (due.delivery, true));
+    let listed = world.get("/api/v1/deliveries?state=waiting").await.json(200);
+    assert_eq!(
+        listed["items"].as_array().expect("a list").len(),
+        1,
+        "nothing is planned beside it: {listed}"
+    );
 }

@@ -222,12 +222,14 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
         if let Some(delivery) = request.delivery {
             let (zero, zero_ms) = shared.zero;
             let wall_ms = zero_ms + at.duration_since(zero).as_secs_f64() * 1_000.0;
-            // Nobody takes it only at the end of the run.
-            let _ = shared.arrivals.send(Arrival { delivery, at, wall_ms });
-            let mut samples = lock(&shared.samples);
-            if samples.len() < SAMPLES_MAX && !samples.contains_key(&endpoint) {
-                samples.insert(endpoint, buffer[..request.bytes].to_vec());
+            {
+                let mut samples = lock(&shared.samples);
+                if samples.len() < SAMPLES_MAX && !samples.contains_key(&endpoint) {
+                    samples.insert(endpoint, buffer[..request.bytes].to_vec());
+                }
             }
+            // Last, so that whoever is told of the arrival finds the sample. Nobody takes it only at the end of the run.
+            let _ = shared.arrivals.send(Arrival { delivery, at, wall_ms });
         }
         buffer.drain(..request.bytes);
         began = None;
@@ -313,9 +315,12 @@ mod tests {
         let mut answer = vec![0; ANSWER.len()];
         streams[0].read_exact(&mut answer).await.unwrap();
         assert_eq!(answer, ANSWER);
-        // The other one got its request, as its arrival says, and has not answered it.
-        assert!(streams[1].try_read(&mut answer).is_err());
         assert_eq!(receivers.connections(), (2, 2));
         assert_eq!(receivers.samples().len(), 2);
+        // The other one got its request, as its arrival says, and answers nothing until its sender has had enough.
+        streams[1].shutdown().await.unwrap();
+        let mut answered = Vec::new();
+        streams[1].read_to_end(&mut answered).await.unwrap();
+        assert_eq!(answered, b"");
     }
 }
