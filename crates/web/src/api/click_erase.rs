@@ -208,7 +208,12 @@ fn run(
             found.set(found.get() + u64::from(is));
             is && !is_dry
         };
-        let Some(mut file) = clicks.erase_next(after, &is_gone)? else { return Ok((files, looked, None)) };
+        let step = match clicks.erase_next(after, &is_gone) {
+            // What is gone already is told and noted; the next request meets the same trouble with nothing done.
+            Err(_) if looked > 0 => break,
+            other => other?,
+        };
+        let Some(mut file) = step else { return Ok((files, looked, None)) };
         (after, looked) = (file.seq, looked + 1);
         if is_dry {
             file.erased = found.get();
