@@ -7,6 +7,7 @@ mod backfill;
 mod backup;
 mod bench;
 mod cancel;
+mod clicks;
 mod conversion;
 mod deliveries;
 mod demo;
@@ -73,6 +74,8 @@ enum Command {
     /// A folder or bucket gets a file for each whole day; run again, it goes on where it was. docs/export.md lists the
     /// columns, docs/queries.md has queries for them.
     Export(Box<export::Args>),
+    /// Lists, verifies and seals the files of the click log; erases a person's clicks.
+    Clicks(clicks::Args),
     /// Counts clicks, conversions and postbacks by day.
     Report(report::Args),
     /// Shows whether the books balance, and what waits.
@@ -143,6 +146,7 @@ impl Command {
             Self::Export(args) => {
                 with_client(&args.server.clone(), async |client| export::run(*args, client).await)
             }
+            Self::Clicks(args) => with_client(&args.server(), async |client| clicks::run(args, client).await),
             Self::Report(args) => {
                 with_client(&args.server.clone(), async |client| report::run(args, client).await)
             }

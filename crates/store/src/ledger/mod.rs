@@ -11,6 +11,7 @@
 //! SQLite only, for now. The PostgreSQL form will make [`Ledger`] an enum with these same methods; until
 //! there is a second backend an enum of one would only be noise.
 
+mod audit;
 mod booked;
 mod claim;
 mod decide;
@@ -75,11 +76,11 @@ pub use self::endpoint::{
     HELD_TOO_LONG, Trouble,
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
-pub use self::failure::{EndpointFailure, Queued};
 pub use self::export::{
     EXPORT_PAGE_ROWS, ExportMark, ExportPage, ExportWhat, ExportWish, Exported, ExportedConversion,
     ExportedDecision, ExportedDelivery, ExportedRevision,
 };
+pub use self::failure::{EndpointFailure, Queued};
 pub use self::filter::{DeliveryFilter, DeliveryState};
 #[cfg(feature = "simulation")]
 pub use self::inline::{Call, Database, Fate, Hook, Standing};

@@ -117,7 +117,7 @@ impl Ledger {
     }
 
     /// Makes a catalog current unless a later one is already: callers resume in any order.
-    fn publish(&self, catalog: Catalog) {
+    pub(super) fn publish(&self, catalog: Catalog) {
         let catalog = Arc::new(catalog);
         self.inner
             .catalog

@@ -7,7 +7,7 @@
 //! - `auth` tells who calls; `call` is what a handler is given; `json` and `fields` read bodies strictly.
 //! - One file per noun holds its routes and handlers: `resources`, `settings`, `workspaces`, `audit`,
 //!   `webhook`, `template`, `library`, `import`, `sheet`, `explain`, `delivery`, `job`, `tail`, `endpoint`,
-//!   `endpoint_test`, `status`, `report`, `egress`, `backup`, `export`; `stream` sends what is made while it is sent. To add a noun, add a file with
+//!   `endpoint_test`, `status`, `report`, `egress`, `backup`, `export`, `click_files`, `click_erase`; `stream` sends what is made while it is sent. To add a noun, add a file with
 //!   `routes()` and one line to `routes`.
 //! - `change` is the only way to write settings: plan, commit, and again if somebody was faster.
 //! - `openapi` writes the document.
@@ -20,6 +20,8 @@ mod auth;
 mod backup;
 mod call;
 mod change;
+mod click_erase;
+mod click_files;
 mod delivery;
 mod egress;
 mod endpoint;
@@ -109,6 +111,8 @@ fn routes() -> Vec<Route> {
     routes.extend(egress::routes());
     routes.extend(backup::routes());
     routes.extend(export::routes());
+    routes.extend(click_files::routes());
+    routes.extend(click_erase::routes());
     routes.extend(openapi::routes());
     routes
 }

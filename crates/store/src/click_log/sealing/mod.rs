@@ -117,6 +117,15 @@ impl ClickLog {
         Ok(done)
     }
 
+    /// Does one step of [`Self::seal_now`], for whoever counts the time between steps. `None`: all is sealed. Blocks.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    pub fn seal_next_now(&self) -> Result<Option<Work>, Error> {
+        let shared = self.shared();
+        step(shared, shared.clock.now(), true, Pace::HURRIED)
+    }
+
     /// Has a step of [`Self::seal`] that is under way end soon, with [`Error::Stopped`], and every later one at once.
     pub fn stop_sealing(&self) {
         self.shared().sealing_stop.store(true, Relaxed);

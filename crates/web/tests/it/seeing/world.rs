@@ -46,7 +46,7 @@ pub(super) struct World {
     pub(super) clicks: ClickLog,
     pub(super) clock: Clock,
     pub(super) router: Router,
-    _dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 /// The facts of a furnished world.
@@ -130,7 +130,7 @@ impl World {
             clicks: clicks.clone(),
             clock: clock.clone(),
         }));
-        Self { ledger, clicks, clock, router, _dir: dir }
+        Self { ledger, clicks, clock, router, dir }
     }
 
     /// Everything set up, nothing happened.
