@@ -247,9 +247,8 @@ impl Model {
     }
 
     pub(super) fn read(&mut self, inode: u64, offset: u64, size: usize) -> Result<Vec<u8>, Refused> {
-        if self.is_dead {
-            return Err(Refused::Io);
-        }
+        // Also without power: a page of a mapped file (SQLite's shared memory) that the machine had put away and cannot
+        // read again ends the process with SIGBUS. Nothing that is read then counts for anything.
         let bytes = &self.file(inode)?.now;
         let from = (offset as usize).min(bytes.len());
         Ok(bytes[from..bytes.len().min(from + size)].to_vec())
