@@ -5,8 +5,10 @@
 //! until it succeeds the slice stays as it is and is looked up as before.
 
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -60,7 +62,8 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
         match job {
             Ok(Job::Close { seq, how }) => todo.push((seq, how)),
             Ok(Job::Verify { seq }) => {
-                if let Err(error) = verify(shared, seq) {
+                let verified = catch_unwind(AssertUnwindSafe(|| verify(shared, seq)));
+                if let Err(error) = verified.unwrap_or_else(|_| Err(panicked(shared, seq))) {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         slice.seq = seq,
@@ -74,11 +77,11 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
         }
         for (seq, how) in todo {
             shared.config.faults.reach(Point::Closing);
-            let closed = {
+            let closed = catch_unwind(AssertUnwindSafe(|| {
                 let _files = lock(&shared.files);
                 close(shared, seq, how)
-            };
-            match closed {
+            }));
+            match closed.unwrap_or_else(|_| Err(panicked(shared, seq))) {
                 Ok(()) => {}
                 Err(error) => {
                     tracing::error!(
@@ -92,6 +95,13 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
             }
         }
     }
+}
+
+/// One file that makes us panic does not keep the others from being closed.
+fn panicked(shared: &Shared, seq: u64) -> Error {
+    shared.counters.panics.fetch_add(1, Relaxed);
+    tracing::error!(slice.seq = seq, "the click log's closer panicked");
+    Error::Panicked
 }
 
 fn close(shared: &Shared, seq: u64, how: How) -> Result<(), Error> {

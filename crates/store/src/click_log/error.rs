@@ -47,13 +47,16 @@ pub enum Error {
     /// The log was shut down, or has given up after repeated panics.
     #[error("failed to reach the click log: it has stopped")]
     Stopped,
+    /// A bug of ours, which is logged and counted; trying again may help.
+    #[error("failed to work on the click log: a panic")]
+    Panicked,
 }
 
 impl Error {
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Sqlite { .. } | Self::Parquet { .. } => !self.is_damage(),
+            Self::Io { .. } | Self::Sqlite { .. } | Self::Parquet { .. } | Self::Panicked => !self.is_damage(),
             Self::Damaged { .. } | Self::Stopped => false,
         }
     }
@@ -74,7 +77,7 @@ impl Error {
             }
             // An error of the file system comes through the library as an external one.
             Self::Parquet { source, .. } => !matches!(source, parquet::errors::ParquetError::External(_)),
-            Self::Io { .. } | Self::Stopped => false,
+            Self::Io { .. } | Self::Stopped | Self::Panicked => false,
         }
     }
 
@@ -85,7 +88,7 @@ impl Error {
             | Self::Sqlite { file, .. }
             | Self::Parquet { file, .. }
             | Self::Damaged { file, .. } => Some(file),
-            Self::Stopped => None,
+            Self::Stopped | Self::Panicked => None,
         }
     }
 

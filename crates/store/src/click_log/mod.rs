@@ -525,6 +525,9 @@ impl ClickLog {
     pub fn shutdown(&self) -> bool {
         let shared = self.shared();
         shared.queue.stop();
+        // A step of sealing ends soon; nobody may change files behind this.
+        self.stop_sealing();
+        drop(lock(&shared.sealing));
         if !shared.wait_threads(1) {
             return false;
         }

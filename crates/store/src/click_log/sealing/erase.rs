@@ -10,7 +10,7 @@ use roundtrip_domain::click::Touch;
 
 use super::feed::{Feed, Rows};
 use super::make::{Made, Order, make};
-use super::{apply_to_same, is_same_segment, new_seq, sides_without};
+use super::{is_same_segment, new_seq, sides_without, swap};
 use crate::click_log::append::lock;
 use crate::click_log::error::Error;
 use crate::click_log::manifest::Change;
@@ -147,9 +147,16 @@ fn erase(
         change.segments.push((sealed.clone(), side.name.seq));
         change.sides.push(side.clone());
     }
-    if !apply_to_same(shared, &change, same)? {
-        made.iter().for_each(|made| made.discard(dir));
+    if !swap(shared, &change, same)? {
         return Ok(None);
+    }
+    // What is said to be gone is gone: a file that is still there could come back with an older list of the files.
+    for old in &change.doomed {
+        let path = dir.join(old);
+        if path.exists() {
+            let source = std::io::Error::other("it cannot be deleted yet; erase again");
+            return Err(Error::Io { what: "delete", file: path, source });
+        }
     }
     let replaced_by = made.map(|made| made.sealed.name.key());
     tracing::info!(segment.file = file, segment.clicks_erased = erased, "erased clicks from a file");

@@ -51,7 +51,7 @@ fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, 
     let path = dir.join(name.key());
     match durable::checksum(&path) {
         Ok(sum) if sum == segment.sealed.checksum => Ok(None),
-        Ok(_) => {
+        sum if sum.as_ref().map_or_else(is_ill, |_| true) => {
             let seqs = (new_seq(shared)?, new_seq(shared)?);
             let made = salvage(dir, name, seqs, &shared.config.faults)?;
             let _files = lock(&shared.files);
@@ -78,7 +78,14 @@ fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, 
             Ok(None)
         }
         Err(error) => Err(Error::io("read", &path)(error)),
+        // The arm above takes it.
+        Ok(_) => Ok(None),
     }
+}
+
+/// Whether the disk says that it cannot read what it has: as bad as other bytes.
+fn is_ill(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
 }
 
 /// A segment gives way to what could be read of it.
@@ -118,7 +125,11 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
     match is_sound {
         Ok(true) => return Ok(None),
         Err(error)
-            if !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData) =>
+            if !is_ill(&error)
+                && !matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData
+                ) =>
         {
             return Err(Error::io("read", &path)(error));
         }

@@ -52,6 +52,9 @@ use super::registry::{Segment, Slice, State, View};
 use super::slice::{Name, Part};
 use super::{ClickLog, Expired, Shared, durable};
 
+/// Steps in a row that came to nothing, after which [`ClickLog::seal_now`] ends.
+const OVERTAKEN_MAX: usize = 8;
+
 /// What one step of [`ClickLog::seal`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
@@ -113,6 +116,11 @@ impl ClickLog {
         let mut done = Vec::new();
         while let Some(work) = step(shared, shared.clock.now(), true, Pace::HURRIED)? {
             done.push(work);
+            // Whoever changes the files all the time has them sealed later.
+            let overtaken = done.iter().rev().take_while(|work| **work == Work::Overtaken).count();
+            if overtaken >= OVERTAKEN_MAX {
+                break;
+            }
         }
         Ok(done)
     }
@@ -145,9 +153,7 @@ fn step(shared: &Shared, now: Timestamp, at_once: bool, pace: Pace<'_>) -> Resul
     };
     let view = shared.registry.all();
     let unreadable = lock(&shared.unsealable).clone();
-    let task = plan::next(&view, &rules, &|slice| {
-        slice.listed().is_some_and(|listed| unreadable.contains(&(slice.name.seq, listed.checksum)))
-    });
+    let task = plan::next(&view, &rules, &|seq, checksum| unreadable.contains(&(seq, checksum)));
     let done = match task {
         None => Ok(None),
         Some(Task::Seal(slices)) => seal(shared, &slices, pace).map(Some),
@@ -166,14 +172,15 @@ fn seal(shared: &Shared, slices: &[Slice], pace: Pace<'_>) -> Result<Work, Error
     let suspect = |error: &Error| {
         let of = slices.iter().find(|s| error.file() == Some(&dir.join(s.name.file(Part::Closed))));
         if let Some(slice) = of {
-            ill::ask(shared, slice.name.seq);
-            // One that stays as it is does not keep the others from being sealed.
-            let checksum = slice.listed().map_or(0, |listed| listed.checksum);
-            lock(&shared.unsealable).insert((slice.name.seq, checksum));
+            leave_out(shared, of_slice(slice));
         }
     };
+    let open = |slice: &Slice| {
+        as_written(&dir.join(slice.name.file(Part::Closed)), of_slice(slice).checksum)?;
+        Rows::of_slice(dir, slice.name)
+    };
     let rows: Result<Vec<Rows>, Error> =
-        slices.iter().map(|slice| Rows::of_slice(dir, slice.name).inspect_err(suspect)).collect();
+        slices.iter().map(|slice| open(slice).inspect_err(suspect)).collect();
     let sources: Vec<u64> = slices.iter().map(|slice| slice.name.seq).collect();
     let made = made_of(shared, slices.first().map_or(0, |s| s.name.node), &sources, rows?, pace)
         .inspect_err(suspect)?;
@@ -189,12 +196,12 @@ fn seal(shared: &Shared, slices: &[Slice], pace: Pace<'_>) -> Result<Work, Error
         doomed: slices.iter().flat_map(|slice| parts(&slice.name)).collect(),
         ..Change::default()
     };
-    let same = |view: &View| {
-        clicks == slices.iter().map(|slice| slice.extent().clicks).sum::<u64>()
-            && slices.iter().all(|slice| is_same_slice(view, slice))
-    };
-    if !apply_to_same(shared, &change, same)? {
+    let same = |view: &View| slices.iter().all(|slice| is_same_slice(view, slice));
+    if clicks != slices.iter().map(|slice| slice.extent().clicks).sum::<u64>() {
         made.discard(dir);
+        return Err(miscounted(shared, &shared.registry.all(), same, slices.iter().map(of_slice)));
+    }
+    if !swap(shared, &change, same)? {
         return Ok(Work::Overtaken);
     }
     tracing::info!(segment.file = file, segment.clicks = clicks, "sealed click slices");
@@ -206,11 +213,15 @@ fn merge(shared: &Shared, segments: &[Segment], pace: Pace<'_>) -> Result<Work, 
     let suspect = |error: &Error| {
         let of = segments.iter().find(|s| error.file() == Some(&dir.join(s.sealed.name.key())));
         if let Some(segment) = of {
-            ill::ask(shared, segment.seq());
+            leave_out(shared, of_segment(segment));
         }
     };
-    let open = |s: &Segment| Rows::of_segment(dir, s.sealed.name, false).inspect_err(suspect);
-    let rows: Result<Vec<Rows>, Error> = segments.iter().map(open).collect();
+    let open = |segment: &Segment| {
+        as_written(&dir.join(segment.sealed.name.key()), segment.sealed.checksum)?;
+        Rows::of_segment(dir, segment.sealed.name, false)
+    };
+    let rows: Result<Vec<Rows>, Error> =
+        segments.iter().map(|segment| open(segment).inspect_err(suspect)).collect();
     let sources: Vec<u64> = segments.iter().map(Segment::seq).collect();
     let made = made_of(shared, segments.first().map_or(0, |s| s.sealed.name.node), &sources, rows?, pace)
         .inspect_err(suspect)?;
@@ -230,12 +241,12 @@ fn merge(shared: &Shared, segments: &[Segment], pace: Pace<'_>) -> Result<Work, 
             .collect(),
         ..Change::default()
     };
-    let same = |view: &View| {
-        clicks == segments.iter().map(|segment| segment.extent().clicks).sum::<u64>()
-            && segments.iter().all(|segment| is_same_segment(view, segment))
-    };
-    if !apply_to_same(shared, &change, same)? {
+    let same = |view: &View| segments.iter().all(|segment| is_same_segment(view, segment));
+    if clicks != segments.iter().map(|segment| segment.extent().clicks).sum::<u64>() {
         made.discard(dir);
+        return Err(miscounted(shared, &shared.registry.all(), same, segments.iter().map(of_segment)));
+    }
+    if !swap(shared, &change, same)? {
         return Ok(Work::Overtaken);
     }
     tracing::info!(segment.file = file, segment.clicks = clicks, "merged click segments");
@@ -281,6 +292,82 @@ fn made_of(
     let seqs = (new_seq(shared)?, new_seq(shared)?);
     let order = Order { dir: &shared.config.dir, node, seqs, sources, pace, faults: &shared.config.faults };
     make(&order, Feed::new(rows, pace, &shared.sealing_stop), &|_| true)
+}
+
+/// A file by its number and its bytes: one that was replaced meanwhile is another.
+#[derive(Debug, Clone)]
+struct Whole {
+    seq: u64,
+    checksum: u64,
+    file: String,
+}
+
+fn of_slice(slice: &Slice) -> Whole {
+    let checksum = slice.listed().map_or(0, |listed| listed.checksum);
+    Whole { seq: slice.name.seq, checksum, file: slice.name.file(Part::Closed) }
+}
+
+fn of_segment(segment: &Segment) -> Whole {
+    Whole { seq: segment.seq(), checksum: segment.sealed.checksum, file: segment.sealed.name.key() }
+}
+
+/// Has a file looked at that does not read as it was written. As long as it stays as it is, nothing is made of it, and
+/// the others do not wait for it.
+fn leave_out(shared: &Shared, file: Whole) {
+    ill::ask(shared, file.seq);
+    lock(&shared.unsealable).insert((file.seq, file.checksum));
+}
+
+/// What was changed on the disk must not get into a file whose checksum is right.
+fn as_written(path: &std::path::Path, checksum: u64) -> Result<(), Error> {
+    match durable::checksum(path) {
+        Ok(sum) if sum == checksum => Ok(()),
+        Ok(_) => Err(Error::Damaged { file: path.to_owned(), row: 0 }),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+/// The files gave another number of clicks than they are known to hold. Unless they were changed meanwhile, that
+/// would be so the next time too.
+fn miscounted(
+    shared: &Shared,
+    view: &View,
+    same: impl FnOnce(&View) -> bool,
+    files: impl Iterator<Item = Whole>,
+) -> Error {
+    let mut error = Error::Stopped;
+    if same(view) {
+        for file in files {
+            error = Error::Damaged { file: shared.config.dir.join(&file.file), row: 0 };
+            leave_out(shared, file);
+        }
+    }
+    error
+}
+
+/// Puts files in place of others, if those are what they were. New files that did not get there are taken away again:
+/// a start would find them unlisted, and what they were made of gone meanwhile.
+fn swap(shared: &Shared, change: &Change, same: impl FnOnce(&View) -> bool) -> Result<bool, Error> {
+    let done = apply_to_same(shared, change, same);
+    let is_listed = || {
+        let side = change.sides.first()?;
+        let sides = lock(&shared.manifest).sides().ok()?;
+        Some(sides.iter().any(|listed| listed.name == side.name))
+    };
+    // What cannot be known is left there.
+    if matches!(done, Ok(false)) || done.is_err() && is_listed() == Some(false) {
+        let segments = change.segments.iter().map(|(sealed, _)| sealed.name.key());
+        for key in change.sides.iter().map(|side| side.name.key()).chain(segments) {
+            if let Err(error) = durable::remove(&shared.config.dir.join(&key)) {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    segment.file = key,
+                    "a file that was not finished cannot be deleted"
+                );
+            }
+        }
+    }
+    done
 }
 
 /// A number that no file ever had, nor will have.

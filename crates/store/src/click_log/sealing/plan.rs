@@ -40,16 +40,16 @@ impl Rules {
     }
 }
 
-/// What is to be done next; the oldest first. Only slices whose counts are in the ledger are sealed, and of these not
-/// those that are `left_out`.
-pub(super) fn next(view: &View, rules: &Rules, left_out: &dyn Fn(&Slice) -> bool) -> Option<Task> {
+/// What is to be done next; the oldest first. Only slices whose counts are in the ledger are sealed, and nothing is made
+/// of files that are `left_out`, by number and checksum.
+pub(super) fn next(view: &View, rules: &Rules, left_out: &dyn Fn(u64, u64) -> bool) -> Option<Task> {
     let mut waiting: BTreeMap<Place, Vec<&Slice>> = BTreeMap::new();
     // Where clicks are that cannot be sealed yet.
     let mut unsealed: BTreeSet<Place> = BTreeSet::new();
     for slice in &view.slices {
         let place = (hour_of_slice(slice), slice.name.node);
         match &slice.state {
-            State::Closed { listed, recorded: true } if listed.published && !left_out(slice) => {
+            State::Closed { listed, recorded: true } if listed.published && !left_out(slice.name.seq, listed.checksum) => {
                 waiting.entry(place).or_default().push(slice);
             }
             State::Missing { .. } => {}
@@ -65,13 +65,19 @@ pub(super) fn next(view: &View, rules: &Rules, left_out: &dyn Fn(&Slice) -> bool
         }
     }
     unsealed.extend(waiting.keys());
-    merge(view, rules, &unsealed).or_else(|| sides(view, rules, &unsealed))
+    merge(view, rules, &unsealed, left_out).or_else(|| sides(view, rules, &unsealed, left_out))
 }
 
 /// Segments of an hour that is over, of which several have room in one.
-fn merge(view: &View, rules: &Rules, unsealed: &BTreeSet<Place>) -> Option<Task> {
-    for (place, segments) in &by_place(view) {
-        if !rules.is_over(place.0 + HOUR_MS) || unsealed.contains(place) {
+fn merge(
+    view: &View,
+    rules: &Rules,
+    unsealed: &BTreeSet<Place>,
+    left_out: &dyn Fn(u64, u64) -> bool,
+) -> Option<Task> {
+    for (place, mut segments) in by_place(view) {
+        segments.retain(|segment| !left_out(segment.seq(), segment.sealed.checksum));
+        if !rules.is_over(place.0 + HOUR_MS) || unsealed.contains(&place) {
             continue;
         }
         let mut rest = &segments[..];
@@ -87,7 +93,12 @@ fn merge(view: &View, rules: &Rules, unsealed: &BTreeSet<Place>) -> Option<Task>
 }
 
 /// Side files of a day that is over, if there is more than one.
-fn sides(view: &View, rules: &Rules, unsealed: &BTreeSet<Place>) -> Option<Task> {
+fn sides(
+    view: &View,
+    rules: &Rules,
+    unsealed: &BTreeSet<Place>,
+    left_out: &dyn Fn(u64, u64) -> bool,
+) -> Option<Task> {
     let day = |place: &Place| (place.0.div_euclid(DAY_MS) * DAY_MS, place.1);
     let mut days: BTreeMap<Place, Vec<&Segment>> = BTreeMap::new();
     for (place, segments) in by_place(view) {
@@ -99,7 +110,10 @@ fn sides(view: &View, rules: &Rules, unsealed: &BTreeSet<Place>) -> Option<Task>
         }
         let numbers: BTreeSet<u64> = segments.iter().map(|segment| segment.side).collect();
         if numbers.len() > 1 {
-            let sides = numbers.iter().filter_map(|seq| view.side(*seq).cloned()).collect();
+            let sides: Vec<_> = numbers.iter().filter_map(|seq| view.side(*seq).cloned()).collect();
+            if sides.iter().any(|side| left_out(side.name.seq, side.checksum)) {
+                continue;
+            }
             return Some(Task::Sides(sides, segments.into_iter().cloned().collect()));
         }
     }

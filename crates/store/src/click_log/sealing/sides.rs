@@ -2,16 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::make::free;
-use super::{Work, apply_to_same, ill, is_same_segment, new_seq};
+use super::{Whole, Work, is_same_segment, leave_out, new_seq, swap};
 use crate::click_log::error::Error;
 use crate::click_log::manifest::Change;
 use crate::click_log::pour::Pace;
 use crate::click_log::registry::{Segment, View};
 use crate::click_log::segment::prints::{self, Prints};
 use crate::click_log::segment::{Side, SideName};
-use crate::click_log::{Shared, durable};
+use crate::click_log::Shared;
 
 /// Makes one side file of these, which are those of these segments, in order of time.
 pub(super) fn merge(
@@ -29,7 +30,11 @@ pub(super) fn merge(
             true => Ok(prints),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "the rows are not what was written")),
         });
-        let sound = sound.inspect_err(|_| ill::ask(shared, side.name.seq));
+        let whole = Whole { seq: side.name.seq, checksum: side.checksum, file: side.name.key() };
+        let sound = sound.inspect_err(|_| leave_out(shared, whole));
+        if shared.sealing_stop.load(Relaxed) {
+            return Err(Error::Stopped);
+        }
         opened.push(sound.map_err(Error::io("read", &path))?);
     }
     let kept: Vec<u64> = segments.iter().map(Segment::seq).collect();
@@ -37,7 +42,12 @@ pub(super) fn merge(
     let name = SideName { node, seq: new_seq(shared)? };
     let path = free(dir, &name.key())?;
     let opened: Vec<&Prints> = opened.iter().collect();
-    let made = prints::merge(&path, name, &kept, &opened, pace).map_err(Error::io("write", &path))?;
+    let made = prints::merge(&path, name, &kept, &opened, pace, &shared.sealing_stop).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::Interrupted => Error::Stopped,
+            _ => Error::io("write", &path)(error),
+        }
+    })?;
     let bytes = made.bytes;
     let change = Change {
         sides: vec![made],
@@ -47,8 +57,7 @@ pub(super) fn merge(
         ..Change::default()
     };
     let same = |view: &View| segments.iter().all(|segment| is_same_segment(view, segment));
-    if !apply_to_same(shared, &change, same)? {
-        let _ = durable::remove(&dir.join(name.key()));
+    if !swap(shared, &change, same)? {
         return Ok(Work::Overtaken);
     }
     let file = name.key();

@@ -25,6 +25,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 
+use super::PAGE_ROWS_MAX;
 use super::cache::{Cache, Kept, Key};
 use super::columns::{self, Cells};
 use super::sealed::{Sealed, Source};
@@ -115,7 +116,10 @@ impl Footer {
                     first: id(ids.min_value(page))?,
                     last: id(ids.max_value(page))?,
                     ordinal: number(from.saturating_add_unsigned(before))?,
-                    rows: number(until.saturating_sub(from))?,
+                    rows: number(until.saturating_sub(from))
+                        .ok()
+                        .filter(|rows| *rows as usize <= PAGE_ROWS_MAX)
+                        .ok_or_else(|| bad("a page of too many rows"))?,
                     group: n as u32,
                     page: page as u32,
                 });

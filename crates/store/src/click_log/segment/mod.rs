@@ -37,6 +37,8 @@ pub(super) use self::write::{About, Checks, Encoded, encode};
 
 /// Most rows of a page: what a look-up decodes.
 pub(super) const PAGE_ROWS: usize = 1_024;
+/// Most rows of a page that is read at all: a file that says more has changed bytes, and room would be made for them.
+pub(super) const PAGE_ROWS_MAX: usize = 1 << 16;
 /// Most rows of a row group. Each has its own dictionaries, which stay in memory while it is looked into: few and large
 /// groups need less of it. In this crate's own tests they are small, so that a file has several.
 pub(super) const GROUP_ROWS: usize = if cfg!(test) { 8_192 } else { 262_144 };

@@ -22,6 +22,7 @@ use std::hash::Hasher;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use roundtrip_domain::device::Print;
 use siphasher::sip::SipHasher13;
@@ -81,9 +82,17 @@ pub(in super::super) fn merge(
     segments: &[u64],
     files: &[&Prints],
     pace: Pace<'_>,
+    stop: &AtomicBool,
 ) -> io::Result<Side> {
-    let runs = Run::all(Merged::new(files, segments)?)?;
-    put(path, name, segments, &runs, Merged::new(files, segments)?, pace)
+    let entries = || {
+        let merged = Merged::new(files, segments)?;
+        Ok::<_, io::Error>(merged.enumerate().map(|(n, entry)| match (n as u64).is_multiple_of(STREAM_ROWS) {
+            true if stop.load(Relaxed) => Err(io::Error::from(io::ErrorKind::Interrupted)),
+            _ => entry,
+        }))
+    };
+    let runs = Run::all(entries()?)?;
+    put(path, name, segments, &runs, entries()?, pace)
 }
 
 fn put(
@@ -432,6 +441,8 @@ fn number(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    static GOES_ON: AtomicBool = AtomicBool::new(false);
     use roundtrip_domain::device::PrintKind;
 
     const NAME: SideName = SideName { node: 5, seq: 9 };
@@ -510,7 +521,7 @@ mod tests {
             wanted.sort_unstable();
             let path = dir.path().join("merged.prints");
             let files: Vec<&Prints> = files.iter().collect();
-            let side = merge(&path, NAME, &segments, &files, Pace::HURRIED).expect("it is written");
+            let side = merge(&path, NAME, &segments, &files, Pace::HURRIED, &GOES_ON).expect("it is written");
             prop_assert_eq!(&side.segments, &segments);
             let merged = Prints::open(&path).expect("it opens");
             prop_assert!(merged.verify().expect("it reads"));
@@ -527,7 +538,7 @@ mod tests {
     fn segments_in_another_order_are_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = written(dir.path(), 1, &[1, 2], &[]);
-        let merged = merge(&dir.path().join("x"), NAME, &[2, 1], &[&file], Pace::HURRIED);
+        let merged = merge(&dir.path().join("x"), NAME, &[2, 1], &[&file], Pace::HURRIED, &GOES_ON);
         assert_eq!(merged.map_err(|e| e.kind()), Err(io::ErrorKind::InvalidInput));
     }
 

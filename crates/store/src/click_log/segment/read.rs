@@ -36,10 +36,15 @@ impl Opened {
     /// # Errors
     /// When it is no Parquet file, or one without an index of `click_id`.
     pub(in super::super) fn open(file: &impl ChunkReader) -> Result<Self, ParquetError> {
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
-        let metadata = ArrowReaderMetadata::load(file, options)?;
-        let pages = Arc::new(pages(&metadata)?);
-        Ok(Self { metadata, pages })
+        // A changed byte can make the parser panic.
+        let load = std::panic::AssertUnwindSafe(|| {
+            let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+            let metadata = ArrowReaderMetadata::load(file, options)?;
+            let pages = Arc::new(pages(&metadata)?);
+            Ok(Self { metadata, pages })
+        });
+        std::panic::catch_unwind(load)
+            .unwrap_or_else(|_| Err(ParquetError::General("a footer that makes no sense".to_owned())))
     }
 
     /// What the file says of itself under a name.
