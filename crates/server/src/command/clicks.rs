@@ -371,7 +371,13 @@ mod tests {
             ],
             "clicks": 1203, "bytes": 65_536, "side_bytes": 4_096, "set_aside": ["1-3.parquet"],
         });
-        insta::assert_snapshot!(listed(&answer).join("\n"), @"");
+        insta::assert_snapshot!(listed(&answer).join("\n"), @r"
+        number  state   hour           file                             clicks    bytes
+        7       sealed  2026-06-04T09  dt=2026-06-04/hr=09/1-7.parquet    1200  65.5 kB
+        12      active  2026-06-04T10  1-12.open                             3      0 B
+        2 files, 1203 clicks, 65.5 kB; side files 4.1 kB.
+        Set aside in clicks/damaged/: 1-3.parquet.
+        ");
     }
 
     #[test]
@@ -382,13 +388,23 @@ mod tests {
         });
         let missing = json!({ "file": "a.parquet", "result": "missing", "clicks": 10 });
         let unreadable = json!({ "file": "a.parquet", "result": "unreadable", "clicks": 10 });
-        insta::assert_snapshot!([damaged, missing, unreadable].map(|file| found(&file)).join("\n"), @"");
+        insta::assert_snapshot!([damaged, missing, unreadable].map(|file| found(&file)).join("\n"), @r"
+        a.parquet was damaged; 8 of 10 clicks go on. Set aside in clicks/damaged/: 1-3.parquet.
+        a.parquet is missing, with 10 clicks: a backup may have it.
+        a.parquet cannot be read; the server's log says why.
+        ");
     }
 
     #[test]
     fn an_erasure_says_what_it_did_not_reach() {
         let last = json!({ "fingerprint": "00ff", "set_aside": ["1-3.parquet"] });
         let both = [ended(true, 3, 2, 9, &last), ended(false, 3, 2, 9, &last)].concat();
-        insta::assert_snapshot!(both.join("\n"), @"");
+        insta::assert_snapshot!(both.join("\n"), @r"
+        3 clicks of 2 files would be erased; 9 files were looked through. Nothing was changed.
+        3 clicks of 2 files are gone; 9 files were looked through.
+        The audit log says so, by the keyed hash 00ff.
+        Not reached: backups, and the ledger's events and what was told of them.
+        Set aside in clicks/damaged/: 1-3.parquet. They may hold such clicks: delete them.
+        ");
     }
 }
