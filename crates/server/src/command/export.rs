@@ -304,7 +304,7 @@ impl Export<'_> {
     /// Says how far it came, on standard error: to people on a terminal, or as JSON lines.
     fn say(&mut self, part: &Part, done: &Done, counted: &Counted, is_end: bool) {
         let is_due = self.said.is_none_or(|at| at.elapsed() >= SAY_EVERY);
-        if !is_due && !(is_end && self.args.json) {
+        if !(is_due || is_end && self.args.json) {
             return;
         }
         self.said = Some(Instant::now());

@@ -56,7 +56,9 @@ impl Error {
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Sqlite { .. } | Self::Parquet { .. } | Self::Panicked => !self.is_damage(),
+            Self::Io { .. } | Self::Sqlite { .. } | Self::Parquet { .. } | Self::Panicked => {
+                !self.is_damage()
+            }
             Self::Damaged { .. } | Self::Stopped => false,
         }
     }

@@ -49,7 +49,9 @@ pub(super) fn next(view: &View, rules: &Rules, left_out: &dyn Fn(u64, u64) -> bo
     for slice in &view.slices {
         let place = (hour_of_slice(slice), slice.name.node);
         match &slice.state {
-            State::Closed { listed, recorded: true } if listed.published && !left_out(slice.name.seq, listed.checksum) => {
+            State::Closed { listed, recorded: true }
+                if listed.published && !left_out(slice.name.seq, listed.checksum) =>
+            {
                 waiting.entry(place).or_default().push(slice);
             }
             State::Missing { .. } => {}
@@ -61,7 +63,7 @@ pub(super) fn next(view: &View, rules: &Rules, left_out: &dyn Fn(u64, u64) -> bo
         let sizes = slices.iter().map(|slice| slice.extent().clicks);
         let (n, is_full) = group(sizes, rules.rows_max);
         if is_full || is_whole || rules.at_once {
-            return Some(Task::Seal(slices[..n].iter().map(|slice| Slice::clone(slice)).collect()));
+            return Some(Task::Seal(slices[..n].iter().copied().cloned().collect()));
         }
     }
     unsealed.extend(waiting.keys());
@@ -84,7 +86,7 @@ fn merge(
         while !rest.is_empty() {
             let (n, _) = group(rest.iter().map(|s| s.extent().clicks), rules.rows_max);
             if n > 1 {
-                return Some(Task::Merge(rest[..n].iter().map(|s| Segment::clone(s)).collect()));
+                return Some(Task::Merge(rest[..n].iter().copied().cloned().collect()));
             }
             rest = &rest[n..];
         }

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::make::free;
 use super::{Whole, Work, is_same_segment, leave_out, new_seq, swap};
+use crate::click_log::Shared;
 use crate::click_log::error::Error;
 use crate::click_log::manifest::Change;
 use crate::click_log::pour::Pace;
 use crate::click_log::registry::{Segment, View};
 use crate::click_log::segment::prints::{self, Prints};
 use crate::click_log::segment::{Side, SideName};
-use crate::click_log::Shared;
 
 /// Makes one side file of these, which are those of these segments, in order of time.
 pub(super) fn merge(
@@ -42,12 +42,13 @@ pub(super) fn merge(
     let name = SideName { node, seq: new_seq(shared)? };
     let path = free(dir, &name.key())?;
     let opened: Vec<&Prints> = opened.iter().collect();
-    let made = prints::merge(&path, name, &kept, &opened, pace, &shared.sealing_stop).map_err(|error| {
-        match error.kind() {
-            io::ErrorKind::Interrupted => Error::Stopped,
-            _ => Error::io("write", &path)(error),
-        }
-    })?;
+    let made =
+        prints::merge(&path, name, &kept, &opened, pace, &shared.sealing_stop).map_err(
+            |error| match error.kind() {
+                io::ErrorKind::Interrupted => Error::Stopped,
+                _ => Error::io("write", &path)(error),
+            },
+        )?;
     let bytes = made.bytes;
     let change = Change {
         sides: vec![made],

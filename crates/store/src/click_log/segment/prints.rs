@@ -86,10 +86,12 @@ pub(in super::super) fn merge(
 ) -> io::Result<Side> {
     let entries = || {
         let merged = Merged::new(files, segments)?;
-        Ok::<_, io::Error>(merged.enumerate().map(|(n, entry)| match (n as u64).is_multiple_of(STREAM_ROWS) {
-            true if stop.load(Relaxed) => Err(io::Error::from(io::ErrorKind::Interrupted)),
-            _ => entry,
-        }))
+        Ok::<_, io::Error>(merged.enumerate().map(
+            |(n, entry)| match (n as u64).is_multiple_of(STREAM_ROWS) {
+                true if stop.load(Relaxed) => Err(io::Error::from(io::ErrorKind::Interrupted)),
+                _ => entry,
+            },
+        ))
     };
     let runs = Run::all(entries()?)?;
     put(path, name, segments, &runs, entries()?, pace)

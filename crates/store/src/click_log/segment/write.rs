@@ -164,7 +164,7 @@ pub(in super::super) fn encode<E: From<ParquetError>>(
 /// A file that begins with its first rows: they say how the columns are written.
 enum Out<'a, W: Write + Send> {
     Ready(W, &'a About<'a>),
-    Begun(ArrowWriter<W>),
+    Begun(Box<ArrowWriter<W>>),
 }
 
 impl<W: Write + Send> Out<'_, W> {
@@ -173,7 +173,7 @@ impl<W: Write + Send> Out<'_, W> {
             Self::Begun(writer) => writer,
             Self::Ready(out, about) => {
                 let options = ArrowWriterOptions::new().with_properties(properties(about, batch));
-                ArrowWriter::try_new_with_options(out, SCHEMA.clone(), options)?
+                Box::new(ArrowWriter::try_new_with_options(out, SCHEMA.clone(), options)?)
             }
         };
         writer.write(batch)?;

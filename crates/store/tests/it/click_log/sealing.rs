@@ -178,7 +178,7 @@ proptest! {
                         assert!(log.close_now());
                         publish(&log);
                     }
-                    Between::Later(ms) => drop(world.clock.advance(ms)),
+                    Between::Later(ms) => world.clock.advance(ms),
                     Between::Seal => drop(seal_all(&world, &log)),
                     Between::SealNow => drop(log.seal_now().unwrap()),
                     Between::Restart => {
