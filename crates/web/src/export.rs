@@ -22,6 +22,8 @@ pub struct Export {
     /// Before this moment there are no rows; absent where there are none at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<String>,
+    /// Rows before then are all there: no more come.
+    pub settled: String,
     /// In their order; more are only added at the end.
     pub columns: Vec<Column>,
 }

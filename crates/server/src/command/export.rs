@@ -204,7 +204,6 @@ impl Export<'_> {
         let answer = client::accepted(self.client.get(&path).await?).context("ask what there is")?;
         let exports: Exports =
             serde_json::from_value(answer).context("ask what there is: is the server another release?")?;
-        let now = Timestamp::parse(&exports.now).context("read the server's time")?;
         for (name, at) in [("from", from), ("to", to)] {
             if let Some(at) = at
                 && at != split.floor(at)
@@ -216,17 +215,19 @@ impl Export<'_> {
                 );
             }
         }
-        let over = split.last_over(now);
+        let known = exports.items.iter().find(|export| export.name == self.args.what.name());
+        let known = known.context("ask what there is: is the server another release?")?;
+        let settled = Timestamp::parse(&known.settled).context("read until when all is there")?;
+        let over = split.floor(settled);
         if let Some(to) = to {
             ensure!(
                 to <= over,
-                "read --to: in a folder each file holds a whole {}, and the last one that is over ends at {over}; take \
-                 that, or one file",
+                "read --to: in a folder each file holds a whole {}, and the last one that is over, with all its events \
+                 decided, ends at {over}; take that, or one file",
                 split.name()
             );
         }
-        let known = exports.items.iter().find(|export| export.name == self.args.what.name());
-        let first = known.and_then(|export| export.first.as_deref()).and_then(Timestamp::parse);
+        let first = known.first.as_deref().and_then(Timestamp::parse);
         let Some(first) = first else { return Ok(Vec::new()) };
         // Before the first row there is nothing, whatever was asked for.
         let from = from.unwrap_or(first).max(split.floor(first));

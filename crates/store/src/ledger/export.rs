@@ -28,6 +28,8 @@ use crate::Error;
 
 /// Rows that one page looks at, at most: a few milliseconds of a reader's time.
 pub const EXPORT_PAGE_ROWS: u32 = 500;
+/// How long ago something must have been received so that it is on the disk, in milliseconds.
+const SETTLED_MS: i64 = 60_000;
 
 /// What can be exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -232,11 +234,43 @@ impl Ledger {
         .await
     }
 
-    /// When the first row that can be exported came to be; `None` when there is none.
+    /// When the first row that can be exported came to be, `None` when there is none; and until when no row can come
+    /// any more, by its time: what was received in the last minute may not be on the disk yet, and what a decision makes
+    /// has the time of its event.
     ///
     /// # Errors
     /// When the ledger cannot answer.
-    pub async fn export_first(&self, ws: WorkspaceNo, what: ExportWhat) -> Result<Option<Timestamp>, Error> {
+    pub async fn export_first_and_settled(
+        &self,
+        ws: WorkspaceNo,
+        what: ExportWhat,
+        now: Timestamp,
+    ) -> Result<(Option<Timestamp>, Timestamp), Error> {
+        let first = self.export_first(ws, what).await?;
+        let over = now.plus_ms(-SETTLED_MS);
+        let waits = match what {
+            ExportWhat::Events | ExportWhat::Deliveries => None,
+            ExportWhat::Installs | ExportWhat::Conversions | ExportWhat::Decisions => {
+                self.export_oldest_undecided(ws).await?
+            }
+        };
+        Ok((first, waits.map_or(over, |at| at.min(over))))
+    }
+
+    async fn export_oldest_undecided(&self, ws: WorkspaceNo) -> Result<Option<Timestamp>, Error> {
+        self.read(move |conn| {
+            let oldest: Option<Vec<u8>> = conn
+                .prepare_cached(sql("export_oldest_undecided"))?
+                .query_row([ws.0], |row| row.get(0))
+                .optional()?;
+            let id = oldest.map(|bytes| id_from::<kind::Event>(&bytes, "todo", "event")).transpose()?;
+            Ok(id.map(Id::minted_at))
+        })
+        .await
+    }
+
+    /// When the first row that can be exported came to be; `None` when there is none.
+    async fn export_first(&self, ws: WorkspaceNo, what: ExportWhat) -> Result<Option<Timestamp>, Error> {
         let name =
             if what == ExportWhat::Deliveries { "export_first_delivery" } else { "export_first_event" };
         self.read(move |conn| {

@@ -86,6 +86,7 @@ mod tests {
             ("export_decisions", "PRIMARY KEY (workspace=? AND event>? AND event<?)"),
             ("export_deliveries", "PRIMARY KEY (workspace=? AND id>? AND id<?)"),
             ("export_first_event", "PRIMARY KEY (workspace=?)"),
+            ("export_oldest_undecided", "PRIMARY KEY (workspace=?)"),
             ("export_first_delivery", "PRIMARY KEY (workspace=?)"),
             ("todo_by_identity", "PRIMARY KEY (workspace=? AND app=? AND kind=? AND key=?)"),
         ] {

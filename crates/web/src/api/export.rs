@@ -75,7 +75,9 @@ async fn list(call: Call) -> Result<Answer, Failure> {
     let settings = call.workspace()?;
     let mut items = Vec::new();
     for what in ExportWhat::ALL {
-        let first = call.state.ledger.export_first(settings.workspace, what).await?;
+        let now = call.state.clock.now();
+        let ledger = &call.state.ledger;
+        let (first, settled) = ledger.export_first_and_settled(settings.workspace, what, now).await?;
         let columns = columns(what).into_iter().map(|column| Column {
             name: column.name.to_owned(),
             r#type: column.form.name().to_owned(),
@@ -86,6 +88,7 @@ async fn list(call: Call) -> Result<Answer, Failure> {
         items.push(Export {
             name: what.name().to_owned(),
             first: first.map(|at| at.to_string()),
+            settled: settled.to_string(),
             columns: columns.collect(),
         });
     }

@@ -4,10 +4,6 @@ use roundtrip_domain::time::Timestamp;
 use roundtrip_store::export::Format;
 use roundtrip_store::ledger::ExportWhat;
 
-/// How long ago a span must have ended before it is exported, in milliseconds: what was received in its last moments is
-/// on the disk by then.
-const SETTLED_MS: i64 = 60_000;
-
 /// How a folder is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Split {
@@ -41,11 +37,6 @@ impl Split {
     /// The beginning of the span that a moment is in.
     pub(super) const fn floor(self, at: Timestamp) -> Timestamp {
         at.floor_to(self.ms())
-    }
-
-    /// The end of the last span that is over and settled.
-    pub(super) const fn last_over(self, now: Timestamp) -> Timestamp {
-        now.plus_ms(-SETTLED_MS).floor_to(self.ms())
     }
 
     /// The file of the span that begins then, in the way of Hive's partitions.
@@ -91,12 +82,5 @@ mod tests {
         let name = |split: Split| split.file(at("2026-02-27T13:00:00Z"), ExportWhat::Events, Format::Csv);
         assert_eq!(name(Split::Day), "dt=2026-02-27/events.csv");
         assert_eq!(name(Split::Hour), "dt=2026-02-27/hr=13/events.csv");
-    }
-
-    #[test]
-    fn a_span_is_over_a_minute_after_its_end() {
-        let over = |text: &str| Split::Hour.last_over(at(text)).to_string();
-        assert_eq!(over("2026-02-27T13:00:59.999Z"), "2026-02-27T12:00:00.000Z");
-        assert_eq!(over("2026-02-27T13:01:00Z"), "2026-02-27T13:00:00.000Z");
     }
 }

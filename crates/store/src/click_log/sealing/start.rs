@@ -204,10 +204,14 @@ impl Start<'_> {
                 Err(error) => return Err(error),
             }
         }
+        let held = if orphans.is_empty() { BTreeSet::new() } else { self.replaced() };
         let mut gone: BTreeSet<u64> = BTreeSet::new();
         for orphan in orphans.into_iter().rev() {
-            // The highest number first: it may hold all that a lower one holds.
-            if gone.contains(&orphan.name.seq) {
+            // The highest number first: it may hold all that a lower one holds. One whose clicks are all in another is
+            // what was left of a step that came to nothing and was done again.
+            let is_elsewhere = !orphan.replaces.is_empty()
+                && orphan.replaces.iter().all(|seq| held.contains(seq) || gone.contains(seq));
+            if gone.contains(&orphan.name.seq) || is_elsewhere {
                 self.change.doomed.push(orphan.name.key());
                 continue;
             }
@@ -253,6 +257,16 @@ impl Start<'_> {
             }
         }
         Ok(gone)
+    }
+
+    /// Numbers of all files whose clicks are in the listed segments.
+    fn replaced(&self) -> BTreeSet<u64> {
+        let there = self.segments.iter().filter(|segment| !segment.is_missing);
+        let said = there.filter_map(|segment| {
+            let rows = Rows::of_segment(self.dir, segment.sealed.name, true).ok()?;
+            Some(numbers(rows.said(About::REPLACES)))
+        });
+        said.flatten().collect()
     }
 
     /// Lists a segment as it is, with the side file that is there for it, or a new one.

@@ -15,5 +15,7 @@ SELECT id, app, teller_version, revision, booked_at, deadline FROM delivery
 WHERE workspace = ?1 AND id >= ?2 AND id < ?3 ORDER BY id LIMIT ?4;
 -- name: export_first_event
 SELECT id FROM event WHERE workspace = ?1 ORDER BY id LIMIT 1;
+-- name: export_oldest_undecided
+SELECT event FROM todo WHERE workspace = ?1 ORDER BY event LIMIT 1;
 -- name: export_first_delivery
 SELECT id FROM delivery WHERE workspace = ?1 ORDER BY id LIMIT 1;

@@ -401,6 +401,39 @@ async fn a_crash_at_any_step_of_sealing_loses_and_doubles_nothing() {
     }
 }
 
+/// What a step left whose change of the manifest failed, and which was done again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_failed_step_left_is_not_taken_for_a_segment_that_was_lost() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let ids = slices(&world, &log, 3).await;
+    world.faults.hold(Point::BeforeSwap);
+    let working = tokio::task::spawn_blocking({
+        let (log, now) = (log.clone(), world.clock.now());
+        move || log.seal(now)
+    });
+    let faults = world.faults.clone();
+    assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeSwap)).await.unwrap());
+    let failed = world.crashed();
+    world.faults.release(Point::BeforeSwap);
+    assert!(working.await.unwrap().unwrap().is_some());
+
+    let left: Vec<(PathBuf, Vec<u8>)> =
+        segment_paths(&failed).into_iter().map(|path| (path.clone(), fs::read(&path).unwrap())).collect();
+    assert_eq!(left.len(), 1);
+    let (log, _) = failed.open();
+    seal_all(&failed, &log);
+    assert!(log.shutdown());
+    for (path, bytes) in &left {
+        assert!(!path.exists(), "a start deleted what was not finished");
+        fs::write(path, bytes).unwrap();
+    }
+    let (log, report) = failed.open();
+    assert!(report.adopted.is_empty() && report.damaged.is_empty(), "{report:?}");
+    assert_whole(&log, &ids, "beside what was left").await;
+    assert!(left.iter().all(|(path, _)| !path.exists()));
+}
+
 #[tokio::test]
 async fn a_restored_older_manifest_takes_over_what_was_sealed_since_and_loses_no_counts() {
     let world = World::new();

@@ -145,8 +145,19 @@ async fn a_span_holds_its_beginning_and_not_its_end() {
         }
         assert_eq!(cut, span(&world, what, (minute(0), minute(60)), 500, true).await, "{what:?}");
     }
-    let first = world.ledger.export_first(world.workspace, ExportWhat::Events).await.unwrap();
-    assert_eq!(first, Some(minute(10)));
+    let asked =
+        async |what, now| world.ledger.export_first_and_settled(world.workspace, what, now).await.unwrap();
+    assert_eq!(asked(ExportWhat::Events, minute(60)).await, (Some(minute(10)), minute(59)));
+    assert_eq!(asked(ExportWhat::Decisions, minute(60)).await.1, minute(59), "all is decided");
+    // What a decision makes comes when it is decided, and has the time of its event.
+    let late = world.event("game", "install", minute(70)).of("late");
+    world.record(late).await;
+    for what in [ExportWhat::Installs, ExportWhat::Conversions, ExportWhat::Decisions] {
+        assert_eq!(asked(what, minute(90)).await.1, minute(70), "{what:?}");
+    }
+    assert_eq!(asked(ExportWhat::Events, minute(90)).await.1, minute(89));
+    world.decide().await;
+    assert_eq!(asked(ExportWhat::Conversions, minute(90)).await.1, minute(89));
 }
 
 #[tokio::test]
