@@ -11,7 +11,7 @@
 //! | `prints` | side files: which rows have a device or a partner click id |
 //! | `sealed` | what the files are called, what is listed of them, from where they are read |
 //!
-//! A segment holds the clicks of one or more slices, sorted by click id, in pages of at most [`PAGE_ROWS`] rows with a
+//! A segment holds the clicks of one or more slices, sorted by click id, in pages of at most 1,024 rows with a
 //! page index, zstd, for all workspaces: a column says whose a row is. A row reads back as the very click that was
 //! written. The columns are documented in `docs/data-model.md` and only ever added to.
 //!
