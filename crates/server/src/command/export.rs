@@ -222,8 +222,8 @@ impl Export<'_> {
         if let Some(to) = to {
             ensure!(
                 to <= over,
-                "read --to: in a folder each file holds a whole {}, and the last one that is over, with all its events \
-                 decided, ends at {over}; take that, or one file",
+                "read --to: in a folder each file holds a whole {}, and the last one that is over ends at {over}, by which \
+                 every event is decided; take that, or one file",
                 split.name()
             );
         }
