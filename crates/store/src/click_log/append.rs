@@ -11,7 +11,7 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roundtrip_domain::click_id::ClickId;
 
@@ -233,6 +233,15 @@ pub(super) struct Pending {
     pub(super) id: Option<ClickId>,
 }
 
+/// How the writer waits for more clicks once there is one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gather {
+    /// So many are enough.
+    pub(super) enough: usize,
+    /// So long at most.
+    pub(super) at_most: Duration,
+}
+
 /// What the writer is to do next.
 pub(super) struct Taken {
     /// The active slice is to be closed now.
@@ -246,6 +255,8 @@ struct State {
     open: bool,
     idle: bool,
     close: bool,
+    /// The writer gathers, and is woken by so many.
+    gather: Option<usize>,
 }
 
 /// Clicks that wait for the writer.
@@ -294,7 +305,7 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
 
 impl Queue {
     pub(super) fn new(len_max: usize) -> Self {
-        let state = State { pending: VecDeque::new(), open: true, idle: false, close: false };
+        let state = State { pending: VecDeque::new(), open: true, idle: false, close: false, gather: None };
         Self {
             state: Mutex::new(state),
             wake: Condvar::new(),
@@ -352,20 +363,42 @@ impl Queue {
         }
         state.pending.push_back(pending);
         // Only a sleeping writer needs waking: while a commit runs, this click simply joins the next one.
-        if std::mem::take(&mut state.idle) {
+        let is_enough = state.gather.is_some_and(|enough| state.pending.len() >= enough);
+        if std::mem::take(&mut state.idle) || is_enough {
+            state.gather = None;
             drop(state);
             self.wake.notify_one();
         }
         Ok(())
     }
 
-    /// Moves up to `rows_max` clicks to `batch`; waits at most `tick` for the first.
-    pub(super) fn take(&self, batch: &mut Vec<Pending>, rows_max: usize, tick: Duration) -> Taken {
+    /// Moves up to `rows_max` clicks to `batch`; waits at most `tick` for the first, and then as `gather` says.
+    pub(super) fn take(
+        &self,
+        batch: &mut Vec<Pending>,
+        rows_max: usize,
+        tick: Duration,
+        gather: Option<Gather>,
+    ) -> Taken {
         let mut state = lock(&self.state);
         if state.pending.is_empty() && state.open && !state.close {
             state.idle = true;
             state = self.wake.wait_timeout(state, tick).unwrap_or_else(PoisonError::into_inner).0;
             state.idle = false;
+        }
+        if let Some(Gather { enough, at_most }) = gather
+            && !state.pending.is_empty()
+        {
+            let until = Instant::now() + at_most;
+            state.gather = Some(enough);
+            while state.pending.len() < enough && state.open && !state.close {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            state.gather = None;
         }
         let n = state.pending.len().min(rows_max);
         batch.extend(state.pending.drain(..n));
@@ -424,6 +457,35 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, SeqCst);
         }
+    }
+
+    #[test]
+    fn the_writer_gathers_until_there_are_enough_or_the_time_is_over() {
+        let queue = Arc::new(Queue::new(100));
+        let push = |queue: &Queue| queue.push(Pending { slot: slot(), id: None }).unwrap();
+        let mut batch = Vec::new();
+        // The time is over.
+        push(&queue);
+        let short = Gather { enough: 3, at_most: Duration::from_millis(1) };
+        queue.take(&mut batch, 100, Duration::ZERO, Some(short));
+        assert_eq!(batch.len(), 1);
+        // There are enough: whoever brings the last of them wakes the writer, long before the time is over.
+        batch.clear();
+        push(&queue);
+        let other = queue.clone();
+        let long = Gather { enough: 3, at_most: Duration::from_secs(600) };
+        let writer = std::thread::spawn(move || {
+            other.take(&mut batch, 100, Duration::ZERO, Some(long));
+            batch.len()
+        });
+        push(&queue);
+        push(&queue);
+        assert_eq!(writer.join().unwrap(), 3);
+        // Nobody waits for more when the log ends, nor for a first one that does not come.
+        queue.take(&mut Vec::new(), 100, Duration::ZERO, Some(long));
+        push(&queue);
+        queue.stop();
+        assert!(queue.take(&mut Vec::new(), 100, Duration::ZERO, Some(long)).stopped);
     }
 
     fn slot() -> Arc<Slot> {

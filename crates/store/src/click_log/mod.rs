@@ -137,7 +137,7 @@ pub struct Config {
     /// are in memory while it is written, some 40 MB.
     pub segment_rows_max: u64,
     /// Most bytes of segments and their side files that stay in memory between look-ups: footers, dictionaries, pages.
-    /// Default 32 MiB.
+    /// Default 64 MiB.
     pub lookup_cache_bytes: usize,
     /// Default strict.
     pub durability: Durability,
@@ -167,7 +167,7 @@ impl Config {
             retention: Span::from_ms(120 * 86_400_000),
             seal_after: Span::from_ms(0),
             segment_rows_max: 262_144,
-            lookup_cache_bytes: 32 << 20,
+            lookup_cache_bytes: 64 << 20,
             durability: Durability::Strict,
             queue_max: 8_192,
             append_wait: Duration::from_millis(250),

@@ -1,7 +1,8 @@
 //! The writer: one thread that mints ids and commits clicks in groups.
 //!
-//! No timers gather a group: clicks that arrive while a commit runs join the next one. A batch ends in one of
-//! four ways, and in each of them every caller is answered: it is committed; the disk is full (rolled back, the slice
+//! Clicks that arrive while a commit runs join the next one. Where they come fast the writer gathers for a moment, because
+//! a commit costs processor time whatever is in it; one click alone never waits for others. A batch ends in one of four
+//! ways, and in each of them every caller is answered: it is committed; the disk is full (rolled back, the slice
 //! goes on); single rows fail (they alone are unstored); or the file cannot be trusted any more (a failed
 //! sync, corruption, a panic), and then the slice is retired and the next batch opens a new one.
 
@@ -18,7 +19,7 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, params};
 
 use super::ahead::Ahead;
-use super::append::{Append, Pending, Wakes, Why, lock};
+use super::append::{Append, Gather, Pending, Wakes, Why, lock};
 use super::body;
 use super::closer::{How, Job};
 use super::damage;
@@ -31,6 +32,10 @@ use super::{Durability, Shared};
 
 /// Most clicks in one commit. Bounds how long the last of them waits for the first.
 const ROWS_MAX: usize = 1_024;
+/// The next commit is gathered if the last one had so many clicks, until it has twice as many.
+const GATHER_FROM: usize = 8;
+/// How long a commit is gathered at most: about as long as a commit takes.
+const GATHER_MAX: Duration = Duration::from_micros(200);
 /// How often an idle writer looks at the age of its slice.
 const TICK: Duration = Duration::from_secs(1);
 /// The same when there is no slice to look at.
@@ -161,11 +166,14 @@ impl Writer {
     }
 
     fn work(&mut self) {
+        let mut gather = None;
         loop {
             let tick = if self.active.is_some() { TICK } else { IDLE };
-            let taken = self.shared.queue.take(&mut self.batch, ROWS_MAX, tick);
+            let taken = self.shared.queue.take(&mut self.batch, ROWS_MAX, tick, gather);
             if !self.batch.is_empty() {
+                let rows = self.batch.len();
                 self.commit_batch();
+                gather = (rows >= GATHER_FROM).then_some(Gather { enough: rows * 2, at_most: GATHER_MAX });
             }
             if taken.close || self.is_due() {
                 self.close_active();

@@ -3,36 +3,35 @@
 //! The clicks go through the click log itself, without HTTP and on a clock moved by hand, into slices, which are closed
 //! and sealed hour by hour as a server does. Then the log is opened anew twice: without room to keep anything between
 //! look-ups (*cold*: each opens its files, reads the footer and all pages that it needs; for some of them the system
-//! is told to forget the files before), and as a server opens it (*warm*: after as many look-ups as are measured).
-//!
-//! Not relied on: the ledger. Nobody publishes counts here, so the slices are said to be published.
+//! is told to forget the files before), and as a server opens it (*warm*: after as many look-ups as are measured). At
+//! last a server is started on it, which says what it takes of time and memory to have so many clicks.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use roundtrip_ambient::{Clock, Entropy};
-use roundtrip_domain::click::{Click, Flags, LinkDialect, Touch, TouchKind};
-use roundtrip_domain::click_id::{CheckKey, ClickId};
+use roundtrip_ambient::Clock;
+use roundtrip_domain::click::Touch;
+use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::device::{DeviceId, DeviceIdKind, Print};
-use roundtrip_domain::id::{Id, WorkspaceNo};
+use roundtrip_domain::id::Id;
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::click_log::{Append, ClickLog, Config, Durability, Found};
-use tokio::task::JoinSet;
+use roundtrip_store::click_log::{ClickLog, Found};
 
+use super::past::{self, Past, Sample};
 use super::report::{Floor, Measure, Report, percentile};
-use super::world::{self, Random};
+use super::server::Server;
+use super::world::Random;
 use super::{disk, machine, progress};
 use crate::terminal;
 
-/// Links and partners of the clicks.
-const PARTNERS: u64 = 20;
-/// When the first click came: 2026-06-04T00:00:00Z.
-const START: Timestamp = Timestamp::from_ms(1_780_531_200_000);
 const HOUR_MS: i64 = 3_600_000;
-/// Clicks that are on their way at the same time.
-const IN_FLIGHT: u64 = 2_048;
+/// How long before now the last click came, so that the day is over and nothing is too old to keep.
+const AGO_MS: i64 = 3 * 24 * HOUR_MS;
+/// Starts of the server.
+const STARTS: usize = 3;
+/// How long a server runs before its memory is looked at: beyond what it does after a start.
+const SETTLED: Duration = Duration::from_secs(5);
 /// Look-ups before which the system forgets the files; each waits for the disk.
 const FORGOTTEN: usize = 200;
 
@@ -51,26 +50,21 @@ pub(super) struct Args {
     shared: super::Shared,
 }
 
-/// A click that is looked for.
-struct Sample {
-    id: ClickId,
-    partner_click_id: String,
-    partner: u64,
-    gaid: Option<String>,
-}
-
 /// Runs the measurement.
 ///
 /// # Errors
 /// When the clicks cannot be stored or sealed, or one is not found.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let tmp = args.shared.directory()?;
-    let dir = tmp.path().join("clicks");
+    // Where a server has its clicks.
+    let dir = tmp.path().join("data").join("clicks");
     let mut report = Report { bench: "lookup", ..Report::default() };
-    let clock = Clock::manual(START);
+    let hours = i64::try_from(args.hours)?;
+    let start = Clock::System.now().plus_ms(-AGO_MS - hours * HOUR_MS).floor_to(24 * HOUR_MS);
+    let clock = Clock::manual(start);
     let samples = made(&args, &dir, &clock, &mut report).await?;
-    let samples = Arc::new(samples);
-    measured(&args, &dir, &clock, &samples, &mut report).await?;
+    measured(&args, &dir, &clock, start, &samples, &mut report).await?;
+    served(tmp.path(), &mut report).await?;
     let system = disk::file_system(tmp.path());
     if disk::is_memory(&system) {
         report.notes.push(format!("{system} is memory: nothing here was on a disk; --dir names one"));
@@ -85,62 +79,24 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn config(dir: &Path) -> Config {
-    let mut config = Config::new(dir, 1, vec![CheckKey([7; 16])]);
-    // Clicks are made faster than any server gets them, and nobody waits for one.
-    config.durability = Durability::Relaxed;
-    config.append_wait = Duration::from_secs(60);
-    config.verify_at_start = 0;
-    config
-}
-
-fn open(config: Config, clock: &Clock) -> anyhow::Result<ClickLog> {
-    Ok(ClickLog::open(config, clock.clone(), Entropy::seeded(1)).context("open the click log")?.0)
-}
-
-fn publish(log: &ClickLog) -> anyhow::Result<()> {
-    log.to_publish().iter().try_for_each(|slice| log.published(slice.seq)).context("note the counts")
-}
-
 /// Stores and seals all clicks; every so many become samples.
 async fn made(args: &Args, dir: &Path, clock: &Clock, report: &mut Report) -> anyhow::Result<Vec<Sample>> {
-    let log = open(config(dir), clock)?;
-    let mut random = Random::new(11);
-    let agents = world::user_agents();
+    let mut past = Past::new(dir, clock)?;
     // Twice as many as are measured: the first half warms.
     let every = (args.clicks / (args.lookups * 4)).max(1);
     let mut samples = Vec::new();
-    let (mut stored, mut sealing, mut storing) = (0, Duration::ZERO, Duration::ZERO);
-    for hour in 0..args.hours {
-        let until = args.clicks * (hour + 1) / args.hours;
+    let (mut sealing, mut storing) = (Duration::ZERO, Duration::ZERO);
+    for hour in 1..=args.hours {
+        let n = args.clicks * hour / args.hours - past.stored;
         let began = Instant::now();
-        let of_hour = (until - stored).max(1);
-        let first = stored;
-        while stored < until {
-            let n = IN_FLIGHT.min(until - stored);
-            let at = START.ms() + HOUR_MS * hour as i64 + HOUR_MS * (stored - first) as i64 / of_hour as i64;
-            clock.advance(at - clock.now().ms());
-            let mut flight = JoinSet::new();
-            for i in stored..stored + n {
-                let (click, sample) = click(&mut random, &agents, i, clock.now());
-                let log = log.clone();
-                let sample = i.is_multiple_of(every).then_some(sample);
-                flight.spawn(async move { (log.append(click).await, sample) });
-            }
-            while let Some(ended) = flight.join_next().await {
-                let (append, sample) = ended?;
-                let Append::Stored(id) = append else { anyhow::bail!("a click was not stored: {append:?}") };
-                samples.extend(sample.map(|sample| Sample { id, ..sample }));
-            }
-            stored += n;
-        }
+        samples.extend(past.store(n, HOUR_MS, every).await?);
         storing += began.elapsed();
-        clock.advance(START.ms() + HOUR_MS * (hour as i64 + 1) - clock.now().ms());
-        sealing += sealed(&log, clock).await?;
-        progress(&format!("hour {} of {}: {stored} clicks", hour + 1, args.hours));
+        sealing += sealed(&past.log, clock).await?;
+        progress(&format!("hour {hour} of {}: {} clicks", args.hours, past.stored));
     }
     // The day is over, so that side files become one.
     clock.advance(48 * HOUR_MS);
+    let Past { log, stored, .. } = past;
     sealing += sealed(&log, clock).await?;
     let stats = log.stats();
     ensure!(stats.segments_clicks == stored, "{} of {stored} clicks are in segments", stats.segments_clicks);
@@ -163,8 +119,7 @@ async fn made(args: &Args, dir: &Path, clock: &Clock, report: &mut Report) -> an
 async fn sealed(log: &ClickLog, clock: &Clock) -> anyhow::Result<Duration> {
     let (log, now) = (log.clone(), clock.now());
     let work = move || -> anyhow::Result<Duration> {
-        ensure!(log.close_now(), "a slice is not closed in time");
-        publish(&log)?;
+        past::closed(&log)?;
         let began = Instant::now();
         log.seal_now().context("seal")?;
         // Merging is what is left.
@@ -172,35 +127,6 @@ async fn sealed(log: &ClickLog, clock: &Clock) -> anyhow::Result<Duration> {
         Ok(began.elapsed())
     };
     tokio::task::spawn_blocking(work).await?
-}
-
-fn click(random: &mut Random, agents: &[String], n: u64, now: Timestamp) -> (Click, Sample) {
-    let partner_click_id = random.partner_click_id();
-    let rest = world::query_rest(random);
-    let gaid = rest.split_once("&gaid=").map(|(_, gaid)| gaid.to_owned());
-    let bits = random.bits();
-    let partner = n % PARTNERS;
-    let agent = usize::try_from(bits >> 32).unwrap_or_default() % agents.len();
-    let mut click = Click {
-        workspace: WorkspaceNo::DEFAULT,
-        app: Id::from_bits(1),
-        campaign: Id::from_bits(2),
-        partner: Id::from_bits(u128::from(partner) + 1),
-        link: Id::from_bits(u128::from(partner) + 100),
-        kind: TouchKind::Click,
-        dialect: LinkDialect::default(),
-        flags: Flags::default(),
-        received_at: now,
-        query: format!("click_id={partner_click_id}{rest}").into_bytes(),
-        ip: Some([bits as u8 % 223 + 1, (bits >> 8) as u8, (bits >> 16) as u8, (bits >> 24) as u8].into()),
-        user_agent: Some(agents[agent].clone()),
-        referer: None,
-        language: Some("en-US,en;q=0.9".to_owned()),
-        location: Default::default(),
-    };
-    click.flag();
-    let id = ClickId::from_bits(0);
-    (click, Sample { id, partner_click_id, partner, gaid })
 }
 
 fn device(gaid: &str) -> anyhow::Result<Print> {
@@ -214,7 +140,7 @@ enum Look {
     Print(Print, Option<ClickId>),
 }
 
-async fn look(log: &ClickLog, look: &Look) -> anyhow::Result<f64> {
+async fn look(log: &ClickLog, start: Timestamp, look: &Look) -> anyhow::Result<f64> {
     let began = Instant::now();
     match look {
         Look::Id(id) => {
@@ -222,8 +148,8 @@ async fn look(log: &ClickLog, look: &Look) -> anyhow::Result<f64> {
             ensure!(matches!(&found, Found::Touch(touch) if touch.id == *id), "{id} is not found: {found:?}");
         }
         Look::Print(print, id) => {
-            let from = START.plus_ms(-30 * 24 * HOUR_MS);
-            let to = START.plus_ms(60 * 24 * HOUR_MS);
+            let from = start.plus_ms(-30 * 24 * HOUR_MS);
+            let to = start.plus_ms(60 * 24 * HOUR_MS);
             let found: Vec<Touch> = log.find_print(*print, from, to, 50).await?;
             ensure!(found.first().map(|touch| touch.id) == *id, "another click than the one with the print");
         }
@@ -231,14 +157,19 @@ async fn look(log: &ClickLog, look: &Look) -> anyhow::Result<f64> {
     Ok(began.elapsed().as_secs_f64() * 1_000.0)
 }
 
-async fn looks(log: &ClickLog, looks: &[Look], forget: &[PathBuf]) -> anyhow::Result<Vec<f64>> {
+async fn looks(
+    log: &ClickLog,
+    start: Timestamp,
+    looks: &[Look],
+    forget: &[PathBuf],
+) -> anyhow::Result<Vec<f64>> {
     let mut took = Vec::with_capacity(looks.len());
     for one in looks {
         for path in forget {
             let file = std::fs::File::open(path)?;
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
         }
-        took.push(look(log, one).await?);
+        took.push(look(log, start, one).await?);
     }
     took.sort_by(f64::total_cmp);
     Ok(took)
@@ -255,14 +186,15 @@ async fn measured(
     args: &Args,
     dir: &Path,
     clock: &Clock,
-    samples: &Arc<Vec<Sample>>,
+    start: Timestamp,
+    samples: &[Sample],
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let n = usize::try_from(args.lookups)?;
     // Of every part of the day, in no order.
     let mut order: Vec<usize> = (0..samples.len()).collect();
     let mut random = Random::new(5);
-    order.sort_by_key(|_| random.bits());
+    order.sort_by_cached_key(|_| random.bits());
     let sample = |at: usize| &samples[order[at % order.len()]];
     let ids = |from: usize| (from..from + n).map(|at| Look::Id(sample(at).id)).collect::<Vec<_>>();
     let partner_ids = |from: usize| -> Vec<Look> {
@@ -284,23 +216,28 @@ async fn measured(
     };
 
     progress("look-ups, cold");
-    let mut cold = config(dir);
+    let mut cold = past::config(dir);
     cold.lookup_cache_bytes = 0;
-    let log = open(cold, clock)?;
-    measures(report, "look-up by id, process cold", &looks(&log, &ids(0), &[]).await?, Floor::AtMost(10.0));
+    let log = past::open(cold, clock)?;
+    measures(
+        report,
+        "look-up by id, process cold",
+        &looks(&log, start, &ids(0), &[]).await?,
+        Floor::AtMost(10.0),
+    );
     let files = sealed_paths(dir, &log);
     let some: Vec<Look> = ids(0).into_iter().take(FORGOTTEN).collect();
     measures(
         report,
         "look-up by id, cold and files forgotten",
-        &looks(&log, &some, &files).await?,
+        &looks(&log, start, &some, &files).await?,
         Floor::None,
     );
     ensure!(log.shutdown(), "the click log does not stop");
 
     progress("look-ups, warm");
     let began = Instant::now();
-    let log = open(config(dir), clock)?;
+    let log = past::open(past::config(dir), clock)?;
     let opening = began.elapsed().as_secs_f64() * 1_000.0;
     report
         .measures
@@ -311,10 +248,9 @@ async fn measured(
         ("look-up by gaid, warm", gaids(0)?, gaids(n)?, 1.0),
         ("organic install: a gaid that is nowhere, warm", nobody()?, nobody()?, 20.0),
     ] {
-        looks(&log, &warm, &[]).await?;
-        measures(report, what, &looks(&log, &measure, &[]).await?, Floor::AtMost(floor));
+        looks(&log, start, &warm, &[]).await?;
+        measures(report, what, &looks(&log, start, &measure, &[]).await?, Floor::AtMost(floor));
     }
-    report.measures.push(Measure::once("this process's memory at the end", "MB", resident_mb()?));
     ensure!(log.shutdown(), "the click log does not stop");
     Ok(())
 }
@@ -326,12 +262,21 @@ fn sealed_paths(dir: &Path, log: &ClickLog) -> Vec<PathBuf> {
     log.segments().iter().map(|segment| dir.join(&segment.file)).chain(sides).collect()
 }
 
-fn resident_mb() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS in /proc/self/status")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is no number")?;
-    Ok(kib * 1_024.0 / 1e6)
+/// Starts a server on the clicks: until it is ready, and the memory that it then has.
+async fn served(dir: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let (mut starts, mut memory) = (Vec::new(), Vec::new());
+    for n in 1..=STARTS {
+        progress(&format!("start {n} of {STARTS} of a server"));
+        let began = Instant::now();
+        let server = Server::start(dir, &[]).await?;
+        starts.push(began.elapsed().as_secs_f64() * 1_000.0);
+        tokio::time::sleep(SETTLED).await;
+        memory.push(server.counts().await?.get("resident_memory_bytes")? / 1e6);
+        server.stop().await?;
+    }
+    report.measures.extend([
+        Measure::of_rounds("start of a server", "ms", starts).held_against(Floor::AtMost(2_000.0)),
+        Measure::of_rounds("memory of a server", "MB", memory).held_against(Floor::AtMost(200.0)),
+    ]);
+    Ok(())
 }

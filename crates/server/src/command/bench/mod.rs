@@ -2,10 +2,11 @@
 //!
 //! | file | who does what |
 //! | --- | --- |
-//! | `clicks`, `events`, `delivery`, `lookup` | the measurements, from start to report |
+//! | `clicks`, `events`, `delivery`, `lookup`, `sealing` | the measurements, from start to report |
 //! | `server`, `nginx`, `sink` | what is measured, what it is measured against, who receives postbacks |
 //! | `wrk`, `oha`, `http` | who makes load: closed loop, open loop, events |
 //! | `world` | apps, links and rules of the run; the requests that visitors send |
+//! | `past` | clicks of hours that are over |
 //! | `process` | processes that this one started, and their end |
 //! | `disk` | the file system and how long its fdatasync takes |
 //! | `report` | numbers of several rounds, floors, table and JSON lines |
@@ -25,8 +26,10 @@ mod http;
 mod lookup;
 mod nginx;
 mod oha;
+mod past;
 mod process;
 mod report;
+mod sealing;
 mod server;
 mod sink;
 mod world;
@@ -58,6 +61,8 @@ enum What {
     Delivery(delivery::Args),
     /// Look-ups: a click by its id, its partner's id and its device, among millions in segments.
     Lookup(lookup::Args),
+    /// Sealing: how long redirects take while clicks of a day are sealed and merged, and while they are not.
+    Sealing(sealing::Args),
 }
 
 /// What all take.
@@ -89,6 +94,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             What::Events(args) => events::run(args).await,
             What::Delivery(args) => delivery::run(args).await,
             What::Lookup(args) => lookup::run(args).await,
+            What::Sealing(args) => sealing::run(args).await,
         }
     }));
     runtime.shutdown_background();

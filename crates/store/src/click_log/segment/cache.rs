@@ -1,11 +1,13 @@
 //! What look-ups leave in memory for the next ones: footers, dictionaries, pages and directories of side files, up to so
-//! many bytes together. What was not used for the longest time goes first.
+//! many bytes together. What was not used for the longest time goes first. Pages beyond their share go before all
+//! else: a footer serves every look-up into its file, and a page those of a thousand clicks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use foldhash::fast::RandomState;
 use parquet::column::page::Page;
+use parquet::errors::ParquetError;
 
 use super::super::append::lock;
 use super::lookup::Segment;
@@ -41,48 +43,92 @@ pub(super) enum Kept {
     Prints(Arc<Prints>),
 }
 
+/// Pages take this part of the cache (one of so many), where the rest needs what is left.
+const PAGES_SHARE: usize = 4;
+/// Decompressors that are kept: as many as look up at once, usually.
+const UNPACKERS_MAX: usize = 4;
+/// The longest page that is decompressed, in bytes. 1,024 rows of the longest query are 16 MiB.
+const PAGE_BYTES_MAX: usize = 64 << 20;
+
 /// The cache.
 pub(in super::super) struct Cache {
     all: Mutex<All>,
     bytes_max: usize,
     files_max: usize,
+    /// Making one takes longer than decompressing a page.
+    unpackers: Mutex<Vec<zstd::bulk::Decompressor<'static>>>,
 }
 
 #[derive(Default)]
 struct All {
     kept: HashMap<Key, (Kept, usize, u64), RandomState>,
-    /// By when they were used last.
-    used: BTreeMap<u64, Key>,
+    pages: Share,
+    rest: Share,
     now: u64,
-    bytes: usize,
     files: usize,
 }
 
+/// Kept things of one sort.
+#[derive(Default)]
+struct Share {
+    /// By when they were used last.
+    used: BTreeMap<u64, Key>,
+    bytes: usize,
+}
+
 impl All {
+    fn share(&mut self, key: Key) -> &mut Share {
+        if matches!(key, Key::Page(..)) { &mut self.pages } else { &mut self.rest }
+    }
+
     fn remove(&mut self, key: Key) {
         if let Some((_, bytes, used)) = self.kept.remove(&key) {
-            self.bytes -= bytes;
             self.files -= usize::from(matches!(key, Key::Footer(_) | Key::Prints(_)));
-            self.used.remove(&used);
+            let share = self.share(key);
+            share.bytes -= bytes;
+            share.used.remove(&used);
         }
+    }
+
+    /// What goes next when there is no room.
+    fn oldest(&self, pages_max: usize) -> Option<Key> {
+        let first = |share: &Share| share.used.first_key_value().map(|(_, key)| *key);
+        let (page, other) = (first(&self.pages), first(&self.rest));
+        if self.pages.bytes > pages_max { page.or(other) } else { other.or(page) }
     }
 }
 
 impl Cache {
     /// A cache for so many bytes and open files.
     pub(in super::super) fn new(bytes_max: usize, files_max: usize) -> Self {
-        Self { all: Mutex::default(), bytes_max, files_max }
+        Self { all: Mutex::default(), bytes_max, files_max, unpackers: Mutex::default() }
+    }
+
+    /// Decompresses a page.
+    ///
+    /// # Errors
+    /// When the bytes are no zstd frame, or one of more than 64 MiB.
+    pub(super) fn unpack(&self, bytes: &[u8]) -> Result<Vec<u8>, ParquetError> {
+        let kept = lock(&self.unpackers).pop();
+        let mut unpacker = kept.map_or_else(zstd::bulk::Decompressor::new, Ok)?;
+        let unpacked = unpacker.decompress(bytes, PAGE_BYTES_MAX)?;
+        let mut kept = lock(&self.unpackers);
+        if kept.len() < UNPACKERS_MAX {
+            kept.push(unpacker);
+        }
+        Ok(unpacked)
     }
 
     pub(super) fn get(&self, key: Key) -> Option<Kept> {
         let mut guard = lock(&self.all);
         let all = &mut *guard;
         all.now += 1;
+        let now = all.now;
         let (kept, _, used) = all.kept.get_mut(&key)?;
-        let kept = kept.clone();
-        all.used.remove(used);
-        *used = all.now;
-        all.used.insert(all.now, key);
+        let (kept, before) = (kept.clone(), std::mem::replace(used, now));
+        let share = all.share(key);
+        share.used.remove(&before);
+        share.used.insert(now, key);
         Some(kept)
     }
 
@@ -95,16 +141,18 @@ impl Cache {
         let all = &mut *guard;
         all.remove(key);
         all.now += 1;
-        all.bytes += bytes;
+        let now = all.now;
         all.files += usize::from(matches!(key, Key::Footer(_) | Key::Prints(_)));
-        all.kept.insert(key, (kept, bytes, all.now));
-        all.used.insert(all.now, key);
-        while all.bytes > self.bytes_max {
-            let Some(out) = all.used.first_key_value().map(|(_, key)| *key) else { break };
+        all.kept.insert(key, (kept, bytes, now));
+        let share = all.share(key);
+        share.bytes += bytes;
+        share.used.insert(now, key);
+        while all.pages.bytes + all.rest.bytes > self.bytes_max {
+            let Some(out) = all.oldest(self.bytes_max / PAGES_SHARE) else { break };
             all.remove(out);
         }
         if all.files > self.files_max {
-            let oldest = all.used.values().find(|key| matches!(key, Key::Footer(_) | Key::Prints(_)));
+            let oldest = all.rest.used.values().find(|key| matches!(key, Key::Footer(_) | Key::Prints(_)));
             if let Some(out) = oldest.copied() {
                 all.remove(out);
             }
@@ -123,6 +171,7 @@ impl Cache {
     /// Bytes in use.
     #[cfg(test)]
     pub(in super::super) fn bytes(&self) -> usize {
-        lock(&self.all).bytes
+        let all = lock(&self.all);
+        all.pages.bytes + all.rest.bytes
     }
 }

@@ -4,6 +4,9 @@
 //! whole pages into arrays: that takes ten times as long. Pages stay as they were decompressed, dictionaries likewise,
 //! in the cache.
 //!
+//! Pages are decompressed here and not by the library, which makes a compressor and a decompressor for each: that took
+//! a third of a look-up.
+//!
 //! Not relied on: that the bytes are what was written. The library trusts a page so far that a changed byte can make it
 //! panic, which is caught here and is an error; a changed value that is one all the same is not noticed before the
 //! checksum of the file is compared.
@@ -13,7 +16,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use parquet::basic::Encoding;
+use bytes::Bytes;
+use parquet::basic::{CompressionCodec, Encoding};
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::data_type::{ByteArray, FixedLenByteArray};
@@ -44,9 +48,18 @@ pub(in super::super) struct Footer {
     id_at: usize,
     /// The pages of all row groups, in order.
     spans: Vec<Span>,
-    /// By row group and column, where the pages lie. Empty where a column holds nothing.
-    places: Vec<Vec<Vec<Place>>>,
+    /// By row group and column.
+    columns: Vec<Vec<Chunk>>,
     memory: usize,
+}
+
+/// A column of a row group.
+#[derive(Debug, Default)]
+struct Chunk {
+    /// Where its pages lie. Empty where it holds nothing.
+    places: Vec<Place>,
+    /// Its pages are decompressed here, and its metadata say that they are not compressed.
+    is_packed: bool,
 }
 
 /// A page of rows, and the first and last id in it.
@@ -95,7 +108,7 @@ impl Footer {
         let id_at =
             schema.columns().iter().position(|c| c.name() == "click_id").ok_or_else(|| bad("no click_id"))?;
         let index = metadata.page_index().ok_or_else(|| bad("no page index"))?;
-        let (mut spans, mut places) = (Vec::new(), Vec::new());
+        let (mut spans, mut all_columns) = (Vec::new(), Vec::new());
         let mut before = 0_u64;
         for (n, group) in metadata.row_groups().iter().enumerate() {
             let rows = u64::try_from(group.num_rows()).map_err(|_| bad("less than no rows"))?;
@@ -127,9 +140,10 @@ impl Footer {
             before += rows;
             let mut columns = Vec::with_capacity(group.num_columns());
             for (at, chunk) in group.columns().iter().enumerate() {
+                let is_packed = chunk.compression_codec() == CompressionCodec::ZSTD;
                 let nulls = chunk.statistics().and_then(|statistics| statistics.null_count_opt());
                 if nulls == Some(rows) {
-                    columns.push(Vec::new());
+                    columns.push(Chunk { places: Vec::new(), is_packed });
                     continue;
                 }
                 let locations =
@@ -144,19 +158,20 @@ impl Footer {
                         bytes: u32::try_from(location.compressed_page_size).ok()?,
                     })
                 };
-                let all: Option<Vec<Place>> = locations.iter().map(place).collect();
-                columns.push(all.ok_or_else(|| bad("a page before the file"))?);
+                let places: Option<Vec<Place>> = locations.iter().map(place).collect();
+                let places = places.ok_or_else(|| bad("a page before the file"))?;
+                columns.push(Chunk { places, is_packed });
             }
-            places.push(columns);
+            all_columns.push(columns);
         }
-        let metadata = metadata.into_builder().set_page_index(None).build();
-        let places_n: usize = places.iter().flatten().map(Vec::len).sum();
-        let lists_n = places.iter().map(Vec::len).sum::<usize>();
+        let metadata = slim(metadata, &all_columns)?;
+        let places_n: usize = all_columns.iter().flatten().map(|chunk| chunk.places.len()).sum();
+        let chunks_n = all_columns.iter().map(Vec::len).sum::<usize>();
         let memory = metadata.memory_size()
             + spans.len() * size_of::<Span>()
             + places_n * size_of::<Place>()
-            + lists_n * size_of::<Vec<Place>>();
-        Ok(Self { metadata, id_at, spans, places, memory })
+            + chunks_n * size_of::<Chunk>();
+        Ok(Self { metadata, id_at, spans, columns: all_columns, memory })
     }
 
     /// Bytes of memory that it takes.
@@ -178,6 +193,72 @@ impl Footer {
         let span = self.spans.get(at).filter(|span| span.ordinal <= ordinal)?;
         Some((at, (ordinal - span.ordinal) as usize))
     }
+}
+
+/// The metadata as pages are read by: without the index, without statistics, and of columns that are decompressed here
+/// as if they were not compressed.
+fn slim(metadata: ParquetMetaData, columns: &[Vec<Chunk>]) -> Result<ParquetMetaData> {
+    let mut groups = Vec::with_capacity(metadata.num_row_groups());
+    for (group, columns) in metadata.row_groups().iter().zip(columns) {
+        let chunks = group.columns().iter().zip(columns).map(|(chunk, column)| {
+            let chunk = chunk.clone().into_builder().clear_statistics();
+            if column.is_packed { chunk.set_compression_codec(CompressionCodec::UNCOMPRESSED) } else { chunk }
+                .build()
+        });
+        let chunks = chunks.collect::<Result<Vec<_>>>()?;
+        groups.push(group.clone().into_builder().set_column_metadata(chunks).build()?);
+    }
+    Ok(metadata.into_builder().set_page_index(None).set_row_groups(groups).build())
+}
+
+/// Decompresses what the library left as it was.
+fn unpacked(page: Page, unpack: &mut dyn FnMut(&[u8]) -> Result<Vec<u8>>) -> Result<Page> {
+    let mut open = |bytes: Bytes, from: usize| -> Result<Bytes> {
+        let (levels, packed) =
+            bytes.split_at_checked(from).ok_or_else(|| bad("a page that makes no sense"))?;
+        // Nothing, where all values are null.
+        if packed.is_empty() {
+            return Ok(bytes);
+        }
+        let mut all = unpack(packed)?;
+        all.splice(0..0, levels.iter().copied());
+        Ok(all.into())
+    };
+    Ok(match page {
+        Page::DataPage { buf, num_values, encoding, def_level_encoding, rep_level_encoding, statistics } => {
+            let buf = open(buf, 0)?;
+            Page::DataPage { buf, num_values, encoding, def_level_encoding, rep_level_encoding, statistics }
+        }
+        Page::DictionaryPage { buf, num_values, encoding, is_sorted } => {
+            Page::DictionaryPage { buf: open(buf, 0)?, num_values, encoding, is_sorted }
+        }
+        // We write none, and a file that somebody else wrote anew may have some.
+        Page::DataPageV2 {
+            buf,
+            num_values,
+            encoding,
+            num_nulls,
+            num_rows,
+            def_levels_byte_len,
+            rep_levels_byte_len,
+            is_compressed,
+            statistics,
+        } => {
+            let levels = def_levels_byte_len as usize + rep_levels_byte_len as usize;
+            let buf = if is_compressed { open(buf, levels)? } else { buf };
+            Page::DataPageV2 {
+                buf,
+                num_values,
+                encoding,
+                num_nulls,
+                num_rows,
+                def_levels_byte_len,
+                rep_levels_byte_len,
+                is_compressed: false,
+                statistics,
+            }
+        }
+    })
 }
 
 /// Why a row could not be read.
@@ -204,8 +285,8 @@ impl Segment {
             return Ok(page);
         }
         let span = self.footer.spans.get(at).ok_or_else(|| bad("no such page"))?;
-        let columns = &self.footer.places[span.group as usize];
-        let places = columns.iter().map(|places| places.get(span.page as usize).copied());
+        let columns = &self.footer.columns[span.group as usize];
+        let places = columns.iter().map(|chunk| chunk.places.get(span.page as usize).copied());
         // All at once, so that a disk is not asked for one after the other.
         for place in places.clone().flatten() {
             self.source.will_read(place.offset, place.bytes);
@@ -213,7 +294,7 @@ impl Segment {
         let mut pages = Vec::with_capacity(columns.len());
         for (column, place) in places.enumerate() {
             pages.push(match place {
-                Some(place) => Some(self.read(span.group, column, place)?),
+                Some(place) => Some(self.read(cache, span.group, column, place)?),
                 None => None,
             });
         }
@@ -224,7 +305,8 @@ impl Segment {
     }
 
     /// Reads and decompresses a page.
-    fn read(&self, group: u32, column: usize, place: Place) -> Result<Page> {
+    fn read(&self, cache: &Cache, group: u32, column: usize, place: Place) -> Result<Page> {
+        let is_packed = self.footer.columns[group as usize][column].is_packed;
         let group = self.footer.metadata.row_group(group as usize);
         let chunk = group.column(column);
         let location = PageLocation {
@@ -242,7 +324,8 @@ impl Segment {
         if place.offset != chunk.byte_range().0 {
             reader.skip_next_page()?;
         }
-        reader.get_next_page()?.ok_or_else(|| bad("no page where one should be"))
+        let page = reader.get_next_page()?.ok_or_else(|| bad("no page where one should be"))?;
+        if is_packed { unpacked(page, &mut |bytes| cache.unpack(bytes)) } else { Ok(page) }
     }
 
     fn dictionary(&self, cache: &Cache, seq: u64, group: u32, column: usize) -> Result<Arc<Page>> {
@@ -251,11 +334,12 @@ impl Segment {
             return Ok(page);
         }
         let (start, _) = self.footer.metadata.row_group(group as usize).column(column).byte_range();
-        let first = self.footer.places[group as usize][column].first().ok_or_else(|| bad("no pages"))?;
+        let first =
+            self.footer.columns[group as usize][column].places.first().ok_or_else(|| bad("no pages"))?;
         let bytes = first.offset.checked_sub(start).and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
         let place =
             Place { offset: start, bytes: bytes.ok_or_else(|| bad("no dictionary where one should be"))? };
-        let page = Arc::new(self.read(group, column, place)?);
+        let page = Arc::new(self.read(cache, group, column, place)?);
         if !matches!(*page, Page::DictionaryPage { .. }) {
             return Err(bad("no dictionary where one should be"));
         }
@@ -279,6 +363,14 @@ impl Segment {
         let pages = self.page(cache, seq, at)?;
         let rows = self.footer.spans[at].rows as usize;
         let page = pages.get(self.footer.id_at).and_then(Option::as_ref).ok_or_else(|| bad("no click_id"))?;
+        if let Page::DataPage { buf, encoding: Encoding::PLAIN, .. } = page {
+            let (ids, rest) = buf.as_chunks();
+            if ids.len() != rows || !rest.is_empty() {
+                return Err(bad("ids of another length"));
+            }
+            return Ok(ids.binary_search(&id.bytes()).ok());
+        }
+        // A file that somebody else wrote anew may have other pages.
         let ColumnReader::FixedLenByteArrayColumnReader(mut reader) =
             self.column(cache, seq, at, self.footer.id_at, page)?
         else {
