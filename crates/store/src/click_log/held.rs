@@ -17,7 +17,7 @@ use rusqlite::backup::Backup;
 
 use super::append::lock;
 use super::error::Error;
-use super::registry::State;
+use super::registry::{Segment, State};
 use super::slice::{self, Part};
 use super::{ClickLog, Shared, durable, manifest};
 
@@ -73,8 +73,9 @@ impl Held<'_> {
                 State::Missing { .. } => {}
             }
         }
-        for segment in view.segments.iter().filter(|segment| !segment.is_missing) {
-            link(dir, to, &segment.sealed.name.key())?;
+        // One that lies in a bucket stays there; the manifest's copy says where.
+        for file in view.segments.iter().filter(|segment| !segment.is_missing).filter_map(Segment::local) {
+            link(dir, to, &file)?;
         }
         for side in &view.sides {
             link(dir, to, &side.name.key())?;
