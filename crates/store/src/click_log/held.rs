@@ -51,6 +51,12 @@ impl Held<'_> {
         live.sum::<u64>() + size(&dir.join(manifest::FILE))
     }
 
+    /// Segments that lie in buckets: the copy names them and does not hold them.
+    pub(crate) fn segments_elsewhere(&self) -> u64 {
+        let view = self.shared.registry.all();
+        view.segments.iter().filter(|segment| !segment.is_missing && segment.moved.is_some()).count() as u64
+    }
+
     /// Makes the copy in `to`, a directory that is there and on the same file system. The copy is not synced.
     pub(crate) fn copy_into(&self, to: &Path) -> Result<(), Error> {
         let dir = &self.shared.config.dir;
