@@ -73,6 +73,8 @@ CREATE TABLE IF NOT EXISTS object (
     file   TEXT NOT NULL,
     -- Number of the segment. An object whose segment is not listed is to be deleted.
     seq    INTEGER NOT NULL,
+    -- 1 once the bucket said that it was put by us: what is there under its name is ours.
+    put    INTEGER NOT NULL,
     PRIMARY KEY (bucket, file)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS doomed (file TEXT PRIMARY KEY NOT NULL) WITHOUT ROWID;

@@ -27,6 +27,8 @@ pub(in super::super) struct Object {
     pub(in super::super) file: String,
     /// Number of the segment.
     pub(in super::super) seq: u64,
+    /// The bucket said that it was put by us, so that nobody else's is there.
+    pub(in super::super) is_put: bool,
 }
 
 /// Files that take the place of others. All of it happens in one transaction or nothing does.
@@ -76,7 +78,8 @@ impl Manifest {
     /// Objects that may be in buckets, by bucket and name.
     pub(in super::super) fn objects(&self) -> Result<Vec<Object>, Error> {
         self.all("SELECT * FROM object ORDER BY bucket, file", |r| {
-            Ok(Object { bucket: r.get("bucket")?, file: r.get("file")?, seq: number(r, "seq")? })
+            let (bucket, file, seq) = (r.get("bucket")?, r.get("file")?, number(r, "seq")?);
+            Ok(Object { bucket, file, seq, is_put: r.get("put")? })
         })
     }
 
@@ -87,12 +90,13 @@ impl Manifest {
         Ok(self.objects()?.into_iter().filter(|object| !listed.contains(&object.seq)).collect())
     }
 
-    /// Notes that an object may be in a bucket from now on. Doing it twice does nothing.
-    pub(in super::super) fn object_note(&self, object: &Object) -> Result<(), Error> {
-        let Object { bucket, file, seq } = object;
-        let note = "INSERT INTO object VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET seq = excluded.seq";
-        let done = self.conn.execute(note, params![bucket, file, *seq as i64]);
-        done.map(drop).map_err(Error::sqlite("write", &self.path))
+    /// Notes that an object may be in a bucket from now on. Returns whether it was known to be put by us, or is now.
+    pub(in super::super) fn object_note(&self, object: &Object) -> Result<bool, Error> {
+        let Object { bucket, file, seq, is_put } = object;
+        let note = "INSERT INTO object VALUES (?1, ?2, ?3, ?4) \
+                    ON CONFLICT DO UPDATE SET seq = excluded.seq, put = max(put, excluded.put) RETURNING put";
+        let done = self.conn.query_row(note, params![bucket, file, *seq as i64, is_put], |r| r.get(0));
+        done.map_err(Error::sqlite("write", &self.path))
     }
 
     /// Notes that an object is not in its bucket.

@@ -1,7 +1,7 @@
 //! Finished segments go into a bucket, and objects whose segment is gone are deleted there.
 //!
 //! A move: the manifest notes that an object may be there by our hand. The object is put, and only where there is
-//! none. All of it is read back and compared with the segment's checksum: whatever the answers said, what counts is what
+//! none; that it was is noted too. All of it is read back and compared with the segment's checksum: whatever the answers said, what counts is what
 //! is there. One transaction of the manifest says that the segment lies in the bucket and that its file is doomed; one
 //! change of the registry has look-ups go there; the file is deleted. Name and number stay, and so does the side file.
 //!
@@ -205,19 +205,24 @@ fn move_one(shared: &Shared, rules: &Rules) -> Result<Option<Work>, Error> {
 
     let reach = reach(shared, bucket)?;
     let shown = reach.shown(&name.key());
-    let object = Object { bucket: bucket.clone(), file: name.key(), seq: name.seq };
-    lock(&shared.manifest).object_note(&object)?;
+    let mut object = Object { bucket: bucket.clone(), file: name.key(), seq: name.seq, is_put: false };
+    object.is_put = lock(&shared.manifest).object_note(&object)?;
     shared.config.faults.reach(Point::BeforePut);
     let put = reach.put_new(&object.file, bytes);
     shared.config.faults.reach(Point::AfterPut);
+    if matches!(put, Ok(Put::Done)) {
+        object.is_put = true;
+        lock(&shared.manifest).object_note(&object)?;
+    }
     let there = reach.checksum(&object.file, segment.sealed.bytes, &shared.sealing_stop);
     match there {
         Ok(Some(sum)) if sum == segment.sealed.checksum => {}
         Ok(_) => {
-            // Put by us just now, it is not whole, and nobody else has its name.
-            if matches!(put, Ok(Put::Done)) {
+            // It is ours and is not whole.
+            if object.is_put {
                 let source = io::Error::other("what is there now is not what was put");
                 reach.delete(&object.file).map_err(Error::bucket("delete", shown.clone()))?;
+                lock(&shared.manifest).object_forget(&object)?;
                 return Err(Error::bucket("put", shown)(source));
             }
             // It is somebody else's, and is not ours to delete when this segment goes.

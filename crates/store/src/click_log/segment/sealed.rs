@@ -190,7 +190,10 @@ impl Source {
     /// As [`Self::ahead`].
     pub(super) fn tail(&self) -> io::Result<Self> {
         let len = self.len();
-        if self.is_far() { self.ahead(&[len.saturating_sub(TAIL_BYTES)..len]) } else { Ok(self.clone()) }
+        if !self.is_far() {
+            return Ok(self.clone());
+        }
+        self.ahead(std::slice::from_ref(&(len.saturating_sub(TAIL_BYTES)..len)))
     }
 
     fn fetch(&self, from: u64, length: usize) -> ParquetResult<Bytes> {

@@ -67,6 +67,11 @@ impl Shelf {
         self.state().ill.insert(ill, times);
     }
 
+    /// Nothing goes wrong any more.
+    pub(super) fn well(&self) {
+        self.state().ill.clear();
+    }
+
     /// Names of all objects, their buckets' before them.
     pub(super) fn names(&self) -> Vec<String> {
         self.state().objects.keys().cloned().collect()
@@ -134,11 +139,13 @@ impl Bucket for Named {
                     return Ok(Put::IsThere);
                 }
                 let mut bytes = bytes.to_vec();
-                if state.takes(Ill::PutChanged) {
+                let is_answered_wrong = state.takes(Ill::PutAnsweredWrong);
+                // Both together look like somebody else's object, and that stays.
+                if !is_answered_wrong && state.takes(Ill::PutChanged) {
                     bytes[9] ^= 1;
                 }
                 state.objects.insert(name, bytes);
-                match state.takes(Ill::PutAnsweredWrong) {
+                match is_answered_wrong {
                     true => Err(io::Error::other("503")),
                     false => Ok(Put::Done),
                 }
