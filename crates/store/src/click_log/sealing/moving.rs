@@ -214,24 +214,36 @@ fn move_one(shared: &Shared, rules: &Rules) -> Result<Option<Work>, Error> {
         object.is_put = true;
         lock(&shared.manifest).object_note(&object)?;
     }
-    let there = reach.checksum(&object.file, segment.sealed.bytes, &shared.sealing_stop);
-    match there {
-        Ok(Some(sum)) if sum == segment.sealed.checksum => {}
-        Ok(_) => {
-            // It is ours and is not whole.
-            if object.is_put {
-                let source = io::Error::other("what is there now is not what was put");
-                reach.delete(&object.file).map_err(Error::bucket("delete", shown.clone()))?;
-                lock(&shared.manifest).object_forget(&object)?;
-                return Err(Error::bucket("put", shown)(source));
-            }
-            // It is somebody else's, and is not ours to delete when this segment goes.
+    let look = || reach.checksum(&object.file, segment.sealed.bytes, &shared.sealing_stop);
+    let ours = Some(segment.sealed.checksum);
+    match look() {
+        Ok(sum) if sum == ours => {}
+        // It is ours and is not whole.
+        Ok(_) if object.is_put => {
+            let source = io::Error::other("what is there now is not what was put");
+            reach.delete(&object.file).map_err(Error::bucket("delete", shown.clone()))?;
             lock(&shared.manifest).object_forget(&object)?;
-            stay(shared, &segment, shown, "something else is there under its name");
-            return Ok(Some(Work::Overtaken));
+            return Err(Error::bucket("put", shown)(source));
         }
+        // Whose it is will be known when the bucket says that something is there.
+        Ok(_) if put.is_err() => return Err(refused(put, shown)),
+        Ok(sum) => match look() {
+            Ok(again) if again == ours => {}
+            Ok(again) if again == sum => {
+                // It is somebody else's, and is not ours to delete when this segment goes.
+                lock(&shared.manifest).object_forget(&object)?;
+                stay(shared, &segment, shown, "something else is there under its name");
+                return Ok(Some(Work::Overtaken));
+            }
+            Ok(_) => {
+                let source = io::Error::other("it reads another way each time");
+                return Err(Error::bucket("read", shown)(source));
+            }
+            Err(error) => return Err(Error::bucket("read", shown)(error)),
+        },
         // What was said when it was put tells more.
-        Err(error) => return Err(Error::bucket("put", shown)(put.err().unwrap_or(error))),
+        Err(_) if put.is_err() => return Err(refused(put, shown)),
+        Err(error) => return Err(Error::bucket("read", shown)(error)),
     }
 
     let change = Change {
@@ -245,6 +257,11 @@ fn move_one(shared: &Shared, rules: &Rules) -> Result<Option<Work>, Error> {
     let (clicks, bytes) = (segment.extent().clicks, segment.sealed.bytes);
     tracing::info!(segment.file = shown, segment.clicks = clicks, "moved a click segment into its bucket");
     Ok(Some(Work::Moved { file: name.key(), bucket: bucket.clone(), clicks, bytes }))
+}
+
+/// Why an object was not put.
+fn refused(put: io::Result<Put>, shown: String) -> Error {
+    Error::bucket("put", shown)(put.err().unwrap_or_else(|| io::ErrorKind::Other.into()))
 }
 
 /// Has a segment stay where it is until the next start.
