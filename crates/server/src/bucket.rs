@@ -1,11 +1,13 @@
-//! Buckets: where exports can go besides folders.
+//! Buckets: where exports can go besides folders, and sealed clicks besides the data directory (`segments`).
 //!
 //! The cast: `object_store` knows S3, Google's and Azure's dialects, signs requests and tries again what failed; it reads
 //! credentials from the environment as each vendor's own tools do (`AWS_…`, `GOOGLE_…`, `AZURE_…`). [`Wire`] is how its
 //! requests leave: our own connections, so that no second HTTP client, TLS stack or reader of proxies comes in.
 //!
-//! Only commands write to buckets, with the rights of whoever runs them. Plain HTTP goes to loopback, and elsewhere only
+//! Commands write exports with the rights of whoever runs them, the server segments with its own. Plain HTTP goes to loopback, and elsewhere only
 //! where the environment allows it (`AWS_ALLOW_HTTP=true`) or `object_store` asks a machine's own metadata service.
+
+mod segments;
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -24,10 +26,11 @@ use object_store::client::{
     HttpResponse, HttpResponseBody, HttpService,
 };
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutPayload, WriteMultipart};
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig, WriteMultipart};
 use tokio_rustls::rustls::pki_types::ServerName;
 use url::Url;
 
+pub(crate) use self::segments::SegmentBuckets;
 use crate::client::{connect, tls_connector};
 
 /// The buckets that this program was built for.
@@ -63,7 +66,8 @@ impl Bucket {
     pub(crate) fn of(text: &str) -> anyhow::Result<Self> {
         let url = Url::parse(text).with_context(|| format!("read the bucket {text}"))?;
         let prefix = Path::from_url_path(url.path()).with_context(|| format!("read the bucket {text}"))?;
-        let store = open(&url).with_context(|| format!("open the bucket {text}"))?;
+        let store = open(&url, &RetryConfig::default(), Wire::default())
+            .with_context(|| format!("open the bucket {text}"))?;
         Ok(Self { store, prefix, shown: text.to_owned() })
     }
 
@@ -131,37 +135,47 @@ fn read_piece(file: &mut File) -> anyhow::Result<Vec<u8>> {
     Ok(piece)
 }
 
-fn open(url: &Url) -> anyhow::Result<Arc<dyn ObjectStore>> {
+fn open(url: &Url, retries: &RetryConfig, wire: Wire) -> anyhow::Result<Arc<dyn ObjectStore>> {
     match url.scheme() {
         #[cfg(feature = "s3")]
         "s3" => {
-            let builder = object_store::aws::AmazonS3Builder::from_env().with_http_connector(Wire::default());
-            Ok(Arc::new(builder.with_url(url.as_str()).build()?))
+            let builder = object_store::aws::AmazonS3Builder::from_env().with_http_connector(wire);
+            Ok(Arc::new(builder.with_retry(retries.clone()).with_url(url.as_str()).build()?))
         }
         #[cfg(feature = "gcs")]
         "gs" => {
-            let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env();
-            Ok(Arc::new(builder.with_http_connector(Wire::default()).with_url(url.as_str()).build()?))
+            let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env().with_http_connector(wire);
+            Ok(Arc::new(builder.with_retry(retries.clone()).with_url(url.as_str()).build()?))
         }
         #[cfg(feature = "azure")]
         "az" => {
-            let builder = object_store::azure::MicrosoftAzureBuilder::from_env();
-            Ok(Arc::new(builder.with_http_connector(Wire::default()).with_url(url.as_str()).build()?))
+            let builder = object_store::azure::MicrosoftAzureBuilder::from_env().with_http_connector(wire);
+            Ok(Arc::new(builder.with_retry(retries.clone()).with_url(url.as_str()).build()?))
         }
         other => bail!("this program is not built for {other}://"),
     }
 }
 
 /// One connection for each request. There are a few requests for each file, and none is kept open in between.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Wire {
     may_http: bool,
+    /// How long one request may take.
+    request_max: Duration,
+    /// The longest answer that is read, in bytes.
+    answer_max: usize,
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self { may_http: false, request_max: REQUEST_MAX, answer_max: ANSWER_BYTES_MAX }
+    }
 }
 
 impl HttpConnector for Wire {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let allowed = options.get_config_value(&ClientConfigKey::AllowHttp);
-        Ok(HttpClient::new(Self { may_http: allowed.as_deref() == Some("true") }))
+        Ok(HttpClient::new(Self { may_http: allowed.as_deref() == Some("true"), ..*self }))
     }
 }
 
@@ -198,14 +212,14 @@ impl HttpService for Wire {
             .map_err(failed(HttpErrorKind::Connect))?;
         let exchange = async {
             match stream {
-                Either::Plain(stream) => exchange(stream, request).await,
-                Either::Tls(stream) => exchange(*stream, request).await,
+                Either::Plain(stream) => exchange(stream, request, self.answer_max).await,
+                Either::Tls(stream) => exchange(*stream, request, self.answer_max).await,
             }
         };
-        match tokio::time::timeout(REQUEST_MAX, exchange).await {
+        match tokio::time::timeout(self.request_max, exchange).await {
             Ok(answered) => answered.map_err(failed(HttpErrorKind::Interrupted)),
             Err(_) => {
-                let error = anyhow::anyhow!("no answer within {} s", REQUEST_MAX.as_secs());
+                let error = anyhow::anyhow!("no answer within {} s", self.request_max.as_secs());
                 Err(failed(HttpErrorKind::Timeout)(error))
             }
         }
@@ -250,7 +264,11 @@ impl Target {
     }
 }
 
-async fn exchange<S>(stream: S, request: http::Request<Full<Bytes>>) -> anyhow::Result<HttpResponse>
+async fn exchange<S>(
+    stream: S,
+    request: http::Request<Full<Bytes>>,
+    answer_max: usize,
+) -> anyhow::Result<HttpResponse>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
@@ -259,7 +277,7 @@ where
     tokio::spawn(async move { drop(connection.await) });
     let answer = sender.send_request(request).await.context("send the request")?;
     let (parts, body) = answer.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let body = Limited::new(body, answer_max).collect().await;
     let body = body.map_err(|error| anyhow::anyhow!("{error}")).context("read the answer")?.to_bytes();
     let body = Full::new(body).map_err(|never| match never {});
     Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))

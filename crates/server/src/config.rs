@@ -231,6 +231,25 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "Most clicks of a Parquet file, 1024 to 4000000. While one is written, some 150 bytes of memory are taken for each.",
     ),
     one(
+        "click_segments_bucket",
+        "click-segments-bucket",
+        "ROUNDTRIP_CLICK_SEGMENTS_BUCKET",
+        "URL",
+        "",
+        "The bucket that finished Parquet files of clicks go into, such as s3://NAME/FOLDER, with the credentials that the \
+         vendor's own tools find in the environment. Without it they stay in the data directory; what is in a bucket \
+         already stays there. See clicks.md.",
+    ),
+    one(
+        "click_segments_local",
+        "click-segments-local",
+        "ROUNDTRIP_CLICK_SEGMENTS_LOCAL",
+        "SPAN",
+        "2d",
+        "How long after its last click a finished Parquet file stays in the data directory before it goes into the \
+         bucket, 0s to 3650d: look-ups of newer clicks never leave the machine.",
+    ),
+    one(
         "attempts_kept",
         "attempts-kept",
         "ROUNDTRIP_ATTEMPTS_KEPT",
@@ -414,6 +433,10 @@ pub(crate) struct Config {
     pub(crate) click_seal_after: Span,
     /// Most clicks of a segment.
     pub(crate) click_segment_rows: u64,
+    /// The bucket that finished segments go into.
+    pub(crate) click_segments_bucket: Option<String>,
+    /// How long after its last click a segment stays before it goes there.
+    pub(crate) click_segments_local: Span,
     /// How long attempts of finished deliveries are kept.
     pub(crate) attempts_kept: Span,
     /// How long bodies of webhooks are kept.

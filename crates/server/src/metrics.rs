@@ -79,13 +79,21 @@ metrics! {
     click_log_damaged: Gauge = "click_log_damaged", Gauge::default();
     /// Closed slices that are counted in the ledger and not in a Parquet file yet.
     click_log_unsealed: Gauge = "click_log_unsealed", Gauge::default();
-    /// Parquet files of sealed clicks.
+    /// Parquet files of sealed clicks, in buckets too.
     click_log_segments: Gauge = "click_log_segments", Gauge::default();
-    /// Parquet files of sealed clicks that are listed and not on the disk.
+    /// Of these, Parquet files that lie in a bucket.
+    click_log_segments_moved: Gauge = "click_log_segments_moved", Gauge::default();
+    /// Bytes of the Parquet files that lie in a bucket.
+    click_log_moved_bytes: Gauge = "click_log_moved_bytes", Gauge::default();
+    /// Requests of the click log to buckets that failed.
+    click_log_bucket_failures: Counter = "click_log_bucket_failures", Counter::default();
+    /// 1 when the last try to move a Parquet file into a bucket, or to delete one there, failed.
+    click_log_bucket_failing: Gauge = "click_log_bucket_failing", Gauge::default();
+    /// Parquet files of sealed clicks that are listed and not on the disk or in their bucket.
     click_log_segments_missing: Gauge = "click_log_segments_missing", Gauge::default();
     /// Clicks in Parquet files.
     click_log_segment_clicks: Gauge = "click_log_segment_clicks", Gauge::default();
-    /// Bytes of the Parquet files.
+    /// Bytes of the Parquet files on the disk.
     click_log_segment_bytes: Gauge = "click_log_segment_bytes", Gauge::default();
     /// Bytes of the side files of the Parquet files.
     click_log_side_bytes: Gauge = "click_log_side_bytes", Gauge::default();
@@ -331,6 +339,10 @@ impl Metrics {
         declared.click_log_damaged.set(gauge(clicks.damaged as u64));
         declared.click_log_unsealed.set(gauge(clicks.slices_unsealed as u64));
         declared.click_log_segments.set(gauge(clicks.segments as u64));
+        declared.click_log_segments_moved.set(gauge(clicks.segments_moved as u64));
+        declared.click_log_moved_bytes.set(gauge(clicks.bytes_moved));
+        set(&declared.click_log_bucket_failures, clicks.bucket_failures);
+        declared.click_log_bucket_failing.set(gauge(u64::from(clicks.bucket_error.is_some())));
         declared.click_log_segments_missing.set(gauge(clicks.segments_missing as u64));
         declared.click_log_segment_clicks.set(gauge(clicks.segments_clicks));
         declared.click_log_segment_bytes.set(gauge(clicks.bytes_segments));

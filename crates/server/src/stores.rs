@@ -32,6 +32,23 @@ pub(crate) struct Stores {
     probed: Arc<Mutex<Option<Probed>>>,
 }
 
+/// Who reaches buckets for the click log, whether or not anything is to go into one: something may lie in one from before.
+/// The one that is named must be one that can be reached.
+#[cfg(feature = "bucket")]
+fn buckets(named: Option<&str>) -> anyhow::Result<Option<Arc<dyn click_log::bucket::Buckets>>> {
+    let buckets: Arc<dyn click_log::bucket::Buckets> = Arc::new(crate::bucket::SegmentBuckets::default());
+    if let Some(name) = named {
+        buckets.open(name).with_context(|| format!("open the bucket {name} for clicks"))?;
+    }
+    Ok(Some(buckets))
+}
+
+/// A program that was built without them reaches none.
+#[cfg(not(feature = "bucket"))]
+fn buckets(_: Option<&str>) -> anyhow::Result<Option<Arc<dyn click_log::bucket::Buckets>>> {
+    Ok(None)
+}
+
 /// What a probe found, and when.
 type Probed = (Instant, Vec<String>);
 
@@ -59,6 +76,7 @@ impl Stores {
         );
 
         let identity = ledger.identity();
+        let buckets = buckets(config.click_segments_bucket.as_deref())?;
         let log_config = click_log::Config {
             durability: match config.click_durability {
                 Durability::Strict => click_log::Durability::Strict,
@@ -67,6 +85,9 @@ impl Stores {
             retention: config.click_retention,
             seal_after: config.click_seal_after,
             segment_rows_max: config.click_segment_rows,
+            buckets,
+            segments_bucket: config.click_segments_bucket.clone(),
+            segments_local: config.click_segments_local,
             floor: identity.click_floor,
             ..click_log::Config::new(data.clicks(), identity.node, identity.check_keys.clone())
         };
@@ -77,6 +98,7 @@ impl Stores {
             click_log.missing = report.missing.len(),
             click_log.slices = report.closed,
             click_log.segments = report.segments,
+            click_log.moved = report.moved,
             "opened the click log"
         );
         Ok(Self { clicks, ledger, probed: Arc::default() })

@@ -129,17 +129,27 @@ fn document(path: &Path, contents: &Contents) -> serde_json::Value {
         "path": path.display().to_string(), "at": contents.head.at, "made_by": contents.head.made_by,
         "online": contents.head.online, "bytes": contents.head.bytes, "files": contents.head.files,
         "ledger_bytes": contents.ledger_bytes, "click_files": contents.click_files, "sha256": contents.sha256,
+        "segments_elsewhere": contents.head.segments_elsewhere,
     } })
 }
 
 fn text(path: &Path, contents: &Contents) -> String {
     format!(
-        "{} shows the installation at {}: ledger {}, {} files of the click log, {} in all.\n\
+        "{} shows the installation at {}: ledger {}, {} files of the click log, {} in all.\n{}\
          It holds secrets, and is readable by you alone. `roundtrip restore --check {0}` reads it again.",
         path.display(),
         contents.head.at,
         size(contents.ledger_bytes),
         contents.click_files,
         size(contents.head.bytes),
+        elsewhere(contents).map(|line| format!("{line}\n")).unwrap_or_default(),
     )
+}
+
+/// What of the click log is not in a backup because it lies in buckets, for a person.
+pub(super) fn elsewhere(contents: &Contents) -> Option<String> {
+    let n = contents.head.segments_elsewhere.filter(|n| *n > 0)?;
+    Some(format!(
+        "{n} sealed files lie in buckets and are not in it: keep those buckets as long as the backup."
+    ))
 }

@@ -3,6 +3,7 @@
 //! The server does the work, for some seconds at each call; this asks again until all is done, so that a long piece of
 //! work shows how far it is and goes on where it ended.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
@@ -191,8 +192,24 @@ fn listed(answer: &Value) -> Vec<String> {
         size(n(&answer["bytes"])),
         size(n(&answer["side_bytes"]))
     ));
+    lines.extend(in_buckets(answer));
     lines.extend(aside(answer));
     lines
+}
+
+/// Which of the files lie in buckets, for a person.
+fn in_buckets(answer: &Value) -> Vec<String> {
+    let mut buckets: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for file in items(&answer["files"]) {
+        if let Some(bucket) = file["bucket"].as_str() {
+            let (files, bytes) = buckets.entry(bucket).or_default();
+            (*files, *bytes) = (*files + 1, *bytes + n(&file["bytes"]));
+        }
+    }
+    let line = |(bucket, (files, bytes)): (&str, (u64, u64))| {
+        format!("In {bucket}: {files} files, {}.", size(bytes))
+    };
+    buckets.into_iter().map(line).collect()
 }
 
 /// What was set aside, for a person.
@@ -367,15 +384,19 @@ mod tests {
             "files": [
                 {"number": 7, "state": "sealed", "hour": "2026-06-04T09:00:00.000Z", "file": "dt=2026-06-04/hr=09/1-7.parquet",
                  "clicks": 1200, "bytes": 65_536},
+                {"number": 8, "state": "moved", "hour": "2026-06-04T08:00:00.000Z", "file": "dt=2026-06-04/hr=08/1-8.parquet",
+                 "bucket": "s3://clicks/here", "clicks": 800, "bytes": 40_000},
                 {"number": 12, "state": "active", "hour": "2026-06-04T10:00:00.000Z", "file": "1-12.open", "clicks": 3, "bytes": 0},
             ],
-            "clicks": 1203, "bytes": 65_536, "side_bytes": 4_096, "set_aside": ["1-3.parquet"],
+            "clicks": 2003, "bytes": 65_536, "side_bytes": 4_096, "set_aside": ["1-3.parquet"],
         });
         insta::assert_snapshot!(listed(&answer).join("\n"), @r"
         number  state   hour           file                             clicks    bytes
         7       sealed  2026-06-04T09  dt=2026-06-04/hr=09/1-7.parquet    1200  65.5 kB
+        8       moved   2026-06-04T08  dt=2026-06-04/hr=08/1-8.parquet     800  40.0 kB
         12      active  2026-06-04T10  1-12.open                             3      0 B
-        2 files, 1203 clicks, 65.5 kB; side files 4.1 kB.
+        3 files, 2003 clicks, 65.5 kB; side files 4.1 kB.
+        In s3://clicks/here: 1 files, 40.0 kB.
         Set aside in clicks/damaged/: 1-3.parquet.
         ");
     }

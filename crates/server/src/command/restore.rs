@@ -145,12 +145,17 @@ fn document(contents: &Contents) -> serde_json::Value {
         "at": contents.head.at, "made_by": contents.head.made_by, "online": contents.head.online,
         "bytes": contents.head.bytes, "files": contents.head.files, "ledger_bytes": contents.ledger_bytes,
         "click_files": contents.click_files, "sha256": contents.sha256,
+        "segments_elsewhere": contents.head.segments_elsewhere,
     })
 }
 
 fn described(contents: &Contents) -> String {
+    let elsewhere = match contents.head.segments_elsewhere {
+        Some(n) if n > 0 => format!("; {n} sealed files lie in buckets and are not in it"),
+        _ => String::new(),
+    };
     format!(
-        "the installation at {}, made by release {}; ledger {}, {} files of the click log",
+        "the installation at {}, made by release {}; ledger {}, {} files of the click log{elsewhere}",
         contents.head.at,
         contents.head.made_by,
         size(contents.ledger_bytes),

@@ -52,6 +52,8 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         click_retention: r.retention("click_retention", CLICK_RETENTION_MAX),
         click_seal_after: r.seal_after(),
         click_segment_rows: u64::from(r.number("click_segment_rows", 1_024..=4_000_000)),
+        click_segments_bucket: r.bucket("click_segments_bucket"),
+        click_segments_local: r.segments_local(),
         held_retention: r.retention("held_retention", HELD_RETENTION_MAX),
         workspace_sends_day: r.number("workspace_sends_day", 0..=1_000_000_000),
         workspace_sends_at_once: r.number("workspace_sends_at_once", 0..=1_024),
@@ -79,6 +81,14 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         r.refuse(&place, "is the address of the public listener too; the admin listener needs its own");
     }
     if r.problems.is_empty() { Ok(config) } else { Err(Refused(r.problems)) }
+}
+
+/// The kinds of buckets that this program was built for.
+fn built_for() -> &'static [&'static str] {
+    #[cfg(feature = "bucket")]
+    return crate::bucket::SCHEMES;
+    #[cfg(not(feature = "bucket"))]
+    return &[];
 }
 
 struct Reader<'a> {
@@ -254,6 +264,49 @@ impl Reader<'_> {
             let span =
                 Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 0s or 36h"))?;
             if span <= most { Ok(span) } else { Err(format!("`{text}` is more than {most}")) }
+        })
+    }
+
+    /// A folder in a bucket of a kind that this program was built for, without a slash at its end.
+    fn bucket(&mut self, key: &str) -> Option<String> {
+        self.one(key)?;
+        self.parsed(key, None, |text| {
+            let url = Url::parse(text)
+                .map_err(|error| format!("`{text}` is no URL such as s3://NAME/FOLDER: {error}"))?;
+            let built = built_for();
+            if !built.contains(&url.scheme()) {
+                let known = built.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(", ");
+                let known = if known.is_empty() { "no buckets".to_owned() } else { known };
+                return Err(format!(
+                    "`{text}`: this program is built for {known}, not for {}://",
+                    url.scheme()
+                ));
+            }
+            let bare = url.query().is_none() && url.fragment().is_none() && url.port().is_none();
+            if !bare || !url.username().is_empty() || url.password().is_some() {
+                // What it holds may be a secret, and would be written into logs and lists.
+                return Err(
+                    "is more than a bucket's name and a folder; credentials come from the environment"
+                        .to_owned(),
+                );
+            }
+            if url.host_str().is_none_or(str::is_empty) {
+                return Err(format!("`{text}` names no bucket"));
+            }
+            Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
+        })
+    }
+
+    /// How long a segment stays here: as long as clicks are kept at most.
+    fn segments_local(&mut self) -> Span {
+        self.parsed("click_segments_local", Span::from_days(2), |text| {
+            let span =
+                Span::parse(text).ok_or_else(|| format!("`{text}` is not a span such as 2d or 36h"))?;
+            if span <= CLICK_RETENTION_MAX {
+                Ok(span)
+            } else {
+                Err(format!("`{text}` is more than {CLICK_RETENTION_MAX}"))
+            }
         })
     }
 

@@ -5,7 +5,7 @@
 //! `tests/clients/data_tools.py` reads what was exported with DuckDB, pyarrow, pandas and chdb and runs the queries of
 //! `docs/queries.md`; `bucket` runs moto's S3 behind a door that often says 503. `./test.sh` installs them.
 
-mod bucket;
+pub(crate) mod bucket;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -64,6 +64,7 @@ pub(crate) struct House {
     dir: Option<TempDir>,
     data: PathBuf,
     flags: Vec<String>,
+    env: Vec<(String, String)>,
     server: Option<Server>,
     /// Tokens of keys, by slug.
     pub(crate) keys: BTreeMap<String, String>,
@@ -87,6 +88,7 @@ impl House {
             dir: None,
             data: data.to_owned(),
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            env: Vec::new(),
             server: None,
             keys: BTreeMap::new(),
             token: String::new(),
@@ -103,6 +105,12 @@ impl House {
         self.data.join("clicks")
     }
 
+    /// Has the server find these variables in its environment.
+    pub(crate) fn with_env(mut self, env: &[(&str, String)]) -> Self {
+        self.env = env.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        self
+    }
+
     /// The flags beside those of every server under test.
     pub(crate) fn flags(&self) -> &[String] {
         &self.flags
@@ -111,7 +119,7 @@ impl House {
     /// Starts the server and waits until it is ready.
     pub(crate) fn start(&mut self) {
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        self.server = Some(Server::start(&self.data, &flags));
+        self.server = Some(Server::start_in(&self.data, &flags, &self.env));
         let token = std::fs::read_to_string(self.data.join("admin.token")).expect("there is an admin key");
         self.token = token.trim().to_owned();
     }

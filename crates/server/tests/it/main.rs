@@ -5,6 +5,7 @@ mod backup;
 mod bench;
 mod books;
 mod breaking;
+mod buckets;
 mod clients;
 mod commands;
 mod crash;

@@ -51,9 +51,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one and waits until it is ready.
     pub(crate) fn start(data: &Path, more: &[&str]) -> Self {
+        Self::start_in(data, more, &[])
+    }
+
+    /// The same in an environment with these variables.
+    pub(crate) fn start_in(data: &Path, more: &[&str], env: &[(String, String)]) -> Self {
         let mut child = roundtrip()
             .args(serve_arguments(data))
             .args(more)
+            .envs(env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

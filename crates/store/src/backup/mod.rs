@@ -183,6 +183,10 @@ pub struct Head {
     pub bytes: u64,
     /// How many files are in it.
     pub files: u64,
+    /// Segments of the click log that lie in buckets: they are not in it, and its list of files says where they are.
+    /// `None`: nobody looked, because nothing is opened while the server is down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments_elsewhere: Option<u64>,
 }
 
 /// What an archive says of itself at its end.

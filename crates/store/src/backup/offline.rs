@@ -44,6 +44,7 @@ pub fn write_offline(data: &Path, now: Timestamp, made_by: &str, out: impl Write
         online: false,
         bytes: files.iter().map(|file| file.bytes).sum(),
         files: files.len() as u64,
+        segments_elsewhere: None,
     };
     let mut archive = Archive::begin(out, &head)?;
     match files.iter().try_for_each(|file| archive.file(file)) {

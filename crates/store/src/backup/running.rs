@@ -89,6 +89,7 @@ pub fn begin(ledger: &Ledger, clicks: &ClickLog, now: Timestamp, made_by: &str) 
         return Err(Error::NoRoom { needed, free });
     }
     held.copy_into(&clicks_dir)?;
+    let segments_elsewhere = Some(held.segments_elsewhere());
     drop(held);
 
     let clicks = sources(&clicks_dir, CLICKS, |_| true)?;
@@ -99,6 +100,7 @@ pub fn begin(ledger: &Ledger, clicks: &ClickLog, now: Timestamp, made_by: &str) 
         online: true,
         bytes: snapshot.bytes() + clicks.iter().map(|file| file.bytes).sum::<u64>(),
         files: clicks.len() as u64 + 1,
+        segments_elsewhere,
     };
     Ok(Running { snapshot, clicks, head, spool })
 }

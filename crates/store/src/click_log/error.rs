@@ -36,6 +36,16 @@ pub enum Error {
         /// What the Parquet library said.
         source: parquet::errors::ParquetError,
     },
+    /// A bucket did not do what was asked, or did not say that it did; trying again may help.
+    #[error("failed to {what} {file}")]
+    Bucket {
+        /// What was being done.
+        what: &'static str,
+        /// The bucket's name, and the segment's in it.
+        file: String,
+        /// What was said, or that nothing was.
+        source: io::Error,
+    },
     /// A row that contradicts itself. Trying again does not help; [`super::ClickLog::verify`] sets the file aside.
     #[error("failed to read row {row} of {}: the stored click makes no sense", .file.display())]
     Damaged {
@@ -56,9 +66,11 @@ impl Error {
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Sqlite { .. } | Self::Parquet { .. } | Self::Panicked => {
-                !self.is_damage()
-            }
+            Self::Io { .. }
+            | Self::Sqlite { .. }
+            | Self::Parquet { .. }
+            | Self::Bucket { .. }
+            | Self::Panicked => !self.is_damage(),
             Self::Damaged { .. } | Self::Stopped => false,
         }
     }
@@ -79,7 +91,7 @@ impl Error {
             }
             // An error of the file system comes through the library as an external one.
             Self::Parquet { source, .. } => !matches!(source, parquet::errors::ParquetError::External(_)),
-            Self::Io { .. } | Self::Stopped | Self::Panicked => false,
+            Self::Io { .. } | Self::Bucket { .. } | Self::Stopped | Self::Panicked => false,
         }
     }
 
@@ -90,12 +102,20 @@ impl Error {
             | Self::Sqlite { file, .. }
             | Self::Parquet { file, .. }
             | Self::Damaged { file, .. } => Some(file),
-            Self::Stopped | Self::Panicked => None,
+            Self::Bucket { .. } | Self::Stopped | Self::Panicked => None,
         }
     }
 
     pub(super) fn io(what: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, file: file.to_owned(), source }
+    }
+
+    pub(super) fn bucket(what: &'static str, file: String) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.kind() {
+            // Somebody said that it is to end.
+            io::ErrorKind::Interrupted => Self::Stopped,
+            _ => Self::Bucket { what, file, source },
+        }
     }
 
     pub(super) fn parquet(

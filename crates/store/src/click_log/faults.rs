@@ -25,6 +25,10 @@ pub enum Point {
     BeforeSegment,
     /// A segment has its name and no side file.
     BeforeSegmentSide,
+    /// A segment is to be moved: it is noted that its object may be there, and it is not put.
+    BeforePut,
+    /// The object of a segment is put, and nobody has looked whether it is what it should be.
+    AfterPut,
     /// New files of sealed clicks are there, the manifest lists the old ones.
     BeforeSwap,
     /// The manifest lists the new files, none of the old ones is deleted.

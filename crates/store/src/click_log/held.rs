@@ -17,7 +17,7 @@ use rusqlite::backup::Backup;
 
 use super::append::lock;
 use super::error::Error;
-use super::registry::State;
+use super::registry::{Segment, State};
 use super::slice::{self, Part};
 use super::{ClickLog, Shared, durable, manifest};
 
@@ -51,6 +51,12 @@ impl Held<'_> {
         live.sum::<u64>() + size(&dir.join(manifest::FILE))
     }
 
+    /// Segments that lie in buckets: the copy names them and does not hold them.
+    pub(crate) fn segments_elsewhere(&self) -> u64 {
+        let view = self.shared.registry.all();
+        view.segments.iter().filter(|segment| !segment.is_missing && segment.moved.is_some()).count() as u64
+    }
+
     /// Makes the copy in `to`, a directory that is there and on the same file system. The copy is not synced.
     pub(crate) fn copy_into(&self, to: &Path) -> Result<(), Error> {
         let dir = &self.shared.config.dir;
@@ -73,8 +79,9 @@ impl Held<'_> {
                 State::Missing { .. } => {}
             }
         }
-        for segment in view.segments.iter().filter(|segment| !segment.is_missing) {
-            link(dir, to, &segment.sealed.name.key())?;
+        // One that lies in a bucket stays there; the manifest's copy says where.
+        for file in view.segments.iter().filter(|segment| !segment.is_missing).filter_map(Segment::local) {
+            link(dir, to, &file)?;
         }
         for side in &view.sides {
             link(dir, to, &side.name.key())?;

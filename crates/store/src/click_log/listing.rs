@@ -8,7 +8,7 @@ use super::registry::{Segment, Slice, State};
 /// A segment, as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentInfo {
-    /// Where it lies, below the log's directory.
+    /// Where it lies, below the log's directory or its bucket's prefix.
     pub file: String,
     /// Node that wrote its clicks.
     pub node: u16,
@@ -26,8 +26,10 @@ pub struct SegmentInfo {
     pub bytes: u64,
     /// SipHash-1-3 (zero key) of the file.
     pub checksum: u64,
-    /// Whether it is listed and not on the disk.
+    /// Whether it is listed and not where it should be.
     pub is_missing: bool,
+    /// The bucket that it lies in; `None`: the log's directory.
+    pub bucket: Option<String>,
 }
 
 /// A slice, as it is now.
@@ -95,6 +97,7 @@ impl ClickLog {
                 bytes: segment.sealed.bytes,
                 checksum: segment.sealed.checksum,
                 is_missing: segment.is_missing,
+                bucket: segment.moved.as_ref().map(|moved| moved.bucket.clone()),
             }
         };
         view.segments.iter().map(info).collect()

@@ -18,7 +18,7 @@ use super::error::Error;
 use super::index::{Extent, SliceCount};
 use super::slice::Name;
 
-pub(super) use self::sealed::Change;
+pub(super) use self::sealed::{Change, ListedSegment, Object};
 
 pub(super) const FILE: &str = "manifest.sqlite";
 const VERSION: i64 = 1;

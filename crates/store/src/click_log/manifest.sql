@@ -7,6 +7,7 @@
 -- | slice_count | its click counts, until the ledger has them in its rollups                          |
 -- | segment     | one row per segment: its name, span, size, checksum, and its side file               |
 -- | side        | one row per side file of segments: which segments it was made for, size, checksum    |
+-- | object      | objects that may be in a bucket by our hand: noted before one is put, forgotten once it is deleted |
 -- | doomed      | files whose clicks are in other files by now, or expired: to be deleted, then forgotten |
 --
 -- A file lists the slices of all workspaces, so these keys do not start with one; slice_count carries it. Slices,
@@ -53,7 +54,11 @@ CREATE TABLE IF NOT EXISTS segment (
     clicks            INTEGER NOT NULL,
     bytes             INTEGER NOT NULL,
     checksum          INTEGER NOT NULL,
-    side              INTEGER NOT NULL
+    side              INTEGER NOT NULL,
+    -- The bucket that it lies in; NULL: the log's directory.
+    bucket            TEXT,
+    -- Of one in a bucket: numbers of the files whose clicks are in it, 8 bytes each, big-endian.
+    replaces          BLOB
 );
 CREATE TABLE IF NOT EXISTS side (
     seq      INTEGER PRIMARY KEY,
@@ -63,4 +68,13 @@ CREATE TABLE IF NOT EXISTS side (
     bytes    INTEGER NOT NULL,
     checksum INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS object (
+    bucket TEXT NOT NULL,
+    file   TEXT NOT NULL,
+    -- Number of the segment. An object whose segment is not listed is to be deleted.
+    seq    INTEGER NOT NULL,
+    -- 1 once the bucket said that it was put by us: what is there under its name is ours.
+    put    INTEGER NOT NULL,
+    PRIMARY KEY (bucket, file)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS doomed (file TEXT PRIMARY KEY NOT NULL) WITHOUT ROWID;

@@ -9,6 +9,7 @@
 //! | `index` | prints and counts of slices that are not closed, in memory |
 //! | `side_file` | prints of closed slices, on disk |
 //! | `segment` | sealed clicks as files: Parquet, and its side files |
+//! | `bucket` | where sealed clicks can lie besides the directory, as others reach it |
 //! | `sealing` | closed slices become segments, segments become larger ones |
 //! | `registry`, `manifest` | which slices there are, in memory and on disk |
 //! | `reader` | look-ups |
@@ -32,6 +33,7 @@
 mod ahead;
 mod append;
 mod body;
+pub mod bucket;
 mod closer;
 mod damage;
 mod durable;
@@ -136,6 +138,17 @@ pub struct Config {
     /// Most clicks of a segment, unless a single slice holds more. Default 262,144, about 18 MB; so many clicks' prints
     /// are in memory while it is written, some 40 MB.
     pub segment_rows_max: u64,
+    /// Who reaches buckets; `None`: segments that lie in one cannot be read. Default none.
+    pub buckets: Option<Arc<dyn bucket::Buckets>>,
+    /// The bucket that finished segments go into, such as `s3://NAME/PREFIX`; `None`: they stay here. Segments that are in
+    /// another one stay there. Default none.
+    pub segments_bucket: Option<String>,
+    /// How long after its last click id a segment stays here before it goes there. Default 2 d.
+    pub segments_local: Span,
+    /// How long a look-up waits for a bucket. Default 5 s.
+    pub bucket_wait: Duration,
+    /// How long a bucket that did not answer is left alone; each time after, twice as long, up to a minute. Default 5 s.
+    pub bucket_pause: Duration,
     /// Most bytes of segments and their side files that stay in memory between look-ups: footers, dictionaries, pages.
     /// Default 64 MiB.
     pub lookup_cache_bytes: usize,
@@ -167,6 +180,11 @@ impl Config {
             retention: Span::from_ms(120 * 86_400_000),
             seal_after: Span::from_ms(0),
             segment_rows_max: 262_144,
+            buckets: None,
+            segments_bucket: None,
+            segments_local: Span::from_ms(2 * 86_400_000),
+            bucket_wait: Duration::from_secs(5),
+            bucket_pause: Duration::from_secs(5),
             lookup_cache_bytes: 64 << 20,
             durability: Durability::Strict,
             queue_max: 8_192,
@@ -223,6 +241,9 @@ struct Shared {
     unsealable: Mutex<BTreeSet<(u64, u64)>>,
     /// Why the last step of sealing failed, if it did.
     seal_error: Mutex<Option<String>>,
+    reaches: bucket::Reaches,
+    /// How far moving segments into buckets came. Held for moments; who moves holds `sealing`.
+    moving: Mutex<sealing::Moving>,
     /// Closed slices, segments and side files that the closer was asked to look at.
     suspects: Mutex<BTreeSet<u64>>,
     jobs: Mutex<mpsc::Sender<Job>>,
@@ -331,6 +352,8 @@ impl ClickLog {
             sealing_stop: AtomicBool::new(false),
             unsealable: Mutex::default(),
             seal_error: Mutex::default(),
+            reaches: bucket::Reaches::new(config.buckets.clone(), config.bucket_wait, config.bucket_pause),
+            moving: Mutex::default(),
             suspects: Mutex::default(),
             jobs: Mutex::new(jobs),
             counters: stats::Counters::default(),
@@ -341,6 +364,10 @@ impl ClickLog {
             clock,
             entropy,
         });
+        // A start asks no bucket, so these have no side file yet.
+        let far =
+            opened.view.segments.iter().filter(|s| s.moved.is_some() && opened.view.side(s.side).is_none());
+        lock(&shared.moving).suspects.extend(far.map(registry::Segment::seq));
         shared.registry.with(|view| *view = opened.view);
         for job in opened.jobs {
             shared.closer_send(job);
@@ -499,7 +526,11 @@ impl ClickLog {
     /// # Errors
     /// When files cannot be read or written.
     pub fn verify(&self, seq: u64) -> Result<Option<Damage>, Error> {
-        closer::verify(self.shared(), seq)
+        let shared = self.shared();
+        let is_far = shared.registry.all().segment(seq).is_some_and(|segment| segment.moved.is_some());
+        // One at a time has to do with a bucket.
+        let _one = is_far.then(|| lock(&shared.sealing));
+        closer::verify(shared, seq)
     }
 
     /// Closes the active slice now and waits until every slice that was not closed at the call is. Blocks for
@@ -562,9 +593,13 @@ impl ClickLog {
                 |s| matches!(s, State::Closed { listed, recorded: true } if listed.published),
             ),
             segments: there.clone().count(),
+            segments_moved: there.clone().filter(|s| s.moved.is_some()).count(),
+            bytes_moved: there.clone().filter(|s| s.moved.is_some()).map(|s| s.sealed.bytes).sum(),
+            bucket_failures: shared.reaches.failures(),
+            bucket_error: lock(&shared.moving).error.clone(),
             segments_missing: view.segments.iter().filter(|s| s.is_missing).count(),
             segments_clicks: there.clone().map(|s| s.extent().clicks).sum(),
-            bytes_segments: there.map(|s| s.sealed.bytes).sum(),
+            bytes_segments: there.filter(|s| s.moved.is_none()).map(|s| s.sealed.bytes).sum(),
             bytes_sides: view.sides.iter().map(|side| side.bytes).sum(),
             seal_error: lock(&shared.seal_error).clone(),
             damaged: lock(&shared.damage).len(),

@@ -44,8 +44,10 @@ pub struct OpenReport {
     pub side_files_rebuilt: Vec<String>,
     /// Closed slices that are there.
     pub closed: usize,
-    /// Segments that are there.
+    /// Segments that are there, or are taken to be there in a bucket.
     pub segments: usize,
+    /// Of these, segments that lie in a bucket.
+    pub moved: usize,
     /// Of these, the segments that the manifest did not list.
     pub adopted: Vec<String>,
     /// Of these, numbers of the slices whose counts the ledger has not confirmed: see [`super::ClickLog::to_publish`].
@@ -161,6 +163,7 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
     }
     let sealing::Recovered { mut segments, sides, .. } = recovered;
     segments.sort_by_key(|s| (s.extent().id_first_ms, s.seq()));
+    report.moved = segments.iter().filter(|s| s.moved.is_some()).count();
     report.segments = segments.iter().filter(|s| !s.is_missing).count();
     jobs.extend(verify_jobs(config, &slices, &segments));
     let newest = slices.iter().filter(|s| s.name.node == config.node).flat_map(|s| {
@@ -379,7 +382,7 @@ fn pick_active(
 
 fn verify_jobs(config: &Config, slices: &[Slice], segments: &[Segment]) -> Vec<Job> {
     let closed = slices.iter().rev().filter(|s| matches!(s.state, State::Closed { .. }));
-    let sealed = segments.iter().rev().filter(|s| !s.is_missing);
+    let sealed = segments.iter().rev().filter(|s| !s.is_missing && s.moved.is_none());
     let newest = |seqs: &mut dyn Iterator<Item = u64>| -> Vec<Job> {
         seqs.take(config.verify_at_start).map(|seq| Job::Verify { seq }).collect()
     };

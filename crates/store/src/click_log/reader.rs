@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 
+use parquet::errors::ParquetError;
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::{self, Checked, ClickId};
 use roundtrip_domain::device::Print;
@@ -20,7 +21,7 @@ use super::append::lock;
 use super::closer::Job;
 use super::error::Error;
 use super::registry::{self, Segment, Slice, State, View};
-use super::segment::{Cache, Failed, Side, Source};
+use super::segment::{Cache, Failed, Side, SideName, Source};
 use super::side_file::SideFile;
 use super::slice::{self, Part};
 
@@ -168,7 +169,13 @@ pub(super) fn find_print(
         let view = shared.registry.all();
         let slices = registry::overlapping(&view.slices, from, to).into_iter();
         let slices = slices.map(|slice| (slice.extent().received_last_ms, Place::Slice(slice)));
-        let sides = view.sides_overlapping(from, to).into_iter();
+        let sides = view.sides_overlapping(from, to).map_err(|segment| {
+            ask_of(shared, segment);
+            let source = io::Error::new(io::ErrorKind::NotFound, "it is to be made again");
+            let name = SideName { node: segment.sealed.name.node, seq: segment.side };
+            Error::Io { what: "search", file: shared.config.dir.join(name.key()), source }
+        })?;
+        let sides = sides.into_iter();
         let sides = sides.map(|(last, side)| (last, Place::Side(side)));
         let mut places: Vec<_> = slices.chain(sides).collect();
         places.sort_by_key(|(last, _)| std::cmp::Reverse(*last));
@@ -259,21 +266,57 @@ fn sealed<T>(
     segment: &Segment,
     run: impl FnOnce(&Cache, &dyn Fn() -> io::Result<Source>) -> Result<T, Failed>,
 ) -> Result<T, Error> {
-    let path = shared.config.dir.join(segment.sealed.name.key());
-    run(&shared.readers.sealed, &|| Source::open(&path)).map_err(|failed| {
-        let (error, is_gone) = match failed {
-            Failed::Open(source) => {
-                let is_gone = source.kind() == io::ErrorKind::NotFound;
-                (Error::io("open", &path)(source), is_gone)
+    let key = segment.sealed.name.key();
+    let path = match &segment.moved {
+        None => shared.config.dir.join(&key),
+        Some(moved) => Path::new(&moved.bucket).join(&key),
+    };
+    let open = || match &segment.moved {
+        None => Source::open(&path),
+        Some(moved) => Ok(Source::object(shared.reaches.of(&moved.bucket)?, &key, segment.sealed.bytes)),
+    };
+    run(&shared.readers.sealed, &open).map_err(|failed| {
+        let said = match failed {
+            Failed::Open(source) => Ok(source),
+            Failed::Parquet(source) => said(source),
+            Failed::Row(row) => {
+                return damaged(shared, segment, Error::Damaged { file: path.clone(), row: i64::from(row) });
             }
-            Failed::Parquet(source) => (Error::parquet("read", &path)(source), false),
-            Failed::Row(row) => (Error::Damaged { file: path.clone(), row: i64::from(row) }, false),
         };
-        if is_gone || error.is_damage() {
-            ask(shared, segment.seq());
+        let source = match said {
+            Ok(source) => source,
+            Err(source) => return damaged(shared, segment, Error::parquet("read", &path)(source)),
+        };
+        // It moved, was replaced or expired meanwhile: the newest view says where its clicks are.
+        let is_same =
+            shared.registry.all().segment(segment.seq()).is_some_and(|now| now.moved == segment.moved);
+        if source.kind() == io::ErrorKind::NotFound && is_same {
+            ask_of(shared, segment);
         }
-        error
+        match &segment.moved {
+            Some(moved) if is_same => Error::bucket("read", format!("{}/{key}", moved.bucket))(source),
+            _ => Error::io("read", &path)(source),
+        }
     })
+}
+
+/// Has a segment looked at that does not read as it was written.
+fn damaged(shared: &Shared, segment: &Segment, error: Error) -> Error {
+    if error.is_damage() {
+        ask_of(shared, segment);
+    }
+    error
+}
+
+/// What the system or a bucket said, if the bytes are not what is wrong.
+fn said(error: ParquetError) -> Result<io::Error, ParquetError> {
+    match error {
+        ParquetError::External(error) => match error.downcast::<io::Error>() {
+            Ok(error) => Ok(*error),
+            Err(error) => Err(ParquetError::External(error)),
+        },
+        error => Err(error),
+    }
 }
 
 fn read(shared: &Shared, slice: &Slice, id: ClickId) -> Result<Option<Touch>, Error> {
@@ -301,6 +344,15 @@ fn suspect(shared: &Shared, slice: &Slice, damage: bool) {
     }
 }
 
+/// Has a segment looked at: by the closer, or, where that is to ask a bucket, by whoever speaks to buckets, for nothing may
+/// keep slices from being closed.
+fn ask_of(shared: &Shared, segment: &Segment) {
+    match &segment.moved {
+        None => ask(shared, segment.seq()),
+        Some(_) => drop(lock(&shared.moving).suspects.insert(segment.seq())),
+    }
+}
+
 /// Has the closer look at a file, by its number.
 fn ask(shared: &Shared, seq: u64) {
     if lock(&shared.suspects).insert(seq) {
@@ -311,7 +363,8 @@ fn ask(shared: &Shared, seq: u64) {
 fn retry<T>(run: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     let mut last = run();
     for _ in 1..TRIES {
-        if last.is_ok() {
+        // Who asks a bucket again at once gets the same answer, later.
+        if last.is_ok() || matches!(last, Err(Error::Bucket { .. })) {
             break;
         }
         last = run();

@@ -63,8 +63,19 @@ pub(super) struct Segment {
     pub(super) sealed: Arc<Sealed>,
     /// Number of the side file that has its prints.
     pub(super) side: u64,
-    /// In the manifest, gone from the disk.
+    /// In the manifest, gone from the disk or bucket.
     pub(super) is_missing: bool,
+    /// Where it lies, if that is a bucket.
+    pub(super) moved: Option<Arc<Moved>>,
+}
+
+/// Where a segment lies that is not in the log's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// The bucket's name.
+    pub(super) bucket: String,
+    /// Numbers of the files whose clicks are in it: nobody asks a bucket for that at the start.
+    pub(super) replaces: Vec<u64>,
 }
 
 impl Segment {
@@ -74,6 +85,11 @@ impl Segment {
 
     pub(super) fn extent(&self) -> Extent {
         self.sealed.extent
+    }
+
+    /// Its file in the log's directory, if it is there.
+    pub(super) fn local(&self) -> Option<String> {
+        self.moved.is_none().then(|| self.sealed.name.key())
     }
 }
 
@@ -134,19 +150,27 @@ impl View {
 
     /// Side files that have prints of touches received in the span, each with the newest moment that one may be of, those
     /// with the newest first. Of what they name, only segments that are in this view count.
-    pub(super) fn sides_overlapping(&self, from: Timestamp, to: Timestamp) -> Vec<(i64, &Arc<Side>)> {
-        let mut newest: Vec<(u64, i64)> = Vec::new();
+    ///
+    /// # Errors
+    /// A segment whose side file is still to be made again: nobody can say what is in it.
+    pub(super) fn sides_overlapping(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(i64, &Arc<Side>)>, &Segment> {
+        let mut newest: Vec<(u64, i64, &Segment)> = Vec::new();
         for segment in
             self.segments.iter().filter(|s| !s.is_missing && s.extent().received_overlaps(from, to))
         {
             let last = segment.extent().received_last_ms;
-            match newest.iter_mut().rev().find(|(side, _)| *side == segment.side) {
-                Some((_, newest)) => *newest = last.max(*newest),
-                None => newest.push((segment.side, last)),
+            match newest.iter_mut().rev().find(|(side, ..)| *side == segment.side) {
+                Some((_, newest, _)) => *newest = last.max(*newest),
+                None => newest.push((segment.side, last, segment)),
             }
         }
-        newest.sort_unstable_by_key(|(side, last)| std::cmp::Reverse((*last, *side)));
-        newest.into_iter().filter_map(|(side, last)| Some((last, self.side(side)?))).collect()
+        newest.sort_unstable_by_key(|(side, last, _)| std::cmp::Reverse((*last, *side)));
+        let there = |(side, last, segment)| self.side(side).map(|side| (last, side)).ok_or(segment);
+        newest.into_iter().map(there).collect()
     }
 }
 

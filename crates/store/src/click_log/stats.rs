@@ -34,13 +34,21 @@ pub struct Stats {
     pub slices_missing: usize,
     /// Closed slices whose counts are in the ledger and whose clicks are not in a segment yet.
     pub slices_unsealed: usize,
-    /// Segments that are there.
+    /// Segments that are there, in buckets too.
     pub segments: usize,
-    /// Segments that the manifest lists and the disk does not have.
+    /// Of these, segments that lie in a bucket.
+    pub segments_moved: usize,
+    /// Bytes of the segments that lie in a bucket.
+    pub bytes_moved: u64,
+    /// Requests to buckets that failed since the log was opened, tries of the same one counted once.
+    pub bucket_failures: u64,
+    /// Why the last step of moving or deleting in a bucket failed; `None` when it did not.
+    pub bucket_error: Option<String>,
+    /// Segments that the manifest lists and the disk or bucket does not have.
     pub segments_missing: usize,
     /// Clicks in the segments that are there.
     pub segments_clicks: u64,
-    /// Bytes of the segments that are there.
+    /// Bytes of the segments in the log's directory.
     pub bytes_segments: u64,
     /// Bytes of their side files.
     pub bytes_sides: u64,

@@ -28,8 +28,11 @@ pub(super) const STEPS_MAX: Duration = Duration::from_secs(5);
 /// A file of the click log.
 #[derive(Serialize, JsonSchema)]
 struct File {
-    /// Its name, below `clicks/` of the data directory.
+    /// Its name, below `clicks/` of the data directory, or below its bucket's folder.
     file: String,
+    /// The bucket and folder that it lies in. Absent: the data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket: Option<String>,
     /// `slice`: a database that was written as clicks came; `segment`: sealed Parquet.
     kind: String,
     /// Its number; none has it twice.
@@ -37,7 +40,8 @@ struct File {
     /// The node that wrote its clicks.
     node: u16,
     /// `active` and `closing` are written still; `closed` waits for its counts to reach the ledger, `published` to be
-    /// sealed; `sealed` is a segment; `missing` is listed and not on the disk.
+    /// sealed; `sealed` is a segment, `moved` one that lies in a bucket; `missing` is listed and not on the disk or in its
+    /// bucket.
     state: String,
     /// The start of its hour, RFC 3339.
     hour: String,
@@ -58,8 +62,10 @@ struct Files {
     files: Vec<File>,
     /// Clicks of all of them, missing ones left out.
     clicks: u64,
-    /// Bytes of all of them, without those that are written still.
+    /// Bytes of those in the data directory, without those that are written still.
     bytes: u64,
+    /// Bytes of those in buckets.
+    moved_bytes: u64,
     /// Bytes of the side files by which sealed clicks are found.
     side_bytes: u64,
     /// Names in `clicks/damaged/`: files that were set aside, for the operator to look at and delete.
@@ -85,7 +91,8 @@ struct Verified {
     /// Its number.
     number: u64,
     /// `sound`; `damaged`: it was not what was written, and what could be read of it goes on in its place; `missing`: it is
-    /// not there; `replaced`: other files took its place meanwhile, and come up later; `unreadable`: the disk refused.
+    /// not there; `replaced`: other files took its place meanwhile, and come up later; `unreadable`: the disk or its bucket
+    /// refused.
     result: String,
     /// Clicks that it held, by the list.
     clicks: u64,
@@ -205,6 +212,7 @@ fn listed(clicks: &ClickLog) -> Vec<File> {
     };
     let slices = clicks.slices().into_iter().map(|slice| File {
         file: slice.file,
+        bucket: None,
         kind: "slice".to_owned(),
         number: slice.seq,
         node: slice.node,
@@ -217,10 +225,16 @@ fn listed(clicks: &ClickLog) -> Vec<File> {
     });
     let segments = clicks.segments().into_iter().map(|segment| File {
         file: segment.file,
+        state: match segment.is_missing {
+            true => "missing",
+            false if segment.bucket.is_some() => "moved",
+            false => "sealed",
+        }
+        .to_owned(),
+        bucket: segment.bucket,
         kind: "segment".to_owned(),
         number: segment.seq,
         node: segment.node,
-        state: if segment.is_missing { "missing" } else { "sealed" }.to_owned(),
         hour: segment.hour.to_string(),
         first: segment.id_first.to_string(),
         last: segment.id_last.to_string(),
@@ -239,7 +253,8 @@ async fn list(call: Call) -> Result<Answer, Failure> {
         let there = || files.iter().filter(|file| file.state != "missing");
         Ok(json!(Files {
             clicks: there().map(|file| file.clicks).sum(),
-            bytes: there().map(|file| file.bytes).sum(),
+            bytes: there().filter(|file| file.bucket.is_none()).map(|file| file.bytes).sum(),
+            moved_bytes: there().filter(|file| file.bucket.is_some()).map(|file| file.bytes).sum(),
             side_bytes: clicks.stats().bytes_sides,
             set_aside: clicks.set_aside(),
             files,
@@ -364,6 +379,9 @@ fn step(work: Work) -> Step {
         Work::Sealed { file, slices, clicks, bytes } => step("sealed", file, slices, Some(clicks), bytes),
         Work::Merged { file, segments, clicks, bytes } => step("merged", file, segments, Some(clicks), bytes),
         Work::SidesMerged { file, sides, bytes } => step("sides_merged", file, sides, None, bytes),
+        // Not done on request: a bucket may take its time.
+        Work::Moved { file, clicks, bytes, .. } => step("moved", file, 1, Some(clicks), bytes),
+        Work::Deleted { file } => step("deleted", file, 1, None, 0),
         Work::Overtaken => {
             Step { what: "overtaken".to_owned(), file: None, from: None, clicks: None, bytes: None }
         }

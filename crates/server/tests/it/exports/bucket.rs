@@ -13,13 +13,15 @@ use super::{INSTALLS, arguments, done, export, files, furnished, refused, tool};
 use crate::process::{WAIT, roundtrip};
 
 /// moto's server. Dropping it ends it.
-struct Moto {
+pub(crate) struct Moto {
     child: Child,
-    address: SocketAddr,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
 }
 
 impl Moto {
-    fn start() -> Self {
+    /// Starts it, with a bucket called warehouse.
+    pub(crate) fn start() -> Self {
         // Nobody else is likely to take a port that was free a moment ago.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let address = free.expect("there is a free port");
@@ -48,7 +50,7 @@ impl Drop for Moto {
 }
 
 /// Status and body of a request without one.
-fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, Vec<u8>) {
+pub(crate) fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, Vec<u8>) {
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: AWS4-HMAC-SHA256 Credential=a/20260604/us-east-1/s3/aws4_request\r\n\
          content-length: 0\r\nconnection: close\r\n\r\n"
@@ -60,7 +62,7 @@ fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, Vec<u8>) {
 }
 
 /// Sends a whole request, and what comes back.
-fn pass(to: SocketAddr, request: &[u8]) -> Vec<u8> {
+pub(crate) fn pass(to: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(to).expect("it listens");
     stream.set_read_timeout(Some(WAIT)).expect("a bound is set");
     stream.write_all(request).expect("it reads");
@@ -92,7 +94,7 @@ fn door(behind: SocketAddr) -> (SocketAddr, Arc<AtomicU32>) {
 }
 
 /// A request's head and its body, which has a length; told to close behind it.
-fn whole_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
+pub(crate) fn whole_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
     stream.set_read_timeout(Some(WAIT)).ok()?;
     let (mut bytes, mut chunk) = (Vec::new(), [0; 65_536]);
     loop {

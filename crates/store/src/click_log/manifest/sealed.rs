@@ -2,9 +2,34 @@
 
 use rusqlite::{Connection, Row, params};
 
+use std::collections::BTreeSet;
+
 use super::{Extent, Manifest, note_seq};
 use crate::click_log::Error;
+use crate::click_log::registry::Moved;
 use crate::click_log::segment::{Sealed, SegmentName, Side, SideName};
+
+/// A segment as it is listed.
+#[derive(Debug)]
+pub(in super::super) struct ListedSegment {
+    pub(in super::super) sealed: Sealed,
+    /// Number of its side file.
+    pub(in super::super) side: u64,
+    /// Where it lies, if that is a bucket.
+    pub(in super::super) moved: Option<Moved>,
+}
+
+/// What may be in a bucket by our hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Object {
+    pub(in super::super) bucket: String,
+    /// Its name in the bucket: the segment's.
+    pub(in super::super) file: String,
+    /// Number of the segment.
+    pub(in super::super) seq: u64,
+    /// The bucket said that it was put by us, so that nobody else's is there.
+    pub(in super::super) is_put: bool,
+}
 
 /// Files that take the place of others. All of it happens in one transaction or nothing does.
 #[derive(Debug, Default)]
@@ -13,6 +38,8 @@ pub(in super::super) struct Change {
     pub(in super::super) segments: Vec<(Sealed, u64)>,
     /// Side files that are there from now on.
     pub(in super::super) sides: Vec<Side>,
+    /// Segments of the log's directory that lie in a bucket from now on.
+    pub(in super::super) moved: Vec<(u64, Moved)>,
     /// Segments that stay and whose side file is another one from now on.
     pub(in super::super) sides_of: Vec<(u64, u64)>,
     /// Slices that are gone; the rows of those that are not published stay, for their counts.
@@ -26,8 +53,8 @@ pub(in super::super) struct Change {
 }
 
 impl Manifest {
-    /// Every segment, by number, with the number of its side file.
-    pub(in super::super) fn segments(&self) -> Result<Vec<(Sealed, u64)>, Error> {
+    /// Every segment, by number.
+    pub(in super::super) fn segments(&self) -> Result<Vec<ListedSegment>, Error> {
         self.all("SELECT * FROM segment ORDER BY seq", |r| {
             let name =
                 SegmentName { hour_ms: r.get("hour_ms")?, node: r.get("node")?, seq: number(r, "seq")? };
@@ -40,18 +67,53 @@ impl Manifest {
             };
             let sealed =
                 Sealed { name, extent, bytes: number(r, "bytes")?, checksum: number(r, "checksum")? };
-            Ok((sealed, number(r, "side")?))
+            let bucket: Option<String> = r.get("bucket")?;
+            let replaces: Option<Vec<u8>> = r.get("replaces")?;
+            let moved =
+                bucket.map(|bucket| Moved { bucket, replaces: numbers(&replaces.unwrap_or_default()) });
+            Ok(ListedSegment { sealed, side: number(r, "side")?, moved })
         })
+    }
+
+    /// Objects that may be in buckets, by bucket and name.
+    pub(in super::super) fn objects(&self) -> Result<Vec<Object>, Error> {
+        self.all("SELECT * FROM object ORDER BY bucket, file", |r| {
+            let (bucket, file, seq) = (r.get("bucket")?, r.get("file")?, number(r, "seq")?);
+            Ok(Object { bucket, file, seq, is_put: r.get("put")? })
+        })
+    }
+
+    /// Objects that may be in buckets and that no listed segment is.
+    pub(in super::super) fn objects_unlisted(&self) -> Result<Vec<Object>, Error> {
+        let listed: BTreeSet<u64> =
+            self.all("SELECT seq FROM segment", |r| number(r, "seq"))?.into_iter().collect();
+        Ok(self.objects()?.into_iter().filter(|object| !listed.contains(&object.seq)).collect())
+    }
+
+    /// Notes that an object may be in a bucket from now on. Returns whether it was known to be put by us, or is now.
+    pub(in super::super) fn object_note(&self, object: &Object) -> Result<bool, Error> {
+        let Object { bucket, file, seq, is_put } = object;
+        let note = "INSERT INTO object VALUES (?1, ?2, ?3, ?4) \
+                    ON CONFLICT DO UPDATE SET seq = excluded.seq, put = max(put, excluded.put) RETURNING put";
+        let done = self.conn.query_row(note, params![bucket, file, *seq as i64, is_put], |r| r.get(0));
+        done.map_err(Error::sqlite("write", &self.path))
+    }
+
+    /// Notes that an object is not in its bucket.
+    pub(in super::super) fn object_forget(&self, object: &Object) -> Result<(), Error> {
+        let Object { bucket, file, .. } = object;
+        let done =
+            self.conn.execute("DELETE FROM object WHERE bucket = ?1 AND file = ?2", params![bucket, file]);
+        done.map(drop).map_err(Error::sqlite("write", &self.path))
     }
 
     /// Every side file of sealed clicks, by number.
     pub(in super::super) fn sides(&self) -> Result<Vec<Side>, Error> {
         self.all("SELECT * FROM side ORDER BY seq", |r| {
             let segments: Vec<u8> = r.get("segments")?;
-            let (segments, _) = segments.as_chunks();
             Ok(Side {
                 name: SideName { node: r.get("node")?, seq: number(r, "seq")? },
-                segments: segments.iter().map(|seq| u64::from_be_bytes(*seq)).collect(),
+                segments: numbers(&segments),
                 bytes: number(r, "bytes")?,
                 checksum: number(r, "checksum")?,
             })
@@ -94,12 +156,21 @@ fn number(r: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
     Ok(r.get::<_, i64>(column)? as u64)
 }
 
+/// Numbers, 8 bytes each, big-endian.
+fn numbers(bytes: &[u8]) -> Vec<u64> {
+    bytes.as_chunks().0.iter().map(|number| u64::from_be_bytes(*number)).collect()
+}
+
+fn bytes(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+}
+
 fn run(conn: &mut Connection, change: &Change) -> rusqlite::Result<()> {
     let tx = conn.transaction()?;
     for (sealed, side) in &change.segments {
         let Sealed { name, extent, bytes, checksum } = sealed;
         tx.execute(
-            "INSERT INTO segment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO segment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, NULL, NULL)",
             params![
                 name.seq as i64,
                 name.node,
@@ -117,12 +188,18 @@ fn run(conn: &mut Connection, change: &Change) -> rusqlite::Result<()> {
         note_seq(&tx, name.seq)?;
     }
     for side in &change.sides {
-        let segments: Vec<u8> = side.segments.iter().flat_map(|seq| seq.to_be_bytes()).collect();
+        let segments = bytes(&side.segments);
         tx.execute(
             "INSERT INTO side VALUES (?1, ?2, ?3, ?4, ?5)",
             params![side.name.seq as i64, side.name.node, segments, side.bytes as i64, side.checksum as i64],
         )?;
         note_seq(&tx, side.name.seq)?;
+    }
+    for (segment, Moved { bucket, replaces }) in &change.moved {
+        tx.execute(
+            "UPDATE segment SET bucket = ?2, replaces = ?3 WHERE seq = ?1",
+            params![*segment as i64, bucket, bytes(replaces)],
+        )?;
     }
     for (segment, side) in &change.sides_of {
         tx.execute("UPDATE segment SET side = ?2 WHERE seq = ?1", [*segment as i64, *side as i64])?;

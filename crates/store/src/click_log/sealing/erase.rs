@@ -10,7 +10,7 @@ use roundtrip_domain::click::Touch;
 
 use super::feed::{Feed, Rows};
 use super::make::{Made, Order, make};
-use super::{is_same_segment, new_seq, sides_without, swap};
+use super::{is_same_segment, moving, new_seq, sides_without, swap};
 use crate::click_log::append::lock;
 use crate::click_log::error::Error;
 use crate::click_log::manifest::Change;
@@ -24,7 +24,7 @@ use crate::click_log::{ClickLog, DAMAGED, Shared};
 pub struct ErasedFile {
     /// Its number: the next step goes on behind it.
     pub seq: u64,
-    /// The file, below the log's directory. Where clicks were erased it is gone.
+    /// The file, below the log's directory or its bucket's prefix. Where clicks were erased it is gone.
     pub file: String,
     /// Clicks that it held.
     pub clicks: u64,
@@ -47,7 +47,7 @@ impl ClickLog {
     /// comes first, once. A step that was interrupted changed nothing, and may be repeated. Blocks.
     ///
     /// # Errors
-    /// When files cannot be read or written; the same step may be tried again.
+    /// When files cannot be read or written, or a bucket does not give or delete one; the same step may be tried again.
     pub fn erase_next(
         &self,
         after: u64,
@@ -55,6 +55,8 @@ impl ClickLog {
     ) -> Result<Option<ErasedFile>, Error> {
         let shared = self.shared();
         let _one = lock(&shared.sealing);
+        // What an earlier step, or expiry, could not delete from its bucket may hold the person.
+        moving::delete_objects(shared)?;
         loop {
             let Some((seq, place)) = lowest(&shared.registry.all(), after) else { return Ok(None) };
             if let Some(erased) = erase(shared, seq, &place, matches)? {
@@ -98,6 +100,14 @@ fn erase(
             (segment.sealed.name.node, segment.sealed.name.key(), segment.extent().clicks)
         }
     };
+    // A segment in a bucket is read here: once to look, and once more if it is written anew.
+    let brought = match place {
+        Place::Slice(_) => None,
+        Place::Segment(segment) => match moving::bring(shared, segment, pace) {
+            Err(_) if !is_same_segment(&shared.registry.all(), segment) => return Ok(None),
+            other => Some(other?),
+        },
+    };
     let rows = || match place {
         Place::Slice(slice) => Rows::of_slice(dir, slice.name),
         Place::Segment(segment) => Rows::of_segment(dir, segment.sealed.name, false),
@@ -135,10 +145,10 @@ fn erase(
             change.slices_gone.push(seq);
             change.doomed.extend([Part::Closed, Part::Prints].map(|part| slice.name.file(part)));
         }
-        Place::Segment(_) => {
+        Place::Segment(segment) => {
             let sides = sides_without(&shared.registry.all(), &[seq]);
             change.segments_gone.push(seq);
-            change.doomed.push(file.clone());
+            change.doomed.extend(segment.local());
             change.doomed.extend(sides.iter().map(|side| side.name.key()));
             change.sides_gone.extend(sides.iter().map(|side| side.name.seq));
         }
@@ -151,7 +161,9 @@ fn erase(
         return Ok(None);
     }
     // What is said to be gone is gone: a file that is still there could come back with an older list of the files.
-    for old in &change.doomed {
+    drop(brought);
+    moving::delete_objects(shared)?;
+    for old in change.doomed.iter().chain([&file]) {
         let path = dir.join(old);
         if path.exists() {
             let source = std::io::Error::other("it cannot be deleted yet; erase again");

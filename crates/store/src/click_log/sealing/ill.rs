@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::feed::{Feed, NEVER, Rows};
 use super::make::{Made, Order, make, make_side};
-use super::{change_files, is_same_segment, new_seq, sides_without};
+use super::{change_files, is_same_segment, moving, new_seq, sides_without, swap};
 use crate::click_log::append::lock;
 use crate::click_log::closer::Job;
 use crate::click_log::damage::{self, Cause, Damage};
@@ -13,7 +13,7 @@ use crate::click_log::error::Error;
 use crate::click_log::faults::Faults;
 use crate::click_log::manifest::Change;
 use crate::click_log::pour::Pace;
-use crate::click_log::registry::Segment;
+use crate::click_log::registry::{Moved, Segment};
 use crate::click_log::segment::prints::{Entry, Prints};
 use crate::click_log::segment::{SegmentName, Side, SideName};
 use crate::click_log::{Shared, durable};
@@ -33,8 +33,16 @@ pub(in super::super) fn verify(shared: &Shared, seq: u64) -> Result<Option<Damag
         if segment.is_missing {
             return Ok(None);
         }
-        if let Some(damage) = verify_segment(shared, segment)? {
-            return Ok(Some(damage));
+        let damage = match &segment.moved {
+            None => verify_segment(shared, segment)?,
+            Some(moved) => verify_object(shared, segment, moved)?,
+        };
+        if damage.is_some() {
+            return Ok(damage);
+        }
+        // Only of one in a bucket: the start asks no bucket.
+        if view.side(segment.side).is_none() {
+            return side_of_object(shared, segment).map(|()| None);
         }
         let newest = view.segments.iter().rev().find(|s| s.side == segment.side && !s.is_missing);
         if newest.is_none_or(|newest| newest.seq() != seq) {
@@ -81,6 +89,64 @@ fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, 
         // The arm above takes it.
         Ok(_) => Ok(None),
     }
+}
+
+/// The same for one that lies in a bucket. What is damaged is set aside here, and deleted there.
+fn verify_object(shared: &Shared, segment: &Segment, moved: &Moved) -> Result<Option<Damage>, Error> {
+    let dir = &shared.config.dir;
+    let (name, bytes) = (segment.sealed.name, segment.sealed.bytes);
+    let reach = moving::reach(shared, &moved.bucket)?;
+    let shown = reach.shown(&name.key());
+    match reach.checksum(&name.key(), bytes, &shared.sealing_stop) {
+        Ok(sum) if sum == Some(segment.sealed.checksum) => return Ok(None),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let _files = lock(&shared.files);
+            if is_same_segment(&shared.registry.all(), segment) {
+                let clicks = segment.extent().clicks;
+                tracing::error!(segment.file = shown, segment.clicks = clicks, "a click segment is missing");
+                let missing = Segment { is_missing: true, ..segment.clone() };
+                shared.registry.with(|view| view.put_segment(missing));
+                shared.readers.forget(name.seq);
+            }
+            return Ok(None);
+        }
+        Err(error) => return Err(Error::bucket("read", shown)(error)),
+    }
+    let length = reach.length(&name.key()).map_err(Error::bucket("look at", shown.clone()))?;
+    let length = length.ok_or_else(|| {
+        Error::bucket("look at", shown.clone())(std::io::Error::other("it was there a moment ago"))
+    })?;
+    let (brought, sum) = moving::fetch(shared, &reach, segment, length, Pace::calm(&shared.queue))?;
+    if (length, sum) == (bytes, segment.sealed.checksum) {
+        // It was read wrong, not stored wrong.
+        return Ok(None);
+    }
+    let seqs = (new_seq(shared)?, new_seq(shared)?);
+    let made = salvage(dir, name, seqs, &shared.config.faults)?;
+    let _files = lock(&shared.files);
+    if !is_same_segment(&shared.registry.all(), segment) {
+        made.iter().for_each(|made| made.discard(dir));
+        return Ok(None);
+    }
+    let set_aside = damage::set_aside(dir, &name.key()).map_err(Error::io("set aside", dir))?;
+    drop(brought);
+    let clicks_kept = made.as_ref().map_or(0, |made| made.sealed.extent.clicks);
+    let gone = sides_without(&shared.registry.all(), &[name.seq]);
+    // The object is noted, and is deleted once its segment is not listed.
+    change_files(shared, &replaced(name.seq, made, &gone))?;
+    let damage = Damage { file: name.key(), cause: Cause::Changed, set_aside, clicks_kept };
+    shared.damaged(damage.clone());
+    Ok(Some(damage))
+}
+
+/// Makes the side file again of a segment that lies in a bucket and has none.
+fn side_of_object(shared: &Shared, segment: &Segment) -> Result<(), Error> {
+    let _brought = moving::bring(shared, segment, Pace::calm(&shared.queue))?;
+    let side = side_again(&shared.config.dir, segment.sealed.name, new_seq(shared)?)?;
+    let sides_of = vec![(segment.seq(), side.name.seq)];
+    let change = Change { sides: vec![side], sides_of, ..Change::default() };
+    swap(shared, &change, |view| is_same_segment(view, segment)).map(drop)
 }
 
 /// Whether the disk says that it cannot read what it has: as bad as other bytes.
@@ -136,8 +202,10 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
         _ => {}
     }
     let view = shared.registry.all();
-    let of_it: Vec<&Segment> =
-        view.segments.iter().filter(|s| s.side == side.name.seq && !s.is_missing).collect();
+    // A segment in a bucket has none for a while: this may be the closer, which does not wait for buckets.
+    let is_of_it = |s: &&Segment| s.side == side.name.seq && !s.is_missing;
+    let (far, of_it): (Vec<&Segment>, Vec<&Segment>) =
+        view.segments.iter().filter(is_of_it).partition(|s| s.moved.is_some());
     let mut made = Vec::new();
     for segment in &of_it {
         made.push(side_again(dir, segment.sealed.name, new_seq(shared)?)?);
@@ -158,6 +226,7 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
         ..Change::default()
     };
     change_files(shared, &change)?;
+    lock(&shared.moving).suspects.extend(far.iter().map(|segment| segment.seq()));
     let clicks_kept = of_it.iter().map(|segment| segment.extent().clicks).sum();
     let damage = Damage { file: side.name.key(), cause: Cause::Changed, set_aside: Vec::new(), clicks_kept };
     shared.damaged(damage.clone());

@@ -8,6 +8,7 @@
 //! | `sides` | the side files of a day become one |
 //! | `start` | what a start finds of all this, and puts right |
 //! | `ill` | damaged and missing segments |
+//! | `moving` | finished segments go into a bucket, and back for whoever needs all of one |
 //! | `erase` | files are written anew without the clicks of a person |
 //!
 //! Whatever is done, it is done in the same steps. New files are written under unfinished names, synced, and given
@@ -27,6 +28,7 @@ mod erase;
 mod feed;
 mod ill;
 mod make;
+mod moving;
 mod plan;
 mod sides;
 mod start;
@@ -38,6 +40,7 @@ use roundtrip_domain::time::Timestamp;
 
 pub use self::erase::ErasedFile;
 pub(super) use self::ill::verify;
+pub(super) use self::moving::Moving;
 pub(super) use self::start::{Recovered, clear, open};
 
 use self::feed::{Feed, Rows};
@@ -46,7 +49,7 @@ use self::plan::{Rules, Task};
 use super::append::lock;
 use super::error::Error;
 use super::faults::Point;
-use super::manifest::{Change, Listed};
+use super::manifest::{Change, Listed, ListedSegment};
 use super::pour::Pace;
 use super::registry::{Segment, Slice, State, View};
 use super::slice::{Name, Part};
@@ -89,6 +92,22 @@ pub enum Work {
         /// Bytes of the new side file.
         bytes: u64,
     },
+    /// A finished segment went into a bucket.
+    Moved {
+        /// The segment, below the bucket's prefix as it was below the log's directory.
+        file: String,
+        /// The bucket.
+        bucket: String,
+        /// How many clicks.
+        clicks: u64,
+        /// Bytes of the segment.
+        bytes: u64,
+    },
+    /// An object whose segment is gone was deleted from its bucket.
+    Deleted {
+        /// The bucket and the object's name in it.
+        file: String,
+    },
     /// Files changed while new ones were made of them, so the new ones were thrown away.
     Overtaken,
 }
@@ -96,7 +115,9 @@ pub enum Work {
 impl ClickLog {
     /// Does one step of what is to be done: seals slices, merges segments or side files. `None`: nothing is to be done
     /// now. Slices are sealed once their counts are in the ledger, and their hour is over or they fill a segment. A
-    /// step makes one segment at most and goes on for seconds, at a pace that leaves disk and processor to others.
+    /// step makes one segment at most and goes on for seconds, at a pace that leaves disk and processor to others. When
+    /// nothing is to be sealed, a finished segment goes into its bucket, or an object whose segment is gone is deleted
+    /// there; what a bucket refuses is logged, shown by [`Self::stats`] and tried again by a later call.
     /// Blocks.
     ///
     /// # Errors
@@ -137,6 +158,7 @@ impl ClickLog {
     /// Has a step of [`Self::seal`] that is under way end soon, with [`Error::Stopped`], and every later one at once.
     pub fn stop_sealing(&self) {
         self.shared().sealing_stop.store(true, Relaxed);
+        self.shared().reaches.stop();
     }
 }
 
@@ -155,7 +177,8 @@ fn step(shared: &Shared, now: Timestamp, at_once: bool, pace: Pace<'_>) -> Resul
     let unreadable = lock(&shared.unsealable).clone();
     let task = plan::next(&view, &rules, &|seq, checksum| unreadable.contains(&(seq, checksum)));
     let done = match task {
-        None => Ok(None),
+        None if at_once => Ok(None),
+        None => moving::step(shared, &rules),
         Some(Task::Seal(slices)) => seal(shared, &slices, pace).map(Some),
         Some(Task::Merge(segments)) => merge(shared, &segments, pace).map(Some),
         Some(Task::Sides(sides, segments)) => sides::merge(shared, &sides, &segments, pace).map(Some),
@@ -262,7 +285,7 @@ pub(super) fn expire(shared: &Shared, before_ms: i64) -> Result<Vec<Expired>, Er
     }
     let segments: Vec<u64> = old.iter().map(|segment| segment.seq()).collect();
     let sides = sides_without(&view, &segments);
-    let files = old.iter().map(|s| s.sealed.name.key()).chain(sides.iter().map(|side| side.name.key()));
+    let files = old.iter().filter_map(|s| s.local()).chain(sides.iter().map(|side| side.name.key()));
     let change = Change {
         doomed: files.collect(),
         segments_gone: segments,
@@ -394,9 +417,14 @@ fn change_files(shared: &Shared, change: &Change) -> Result<(), Error> {
         let mut manifest = lock(&shared.manifest);
         if let Err(error) = manifest.change(change) {
             // A commit whose end is unknown counts if it can be read.
-            let is_listed = match change.sides.first() {
-                Some(side) => manifest.sides()?.iter().any(|listed| listed.name == side.name),
-                None => false,
+            let is_listed = match (change.sides.first(), change.moved.first()) {
+                (Some(side), _) => manifest.sides()?.iter().any(|listed| listed.name == side.name),
+                (None, Some((seq, moved))) => {
+                    let is_it =
+                        |s: &ListedSegment| s.sealed.name.seq == *seq && s.moved.as_ref() == Some(moved);
+                    manifest.segments()?.iter().any(is_it)
+                }
+                (None, None) => false,
             };
             if !is_listed {
                 return Err(error);
@@ -406,7 +434,7 @@ fn change_files(shared: &Shared, change: &Change) -> Result<(), Error> {
     shared.registry.with(|view| apply(view, change));
     shared.config.faults.reach(Point::BeforeDelete);
     let gone = change.slices_gone.iter().chain(&change.segments_gone).chain(&change.sides_gone);
-    gone.for_each(|seq| shared.readers.forget(*seq));
+    gone.chain(change.moved.iter().map(|(seq, _)| seq)).for_each(|seq| shared.readers.forget(*seq));
     delete_doomed(shared, &change.doomed);
     Ok(())
 }
@@ -417,7 +445,13 @@ fn apply(view: &mut View, change: &Change) {
         view.put_side(Arc::new(side.clone()));
     }
     for (sealed, side) in &change.segments {
-        view.put_segment(Segment { sealed: Arc::new(sealed.clone()), side: *side, is_missing: false });
+        let sealed = Arc::new(sealed.clone());
+        view.put_segment(Segment { sealed, side: *side, is_missing: false, moved: None });
+    }
+    for (seq, moved) in &change.moved {
+        if let Some(segment) = view.segments.iter_mut().find(|s| s.seq() == *seq) {
+            segment.moved = Some(Arc::new(moved.clone()));
+        }
     }
     for (seq, side) in &change.sides_of {
         if let Some(segment) = view.segments.iter_mut().find(|s| s.seq() == *seq) {
@@ -487,6 +521,9 @@ fn is_same_slice(view: &View, slice: &Slice) -> bool {
 
 fn is_same_segment(view: &View, segment: &Segment) -> bool {
     view.segment(segment.seq()).is_some_and(|now| {
-        !now.is_missing && now.side == segment.side && now.sealed.checksum == segment.sealed.checksum
+        !now.is_missing
+            && now.side == segment.side
+            && now.sealed.checksum == segment.sealed.checksum
+            && now.moved == segment.moved
     })
 }

@@ -43,8 +43,47 @@ impl Rules {
 /// What is to be done next; the oldest first. Only slices whose counts are in the ledger are sealed, and nothing is made
 /// of files that are `left_out`, by number and checksum.
 pub(super) fn next(view: &View, rules: &Rules, left_out: &dyn Fn(u64, u64) -> bool) -> Option<Task> {
+    let (waiting, mut unsealed) = slices(view, left_out);
+    for (place, slices) in &waiting {
+        let is_whole = rules.is_over(place.0 + HOUR_MS) && !unsealed.contains(place);
+        let sizes = slices.iter().map(|slice| slice.extent().clicks);
+        let (n, is_full) = group(sizes, rules.rows_max);
+        if is_full || is_whole || rules.at_once {
+            return Some(Task::Seal(slices[..n].iter().copied().cloned().collect()));
+        }
+    }
+    unsealed.extend(waiting.keys());
+    merge(view, rules, &unsealed, left_out).or_else(|| sides(view, rules, &unsealed, left_out))
+}
+
+/// The oldest segment that is finished, whose last click id is older than `local`, and that is not in a bucket yet. To be
+/// asked when [`next`] says that nothing is to be done: of a segment whose hour is over nothing is made any more then.
+pub(super) fn to_move(
+    view: &View,
+    rules: &Rules,
+    local: Span,
+    left_out: &dyn Fn(u64, u64) -> bool,
+) -> Option<Segment> {
+    let (waiting, mut unsealed) = slices(view, left_out);
+    unsealed.extend(waiting.keys());
+    let is_finished = |segment: &&Segment| {
+        let (name, last) = (segment.sealed.name, segment.extent().id_last_ms);
+        segment.moved.is_none()
+            && !segment.is_missing
+            && rules.is_over(name.hour_ms + HOUR_MS)
+            && !unsealed.contains(&(name.hour_ms, name.node))
+            && last.saturating_add(local.ms()) < rules.now.ms()
+            && !left_out(segment.seq(), segment.sealed.checksum)
+    };
+    view.segments.iter().find(is_finished).cloned()
+}
+
+/// The slices that can be sealed, and where clicks are that cannot be yet.
+fn slices<'a>(
+    view: &'a View,
+    left_out: &dyn Fn(u64, u64) -> bool,
+) -> (BTreeMap<Place, Vec<&'a Slice>>, BTreeSet<Place>) {
     let mut waiting: BTreeMap<Place, Vec<&Slice>> = BTreeMap::new();
-    // Where clicks are that cannot be sealed yet.
     let mut unsealed: BTreeSet<Place> = BTreeSet::new();
     for slice in &view.slices {
         let place = (hour_of_slice(slice), slice.name.node);
@@ -58,16 +97,7 @@ pub(super) fn next(view: &View, rules: &Rules, left_out: &dyn Fn(u64, u64) -> bo
             State::Live { .. } | State::Closed { .. } => drop(unsealed.insert(place)),
         }
     }
-    for (place, slices) in &waiting {
-        let is_whole = rules.is_over(place.0 + HOUR_MS) && !unsealed.contains(place);
-        let sizes = slices.iter().map(|slice| slice.extent().clicks);
-        let (n, is_full) = group(sizes, rules.rows_max);
-        if is_full || is_whole || rules.at_once {
-            return Some(Task::Seal(slices[..n].iter().copied().cloned().collect()));
-        }
-    }
-    unsealed.extend(waiting.keys());
-    merge(view, rules, &unsealed, left_out).or_else(|| sides(view, rules, &unsealed, left_out))
+    (waiting, unsealed)
 }
 
 /// Segments of an hour that is over, of which several have room in one.
@@ -78,7 +108,8 @@ fn merge(
     left_out: &dyn Fn(u64, u64) -> bool,
 ) -> Option<Task> {
     for (place, mut segments) in by_place(view) {
-        segments.retain(|segment| !left_out(segment.seq(), segment.sealed.checksum));
+        // One in a bucket stays what it is.
+        segments.retain(|s| s.moved.is_none() && !left_out(s.seq(), s.sealed.checksum));
         if !rules.is_over(place.0 + HOUR_MS) || unsealed.contains(&place) {
             continue;
         }
@@ -111,7 +142,8 @@ fn sides(
             continue;
         }
         let numbers: BTreeSet<u64> = segments.iter().map(|segment| segment.side).collect();
-        if numbers.len() > 1 {
+        // One that is to be made again is not left out of the day's.
+        if numbers.len() > 1 && numbers.iter().all(|seq| view.side(*seq).is_some()) {
             let sides: Vec<_> = numbers.iter().filter_map(|seq| view.side(*seq).cloned()).collect();
             if sides.iter().any(|side| left_out(side.name.seq, side.checksum)) {
                 continue;

@@ -14,7 +14,7 @@ use super::make::{UNFINISHED, make_side, read_extent};
 use super::{delete, ill};
 use crate::click_log::damage::{self, Cause, Damage};
 use crate::click_log::error::Error;
-use crate::click_log::manifest::{Change, Manifest};
+use crate::click_log::manifest::{Change, ListedSegment, Manifest};
 use crate::click_log::opening::Missing;
 use crate::click_log::pour::Pace;
 use crate::click_log::registry::Segment;
@@ -81,7 +81,7 @@ pub(in super::super) fn open(
     let sides_listed = manifest.sides()?;
     let numbers_used = disk.segments.keys().chain(disk.sides.keys()).copied();
     let numbers_listed =
-        listed.iter().map(|(s, _)| s.name.seq).chain(sides_listed.iter().map(|s| s.name.seq));
+        listed.iter().map(|s| s.sealed.name.seq).chain(sides_listed.iter().map(|s| s.name.seq));
     *seq_last = numbers_used.chain(numbers_listed).fold(*seq_last, u64::max).max(set_aside_seqs(dir));
     let mut start = Start {
         config,
@@ -134,18 +134,28 @@ impl Start<'_> {
     }
 
     /// Segments of the manifest: their length is looked at here, their bytes later, in the background.
-    fn listed(&mut self, listed: Vec<(Sealed, u64)>) -> Result<(), Error> {
-        for (sealed, side) in listed {
+    /// Those in a bucket are taken to be there: a start waits for nobody.
+    fn listed(&mut self, listed: Vec<ListedSegment>) -> Result<(), Error> {
+        for ListedSegment { sealed, side, moved } in listed {
             let name = sealed.name;
+            if let Some(moved) = moved {
+                // What was read of it here, and was not deleted any more.
+                self.change.doomed.extend(self.disk.segments.remove(&name.seq).map(|left| left.key()));
+                let moved = Some(Arc::new(moved));
+                self.segments.push(Segment { sealed: Arc::new(sealed), side, is_missing: false, moved });
+                continue;
+            }
             let path = self.dir.join(name.key());
             let bytes = self.disk.segments.remove(&name.seq).map(|_| path.metadata().map(|m| m.len()));
             match bytes.transpose().map_err(Error::io("look at", &path))? {
                 Some(bytes) if bytes == sealed.bytes => {
-                    self.segments.push(Segment { sealed: Arc::new(sealed), side, is_missing: false });
+                    let sealed = Arc::new(sealed);
+                    self.segments.push(Segment { sealed, side, is_missing: false, moved: None });
                 }
                 Some(_) => self.damaged(name, Cause::Changed)?,
                 None => {
-                    self.segments.push(Segment { sealed: Arc::new(sealed), side, is_missing: true });
+                    let sealed = Arc::new(sealed);
+                    self.segments.push(Segment { sealed, side, is_missing: true, moved: None });
                 }
             }
         }
@@ -172,7 +182,8 @@ impl Start<'_> {
         if self.sides.insert(number, side.clone()).is_none() {
             self.change.sides.push(side);
         }
-        self.segments.push(Segment { sealed: Arc::new(sealed), side: number, is_missing: false });
+        let sealed = Arc::new(sealed);
+        self.segments.push(Segment { sealed, side: number, is_missing: false, moved: None });
     }
 
     /// Files that the manifest does not list. One whose sources are there was never seen by anybody and is deleted;
@@ -234,7 +245,7 @@ impl Start<'_> {
             if gone.contains(&segment.seq()) {
                 self.change.segments_gone.push(segment.seq());
                 if !segment.is_missing {
-                    self.change.doomed.push(segment.sealed.name.key());
+                    self.change.doomed.extend(segment.local());
                 }
             }
         }
@@ -263,6 +274,9 @@ impl Start<'_> {
     fn replaced(&self) -> BTreeSet<u64> {
         let there = self.segments.iter().filter(|segment| !segment.is_missing);
         let said = there.filter_map(|segment| {
+            if let Some(moved) = &segment.moved {
+                return Some(moved.replaces.clone());
+            }
             let rows = Rows::of_segment(self.dir, segment.sealed.name, true).ok()?;
             Some(numbers(rows.said(About::REPLACES)))
         });
@@ -305,6 +319,8 @@ impl Start<'_> {
     /// Every segment has a side file behind this, and no side file is without a segment.
     fn sides(&mut self) -> Result<(), Error> {
         let mut good: BTreeMap<u64, bool> = BTreeMap::new();
+        // Side files of segments in buckets that are to be made again, which a start does not do.
+        let mut lost: BTreeSet<u64> = BTreeSet::new();
         for at in 0..self.segments.len() {
             let (name, side, is_missing) =
                 (self.segments[at].sealed.name, self.segments[at].side, self.segments[at].is_missing);
@@ -315,6 +331,10 @@ impl Start<'_> {
                 .entry(side)
                 .or_insert_with(|| self.sides.get(&side).is_some_and(|side| is_there(self.dir, side)));
             if is_good {
+                continue;
+            }
+            if self.segments[at].moved.is_some() {
+                lost.insert(side);
                 continue;
             }
             let seq = self.new_seq();
@@ -341,6 +361,10 @@ impl Start<'_> {
             }
             self.change.sides.push(made.clone());
             self.sides.insert(seq, made);
+        }
+        for side in lost.iter().filter_map(|seq| self.sides.remove(seq)) {
+            self.change.sides_gone.push(side.name.seq);
+            self.change.doomed.push(side.name.key());
         }
         let used: BTreeSet<u64> = self.segments.iter().map(|segment| segment.side).collect();
         for side in self.sides.values().filter(|side| !used.contains(&side.name.seq)) {

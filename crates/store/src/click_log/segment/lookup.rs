@@ -82,6 +82,16 @@ struct Place {
     bytes: u32,
 }
 
+impl Place {
+    fn range(self) -> std::ops::Range<u64> {
+        self.offset..self.offset.saturating_add(u64::from(self.bytes))
+    }
+}
+
+fn needs_dictionary(page: &Page) -> bool {
+    matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY)
+}
+
 fn bad(what: &str) -> ParquetError {
     ParquetError::General(what.to_owned())
 }
@@ -274,7 +284,8 @@ pub(in super::super) enum Failed {
 
 impl Segment {
     fn open(source: Source) -> std::result::Result<Self, Failed> {
-        let footer = Footer::read(&source).map_err(Failed::Parquet)?;
+        let tail = source.tail().map_err(|error| Failed::Parquet(error.into()))?;
+        let footer = Footer::read(&tail).map_err(Failed::Parquet)?;
         Ok(Self { source, footer })
     }
 
@@ -287,25 +298,27 @@ impl Segment {
         let span = self.footer.spans.get(at).ok_or_else(|| bad("no such page"))?;
         let columns = &self.footer.columns[span.group as usize];
         let places = columns.iter().map(|chunk| chunk.places.get(span.page as usize).copied());
-        // All at once, so that a disk is not asked for one after the other.
-        for place in places.clone().flatten() {
-            self.source.will_read(place.offset, place.bytes);
-        }
+        // All at once, so that a disk or bucket is not asked for one after the other.
+        let ranges: Vec<_> = places.clone().flatten().map(Place::range).collect();
+        let source = self.source.ahead(&ranges)?;
         let mut pages = Vec::with_capacity(columns.len());
         for (column, place) in places.enumerate() {
             pages.push(match place {
-                Some(place) => Some(self.read(cache, span.group, column, place)?),
+                Some(place) => Some(self.read(cache, &source, span.group, column, place)?),
                 None => None,
             });
         }
         let bytes = pages.iter().flatten().map(|page| page.buffer().len() + size_of::<Page>()).sum::<usize>();
         let pages = Arc::new(pages);
+        if source.is_far() {
+            self.dictionaries(cache, seq, span.group, &pages)?;
+        }
         cache.put(key, Kept::Page(pages.clone()), bytes);
         Ok(pages)
     }
 
     /// Reads and decompresses a page.
-    fn read(&self, cache: &Cache, group: u32, column: usize, place: Place) -> Result<Page> {
+    fn read(&self, cache: &Cache, source: &Source, group: u32, column: usize, place: Place) -> Result<Page> {
         let is_packed = self.footer.columns[group as usize][column].is_packed;
         let group = self.footer.metadata.row_group(group as usize);
         let chunk = group.column(column);
@@ -315,7 +328,7 @@ impl Segment {
             first_row_index: 0,
         };
         let mut reader = SerializedPageReader::new(
-            Arc::new(self.source.clone()),
+            Arc::new(source.clone()),
             chunk,
             group.num_rows() as usize,
             Some(vec![location]),
@@ -329,17 +342,49 @@ impl Segment {
     }
 
     fn dictionary(&self, cache: &Cache, seq: u64, group: u32, column: usize) -> Result<Arc<Page>> {
-        let key = Key::Dictionary(seq, group, column as u32);
-        if let Some(Kept::Dictionary(page)) = cache.get(key) {
+        if let Some(Kept::Dictionary(page)) = cache.get(Key::Dictionary(seq, group, column as u32)) {
             return Ok(page);
         }
+        self.dictionary_of(cache, seq, group, column, &self.source)
+    }
+
+    /// Has the dictionaries of these pages in the cache, those that are not there read all at once.
+    fn dictionaries(&self, cache: &Cache, seq: u64, group: u32, pages: &[Option<Page>]) -> Result<()> {
+        let mut wanted = Vec::new();
+        for (column, page) in pages.iter().enumerate() {
+            let is_wanted = page.as_ref().is_some_and(needs_dictionary)
+                && cache.get(Key::Dictionary(seq, group, column as u32)).is_none();
+            if is_wanted {
+                wanted.push((column, self.place_of_dictionary(group, column)?));
+            }
+        }
+        let ranges: Vec<_> = wanted.iter().map(|(_, place)| place.range()).collect();
+        let source = self.source.ahead(&ranges)?;
+        for (column, _) in wanted {
+            self.dictionary_of(cache, seq, group, column, &source)?;
+        }
+        Ok(())
+    }
+
+    fn place_of_dictionary(&self, group: u32, column: usize) -> Result<Place> {
         let (start, _) = self.footer.metadata.row_group(group as usize).column(column).byte_range();
         let first =
             self.footer.columns[group as usize][column].places.first().ok_or_else(|| bad("no pages"))?;
         let bytes = first.offset.checked_sub(start).and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
-        let place =
-            Place { offset: start, bytes: bytes.ok_or_else(|| bad("no dictionary where one should be"))? };
-        let page = Arc::new(self.read(cache, group, column, place)?);
+        Ok(Place { offset: start, bytes: bytes.ok_or_else(|| bad("no dictionary where one should be"))? })
+    }
+
+    fn dictionary_of(
+        &self,
+        cache: &Cache,
+        seq: u64,
+        group: u32,
+        column: usize,
+        source: &Source,
+    ) -> Result<Arc<Page>> {
+        let key = Key::Dictionary(seq, group, column as u32);
+        let page =
+            Arc::new(self.read(cache, source, group, column, self.place_of_dictionary(group, column)?)?);
         if !matches!(*page, Page::DictionaryPage { .. }) {
             return Err(bad("no dictionary where one should be"));
         }
@@ -351,7 +396,7 @@ impl Segment {
     fn column(&self, cache: &Cache, seq: u64, at: usize, column: usize, page: &Page) -> Result<ColumnReader> {
         let span = self.footer.spans[at];
         let mut pages = VecDeque::with_capacity(2);
-        if matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY) {
+        if needs_dictionary(page) {
             pages.push_back(Page::clone(&*self.dictionary(cache, seq, span.group, column)?));
         }
         pages.push_back(page.clone());

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,12 +16,15 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 use roundtrip_domain::time::Timestamp;
 
+use super::super::bucket::Reach;
 use super::super::index::Extent;
 
 /// Width of the hours that segments are kept by.
 pub const HOUR_MS: i64 = 3_600_000;
 /// Bytes that a reader fetches at a time where it does not say how many it wants.
 const READ_BYTES: usize = 8 << 10;
+/// Bytes at the end of an object that are read in one go: the footer and the index of 262,144 rows have room in it.
+const TAIL_BYTES: u64 = 256 << 10;
 
 /// What a segment is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,12 +114,27 @@ pub(in super::super) struct Side {
 pub(in super::super) enum Source {
     /// A local file.
     File(Arc<File>, u64),
+    /// An object in a bucket: its name there, and its length as it is listed. Each reading is a request.
+    Object(Arc<Reach>, Arc<str>, u64),
+    /// Another source, parts of which are in memory.
+    Ahead(Arc<Ahead>),
     /// Bytes in memory.
     #[cfg(test)]
     Memory(Bytes),
 }
 
+/// What was read of a source before it was asked for: where each part begins, and its bytes.
+pub(in super::super) struct Ahead {
+    of: Source,
+    parts: Vec<(u64, Bytes)>,
+}
+
 impl Source {
+    /// An object of so many bytes. Asks nobody yet.
+    pub(in super::super) fn object(reach: Arc<Reach>, key: &str, len: u64) -> Self {
+        Self::Object(reach, key.into(), len)
+    }
+
     /// Opens a local file.
     pub(in super::super) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
@@ -123,16 +142,58 @@ impl Source {
         Ok(Self::File(Arc::new(file), len))
     }
 
-    /// Tells the system that this is wanted soon. Of no consequence where that is not possible.
-    pub(super) fn will_read(&self, from: u64, bytes: u32) {
+    /// Whether each reading is a request to somebody else.
+    pub(super) fn is_far(&self) -> bool {
+        match self {
+            Self::Object(..) => true,
+            Self::Ahead(ahead) => ahead.of.is_far(),
+            Self::File(..) => false,
+            #[cfg(test)]
+            Self::Memory(_) => false,
+        }
+    }
+
+    /// The same source, to be asked for these parts next. A system is told that they are wanted soon, a bucket is asked for
+    /// all of them at once: one after the other would take as many times as long.
+    ///
+    /// # Errors
+    /// When a bucket does not give them.
+    pub(super) fn ahead(&self, ranges: &[Range<u64>]) -> io::Result<Self> {
         match self {
             Self::File(file, _) => {
-                let len = std::num::NonZeroU64::new(u64::from(bytes));
-                let _ = rustix::fs::fadvise(file, from, len, rustix::fs::Advice::WillNeed);
+                for range in ranges {
+                    let len = std::num::NonZeroU64::new(range.end - range.start);
+                    // Of no consequence where it is not possible.
+                    let _ = rustix::fs::fadvise(file, range.start, len, rustix::fs::Advice::WillNeed);
+                }
+                Ok(self.clone())
             }
+            Self::Object(reach, key, len) => {
+                let there = |range: &&Range<u64>| range.start < range.end && range.end <= *len;
+                let ranges: Vec<Range<u64>> = ranges.iter().filter(there).cloned().collect();
+                if ranges.is_empty() {
+                    return Ok(self.clone());
+                }
+                let read = reach.look_up(key, &ranges)?;
+                let parts = ranges.into_iter().map(|range| range.start).zip(read).collect();
+                Ok(Self::Ahead(Arc::new(Ahead { of: self.clone(), parts })))
+            }
+            Self::Ahead(ahead) => ahead.of.ahead(ranges),
             #[cfg(test)]
-            Self::Memory(_) => {}
+            Self::Memory(_) => Ok(self.clone()),
         }
+    }
+
+    /// The same source, to be asked for its footer next.
+    ///
+    /// # Errors
+    /// As [`Self::ahead`].
+    pub(super) fn tail(&self) -> io::Result<Self> {
+        let len = self.len();
+        if !self.is_far() {
+            return Ok(self.clone());
+        }
+        self.ahead(std::slice::from_ref(&(len.saturating_sub(TAIL_BYTES)..len)))
     }
 
     fn fetch(&self, from: u64, length: usize) -> ParquetResult<Bytes> {
@@ -140,11 +201,31 @@ impl Source {
         if from.checked_add(length as u64).is_none_or(|end| end > self.len()) {
             return Err(short());
         }
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
         match self {
             Self::File(file, _) => {
                 let mut bytes = vec![0; length];
                 file.read_exact_at(&mut bytes, from)?;
                 Ok(bytes.into())
+            }
+            Self::Object(reach, key, _) => {
+                let mut read = reach.look_up(key, std::slice::from_ref(&(from..from + length as u64)))?;
+                Ok(read.pop().unwrap_or_default())
+            }
+            Self::Ahead(ahead) => {
+                let end = from + length as u64;
+                let holds = |(start, bytes): &&(u64, Bytes)| {
+                    *start <= from && end <= start.saturating_add(bytes.len() as u64)
+                };
+                match ahead.parts.iter().find(holds) {
+                    Some((start, bytes)) => {
+                        let at = (from - start) as usize;
+                        Ok(bytes.slice(at..at + length))
+                    }
+                    None => ahead.of.fetch(from, length),
+                }
             }
             #[cfg(test)]
             Self::Memory(bytes) => Ok(bytes.slice(from as usize..from as usize + length)),
@@ -155,7 +236,8 @@ impl Source {
 impl Length for Source {
     fn len(&self) -> u64 {
         match self {
-            Self::File(_, len) => *len,
+            Self::File(_, len) | Self::Object(.., len) => *len,
+            Self::Ahead(ahead) => ahead.of.len(),
             #[cfg(test)]
             Self::Memory(bytes) => bytes.len() as u64,
         }
@@ -189,7 +271,14 @@ impl Read for From {
                 return Ok(0);
             }
             let length = left.min(out.len().max(READ_BYTES) as u64) as usize;
-            self.ready = self.source.fetch(self.at, length).map_err(io::Error::other)?;
+            self.ready = self.source.fetch(self.at, length).map_err(|error| match error {
+                // What the system or the bucket said stays what it is.
+                ParquetError::External(error) => match error.downcast::<io::Error>() {
+                    Ok(error) => *error,
+                    Err(error) => io::Error::other(error),
+                },
+                error => io::Error::other(error),
+            })?;
             self.at += length as u64;
         }
         let n = out.len().min(self.ready.len());

@@ -6,6 +6,7 @@ mod damage;
 mod erasing;
 mod lookup;
 mod lookup_sealed;
+mod moving;
 #[cfg(target_os = "linux")]
 mod power;
 mod sealing;
