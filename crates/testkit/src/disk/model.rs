@@ -1,10 +1,13 @@
 //! What a disk holds, and what of it would be there after the power was gone.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use roundtrip_ambient::Entropy;
+use serde::{Deserialize, Serialize};
+
+use super::Unsynced;
 
 /// In so large pieces bytes become durable, or not.
 const PAGE: usize = 4_096;
@@ -31,21 +34,12 @@ pub(super) enum Refused {
 }
 
 /// A step that changes something or makes it durable, with the last part of the name that it was done to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// `write`, `sync`, `name`, `sync names`, `cut`.
-    pub what: &'static str,
+    /// `write`, `sync`, `name` or `sync names`.
+    pub what: Cow<'static, str>,
     /// Of the file or directory.
     pub name: String,
-}
-
-/// What becomes of that which was never synced, when the power goes.
-#[derive(Debug, Clone)]
-pub enum Unsynced {
-    /// All of it is gone.
-    Lost,
-    /// Of each file any pages are there and others are not, and of each directory the changes up to some moment.
-    Torn(Entropy),
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +123,7 @@ impl Model {
             self.is_dead = true;
             return Err(Refused::Io);
         }
-        self.steps.push(Step { what, name: name.to_string_lossy().into_owned() });
+        self.steps.push(Step { what: Cow::Borrowed(what), name: name.to_string_lossy().into_owned() });
         Ok(())
     }
 
@@ -388,6 +382,8 @@ fn copy_page(from: &[u8], to: &mut [u8], page: usize) {
 
 #[cfg(test)]
 mod tests {
+    use roundtrip_ambient::Entropy;
+
     use super::*;
 
     fn name(text: &str) -> &OsStr {
