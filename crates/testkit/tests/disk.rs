@@ -112,7 +112,7 @@ fn what_was_not_synced_is_gone_with_the_power() {
     assert!(!disk.is_dead());
     assert!(file.sync_all().is_err() && disk.is_dead(), "the power goes before the step");
     assert!(File::create(at.join("b")).is_err());
-    assert!(disk.after_power_loss(&at.join("itself"), &Unsynced::Lost).is_err());
+    assert!(disk.after_power_loss(&at.join("itself"), &Unsynced::Lost).is_err(), "there is no power");
     drop(file);
     let process = disk.process();
     assert_ne!(process, std::process::id());

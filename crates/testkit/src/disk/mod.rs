@@ -43,7 +43,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use roundtrip_ambient::Entropy;
@@ -78,8 +78,7 @@ pub enum Unsynced {
 #[derive(Debug)]
 pub struct Disk {
     talk: Mutex<Talk>,
-    /// `None` once the handle goes.
-    process: Option<Child>,
+    process: Arc<Mutex<Child>>,
     at: PathBuf,
 }
 
@@ -104,7 +103,7 @@ impl Disk {
         let mut talk = Talk::new(ours, Some(ANSWER_WAIT)).expect("a socket");
         match talk.hear::<Answer>() {
             Ok(Some(Answer::Mounted(at))) => {
-                Some(Self { talk: Mutex::new(talk), process: Some(process), at })
+                Some(Self { talk: Mutex::new(talk), process: Arc::new(Mutex::new(process)), at })
             }
             Ok(Some(Answer::Failed(why))) => {
                 eprintln!("did not run: this machine mounts no FUSE file system ({why})");
@@ -127,7 +126,11 @@ impl Disk {
     fn ask(&self, ask: &Ask) -> Answer {
         match lock(&self.talk).ask(ask) {
             Ok(answer) => answer,
-            Err(error) => panic!("the process of the test disk is gone or does not answer: {error}"),
+            Err(error) => {
+                // What does not answer here answers no file either, and closing one on the way out would wait for it.
+                let _ = lock(&self.process).kill();
+                panic!("the process of the test disk is gone or does not answer: {error}")
+            }
         }
     }
 
@@ -138,7 +141,7 @@ impl Disk {
 
     /// The id of the disk's process, for who wants to see what becomes of a test whose disk is gone.
     pub fn process(&self) -> u32 {
-        self.process.as_ref().map_or(0, Child::id)
+        lock(&self.process).id()
     }
 
     /// How many steps were done that change something or make it durable.
@@ -211,16 +214,17 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
         // What is still open does not hold the mount; whoever has it open is refused. The disk's process answers those
         // until the last file is closed, which nobody waits for long.
         let mut talk = lock(&self.talk);
+        let mut process = lock(&self.process);
         if matches!(talk.ask(&Ask::Leave), Ok(Answer::Done)) {
             if !has_ended(&mut process, END_WAIT)
                 && let Ok(stream) = talk.stream()
             {
+                let process = self.process.clone();
                 std::thread::spawn(move || {
-                    let _ = process.wait();
+                    let _ = lock(&process).wait();
                     // Open until here: it says that this process, which may have files open, is still there.
                     drop(stream);
                 });

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use roundtrip_ambient::Entropy;
 
-use super::model::Model;
+use super::model::{Model, write_left};
 use super::mount::{self, Mounted};
 use super::talk::{Answer, Ask, Talk};
 use super::{ASKED, Unsynced, lock};
@@ -96,7 +96,10 @@ fn answer(model: &Mutex<Model>, ask: Ask) -> Answer {
         Ask::Room(bytes) => model.room = bytes,
         Ask::AfterPowerLoss { to, torn } => {
             let unsynced = torn.map_or(Unsynced::Lost, |seed| Unsynced::Torn(Entropy::seeded(seed)));
-            if let Err(error) = model.write_durable(&to, &unsynced) {
+            let left = model.left(&unsynced);
+            // Another file system takes its time, and this one goes on.
+            drop(model);
+            if let Err(error) = write_left(&left, &to) {
                 return Answer::Failed(format!("{}: {error}", to.display()));
             }
         }
