@@ -59,8 +59,8 @@ const TEST: &str = "disk_process";
 const ASKED: &str = "ROUNDTRIP_TEST_DISK";
 /// How long the disk's process may take for an answer that takes it a moment. Only a machine that stands still needs it.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
-/// How long a handle that goes waits until the disk's process has ended. It does so when the last file is closed.
-const END_WAIT: Duration = Duration::from_secs(1);
+/// How long a process that was killed is waited for.
+const END_WAIT: Duration = Duration::from_secs(10);
 
 /// What becomes of that which was never synced, when the power goes.
 #[derive(Debug, Clone)]
@@ -214,24 +214,22 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // What is still open does not hold the mount; whoever has it open is refused. The disk's process answers those
-        // until the last file is closed, which nobody waits for long.
         let mut talk = lock(&self.talk);
-        let mut process = lock(&self.process);
-        if matches!(talk.ask(&Ask::Leave), Ok(Answer::Done)) {
-            if !has_ended(&mut process, END_WAIT)
-                && let Ok(stream) = talk.stream()
-            {
-                let process = self.process.clone();
-                std::thread::spawn(move || {
-                    let _ = lock(&process).wait();
-                    // Open until here: it says that this process, which may have files open, is still there.
-                    drop(stream);
-                });
-            }
+        // What is still open does not hold the mount; whoever has it open is refused, by the disk's process, until the
+        // last file is closed. Nobody waits for that. The socket stays open until then: it says that this process, which
+        // may have files open, is still there.
+        if matches!(talk.ask(&Ask::Leave), Ok(Answer::Done))
+            && let Ok(stream) = talk.stream()
+        {
+            let process = self.process.clone();
+            std::thread::spawn(move || {
+                let _ = lock(&process).wait();
+                drop(stream);
+            });
             return;
         }
         // It was killed, or does not answer, and its files answer nobody: what it would have done is done here.
+        let mut process = lock(&self.process);
         let _ = process.kill();
         has_ended(&mut process, END_WAIT);
         let _ = rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH);

@@ -9,11 +9,11 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
-use roundtrip_store::click_log::{Append, ClickLog, Found};
+use roundtrip_store::click_log::{Append, ClickLog, Found, SliceInfo};
 use roundtrip_testkit::disk::{Disk, Unsynced};
 
 use super::super::{DAY, START, World, gaid};
-use super::{HOUR, config, in_memory, seal, until, world};
+use super::{HOUR, in_memory, seal, until};
 
 /// Number of the person's clicks: all with one device and one click id of the partner's.
 const PERSON: u64 = 900;
@@ -33,6 +33,16 @@ fn is_of_person(touch: &Touch) -> bool {
     touch.click.prints(&touch.click.params()).contains(&gaid(PERSON))
 }
 
+/// So many clicks fill a slice.
+const FULL: u64 = 4;
+
+/// The log of a slice is full with the page of the fourth click that has a commit of its own, behind three of its tables.
+fn world(dir: PathBuf, clock: &Clock) -> World {
+    let mut world = super::world(dir, clock);
+    world.config.slice_bytes_max = 6_700;
+    world
+}
+
 /// Takes clicks, and waits until slices that are full are closed. `false`: the power is gone.
 async fn take(log: &ClickLog, world: &World, disk: &Disk, known: &mut Known, numbers: &[u64]) -> bool {
     for n in numbers.iter().copied() {
@@ -41,7 +51,8 @@ async fn take(log: &ClickLog, world: &World, disk: &Disk, known: &mut Known, num
             Append::Unstored { .. } => known.unsure.push(n),
         }
     }
-    until(disk, "closing", || log.stats().slices_closing == 0);
+    let is_under_way = |slice: &SliceInfo| slice.state == "closing" || slice.state == "active" && slice.clicks >= FULL;
+    until(disk, "closing", || !log.slices().iter().any(is_under_way));
     !disk.is_dead()
 }
 
@@ -146,7 +157,7 @@ fn traces(dir: &Path) -> Vec<PathBuf> {
                 let rows: Vec<_> = rows.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect();
                 rows.iter().any(|row| row.contains(&device) || row.contains(&partner))
             };
-            let name = path.to_string_lossy();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
             if has(device.as_bytes())
                 || has(partner.as_bytes())
                 || has(&hash)
