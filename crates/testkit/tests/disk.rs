@@ -97,9 +97,11 @@ fn what_was_not_synced_is_gone_with_the_power() {
     assert_eq!(after(&disk, &Unsynced::Lost), [("a".into(), b"one".to_vec())]);
     let torn: Vec<_> =
         (0..20).map(|seed| after(&disk, &Unsynced::Torn(Entropy::seeded(seed)))[0].1.clone()).collect();
-    assert!(torn.iter().any(|bytes| bytes == b"one") && torn.iter().any(|bytes| bytes == b"onetwo"), "{torn:?}");
-    let steps: Vec<String> =
-        disk.steps().iter().map(|step| format!("{} {}", step.what, step.name)).collect();
+    assert!(
+        torn.iter().any(|bytes| bytes == b"one") && torn.iter().any(|bytes| bytes == b"onetwo"),
+        "{torn:?}"
+    );
+    let steps: Vec<String> = disk.steps().iter().map(|step| format!("{} {}", step.what, step.name)).collect();
     assert_eq!(steps, ["name a", "write a", "sync a", "sync names ", "write a"]);
     assert_eq!((disk.done(), disk.steps()), (5, Vec::new()), "what was told is not told again");
     disk.fail_syncs("a", 1);
