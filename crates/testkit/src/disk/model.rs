@@ -1,10 +1,13 @@
 //! What a disk holds, and what of it would be there after the power was gone.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use roundtrip_ambient::Entropy;
+use serde::{Deserialize, Serialize};
+
+use super::Unsynced;
 
 /// In so large pieces bytes become durable, or not.
 const PAGE: usize = 4_096;
@@ -31,21 +34,12 @@ pub(super) enum Refused {
 }
 
 /// A step that changes something or makes it durable, with the last part of the name that it was done to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// `write`, `sync`, `name`, `sync names`, `cut`.
-    pub what: &'static str,
+    /// `write`, `sync`, `name` or `sync names`.
+    pub what: Cow<'static, str>,
     /// Of the file or directory.
     pub name: String,
-}
-
-/// What becomes of that which was never synced, when the power goes.
-#[derive(Debug, Clone)]
-pub enum Unsynced {
-    /// All of it is gone.
-    Lost,
-    /// Of each file any pages are there and others are not, and of each directory the changes up to some moment.
-    Torn(Entropy),
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +123,7 @@ impl Model {
             self.is_dead = true;
             return Err(Refused::Io);
         }
-        self.steps.push(Step { what, name: name.to_string_lossy().into_owned() });
+        self.steps.push(Step { what: Cow::Borrowed(what), name: name.to_string_lossy().into_owned() });
         Ok(())
     }
 
@@ -316,20 +310,23 @@ impl Model {
         Ok(())
     }
 
-    /// Writes what is there after the power was gone into a directory.
-    pub(super) fn write_durable(&self, to: &Path, unsynced: &Unsynced) -> std::io::Result<()> {
-        self.write_dir(ROOT, to, unsynced, &mut BTreeMap::new())
+    /// What is there after the power was gone, each directory before what is in it.
+    pub(super) fn left(&self, unsynced: &Unsynced) -> Vec<(PathBuf, Left)> {
+        let mut all = Vec::new();
+        self.left_of(ROOT, Path::new(""), unsynced, &mut BTreeMap::new(), &mut all);
+        all
     }
 
-    fn write_dir(
+    fn left_of(
         &self,
         inode: u64,
-        to: &Path,
+        at: &Path,
         unsynced: &Unsynced,
-        written: &mut BTreeMap<u64, std::path::PathBuf>,
-    ) -> std::io::Result<()> {
-        std::fs::create_dir_all(to)?;
-        let Some(Node::Dir(dir)) = self.nodes.get(&inode) else { return Ok(()) };
+        first: &mut BTreeMap<u64, PathBuf>,
+        all: &mut Vec<(PathBuf, Left)>,
+    ) {
+        let Some(Node::Dir(dir)) = self.nodes.get(&inode) else { return };
+        all.push((at.to_owned(), Left::Dir));
         let mut names = dir.synced.clone();
         if let Unsynced::Torn(entropy) = unsynced {
             let kept = entropy.u32() as usize % (dir.since.len() + 1);
@@ -341,21 +338,42 @@ impl Model {
             }
         }
         for (name, inode) in names {
-            let path = to.join(name);
+            let path = at.join(name);
             match self.nodes.get(&inode) {
-                Some(Node::Dir(_)) => self.write_dir(inode, &path, unsynced, written)?,
-                Some(Node::File(file)) => match written.get(&inode) {
-                    Some(first) => std::fs::hard_link(first, &path)?,
+                Some(Node::Dir(_)) => self.left_of(inode, &path, unsynced, first, all),
+                Some(Node::File(file)) => match first.get(&inode) {
+                    Some(first) => all.push((path, Left::Link(first.clone()))),
                     None => {
-                        std::fs::write(&path, file.durable(unsynced))?;
-                        written.insert(inode, path);
+                        all.push((path.clone(), Left::File(file.durable(unsynced))));
+                        first.insert(inode, path);
                     }
                 },
                 None => {}
             }
         }
-        Ok(())
     }
+}
+
+/// Something that is there after the power was gone.
+#[derive(Debug)]
+pub(super) enum Left {
+    Dir,
+    File(Vec<u8>),
+    /// Another name of a file that has this one.
+    Link(PathBuf),
+}
+
+/// Writes what is left into a directory.
+pub(super) fn write_left(left: &[(PathBuf, Left)], to: &Path) -> std::io::Result<()> {
+    for (path, what) in left {
+        let path = to.join(path);
+        match what {
+            Left::Dir => std::fs::create_dir_all(path)?,
+            Left::File(bytes) => std::fs::write(path, bytes)?,
+            Left::Link(first) => std::fs::hard_link(to.join(first), path)?,
+        }
+    }
+    Ok(())
 }
 
 impl File {
@@ -388,6 +406,8 @@ fn copy_page(from: &[u8], to: &mut [u8], page: usize) {
 
 #[cfg(test)]
 mod tests {
+    use roundtrip_ambient::Entropy;
+
     use super::*;
 
     fn name(text: &str) -> &OsStr {
@@ -397,7 +417,7 @@ mod tests {
     /// What is there after the power was gone: names, and how they begin.
     fn after(model: &Model, unsynced: &Unsynced) -> Vec<(String, Vec<u8>)> {
         let dir = tempfile::tempdir().unwrap();
-        model.write_durable(dir.path(), unsynced).unwrap();
+        write_left(&model.left(unsynced), dir.path()).unwrap();
         let mut all: Vec<_> = std::fs::read_dir(dir.path())
             .unwrap()
             .map(|entry| entry.unwrap())

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fuser::{
     BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
     LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, Session, SessionUnmounter, TimeOrNow, WriteFlags,
 };
 
 use super::lock;
@@ -20,11 +20,32 @@ const KNOWN: Duration = Duration::from_secs(3_600);
 
 struct Fs(Arc<Mutex<Model>>);
 
-pub(super) fn mount(model: Arc<Mutex<Model>>, at: &Path) -> io::Result<fuser::BackgroundSession> {
+/// What a mounted disk is taken away by.
+pub(super) struct Mounted(SessionUnmounter);
+
+impl Mounted {
+    /// Takes the mount away, also from under open files. Who has them open is answered as before.
+    pub(super) fn detach(mut self, at: &Path) {
+        if rustix::mount::unmount(at, rustix::mount::UnmountFlags::DETACH).is_err() {
+            // Who is not root mounted through a program, and unmounts through it. Twice does no harm.
+            let _ = self.0.unmount();
+        }
+    }
+}
+
+/// Mounts it. `ended` is called when it was detached and the last file is closed, or when it can serve no more.
+pub(super) fn mount(
+    model: Arc<Mutex<Model>>,
+    at: &Path,
+    ended: impl FnOnce(io::Result<()>) + Send + 'static,
+) -> io::Result<Mounted> {
     let mut config = Config::default();
     config.mount_options =
         vec![MountOption::FSName("roundtrip-test-disk".into()), MountOption::NoDev, MountOption::NoSuid];
-    fuser::spawn_mount(Fs(model), at, &config)
+    let mut session = Session::new(Fs(model), at, &config)?;
+    let mounted = Mounted(session.unmount_callable());
+    std::thread::Builder::new().name("disk".into()).spawn(move || ended(session.run()))?;
+    Ok(mounted)
 }
 
 fn errno(refused: Refused) -> Errno {
@@ -210,8 +231,7 @@ impl Filesystem for Fs {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        // Asked once, the kernel does not ask again. It would wait for the answer whatever happens, also when this
-        // process is ending, and then nobody is left to give it.
+        // Asked once, the kernel does not ask again: nothing happens when a file is closed.
         reply.error(Errno::ENOSYS);
     }
 

@@ -4,18 +4,25 @@
 //! sealed or merged meanwhile comes up later; whoever knows the last number that was done goes on behind it. Counts in
 //! the ledger's rollups stay: they name nobody.
 //!
+//! A side file may cover other segments too, and may still have rows of one whose clicks were merged into the file that
+//! is gone through. It is written anew as well, for the segments that stay: a row holds the hash of a device id.
+//!
 //! Not reached: files that were set aside as damaged (they are named, for the operator to delete), and backups.
+
+use std::sync::Arc;
 
 use roundtrip_domain::click::Touch;
 
 use super::feed::{Feed, Rows};
+use super::ill::ask;
 use super::make::{Made, Order, make};
-use super::{is_same_segment, moving, new_seq, sides_without, swap};
+use super::{discard, is_same_segment, moving, new_seq, sides, swap};
 use crate::click_log::append::lock;
 use crate::click_log::error::Error;
 use crate::click_log::manifest::Change;
 use crate::click_log::pour::Pace;
 use crate::click_log::registry::{Segment, Slice, State, View};
+use crate::click_log::segment::{Side, SideName};
 use crate::click_log::slice::Part;
 use crate::click_log::{ClickLog, DAMAGED, Shared};
 
@@ -135,9 +142,10 @@ fn erase(
     if erased == 0 {
         return Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by: None }));
     }
+    let feed = Feed::new(vec![rows()?], pace, &shared.sealing_stop);
+    let covering = Covering::all(&shared.registry.all(), seq, &feed.replaces());
     let seqs = (new_seq(shared)?, new_seq(shared)?);
     let order = Order { dir, node, seqs, sources: &[seq], pace, faults: &shared.config.faults };
-    let feed = Feed::new(vec![rows()?], pace, &shared.sealing_stop);
     let made = make(&order, feed, &|touch| !matches(touch))?;
     let mut change = Change::default();
     match place {
@@ -146,16 +154,18 @@ fn erase(
             change.doomed.extend([Part::Closed, Part::Prints].map(|part| slice.name.file(part)));
         }
         Place::Segment(segment) => {
-            let sides = sides_without(&shared.registry.all(), &[seq]);
             change.segments_gone.push(seq);
             change.doomed.extend(segment.local());
-            change.doomed.extend(sides.iter().map(|side| side.name.key()));
-            change.sides_gone.extend(sides.iter().map(|side| side.name.seq));
         }
     }
     if let Some(Made { sealed, side }) = &made {
         change.segments.push((sealed.clone(), side.name.seq));
         change.sides.push(side.clone());
+    }
+    let same = |view: &View| same(view) && covering.iter().all(|side| side.is_same(view));
+    if let Err(error) = covering.iter().try_for_each(|side| side.write_anew(shared, pace, &mut change)) {
+        discard(dir, &change);
+        return if same(&shared.registry.all()) { Err(error) } else { Ok(None) };
     }
     if !swap(shared, &change, same)? {
         return Ok(None);
@@ -173,4 +183,48 @@ fn erase(
     let replaced_by = made.map(|made| made.sealed.name.key());
     tracing::info!(segment.file = file, segment.clicks_erased = erased, "erased clicks from a file");
     Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by }))
+}
+
+/// A side file with rows of clicks that go.
+struct Covering {
+    side: Arc<Side>,
+    /// The segments that stay behind it.
+    stay: Vec<Segment>,
+}
+
+impl Covering {
+    /// All of them, for a file that goes, given the numbers of all files that its clicks ever were in: the side file of a
+    /// day keeps the rows of a segment that was merged into another since.
+    fn all(view: &View, seq: u64, replaces: &[u64]) -> Vec<Self> {
+        let behind = |side: &Side| {
+            let stays = |s: &&Segment| s.side == side.name.seq && !s.is_missing && s.seq() != seq;
+            view.segments.iter().filter(stays).cloned().collect()
+        };
+        let covers = |side: &&Arc<Side>| side.segments.iter().any(|seq| replaces.contains(seq));
+        let sides = view.sides.iter().filter(covers);
+        sides.map(|side| Self { side: side.clone(), stay: behind(side) }).collect()
+    }
+
+    fn is_same(&self, view: &View) -> bool {
+        self.stay.iter().all(|segment| is_same_segment(view, segment))
+    }
+
+    /// Writes one for the segments that stay, if there are any, and has the old one go.
+    fn write_anew(&self, shared: &Shared, pace: Pace<'_>, change: &mut Change) -> Result<(), Error> {
+        let dir = &shared.config.dir;
+        let old = &self.side.name;
+        if !self.stay.is_empty() {
+            let path = dir.join(old.key());
+            let prints = sides::sound(&path).inspect_err(|_| ask(shared, old.seq));
+            let prints = prints.map_err(Error::io("read", &path))?;
+            let stays = |seq: &&u64| self.stay.iter().any(|segment| segment.seq() == **seq);
+            let stay: Vec<u64> = self.side.segments.iter().filter(stays).copied().collect();
+            let name = SideName { node: old.node, seq: new_seq(shared)? };
+            change.sides.push(sides::write(shared, name, &stay, &[&prints], pace)?);
+            change.sides_of.extend(self.stay.iter().map(|segment| (segment.seq(), name.seq)));
+        }
+        change.sides_gone.push(old.seq);
+        change.doomed.push(old.key());
+        Ok(())
+    }
 }

@@ -379,18 +379,23 @@ fn swap(shared: &Shared, change: &Change, same: impl FnOnce(&View) -> bool) -> R
     };
     // What cannot be known is left there.
     if matches!(done, Ok(false)) || done.is_err() && is_listed() == Some(false) {
-        let segments = change.segments.iter().map(|(sealed, _)| sealed.name.key());
-        for key in change.sides.iter().map(|side| side.name.key()).chain(segments) {
-            if let Err(error) = durable::remove(&shared.config.dir.join(&key)) {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    segment.file = key,
-                    "a file that was not finished cannot be deleted"
-                );
-            }
-        }
+        discard(&shared.config.dir, change);
     }
     done
+}
+
+/// Takes away the new files of a change that came to nothing.
+fn discard(dir: &std::path::Path, change: &Change) {
+    let segments = change.segments.iter().map(|(sealed, _)| sealed.name.key());
+    for key in change.sides.iter().map(|side| side.name.key()).chain(segments) {
+        if let Err(error) = durable::remove(&dir.join(&key)) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                segment.file = key,
+                "a file that was not finished cannot be deleted"
+            );
+        }
+    }
 }
 
 /// A number that no file ever had, nor will have.

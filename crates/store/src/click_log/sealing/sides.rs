@@ -1,6 +1,7 @@
 //! Side files of a day become one, so that a look-up over a month opens thirty.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -25,13 +26,8 @@ pub(super) fn merge(
     let mut opened = Vec::with_capacity(sides.len());
     for side in sides {
         let path = dir.join(side.name.key());
-        // What was changed on the disk must not get into a file whose checksum is right.
-        let sound = Prints::open(&path).and_then(|prints| match prints.verify()? {
-            true => Ok(prints),
-            false => Err(io::Error::new(io::ErrorKind::InvalidData, "the rows are not what was written")),
-        });
         let whole = Whole { seq: side.name.seq, checksum: side.checksum, file: side.name.key() };
-        let sound = sound.inspect_err(|_| leave_out(shared, whole));
+        let sound = sound(&path).inspect_err(|_| leave_out(shared, whole));
         if shared.sealing_stop.load(Relaxed) {
             return Err(Error::Stopped);
         }
@@ -40,15 +36,7 @@ pub(super) fn merge(
     let kept: Vec<u64> = segments.iter().map(Segment::seq).collect();
     let node = segments.first().map_or(0, |segment| segment.sealed.name.node);
     let name = SideName { node, seq: new_seq(shared)? };
-    let path = free(dir, &name.key())?;
-    let opened: Vec<&Prints> = opened.iter().collect();
-    let made =
-        prints::merge(&path, name, &kept, &opened, pace, &shared.sealing_stop).map_err(
-            |error| match error.kind() {
-                io::ErrorKind::Interrupted => Error::Stopped,
-                _ => Error::io("write", &path)(error),
-            },
-        )?;
+    let made = write(shared, name, &kept, &opened.iter().collect::<Vec<_>>(), pace)?;
     let bytes = made.bytes;
     let change = Change {
         sides: vec![made],
@@ -64,4 +52,30 @@ pub(super) fn merge(
     let file = name.key();
     tracing::info!(side.file = file, side.segments = kept.len(), "merged side files of click segments");
     Ok(Work::SidesMerged { file, sides: sides.len(), bytes })
+}
+
+/// Opens a side file that is what was written: what was changed on the disk must not get into a file whose checksum is
+/// right. `InvalidData` when it is not.
+pub(super) fn sound(path: &Path) -> io::Result<Prints> {
+    let prints = Prints::open(path)?;
+    match prints.verify()? {
+        true => Ok(prints),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "the rows are not what was written")),
+    }
+}
+
+/// Writes one in place of several, for these segments, in order of time. Nobody knows of it yet.
+pub(super) fn write(
+    shared: &Shared,
+    name: SideName,
+    segments: &[u64],
+    files: &[&Prints],
+    pace: Pace<'_>,
+) -> Result<Side, Error> {
+    let path = free(&shared.config.dir, &name.key())?;
+    let made = prints::merge(&path, name, segments, files, pace, &shared.sealing_stop);
+    made.map_err(|error| match error.kind() {
+        io::ErrorKind::Interrupted => Error::Stopped,
+        _ => Error::io("write", &path)(error),
+    })
 }

@@ -1,10 +1,12 @@
 //! Erasure: a person's clicks are gone from every file, everybody else's are as they were.
 
+use std::path::PathBuf;
+
 use super::{DAY, START, World, count_found, counted, gaid};
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_store::click_log::faults::Point;
-use roundtrip_store::click_log::{ClickLog, ErasedFile};
+use roundtrip_store::click_log::{ClickLog, ErasedFile, Work};
 
 const HOUR: i64 = 3_600_000;
 
@@ -110,6 +112,61 @@ async fn a_file_of_one_person_alone_goes_as_a_whole() {
     let (log, report) = world.open();
     assert!(report.damaged.is_empty() && report.missing.is_empty(), "{report:?}");
     assert_erased(&log, &ids, &[0, 1, 2, 3, 4, 15, 16, 17, 18, 19], "after a restart").await;
+}
+
+/// Side files of segments that have a row for the device.
+fn side_files_with(world: &World, n: u64) -> Vec<PathBuf> {
+    let hash = gaid(n).hash.to_be_bytes();
+    let files = std::fs::read_dir(world.dir().join("prints")).unwrap().map(|entry| entry.unwrap().path());
+    let has = |path: &PathBuf| std::fs::read(path).unwrap().windows(8).any(|bytes| bytes == hash);
+    files.filter(has).collect()
+}
+
+/// Twelve clicks of an hour, sealed.
+async fn sealed(world: &World, log: &ClickLog, numbers: std::ops::Range<u64>) -> Vec<ClickId> {
+    let ids = world.store(log, numbers).await;
+    assert!(log.close_now());
+    publish(log);
+    log.seal_now().unwrap();
+    ids
+}
+
+#[tokio::test]
+async fn a_side_file_that_others_need_is_written_anew() {
+    let mut world = World::new();
+    world.config.segment_rows_max = 20;
+    let (log, _) = world.open();
+    // Two segments of an hour, which would not fit into one, and one of the next hour; a side file for all of them.
+    let mut ids = sealed(&world, &log, 0..12).await;
+    ids.extend(sealed(&world, &log, 12..24).await);
+    world.clock.advance(HOUR);
+    ids.extend(sealed(&world, &log, 24..36).await);
+    world.clock.advance(DAY);
+    while log.seal(world.clock.now()).unwrap().is_some() {}
+    assert_eq!(log.segments().iter().map(|segment| segment.clicks).collect::<Vec<_>>(), [12, 12, 12]);
+    let day = side_files_with(&world, 1);
+    assert_eq!((day.len(), &side_files_with(&world, 13)), (1, &day), "one for all");
+
+    let gone = [1, 2, 3, 4, 5];
+    erase_all(&log, &of(&[1, 2, 3, 4, 5]));
+    assert_erased(&log, &ids, &gone, "erased").await;
+    assert_eq!(side_files_with(&world, 1), [] as [PathBuf; 0]);
+    assert_eq!(side_files_with(&world, 13).len(), 1, "the others are found by it");
+
+    // What is left of the first fits with the second into one now. The side file of the second stays, for the third.
+    let merged = log.seal(world.clock.now()).unwrap();
+    assert!(matches!(merged, Some(Work::Merged { clicks: 19, .. })), "{merged:?}");
+    assert_eq!(side_files_with(&world, 13).len(), 2, "the old one has rows of a segment that is gone");
+    erase_all(&log, &of(&[13]));
+    assert_eq!(side_files_with(&world, 13), [] as [PathBuf; 0]);
+    let gone = [1, 2, 3, 4, 5, 13];
+    assert_erased(&log, &ids, &gone, "erased after merging").await;
+    assert!(log.shutdown());
+    let (log, report) = world.open();
+    assert!(report.damaged.is_empty() && report.side_files_rebuilt.is_empty(), "{report:?}");
+    assert_erased(&log, &ids, &gone, "after a restart").await;
+    while log.seal(world.clock.now()).unwrap().is_some() {}
+    assert_erased(&log, &ids, &gone, "after merging side files").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -102,7 +102,6 @@ async fn judge(known: &Known, disk: &Disk, unsynced: &Unsynced, moment: &str) {
     world.ledger.close().await;
 }
 
-#[ignore = "the disk that it uses hung another test once and why is not known: run it with --run-ignored all"]
 #[tokio::test]
 async fn nothing_answered_is_lost_with_the_power() {
     let Some(disk) = Disk::mount() else { return };
