@@ -44,8 +44,15 @@ pub(super) enum How {
 }
 
 pub(super) enum Job {
-    Close { seq: u64, how: How },
-    Verify { seq: u64 },
+    Close {
+        seq: u64,
+        how: How,
+    },
+    Verify {
+        seq: u64,
+    },
+    /// Delete what was kept for a backup.
+    Sweep,
     Stop,
 }
 
@@ -71,6 +78,12 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
                     );
                 }
                 lock(&shared.suspects).remove(&seq);
+            }
+            Ok(Job::Sweep) => {
+                if let Err(error) = sealing::sweep(shared) {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "old files of the click log cannot be deleted yet");
+                }
             }
             Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
@@ -151,15 +164,15 @@ fn finish(
         _ => Error::io("move pages into", &live)(error),
     })?;
     shared.config.faults.reach(Point::BeforeSideFile);
-    let (prints, extent, counts) = {
-        let of = |index: &Index| (index.prints_sorted(), index.extent, index.counts());
+    let (prints, lag_ms, extent, counts) = {
+        let of = |index: &Index| (index.prints_sorted(), index.lag_max_ms(), index.extent, index.counts());
         match &rescanned {
             Some(index) => of(index),
             None => of(&read(index)),
         }
     };
     let side = dir.join(name.file(Part::Prints));
-    side_file::write(&side, &name, &prints, pace).map_err(Error::io("write", &side))?;
+    side_file::write(&side, &name, &prints, lag_ms, pace).map_err(Error::io("write", &side))?;
     shared.config.faults.reach(Point::BeforeRename);
     let listed = Listed {
         name,
@@ -235,7 +248,7 @@ pub(super) fn adopt(
     let index = slice::scan(&conn, &name, &closed)?;
     drop(conn);
     let side = dir.join(name.file(Part::Prints));
-    side_file::write(&side, &name, &index.prints_sorted(), Pace::HURRIED)
+    side_file::write(&side, &name, &index.prints_sorted(), index.lag_max_ms(), Pace::HURRIED)
         .map_err(Error::io("write", &side))?;
     let listed = Listed {
         name,
@@ -269,7 +282,8 @@ pub(super) fn side_file_rebuild(dir: &Path, name: Name) -> Result<(), Error> {
     let closed = dir.join(name.file(Part::Closed));
     let index = slice::scan(&slice::open_reader(&closed, true)?, &name, &closed)?;
     let side = dir.join(name.file(Part::Prints));
-    side_file::write(&side, &name, &index.prints_sorted(), Pace::HURRIED).map_err(Error::io("write", &side))
+    side_file::write(&side, &name, &index.prints_sorted(), index.lag_max_ms(), Pace::HURRIED)
+        .map_err(Error::io("write", &side))
 }
 
 /// Compares a closed slice and its side file with their checksums, byte by byte. A damaged slice is set aside and

@@ -74,6 +74,18 @@ impl Manifest {
         Ok(self.meta("seq_last")?.unwrap_or(0).max(0) as u64)
     }
 
+    /// The moment that was believed last: see `believed`.
+    pub(super) fn believed(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.meta("believed_ms")?.map(Timestamp::from_ms))
+    }
+
+    /// Keeps it.
+    pub(super) fn believe(&self, moment: Timestamp) -> Result<(), Error> {
+        let sql = "INSERT INTO meta (name, value) VALUES ('believed_ms', ?1) \
+                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        self.conn.execute(sql, [moment.ms()]).map(drop).map_err(Error::sqlite("write", &self.path))
+    }
+
     /// Copies it as it is into a new file.
     pub(super) fn copy_to(&self, path: &Path) -> Result<(), Error> {
         super::held::copy(&self.conn, path).map_err(Error::sqlite("copy", &self.path))

@@ -15,6 +15,7 @@
 //! | `publishing` | counts of closed slices on their way into the ledger |
 //! | `listing` | which files there are, for people |
 //! | `held` | all of it at one moment, copied while clicks go on being taken |
+//! | `believed` | which time is believed where something is deleted for its age |
 //! | `opening`, `damage` | the start: what is there, what is broken, what can be saved |
 //! | `faults` | troubles on order, for tests |
 //!
@@ -31,6 +32,7 @@
 
 mod ahead;
 mod append;
+mod believed;
 mod body;
 mod closer;
 mod damage;
@@ -56,7 +58,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
@@ -79,7 +81,10 @@ pub use self::reader::Found;
 pub use self::sealing::{ErasedFile, Work};
 pub use self::stats::Stats;
 
+pub(crate) use self::held::Pinned;
+
 use self::append::{End, Pending, Queue, Slot, Waiting, lock};
+use self::believed::{Belief, Looked};
 use self::closer::Job;
 use self::index::Noted;
 use self::manifest::Manifest;
@@ -215,6 +220,9 @@ struct Shared {
     manifest: Mutex<Manifest>,
     /// Held by whoever renames, replaces or deletes files of slices that are not active.
     files: Mutex<()>,
+    /// How many read files that must not be deleted.
+    pins: AtomicU32,
+    belief: Mutex<Belief>,
     /// Held by whoever makes new files of old ones; comes before `files`.
     sealing: Mutex<()>,
     /// Set once nothing more is to be sealed.
@@ -237,6 +245,11 @@ impl Shared {
         let entropy = self.entropy.u32();
         let mut mint = lock(&self.mint);
         mint.next(self.clock.now(), entropy)
+    }
+
+    /// What is believed of the time now.
+    fn believed(&self) -> Timestamp {
+        lock(&self.belief).of(self.clock.now(), self.clock.steady())
     }
 
     fn closer_send(&self, job: Job) {
@@ -327,6 +340,8 @@ impl ClickLog {
             permits: Semaphore::new(READERS_MAX),
             manifest: Mutex::new(opened.manifest),
             files: Mutex::new(()),
+            pins: AtomicU32::new(0),
+            belief: Mutex::new(Belief::new(opened.believed, clock.now(), clock.steady())),
             sealing: Mutex::new(()),
             sealing_stop: AtomicBool::new(false),
             unsealable: Mutex::default(),
@@ -405,9 +420,9 @@ impl ClickLog {
         self.read(move |shared| ids.into_iter().map(|id| reader::find(shared, id)).collect()).await
     }
 
-    /// Touches with this print that were received in `from..=to`, newest first, at most `limit`, of which at most
-    /// 4,096 per file are looked at, those with the last ids. Their app or partner is the print's; the value itself is the caller's to compare,
-    /// since two values may share a print.
+    /// Touches with this print that were received in `from..=to`, newest first, at most `limit`. Their app or partner is
+    /// the print's; the value itself is the caller's to compare, since two values may share a print. What it reads is
+    /// bounded by what it gives, however many clicks have the print, unless the clock was set back while they came.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -444,12 +459,36 @@ impl ClickLog {
         tokio::task::spawn_blocking(move || run(&shared)).await.map_err(|_| Error::Stopped)?
     }
 
+    /// By which time things may be deleted for their age, when the wall clock shows `now`: never later than that, and not
+    /// more than two days beyond what the time that passed leads to, unless the clock has gone steadily for two days.
+    /// A clock that runs ahead for a while deletes nothing before its time. To be asked at least every few hours; blocks
+    /// for one small commit once an hour.
+    pub fn believed(&self, now: Timestamp) -> Timestamp {
+        let shared = self.shared();
+        let Looked { believed, keep, ahead_ms } = lock(&shared.belief).look(now, shared.clock.steady());
+        if let Some(clock_ahead_ms) = ahead_ms {
+            tracing::warn!(
+                clock.ahead_ms = clock_ahead_ms,
+                "the clock is far ahead of what a steady run leads to: nothing is deleted for its age by it yet"
+            );
+        }
+        if let Some(moment) = keep
+            && let Err(error) = lock(&shared.manifest).believe(moment)
+        {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the time that is believed cannot be kept");
+        }
+        believed
+    }
+
     /// Deletes the closed slices and the segments whose newest click is older than the retention, with their side
-    /// files. Counts that are not published yet are kept. Blocks.
+    /// files, by the time that is [`Self::believed`]. Counts that are not published yet are kept. While a backup reads
+    /// files, slices wait for the next call. Blocks.
     ///
     /// # Errors
     /// When a file cannot be deleted or the manifest not be written; the next call goes on.
     pub fn expire(&self, now: Timestamp) -> Result<Vec<Expired>, Error> {
+        let now = self.believed(now);
         let shared = self.shared();
         let dir = &shared.config.dir;
         let before = now.ms().saturating_sub(shared.config.retention.ms());
@@ -462,7 +501,7 @@ impl ClickLog {
                 State::Missing { listed } => (listed, false),
                 _ => continue,
             };
-            if listed.extent.id_last_ms >= before {
+            if listed.extent.id_last_ms >= before || there && shared.is_pinned() {
                 continue;
             }
             let (name, seq) = (slice.name, slice.name.seq);
@@ -473,12 +512,12 @@ impl ClickLog {
             } else {
                 shared.registry.put(Slice { name, state: State::Missing { listed: listed.clone() } });
             }
-            shared.readers.forget(seq);
             if there {
                 for part in [Part::Closed, Part::Prints] {
                     let path = dir.join(name.file(part));
                     durable::remove(&path).map_err(Error::io("delete", &path))?;
                 }
+                shared.readers.forget(seq);
                 gone.push(Expired { file: name.file(Part::Closed), seq, clicks: listed.extent.clicks });
             }
         }

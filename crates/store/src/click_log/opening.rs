@@ -64,6 +64,8 @@ pub(super) struct Opened {
     pub(super) jobs: Vec<Job>,
     pub(super) seq_last: u64,
     pub(super) floor: Option<Timestamp>,
+    /// The moment that was believed last: see `believed`.
+    pub(super) believed: Timestamp,
     pub(super) report: OpenReport,
 }
 
@@ -170,8 +172,9 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
     let sealed = segments.iter().filter(|s| s.sealed.name.node == config.node);
     let newest = newest.chain(sealed.map(|s| s.extent().id_last_ms));
     let floor = super::writer::floor_of(newest.chain(config.floor.map(Timestamp::ms)));
+    let believed = manifest.believed()?.or(floor).unwrap_or(now);
     let view = View { slices, segments, sides };
-    Ok(Opened { manifest, view, active, jobs, seq_last, floor, report })
+    Ok(Opened { manifest, view, active, jobs, seq_last, floor, believed, report })
 }
 
 fn open_manifest(dir: &Path, report: &mut OpenReport) -> Result<Manifest, Error> {

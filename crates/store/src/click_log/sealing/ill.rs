@@ -49,7 +49,11 @@ fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, 
     let dir = &shared.config.dir;
     let name = segment.sealed.name;
     let path = dir.join(name.key());
-    match durable::checksum(&path) {
+    let sum = match shared.config.faults.is_unreadable(name.seq) {
+        true => Err(std::io::Error::from_raw_os_error(libc::EIO)),
+        false => durable::checksum(&path),
+    };
+    match sum {
         Ok(sum) if sum == segment.sealed.checksum => Ok(None),
         sum if sum.as_ref().map_or_else(is_ill, |_| true) => {
             let seqs = (new_seq(shared)?, new_seq(shared)?);

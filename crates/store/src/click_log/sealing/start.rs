@@ -11,7 +11,7 @@ use roundtrip_domain::time::Timestamp;
 
 use super::feed::{Rows, numbers};
 use super::make::{UNFINISHED, make_side, read_extent};
-use super::{delete, ill};
+use super::{delete, ill, is_ours};
 use crate::click_log::damage::{self, Cause, Damage};
 use crate::click_log::error::Error;
 use crate::click_log::manifest::{Change, Manifest};
@@ -20,7 +20,6 @@ use crate::click_log::pour::Pace;
 use crate::click_log::registry::Segment;
 use crate::click_log::segment::prints::Prints;
 use crate::click_log::segment::{About, Sealed, SegmentName, Side, SideName};
-use crate::click_log::slice::Name;
 use crate::click_log::{Config, DAMAGED, OpenReport, durable};
 
 /// The directory of the side files of segments.
@@ -37,11 +36,7 @@ pub(in super::super) struct Recovered {
 /// Deletes what the manifest says is to be deleted. Comes before anything else is looked at.
 pub(in super::super) fn clear(dir: &Path, manifest: &mut Manifest) -> Result<(), Error> {
     let doomed = manifest.doomed()?;
-    // The manifest is a file like others: only names that we give are deleted for its sake.
-    let ours = |file: &&String| {
-        Name::parse(file).is_some() || SegmentName::parse(file).is_some() || SideName::parse(file).is_some()
-    };
-    let files: Vec<String> = doomed.iter().filter(ours).cloned().collect();
+    let files: Vec<String> = doomed.iter().filter(|file| is_ours(file)).cloned().collect();
     delete(dir, &files)?;
     manifest.deleted(&doomed)
 }

@@ -291,31 +291,17 @@ impl Prints {
         Ok(Self { file, segments, runs, rows_at, rows_n: rows, checksum: sum })
     }
 
-    /// Segment numbers and rows of the clicks with this print, newest first, at most `limit`.
-    pub(in super::super) fn find(&self, print: &Print, limit: usize) -> io::Result<Vec<(u64, u32)>> {
+    /// The clicks with this print: those of the last segment first, and in each the last row first.
+    pub(in super::super) fn hits(&self, print: &Print) -> io::Result<Hits<'_>> {
         let key = (print.scope, print.kind as u8);
-        let Ok(at) = self.runs.binary_search_by_key(&key, |run| (run.0, run.1)) else {
-            return Ok(Vec::new());
-        };
-        let (_, _, first, n) = self.runs[at];
-        let end = self.behind(first, n, print.hash)?;
-        let mut found = Vec::new();
-        let mut until = end;
-        // Backwards from the last row with the hash, which is the newest.
-        'blocks: while until > first && found.len() < limit {
-            let from = until.saturating_sub(BLOCK_ROWS).max(first);
-            let block = self.block(from, until - from)?;
-            for row in block.chunks_exact(ROW).rev() {
-                if number(&row[..8]) != print.hash || found.len() == limit {
-                    break 'blocks;
-                }
-                if let Some(segment) = self.segments.get(number(&row[8..10]) as usize) {
-                    found.push((*segment, number(&row[10..]) as u32));
-                }
+        let (first, until) = match self.runs.binary_search_by_key(&key, |run| (run.0, run.1)) {
+            Ok(at) => {
+                let (_, _, first, n) = self.runs[at];
+                (first, self.behind(first, n, print.hash)?)
             }
-            until = from;
-        }
-        Ok(found)
+            Err(_) => (0, 0),
+        };
+        Ok(Hits { prints: self, hash: print.hash, first, until, block: Vec::new(), block_at: until })
     }
 
     /// The first row of a run of `n` rows from `first` whose hash is greater.
@@ -394,6 +380,89 @@ impl Prints {
     }
 }
 
+/// Where a click with a print stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Hit {
+    /// Place of its segment in the list of the file.
+    pub(in super::super) segment: u16,
+    /// Its row there.
+    pub(in super::super) row: u32,
+}
+
+/// The clicks with a print, from the last to the first. Blocks are read as they are needed.
+pub(in super::super) struct Hits<'a> {
+    prints: &'a Prints,
+    hash: u64,
+    /// Row of the file where the run begins.
+    first: u64,
+    /// Row of the file behind the one that comes next.
+    until: u64,
+    /// The rows from `block_at` on.
+    block: Vec<u8>,
+    block_at: u64,
+}
+
+impl Hits<'_> {
+    /// The next one, left where it is.
+    pub(in super::super) fn peek(&mut self) -> io::Result<Option<Hit>> {
+        if self.until <= self.first {
+            return Ok(None);
+        }
+        if self.until <= self.block_at {
+            let from = self.until.saturating_sub(BLOCK_ROWS).max(self.first);
+            self.block = self.prints.block(from, self.until - from)?;
+            self.block_at = from;
+        }
+        let at = (self.until - 1 - self.block_at) as usize * ROW;
+        let Some((hash, hit)) = self.block.get(at..at + ROW).map(said) else { return Ok(None) };
+        if hash != self.hash {
+            self.until = self.first;
+            return Ok(None);
+        }
+        Ok(Some(hit))
+    }
+
+    /// Leaves the next one behind.
+    pub(in super::super) fn step(&mut self) {
+        self.until = self.until.saturating_sub(1).max(self.first);
+    }
+
+    /// Goes on with those that stand before a row of a segment, given by its place.
+    pub(in super::super) fn skip_to(&mut self, segment: u16, row: u32) -> io::Result<()> {
+        let stands_before = |bytes: &[u8]| {
+            let (hash, hit) = said(bytes);
+            (hash, hit.segment, hit.row) < (self.hash, segment, row)
+        };
+        let before = |block: &[u8]| {
+            let rows = block.as_chunks::<ROW>().0;
+            rows.partition_point(|row| stands_before(row)) as u64
+        };
+        // What is in hand is looked at first: mostly it is all that there is.
+        let in_hand = self.until.saturating_sub(self.block_at) as usize * ROW;
+        let n = before(self.block.get(..in_hand).unwrap_or_default());
+        if n > 0 {
+            self.until = self.until.min(self.block_at + n);
+            return Ok(());
+        }
+        let (mut low, mut high) = (self.first, self.until.min(self.block_at));
+        while low < high {
+            let from = (low + (high - low) / 2).saturating_sub(BLOCK_ROWS / 2).max(low);
+            let until = (from + BLOCK_ROWS).min(high);
+            match before(&self.prints.block(from, until - from)?) {
+                0 => high = from,
+                n if n == until - from => low = until,
+                n => (low, high) = (from + n, from + n),
+            }
+        }
+        self.until = low;
+        Ok(())
+    }
+}
+
+fn said(row: &[u8]) -> (u64, Hit) {
+    (number(&row[..8]), Hit { segment: number(&row[8..10]) as u16, row: number(&row[10..]) as u32 })
+}
+
 /// The rows of a file, read a block at a time.
 pub(in super::super) struct Entries<'a> {
     prints: &'a Prints,
@@ -464,6 +533,17 @@ mod tests {
         Print { scope, kind, hash }
     }
 
+    /// Numbers of segments, and rows.
+    fn found(prints: &Prints, wanted: &Print) -> io::Result<Vec<(u64, u32)>> {
+        let mut hits = prints.hits(wanted)?;
+        let mut found = Vec::new();
+        while let Some(hit) = hits.peek()? {
+            found.extend(prints.segments().get(usize::from(hit.segment)).map(|seq| (*seq, hit.row)));
+            hits.step();
+        }
+        Ok(found)
+    }
+
     fn all(prints: &Prints) -> Vec<Entry> {
         prints.rows().expect("rows").collect::<io::Result<_>>().expect("they read")
     }
@@ -482,7 +562,9 @@ mod tests {
         #![proptest_config(proptest::test_runner::Config::with_cases(48))]
 
         #[test]
-        fn what_is_found_is_what_a_list_says(mut entries in proptest::collection::vec(any_entry(), 0..900), limit in 1_usize..9) {
+        fn what_is_found_is_what_a_list_says(
+            mut entries in proptest::collection::vec(any_entry(), 0..900),
+        ) {
             let dir = tempfile::tempdir().expect("a directory");
             entries.sort_unstable();
             let segments = [70, 30, 50, 90];
@@ -497,8 +579,33 @@ mod tests {
                     .map(|e| (segments[usize::from(e.segment)], e.row))
                     .collect();
                 list.reverse();
-                list.truncate(limit);
-                prop_assert_eq!(prints.find(&wanted, limit).expect("it reads"), list);
+                prop_assert_eq!(found(&prints, &wanted).expect("it reads"), list);
+            }
+        }
+
+        // Many rows of one print, over many blocks, between others.
+        #[test]
+        fn skipping_is_leaving_out(
+            rows in proptest::collection::btree_set((0_u16..4, 0_u32..400), 0..700),
+            around in 0_u32..200,
+            skips in proptest::collection::vec((0_u16..5, 0_u32..410, 0_usize..150), 1..12),
+        ) {
+            let dir = tempfile::tempdir().expect("a directory");
+            let entry = |hash, segment, row| Entry { scope: 7, kind: 1, hash, segment, row };
+            let mut entries: Vec<Entry> = rows.iter().map(|(segment, row)| entry(50, *segment, *row)).collect();
+            entries.extend((0..around).flat_map(|row| [entry(49, 3, row), entry(51, 0, row)]));
+            entries.sort_unstable();
+            let prints = written(dir.path(), 1, &[70, 30, 50, 90], &entries);
+            let mut hits = prints.hits(&print(7, 1, 50)).expect("it reads");
+            let mut left: Vec<Hit> = rows.iter().map(|(segment, row)| Hit { segment: *segment, row: *row }).collect();
+            for (segment, row, steps) in skips {
+                for _ in 0..steps {
+                    prop_assert_eq!(hits.peek().expect("it reads"), left.pop());
+                    hits.step();
+                }
+                hits.skip_to(segment, row).expect("it reads");
+                left.retain(|hit| (hit.segment, hit.row) < (segment, row));
+                prop_assert_eq!(hits.peek().expect("it reads"), left.last().copied());
             }
         }
 
@@ -537,6 +644,20 @@ mod tests {
     }
 
     #[test]
+    fn a_merge_ends_when_it_is_told_to_and_gives_nothing_its_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let entry = |row| Entry { scope: 1, kind: 1, hash: u64::from(row), segment: 0, row };
+        let file = written(dir.path(), 1, &[7], &(0..20).map(entry).collect::<Vec<_>>());
+        let stop = AtomicBool::new(true);
+        let path = dir.path().join("merged.prints");
+        let merged = merge(&path, NAME, &[7], &[&file], Pace::HURRIED, &stop);
+        assert_eq!(merged.map_err(|error| error.kind()), Err(io::ErrorKind::Interrupted));
+        assert!(!path.exists());
+        stop.store(false, Relaxed);
+        merge(&path, NAME, &[7], &[&file], Pace::HURRIED, &stop).expect("it is written");
+    }
+
+    #[test]
     fn segments_in_another_order_are_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = written(dir.path(), 1, &[1, 2], &[]);
@@ -572,8 +693,8 @@ mod tests {
                     assert!(at >= HEADER, "byte {at} of the header was not noticed");
                     assert!(!prints.verify().expect("it reads"), "byte {at}");
                     for entry in &entries {
-                        let found = prints.find(&print(entry.scope, 1, entry.hash), 10);
-                        assert!(found.is_ok_and(|found| found.len() <= 10));
+                        let found = found(&prints, &print(entry.scope, 1, entry.hash));
+                        assert!(found.is_ok_and(|found| found.len() <= 300));
                     }
                     assert_eq!(all(&prints).len(), 300);
                 }
