@@ -4,12 +4,14 @@
 mod append;
 mod damage;
 mod erasing;
+mod expiring;
 mod lookup;
 mod lookup_sealed;
 #[cfg(target_os = "linux")]
 mod power;
 mod sealing;
 mod slices;
+mod trouble;
 
 use std::fs;
 use std::path::{Path, PathBuf};
