@@ -53,14 +53,17 @@ pub(super) enum Job {
     },
     /// Delete what was kept for a backup.
     Sweep,
+    /// Make one of the side files again that a start found lost.
+    Sides,
     Stop,
 }
 
 /// Works until it is told to stop or the log is gone.
 pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
     let mut again: Vec<(u64, How)> = Vec::new();
+    let mut sides_again = false;
     loop {
-        let job = if again.is_empty() {
+        let job = if again.is_empty() && !sides_again {
             jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             jobs.recv_timeout(RETRY)
@@ -86,6 +89,8 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
                 }
             }
             Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Job::Sides) => sides_again = make_lost_side(shared),
+            Err(RecvTimeoutError::Timeout) if sides_again => sides_again = make_lost_side(shared),
             Err(RecvTimeoutError::Timeout) => {}
         }
         for (seq, how) in todo {
@@ -108,6 +113,21 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
             }
         }
     }
+}
+
+/// Makes a side file again, and has the next one made: others come between. Whether it failed and is to be tried again.
+fn make_lost_side(shared: &Arc<Shared>) -> bool {
+    let made = catch_unwind(AssertUnwindSafe(|| sealing::make_lost_side(shared)));
+    match made.unwrap_or_else(|_| Err(panicked(shared, 0))) {
+        Ok(true) => shared.closer_send(Job::Sides),
+        Ok(false) | Err(Error::Stopped) => {}
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "a side file that was lost cannot be made again yet");
+            return true;
+        }
+    }
+    false
 }
 
 /// One file that makes us panic does not keep the others from being closed.

@@ -31,6 +31,8 @@ pub enum Point {
     BeforeDelete,
     /// The old files are deleted, and still noted as to be deleted.
     BeforeDeleted,
+    /// A side file that a start found lost is to be made again.
+    SideAgain,
     /// A look-up has opened a segment, and nothing of it is kept for the next one yet.
     Opened,
 }

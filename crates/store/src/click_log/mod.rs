@@ -15,6 +15,7 @@
 //! | `publishing` | counts of closed slices on their way into the ledger |
 //! | `listing` | which files there are, for people |
 //! | `held` | all of it at one moment, copied while clicks go on being taken |
+//! | `agree` | the log and the ledger as copies of different moments |
 //! | `believed` | which time is believed where something is deleted for its age |
 //! | `opening`, `damage` | the start: what is there, what is broken, what can be saved |
 //! | `faults` | troubles on order, for tests |
@@ -30,6 +31,7 @@
 //!
 //! The promises are kept by `crates/store/tests/it/click_log/`.
 
+mod agree;
 mod ahead;
 mod append;
 mod believed;
@@ -152,6 +154,13 @@ pub struct Config {
     pub append_wait: Duration,
     /// The newest click id's moment that the ledger knows of; ids go on after it.
     pub floor: Option<Timestamp>,
+    /// Which slices the ledger has counted, `(node, number)`: see [`crate::ledger::Ledger::slices_counted`]. Numbers go on
+    /// after theirs, and where the two stores are copies of different moments no count is told twice and none is left out.
+    /// `None`: nothing is compared.
+    pub published: Option<BTreeSet<(u16, u64)>>,
+    /// Lost side files are made again before the start ends as long as they are of so many clicks together, and in the
+    /// background behind that. Default 262,144: half a second.
+    pub sides_at_start_clicks: u64,
     /// How many closed slices, from the newest, and how many segments, are read and compared with their checksums after
     /// the start, in the background. Default 4.
     pub verify_at_start: usize,
@@ -177,6 +186,8 @@ impl Config {
             queue_max: 8_192,
             append_wait: Duration::from_millis(250),
             floor: None,
+            published: None,
+            sides_at_start_clicks: 262_144,
             verify_at_start: 4,
             faults: faults::Faults::default(),
         }
@@ -233,6 +244,8 @@ struct Shared {
     seal_error: Mutex<Option<String>>,
     /// Closed slices, segments and side files that the closer was asked to look at.
     suspects: Mutex<BTreeSet<u64>>,
+    /// Slices and side files of segments, by number, whose side file is made again in the background.
+    sides_lost: Mutex<BTreeSet<u64>>,
     jobs: Mutex<mpsc::Sender<Job>>,
     counters: stats::Counters,
     damage: Mutex<Vec<Damage>>,
@@ -347,12 +360,13 @@ impl ClickLog {
             unsealable: Mutex::default(),
             seal_error: Mutex::default(),
             suspects: Mutex::default(),
+            sides_lost: Mutex::new(opened.sides_lost),
             jobs: Mutex::new(jobs),
             counters: stats::Counters::default(),
             damage: Mutex::new(opened.report.damaged.clone()),
             seq_last: AtomicU64::new(opened.seq_last),
             threads: (Mutex::new(0), Condvar::new()),
-            config,
+            config: Config { published: None, ..config },
             clock,
             entropy,
         });
@@ -605,6 +619,7 @@ impl ClickLog {
             segments_clicks: there.clone().map(|s| s.extent().clicks).sum(),
             bytes_segments: there.map(|s| s.sealed.bytes).sum(),
             bytes_sides: view.sides.iter().map(|side| side.bytes).sum(),
+            sides_lost: lock(&shared.sides_lost).len(),
             seal_error: lock(&shared.seal_error).clone(),
             damaged: lock(&shared.damage).len(),
             bytes_closed: slices

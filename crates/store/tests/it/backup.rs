@@ -9,42 +9,52 @@ use roundtrip_domain::click::Click;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::backup::{self, Error, Progress};
 use roundtrip_store::click_log::faults::Faults;
-use roundtrip_store::click_log::{Append, ClickLog, Config, Found};
+use roundtrip_store::click_log::{Append, ClickLog, Config, Found, OpenReport};
 use roundtrip_store::ledger::{self, Ledger};
 use roundtrip_testkit::{NOON, World, sample};
 use rusqlite::Connection;
 
 /// Both stores of one directory.
-struct Pair {
-    ledger: Ledger,
-    clicks: ClickLog,
+pub(crate) struct Pair {
+    pub(crate) ledger: Ledger,
+    pub(crate) clicks: ClickLog,
 }
 
 impl Pair {
-    fn open(dir: &Path, clock: &Clock) -> Self {
+    pub(crate) fn open(dir: &Path, clock: &Clock) -> Self {
         Self::open_with(dir, clock, Faults::default())
     }
 
     fn open_with(dir: &Path, clock: &Clock, faults: Faults) -> Self {
+        let (pair, report) = Self::opened(dir, clock, faults);
+        assert!(report.damaged.is_empty() && report.missing.is_empty(), "{report:?}");
+        pair
+    }
+
+    pub(crate) fn try_open(dir: &Path, clock: &Clock) -> (Self, OpenReport) {
+        Self::opened(dir, clock, Faults::default())
+    }
+
+    fn opened(dir: &Path, clock: &Clock, faults: Faults) -> (Self, OpenReport) {
         let (ledger, _) =
             Ledger::open(&ledger::Config::in_dir(dir), Entropy::seeded(9), clock.now()).unwrap();
         let identity = ledger.identity();
         let mut config = Config::new(dir.join("clicks"), identity.node, identity.check_keys.clone());
         config.floor = identity.click_floor;
+        config.published = Some(ledger.slices_counted().unwrap());
         config.faults = faults;
         config.append_wait = std::time::Duration::from_secs(20);
         let (clicks, report) = ClickLog::open(config, clock.clone(), Entropy::seeded(1)).unwrap();
-        assert!(report.damaged.is_empty() && report.missing.is_empty(), "{report:?}");
-        Self { ledger, clicks }
+        (Self { ledger, clicks }, report)
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         let clicks = self.clicks.clone();
         assert!(tokio::task::spawn_blocking(move || clicks.shutdown()).await.unwrap());
         self.ledger.close().await;
     }
 
-    async fn store(&self, click: &Click) -> roundtrip_domain::click_id::ClickId {
+    pub(crate) async fn store(&self, click: &Click) -> roundtrip_domain::click_id::ClickId {
         match self.clicks.append(click.clone()).await {
             Append::Stored(id) => id,
             other => panic!("not stored: {other:?}"),
@@ -52,13 +62,13 @@ impl Pair {
     }
 
     /// Has the slice closed that is being written.
-    async fn close_slice(&self) {
+    pub(crate) async fn close_slice(&self) {
         let clicks = self.clicks.clone();
         assert!(tokio::task::spawn_blocking(move || clicks.close_now()).await.unwrap());
     }
 
     /// What upkeep does every second.
-    async fn publish(&self) {
+    pub(crate) async fn publish(&self) {
         for slice in self.clicks.to_publish() {
             let seq = slice.seq;
             self.ledger.slice_publish(slice).await.unwrap();
@@ -74,7 +84,7 @@ impl Pair {
 }
 
 /// A click of the sample world's.
-async fn click(at: Timestamp) -> (World, Click) {
+pub(crate) async fn click(at: Timestamp) -> (World, Click) {
     let mut world = World::new(&sample()).await;
     let click = world.click("game-acme", at, "click_id=p-1").click;
     (world, click)
@@ -83,6 +93,19 @@ async fn click(at: Timestamp) -> (World, Click) {
 fn unpacked(archive: &[u8], dir: &Path) -> Result<backup::Restored, Error> {
     fs::create_dir_all(dir).unwrap();
     backup::unpack(archive, dir, &mut |_| {})
+}
+
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }
 
 fn one(file: &Path, sql: &str) -> i64 {

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::feed::{Feed, NEVER, Rows};
+use super::lost::is_sound;
 use super::make::{Made, Order, make, make_side};
 use super::{change_files, is_same_segment, new_seq, sides_without};
 use crate::click_log::append::lock;
@@ -14,7 +16,7 @@ use crate::click_log::faults::Faults;
 use crate::click_log::manifest::Change;
 use crate::click_log::pour::Pace;
 use crate::click_log::registry::Segment;
-use crate::click_log::segment::prints::{Entry, Prints};
+use crate::click_log::segment::prints::Entry;
 use crate::click_log::segment::{SegmentName, Side, SideName};
 use crate::click_log::{Shared, durable};
 
@@ -125,8 +127,11 @@ pub(super) fn salvage(
 fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Error> {
     let dir = &shared.config.dir;
     let path = dir.join(side.name.key());
-    let is_sound = Prints::open(&path).and_then(|prints| prints.verify());
-    match is_sound {
+    // It is made again as it is.
+    if lock(&shared.sides_lost).contains(&side.name.seq) {
+        return Ok(None);
+    }
+    match is_sound(dir, side) {
         Ok(true) => return Ok(None),
         Err(error)
             if !is_ill(&error)
@@ -144,7 +149,8 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
         view.segments.iter().filter(|s| s.side == side.name.seq && !s.is_missing).collect();
     let mut made = Vec::new();
     for segment in &of_it {
-        made.push(side_again(dir, segment.sealed.name, new_seq(shared)?)?);
+        let seq = new_seq(shared)?;
+        made.push(side_again(dir, segment.sealed.name, seq, Pace::HURRIED, &NEVER)?);
     }
     let _files = lock(&shared.files);
     let now = shared.registry.all();
@@ -169,10 +175,16 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
 }
 
 /// Makes a side file again from its segment.
-pub(super) fn side_again(dir: &Path, name: SegmentName, seq: u64) -> Result<Side, Error> {
+pub(super) fn side_again(
+    dir: &Path,
+    name: SegmentName,
+    seq: u64,
+    pace: Pace<'_>,
+    stop: &AtomicBool,
+) -> Result<Side, Error> {
     let mut entries = Vec::new();
     let rows = vec![Rows::of_segment(dir, name, false)?];
-    for (row, touch) in Feed::new(rows, Pace::HURRIED, &NEVER).enumerate() {
+    for (row, touch) in Feed::new(rows, pace, stop).enumerate() {
         let touch = touch?;
         let row = u32::try_from(row)
             .map_err(|_| Error::Damaged { file: dir.join(name.key()), row: i64::from(u32::MAX) })?;
@@ -185,5 +197,5 @@ pub(super) fn side_again(dir: &Path, name: SegmentName, seq: u64) -> Result<Side
         }));
     }
     entries.sort_unstable();
-    make_side(dir, SideName { node: name.node, seq }, name.seq, &entries, Pace::HURRIED)
+    make_side(dir, SideName { node: name.node, seq }, name.seq, &entries, pace)
 }

@@ -8,6 +8,7 @@
 //! | `sides` | the side files of a day become one |
 //! | `start` | what a start finds of all this, and puts right |
 //! | `ill` | damaged and missing segments |
+//! | `lost` | side files made again in the background |
 //! | `erase` | files are written anew without the clicks of a person |
 //!
 //! Whatever is done, it is done in the same steps. New files are written under unfinished names, synced, and given
@@ -26,6 +27,7 @@
 mod erase;
 mod feed;
 mod ill;
+mod lost;
 mod make;
 mod plan;
 mod sides;
@@ -37,10 +39,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use roundtrip_domain::time::Timestamp;
 
 pub use self::erase::ErasedFile;
+pub(super) use self::feed::Rows;
 pub(super) use self::ill::verify;
+pub(super) use self::lost::step as make_lost_side;
 pub(super) use self::start::{Recovered, clear, open};
 
-use self::feed::{Feed, Rows};
+use self::feed::Feed;
 use self::make::{Made, Order, make};
 use self::plan::{Rules, Task};
 use super::append::lock;
@@ -49,6 +53,7 @@ use super::faults::Point;
 use super::manifest::{Change, Listed};
 use super::pour::Pace;
 use super::registry::{Segment, Slice, State, View};
+pub(super) use super::segment::SliceSpan;
 use super::segment::{SegmentName, SideName};
 use super::slice::{Name, Part};
 use super::{ClickLog, Expired, Shared, durable};

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use roundtrip_domain::time::Timestamp;
 
-use super::feed::{Rows, numbers};
+use super::feed::{NEVER, Rows, numbers};
 use super::make::{UNFINISHED, make_side, read_extent};
 use super::{delete, ill, is_ours};
 use crate::click_log::damage::{self, Cause, Damage};
 use crate::click_log::error::Error;
 use crate::click_log::manifest::{Change, Manifest};
-use crate::click_log::opening::Missing;
+use crate::click_log::opening::{Later, Missing};
 use crate::click_log::pour::Pace;
 use crate::click_log::registry::Segment;
 use crate::click_log::segment::prints::Prints;
@@ -68,6 +68,7 @@ pub(in super::super) fn open(
     manifest: &mut Manifest,
     slices: &SliceFiles,
     seq_last: &mut u64,
+    later: &mut Later,
     report: &mut OpenReport,
 ) -> Result<Recovered, Error> {
     let dir = config.dir.as_path();
@@ -84,6 +85,7 @@ pub(in super::super) fn open(
         now,
         disk,
         seq_last,
+        later,
         report,
         segments: Vec::new(),
         sides: sides_listed.into_iter().map(|side| (side.name.seq, side)).collect(),
@@ -106,6 +108,7 @@ struct Start<'a> {
     now: Timestamp,
     disk: Disk,
     seq_last: &'a mut u64,
+    later: &'a mut Later,
     report: &'a mut OpenReport,
     /// What there is from now on.
     segments: Vec<Segment>,
@@ -277,11 +280,24 @@ impl Start<'_> {
             Some(side) => side,
             None => match self.unlisted_side(name.seq)? {
                 Some(side) => side,
-                None => ill::side_again(self.dir, name, self.new_seq())?,
+                None => {
+                    let seq = self.new_seq();
+                    match self.later.is_now(extent.clicks) {
+                        true => ill::side_again(self.dir, name, seq, Pace::HURRIED, &NEVER)?,
+                        false => self.waiting(name, seq),
+                    }
+                }
             },
         };
         self.adopt(sealed, side);
         Ok(())
+    }
+
+    /// A side file that is listed and not there: it is made in the background.
+    fn waiting(&mut self, segment: SegmentName, seq: u64) -> Side {
+        let name = SideName { node: segment.node, seq };
+        self.later.wait(seq, name.key(), self.report);
+        Side { name, segments: vec![segment.seq], bytes: 0, checksum: 0 }
     }
 
     /// A sound side file that is not listed and was made for a segment.
@@ -309,11 +325,17 @@ impl Start<'_> {
             let is_good = *good
                 .entry(side)
                 .or_insert_with(|| self.sides.get(&side).is_some_and(|side| is_there(self.dir, side)));
-            if is_good {
+            if is_good || self.later.is_waiting(side) {
+                continue;
+            }
+            let is_now = self.later.is_now(self.segments[at].extent().clicks);
+            if !is_now && self.sides.contains_key(&side) {
+                self.later.wait(side, SideName { node: name.node, seq: side }.key(), self.report);
                 continue;
             }
             let seq = self.new_seq();
-            let made = match ill::side_again(self.dir, name, seq) {
+            let again = || ill::side_again(self.dir, name, seq, Pace::HURRIED, &NEVER);
+            let made = match if is_now { again() } else { Ok(self.waiting(name, seq)) } {
                 // It is found damaged by the look-ups and by the background; the start goes on without its prints.
                 Err(error) if error.is_damage() => {
                     tracing::error!(

@@ -33,7 +33,7 @@ pub(super) use self::lookup::{Failed, PageSpan, Pages};
 pub(super) use self::read::{Opened, touch_at};
 pub use self::sealed::{HOUR_MS, SegmentName, SideName};
 pub(super) use self::sealed::{Sealed, Side, Source};
-pub(super) use self::write::{About, Checks, Encoded, encode};
+pub(super) use self::write::{About, Checks, Encoded, SliceSpan, encode};
 
 /// Most rows of a page: what a look-up decodes.
 pub(super) const PAGE_ROWS: usize = 1_024;

@@ -42,7 +42,7 @@ fn click(query: &[u8]) -> Click {
 
 fn written(touches: &[Touch]) -> Bytes {
     let mut out = Vec::new();
-    let about = About { node: 5, seq: 42, made_from: &[40, 41], replaces: &[40, 41] };
+    let about = About { node: 5, seq: 42, made_from: &[40, 41], replaces: &[40, 41], slices: &[] };
     let encoded =
         encode::<ParquetError>(&mut out, &about, touches.iter().cloned().map(Ok)).expect("it is written");
     assert_eq!(encoded.extent.clicks, touches.len() as u64);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use super::{DAY, START, World, count_found, flip, gaid};
+use super::{DAY, START, World, count_found, flip, gaid, stored};
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::time::Timestamp;
@@ -170,11 +170,12 @@ async fn the_end_waits_for_a_step_of_sealing() {
     until("stopping", || !log.stats().open).await;
     // The threads of the log have nothing to do: without the step, the end would be a matter of moments.
     let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(300) {
-        assert!(!IS_DOWN.load(SeqCst), "it ended in the middle of a step");
+    while began.elapsed() < Duration::from_millis(300) && !IS_DOWN.load(SeqCst) {
         tokio::task::yield_now().await;
     }
+    let ended_early = IS_DOWN.load(SeqCst);
     world.faults.release(Point::BeforeSwap);
+    assert!(!ended_early, "it ended in the middle of a step");
     assert!(matches!(sealing.await.unwrap(), Ok(Some(Work::Sealed { .. }))));
     assert!(ending.await.unwrap());
     let (log, report) = world.open();
@@ -241,6 +242,75 @@ async fn a_file_that_was_opened_as_it_was_deleted_is_let_go() {
     assert_eq!(deleted_and_open(&world), [PathBuf::new(); 0], "the disk has its space back");
     let next = world.store(&log, 9..10).await;
     assert_eq!(count_found(&log, &next).await, 1);
+}
+
+/// A start does not wait for what it can do later, and a look-up says so instead of finding nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn side_files_that_are_lost_at_once_are_made_again_beside_everything_else() {
+    for (kind, is_manifest_lost) in [("day", false), ("hours", false), ("hours", true), ("slices", false)] {
+        let what = format!("{kind}, manifest lost: {is_manifest_lost}");
+        let mut world = World::new();
+        world.config.verify_at_start = 0;
+        let (log, _) = world.open();
+        let mut ids = Vec::new();
+        for n in 0..4 {
+            ids.extend(slice(&world, &log, n * 5).await);
+            if kind != "slices" {
+                assert!(log.seal(world.clock.now()).unwrap().is_some());
+            }
+        }
+        if kind == "day" {
+            world.clock.advance(DAY);
+            while log.seal(world.clock.now()).unwrap().is_some() {}
+        }
+        assert!(log.shutdown());
+        let mut lost: Vec<PathBuf> = world.files(".prints");
+        let sides = fs::read_dir(world.dir().join("prints")).into_iter().flatten();
+        lost.extend(sides.map(|entry| entry.unwrap().path()));
+        assert_eq!(lost.len(), if kind == "day" { 1 } else { 4 }, "{what}");
+        lost.iter().for_each(|path| fs::remove_file(path).unwrap());
+        if is_manifest_lost {
+            for end in ["", "-wal", "-shm"] {
+                let _ = fs::remove_file(world.dir().join(format!("manifest.sqlite{end}")));
+            }
+        }
+        // One of them is made at once.
+        world.config.sides_at_start_clicks = 9;
+        world.faults.hold(Point::SideAgain);
+        let (log, report) = world.open();
+        let (rebuilt, waiting) = (report.side_files_rebuilt.len(), report.side_files_lost.len());
+        assert_eq!(log.stats().sides_lost, waiting, "{what}: {report:?}");
+        assert!(waiting >= if kind == "day" { 1 } else { 3 } && rebuilt <= 1, "{what}: {report:?}");
+        held(&world, Point::SideAgain).await;
+        let far = Timestamp::from_ms(i64::MAX / 2);
+        let mut refused = 0;
+        for n in 0..20 {
+            match log.find_print(gaid(n), START, far, 9).await {
+                Ok(found) => assert_eq!(found.len(), 1, "{what}: {n}"),
+                Err(error) => {
+                    assert!(error.is_retryable(), "{what}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused >= 15, "{what}: {refused} are refused");
+        assert_eq!(count_found(&log, &ids).await, 20, "{what}: by id they are found");
+        let more = stored(log.append(world.click(20)).await);
+        world.faults.release(Point::SideAgain);
+        until("making them again", || log.stats().sides_lost == 0).await;
+        ids.push(more);
+        for (n, id) in ids.iter().enumerate() {
+            let found = log.find_print(gaid(n as u64), START, far, 9).await.unwrap();
+            assert_eq!(found.iter().map(|touch| touch.id).collect::<Vec<_>>(), [*id], "{what}: {n}");
+        }
+        assert!(log.shutdown());
+        let (log, report) = world.open();
+        assert!(
+            report.side_files_rebuilt.is_empty() && report.side_files_lost.is_empty(),
+            "{what}: {report:?}"
+        );
+        assert!(log.damages().is_empty(), "{what}: {:?}", log.damages());
+    }
 }
 
 /// The clock is set back between the moment at which a click is received and its commit.
