@@ -113,6 +113,9 @@ pub(in super::super) enum Source {
     /// Bytes in memory.
     #[cfg(test)]
     Memory(Bytes),
+    /// Bytes that make whoever reads them panic.
+    #[cfg(test)]
+    Panics,
 }
 
 impl Source {
@@ -131,7 +134,7 @@ impl Source {
                 let _ = rustix::fs::fadvise(file, from, len, rustix::fs::Advice::WillNeed);
             }
             #[cfg(test)]
-            Self::Memory(_) => {}
+            Self::Memory(_) | Self::Panics => {}
         }
     }
 
@@ -148,6 +151,8 @@ impl Source {
             }
             #[cfg(test)]
             Self::Memory(bytes) => Ok(bytes.slice(from as usize..from as usize + length)),
+            #[cfg(test)]
+            Self::Panics => panic!("a test ordered this panic"),
         }
     }
 }
@@ -158,6 +163,8 @@ impl Length for Source {
             Self::File(_, len) => *len,
             #[cfg(test)]
             Self::Memory(bytes) => bytes.len() as u64,
+            #[cfg(test)]
+            Self::Panics => 1 << 20,
         }
     }
 }

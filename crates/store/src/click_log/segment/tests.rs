@@ -242,6 +242,12 @@ fn a_changed_footer_is_an_error_and_no_panic() {
         changed[at] ^= with;
         let _ = Footer::read(&Source::Memory(changed.into()));
     }
+    // No single byte is known that makes today's parser panic; a look-up does not depend on that.
+    let error = Footer::read(&Source::Panics).map(drop).expect_err("an error");
+    assert!(error.to_string().contains("makes no sense"), "{error}");
+    let cache = Cache::new(1 << 20, 8);
+    let found = cache.find(&sealed(1), touches[0].id, || Ok(Source::Panics));
+    assert!(matches!(found, Err(Failed::Parquet(_))), "{found:?}");
 }
 
 /// A page of so many rows is nothing that we write: whoever reads it would make room for what a changed byte says.
