@@ -559,9 +559,14 @@ impl ClickLog {
     /// 30 s at most; `false` means that it takes longer.
     pub fn close_now(&self) -> bool {
         let shared = self.shared();
-        let has_clicks = |s: &&Slice| s.is_live() && s.extent().clicks > 0;
+        // One whose row is not in the manifest yet is not closed: nobody is told its counts, and no erasure reaches it.
+        let is_open = |s: &&Slice| match &s.state {
+            State::Live { .. } => s.extent().clicks > 0,
+            State::Closed { recorded, .. } => !recorded,
+            State::Missing { .. } => false,
+        };
         let live: Vec<u64> =
-            shared.registry.all().slices.iter().filter(has_clicks).map(|s| s.name.seq).collect();
+            shared.registry.all().slices.iter().filter(is_open).map(|s| s.name.seq).collect();
         if live.is_empty() {
             return true;
         }

@@ -251,6 +251,26 @@ async fn a_file_that_was_opened_as_it_was_deleted_is_let_go() {
     assert_eq!(count_found(&log, &next).await, 1);
 }
 
+/// Whoever erases or seals everything has the slice closed first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slice_that_is_not_listed_yet_is_waited_for() {
+    let world = World::new();
+    let (log, _) = world.open();
+    world.store(&log, 0..5).await;
+    world.faults.hold(Point::BeforeManifest);
+    let close =
+        |log: ClickLog| tokio::task::spawn_blocking(move || (log.close_now(), log.to_publish().len()));
+    let first = close(log.clone());
+    held(&world, Point::BeforeManifest).await;
+    let second = close(log.clone());
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(300) && !second.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    world.faults.release(Point::BeforeManifest);
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), ((true, 1), (true, 1)));
+}
+
 /// A start does not wait for what it can do later, and a look-up says so instead of finding nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn side_files_that_are_lost_at_once_are_made_again_beside_everything_else() {
