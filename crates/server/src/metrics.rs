@@ -97,6 +97,8 @@ metrics! {
     click_log_segment_bytes: Gauge = "click_log_segment_bytes", Gauge::default();
     /// Bytes of the side files of the Parquet files.
     click_log_side_bytes: Gauge = "click_log_side_bytes", Gauge::default();
+    /// Side files that were lost and are not made again yet; decisions that look for devices among their clicks wait.
+    click_log_sides_lost: Gauge = "click_log_sides_lost", Gauge::default();
     /// 1 when the last try to make a Parquet file failed.
     click_log_seal_failing: Gauge = "click_log_seal_failing", Gauge::default();
     /// Bytes of the click log on the disk.
@@ -347,6 +349,7 @@ impl Metrics {
         declared.click_log_segment_clicks.set(gauge(clicks.segments_clicks));
         declared.click_log_segment_bytes.set(gauge(clicks.bytes_segments));
         declared.click_log_side_bytes.set(gauge(clicks.bytes_sides));
+        declared.click_log_sides_lost.set(gauge(clicks.sides_lost as u64));
         declared.click_log_seal_failing.set(gauge(u64::from(clicks.seal_error.is_some())));
         let bytes = [clicks.bytes_closed, clicks.bytes_active, clicks.bytes_segments, clicks.bytes_sides];
         declared.click_log_bytes.set(gauge(bytes.into_iter().fold(0, u64::saturating_add)));

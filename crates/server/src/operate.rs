@@ -49,6 +49,7 @@ impl Readiness {
     /// What is wrong and does not keep the server from taking everything.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes = geography::troubles(&self.geo);
+        notes.extend(self.stores.notes());
         notes.extend(not_allowed(&self.stores.ledger.live()));
         notes
     }

@@ -89,6 +89,7 @@ impl Stores {
             segments_bucket: config.click_segments_bucket.clone(),
             segments_local: config.click_segments_local,
             floor: identity.click_floor,
+            published: Some(ledger.slices_counted().context("read which slices the ledger has counted")?),
             ..click_log::Config::new(data.clicks(), identity.node, identity.check_keys.clone())
         };
         let (clicks, report) =
@@ -99,6 +100,7 @@ impl Stores {
             click_log.slices = report.closed,
             click_log.segments = report.segments,
             click_log.moved = report.moved,
+            click_log.sides_lost = report.side_files_lost.len(),
             "opened the click log"
         );
         Ok(Self { clicks, ledger, probed: Arc::default() })
@@ -129,6 +131,16 @@ impl Stores {
         }
         *probed = Some((Instant::now(), troubles.clone()));
         troubles
+    }
+
+    /// What is wrong and keeps nobody from being answered, in words for an operator.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let told = match self.clicks.stats().sides_lost {
+            0 => return Vec::new(),
+            1 => "1 side file is made again".to_owned(),
+            n => format!("{n} side files are made again"),
+        };
+        vec![format!("click log: {told}; decisions that look for devices among their clicks wait for that")]
     }
 
     /// Lets the next question reach the disk whatever the last one found.

@@ -2,8 +2,8 @@
 //!
 //! [`begin`] fixes the moment: it holds the click log's files, begins a read transaction on the ledger, links and copies
 //! the clicks into a folder of the data directory, and lets go. [`Running::write`] copies the ledger there and then
-//! writes the archive. The folder needs room for the ledger and the slice that is being written; closed slices are
-//! hard links. It goes away with [`Running`], or at the next start.
+//! writes the archive. The folder needs room for the ledger and the slice that is being written; closed slices and segments
+//! are hard links, or, where the clicks lie on another file system, read where they are. It goes away with [`Running`], or at the next start.
 
 use std::fs;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use roundtrip_domain::time::Timestamp;
 
 use super::archive::{Archive, Source, sources};
 use super::{CLICKS, Error, FORMAT, Head, LEDGER};
-use crate::click_log::ClickLog;
+use crate::click_log::{ClickLog, Pinned};
 use crate::ledger::{Ledger, Snapshot, Turn};
 
 /// The folder of the data directory in which copies are made.
@@ -59,6 +59,8 @@ pub struct Running {
     clicks: Vec<Source>,
     head: Head,
     spool: Spool,
+    /// Keeps the files that are read where they lie.
+    pinned: Option<Pinned>,
 }
 
 impl std::fmt::Debug for Running {
@@ -88,11 +90,14 @@ pub fn begin(ledger: &Ledger, clicks: &ClickLog, now: Timestamp, made_by: &str) 
     if free < needed {
         return Err(Error::NoRoom { needed, free });
     }
-    held.copy_into(&clicks_dir)?;
+    let pinned = held.copy_into(&clicks_dir)?;
     let segments_elsewhere = Some(held.segments_elsewhere());
     drop(held);
 
-    let clicks = sources(&clicks_dir, CLICKS, |_| true)?;
+    let mut clicks = sources(&clicks_dir, CLICKS, |_| true)?;
+    for (file, path) in pinned.iter().flat_map(Pinned::files) {
+        clicks.push(Source::of(format!("{CLICKS}/{file}"), path)?);
+    }
     let head = Head {
         roundtrip_backup: FORMAT,
         made_by: made_by.to_owned(),
@@ -102,7 +107,7 @@ pub fn begin(ledger: &Ledger, clicks: &ClickLog, now: Timestamp, made_by: &str) 
         files: clicks.len() as u64 + 1,
         segments_elsewhere,
     };
-    Ok(Running { snapshot, clicks, head, spool })
+    Ok(Running { snapshot, clicks, head, spool, pinned })
 }
 
 impl Running {
@@ -116,7 +121,7 @@ impl Running {
     /// # Errors
     /// What a store, the system or `out` said; the archive then ends with the reason and without its end.
     pub fn write(self, out: impl Write) -> Result<(), Error> {
-        let Self { snapshot, clicks, head, spool } = self;
+        let Self { snapshot, clicks, head, spool, pinned: _pinned } = self;
         let mut archive = Archive::begin(out, &head)?;
         let write = || -> Result<(), Error> {
             let path = spool.path.join(LEDGER);

@@ -44,16 +44,26 @@ pub(super) enum How {
 }
 
 pub(super) enum Job {
-    Close { seq: u64, how: How },
-    Verify { seq: u64 },
+    Close {
+        seq: u64,
+        how: How,
+    },
+    Verify {
+        seq: u64,
+    },
+    /// Delete what was kept for a backup.
+    Sweep,
+    /// Make one of the side files again that a start found lost.
+    Sides,
     Stop,
 }
 
 /// Works until it is told to stop or the log is gone.
 pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
     let mut again: Vec<(u64, How)> = Vec::new();
+    let mut sides_again = false;
     loop {
-        let job = if again.is_empty() {
+        let job = if again.is_empty() && !sides_again {
             jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             jobs.recv_timeout(RETRY)
@@ -72,7 +82,15 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
                 }
                 lock(&shared.suspects).remove(&seq);
             }
+            Ok(Job::Sweep) => {
+                if let Err(error) = sealing::sweep(shared) {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "old files of the click log cannot be deleted yet");
+                }
+            }
             Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Job::Sides) => sides_again = make_lost_side(shared),
+            Err(RecvTimeoutError::Timeout) if sides_again => sides_again = make_lost_side(shared),
             Err(RecvTimeoutError::Timeout) => {}
         }
         for (seq, how) in todo {
@@ -104,6 +122,21 @@ fn verify_here(shared: &Shared, seq: u64) -> Result<Option<Damage>, Error> {
         return Ok(None);
     }
     verify(shared, seq)
+}
+
+/// Makes a side file again, and has the next one made: others come between. Whether it failed and is to be tried again.
+fn make_lost_side(shared: &Arc<Shared>) -> bool {
+    let made = catch_unwind(AssertUnwindSafe(|| sealing::make_lost_side(shared)));
+    match made.unwrap_or_else(|_| Err(panicked(shared, 0))) {
+        Ok(true) => shared.closer_send(Job::Sides),
+        Ok(false) | Err(Error::Stopped) => {}
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "a side file that was lost cannot be made again yet");
+            return true;
+        }
+    }
+    false
 }
 
 /// One file that makes us panic does not keep the others from being closed.
@@ -160,15 +193,15 @@ fn finish(
         _ => Error::io("move pages into", &live)(error),
     })?;
     shared.config.faults.reach(Point::BeforeSideFile);
-    let (prints, extent, counts) = {
-        let of = |index: &Index| (index.prints_sorted(), index.extent, index.counts());
+    let (prints, lag_ms, extent, counts) = {
+        let of = |index: &Index| (index.prints_sorted(), index.lag_max_ms(), index.extent, index.counts());
         match &rescanned {
             Some(index) => of(index),
             None => of(&read(index)),
         }
     };
     let side = dir.join(name.file(Part::Prints));
-    side_file::write(&side, &name, &prints, pace).map_err(Error::io("write", &side))?;
+    side_file::write(&side, &name, &prints, lag_ms, pace).map_err(Error::io("write", &side))?;
     shared.config.faults.reach(Point::BeforeRename);
     let listed = Listed {
         name,
@@ -244,7 +277,7 @@ pub(super) fn adopt(
     let index = slice::scan(&conn, &name, &closed)?;
     drop(conn);
     let side = dir.join(name.file(Part::Prints));
-    side_file::write(&side, &name, &index.prints_sorted(), Pace::HURRIED)
+    side_file::write(&side, &name, &index.prints_sorted(), index.lag_max_ms(), Pace::HURRIED)
         .map_err(Error::io("write", &side))?;
     let listed = Listed {
         name,
@@ -278,7 +311,8 @@ pub(super) fn side_file_rebuild(dir: &Path, name: Name) -> Result<(), Error> {
     let closed = dir.join(name.file(Part::Closed));
     let index = slice::scan(&slice::open_reader(&closed, true)?, &name, &closed)?;
     let side = dir.join(name.file(Part::Prints));
-    side_file::write(&side, &name, &index.prints_sorted(), Pace::HURRIED).map_err(Error::io("write", &side))
+    side_file::write(&side, &name, &index.prints_sorted(), index.lag_max_ms(), Pace::HURRIED)
+        .map_err(Error::io("write", &side))
 }
 
 /// Compares a closed slice and its side file with their checksums, byte by byte. A damaged slice is set aside and

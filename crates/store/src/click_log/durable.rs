@@ -63,12 +63,3 @@ pub(super) fn checksum(path: &Path) -> io::Result<u64> {
         }
     }
 }
-
-/// Gives a file that never changes a second name, or, where the file system has no such thing, a copy.
-pub(super) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
-        Err(_) => fs::copy(from, to).map(drop),
-    }
-}

@@ -35,6 +35,10 @@ pub enum Point {
     BeforeDelete,
     /// The old files are deleted, and still noted as to be deleted.
     BeforeDeleted,
+    /// A side file that a start found lost is to be made again.
+    SideAgain,
+    /// A look-up has opened a segment, and nothing of it is kept for the next one yet.
+    Opened,
 }
 
 #[derive(Debug, Default)]
@@ -42,9 +46,12 @@ struct State {
     held: HashSet<Point>,
     waiting: HashSet<Point>,
     panics: u32,
+    panics_at: HashSet<Point>,
     syncs: u32,
     inserts: u32,
     pages_max: Option<u32>,
+    unreadable: HashSet<u64>,
+    links_refused: bool,
 }
 
 /// The hand that orders trouble; clones share it.
@@ -88,6 +95,21 @@ impl Faults {
         self.with(|s| s.panics = n);
     }
 
+    /// Whoever comes to the point next panics.
+    pub fn panic_at(&self, point: Point) {
+        self.with(|s| s.panics_at.insert(point));
+    }
+
+    /// The disk cannot read the segment with this number when it is compared with its checksum.
+    pub fn unreadable(&self, seq: u64) {
+        self.with(|s| s.unreadable.insert(seq));
+    }
+
+    /// Whether the file system refuses second names of files, as one does for names on another.
+    pub fn refuse_links(&self, refuse: bool) {
+        self.with(|s| s.links_refused = refuse);
+    }
+
     /// The sync of the next `n` commits fails.
     pub fn fail_sync(&self, n: u32) {
         self.with(|s| s.syncs = n);
@@ -107,6 +129,11 @@ impl Faults {
         let Some(inner) = &self.0 else { return };
         let (state, changed) = &**inner;
         let mut guard = lock(state);
+        let is_panic = guard.panics_at.remove(&point);
+        if is_panic {
+            drop(guard);
+            panic!("a test ordered this panic");
+        }
         while guard.held.contains(&point) {
             if guard.waiting.insert(point) {
                 changed.notify_all();
@@ -128,6 +155,14 @@ impl Faults {
 
     pub(super) fn take_insert(&self) -> bool {
         self.0.is_some() && self.with(|s| take(&mut s.inserts)).unwrap_or(false)
+    }
+
+    pub(super) fn is_unreadable(&self, seq: u64) -> bool {
+        self.with(|s| s.unreadable.contains(&seq)).unwrap_or(false)
+    }
+
+    pub(super) fn are_links_refused(&self) -> bool {
+        self.with(|s| s.links_refused).unwrap_or(false)
     }
 
     pub(super) fn pages(&self) -> Option<u32> {

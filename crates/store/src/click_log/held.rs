@@ -2,32 +2,69 @@
 //!
 //! Closing, publishing, sealing, expiring and replacing of slices wait meanwhile; taking and finding clicks does not.
 //! Closed slices and segments never change, so the copy gets them as hard links, which take no room and outlive their
-//! expiry. The slices
+//! expiry. Where there can be no links, because the copy lies on another file system, they are not copied at all: they are
+//! read where they lie, and *pinned*, which keeps whatever becomes of them meanwhile from being deleted until they are read.
+//! The slices
 //! that are being written and the manifest are copied by SQLite's online backup, each as of one commit.
 //!
 //! Whoever holds the files before the ledger's moment is fixed and lets them go after the copy gets both stores in
 //! agreement: no click that the ledger knew then is missing, since clicks are stored before anybody can name them,
 //! and no slice is marked as counted in the ledger that this ledger does not count.
 
-use std::path::Path;
-use std::sync::MutexGuard;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, MutexGuard};
 
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
 
 use super::append::lock;
+use super::closer::Job;
 use super::error::Error;
 use super::registry::{Segment, State};
 use super::slice::{self, Part};
-use super::{ClickLog, Shared, durable, manifest};
+use super::{ClickLog, Shared, manifest};
 
 /// Pages between two looks at whether all are copied.
 const STEP_PAGES: i32 = 4_096;
 
 /// Files of the log that stay as they are while this lives. Dropped in the thread that made it.
 pub(crate) struct Held<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     _files: MutexGuard<'a, ()>,
+}
+
+/// Files of the log that are not deleted while this lives.
+pub(crate) struct Pinned {
+    shared: Arc<Shared>,
+    files: Vec<String>,
+}
+
+impl Pinned {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.pins.fetch_add(1, Relaxed);
+        Self { shared: shared.clone(), files: Vec::new() }
+    }
+
+    /// Their names below the log's directory, and where they are.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, PathBuf)> {
+        self.files.iter().map(|file| (file.as_str(), self.shared.config.dir.join(file)))
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.shared.pins.fetch_sub(1, Relaxed);
+        // What was to be deleted meanwhile; if the log has stopped, the next start does it.
+        self.shared.closer_send(Job::Sweep);
+    }
+}
+
+impl Shared {
+    /// Whether somebody reads files that may be gone by now. Asked and changed by whoever holds the files, but for the end.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pins.load(Relaxed) > 0
+    }
 }
 
 impl ClickLog {
@@ -57,8 +94,10 @@ impl Held<'_> {
         view.segments.iter().filter(|segment| !segment.is_missing && segment.moved.is_some()).count() as u64
     }
 
-    /// Makes the copy in `to`, a directory that is there and on the same file system. The copy is not synced.
-    pub(crate) fn copy_into(&self, to: &Path) -> Result<(), Error> {
+    /// Makes the copy in `to`, a directory that is there. The copy is not synced. What belongs to it and could not be
+    /// linked is returned, to be read where it lies.
+    pub(crate) fn copy_into(&self, to: &Path) -> Result<Option<Pinned>, Error> {
+        let mut pinned = Pinned::new(self.shared);
         let dir = &self.shared.config.dir;
         // The manifest comes first: nothing can be added to it meanwhile.
         lock(&self.shared.manifest).copy_to(&to.join(manifest::FILE))?;
@@ -67,8 +106,8 @@ impl Held<'_> {
         for slice in &view.slices {
             match &slice.state {
                 State::Closed { .. } => {
-                    link(dir, to, &slice.name.file(Part::Closed))?;
-                    link(dir, to, &slice.name.file(Part::Prints))?;
+                    self.link(to, slice.name.file(Part::Closed), &mut pinned);
+                    self.link(to, slice.name.file(Part::Prints), &mut pinned);
                 }
                 State::Live { .. } => {
                     let name = slice.name.file(Part::Live);
@@ -81,29 +120,37 @@ impl Held<'_> {
         }
         // One that lies in a bucket stays there; the manifest's copy says where.
         for file in view.segments.iter().filter(|segment| !segment.is_missing).filter_map(Segment::local) {
-            link(dir, to, &file)?;
+            self.link(to, file, &mut pinned);
         }
         for side in &view.sides {
-            link(dir, to, &side.name.key())?;
+            self.link(to, side.name.key(), &mut pinned);
         }
-        Ok(())
+        Ok(Some(pinned).filter(|pinned| !pinned.files.is_empty()))
+    }
+
+    /// Gives a file that never changes a name in the copy, or pins it.
+    fn link(&self, to: &Path, file: String, pinned: &mut Pinned) {
+        let (from, to) = (self.shared.config.dir.join(&file), to.join(&file));
+        let linked = match self.shared.config.faults.are_links_refused() {
+            true => Err(std::io::ErrorKind::CrossesDevices.into()),
+            false => link(&from, &to),
+        };
+        match linked {
+            Ok(()) => {}
+            // A start makes a side file again, and reports what else the manifest lists.
+            _ if !from.exists() => {
+                tracing::error!(slice.file = file, "a file of the click log is missing");
+            }
+            Err(_) => pinned.files.push(file),
+        }
     }
 }
 
-/// Gives a file that never changes a name in the copy.
-fn link(dir: &Path, to: &Path, file: &str) -> Result<(), Error> {
-    let (from, to) = (dir.join(file), to.join(file));
+fn link(from: &Path, to: &Path) -> std::io::Result<()> {
     if let Some(parent) = to.parent() {
-        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        std::fs::create_dir_all(parent)?;
     }
-    match durable::link_or_copy(&from, &to) {
-        // A start makes a side file again, and reports what else the manifest lists.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            tracing::error!(slice.file = file, "a file of the click log is missing");
-            Ok(())
-        }
-        other => other.map_err(Error::io("link", &from)),
-    }
+    std::fs::hard_link(from, to)
 }
 
 /// Copies a database as of its last commit into a new file.

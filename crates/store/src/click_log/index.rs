@@ -89,6 +89,11 @@ impl Noted {
             prints: click.prints(params),
         }
     }
+
+    /// When the click was received.
+    pub(super) fn received_at(&self) -> Timestamp {
+        self.received_at
+    }
 }
 
 /// First and last moments of a slice, and how much is in it. Milliseconds since the epoch.
@@ -142,6 +147,7 @@ pub(super) struct Index {
     entries: Vec<Entry>,
     counts: HashMap<CountKey, Tally, RandomState>,
     pub(super) extent: Extent,
+    lag_max_ms: i64,
 }
 
 impl Index {
@@ -151,11 +157,13 @@ impl Index {
             entries: Vec::new(),
             counts: HashMap::default(),
             extent: Extent::EMPTY,
+            lag_max_ms: 0,
         }
     }
 
     pub(super) fn add(&mut self, id: ClickId, noted: &Noted) {
         self.extent.add(id, noted.received_at);
+        self.lag_max_ms = self.lag_max_ms.max(id.ms().saturating_sub(noted.received_at.ms()));
         let tally = self.counts.entry(noted.key).or_default();
         tally.count += 1;
         tally.absent += u64::from(noted.flags.has(Flags::PARTNER_CLICK_ID_ABSENT));
@@ -174,20 +182,30 @@ impl Index {
         }
     }
 
-    /// Ids of the clicks with this print, newest first, at most `limit`.
-    pub(super) fn find(&self, print: &Print, limit: usize) -> Vec<ClickId> {
+    /// By how many milliseconds an id is later than its click was received, at most. It is the time that a click waits
+    /// for its commit, or by how much the clock was set back.
+    pub(super) fn lag_max_ms(&self) -> i64 {
+        self.lag_max_ms
+    }
+
+    /// Ids of the clicks with this print, the last first, and where to go on: after so many entries of its hash the rest
+    /// is left for the next call. Entries are only added, so a place stays what it is.
+    pub(super) fn find(
+        &self,
+        print: &Print,
+        from: Option<u32>,
+        entries_max: usize,
+    ) -> (Vec<ClickId>, Option<u32>) {
         let mut found = Vec::new();
-        let mut at = self.heads.get(&print.hash).copied().unwrap_or(NONE);
-        while let Some(entry) = self.entries.get(at as usize) {
-            if found.len() == limit {
-                break;
-            }
+        let mut at = from.unwrap_or_else(|| self.heads.get(&print.hash).copied().unwrap_or(NONE));
+        for _ in 0..entries_max {
+            let Some(entry) = self.entries.get(at as usize) else { return (found, None) };
             if entry.scope == print.scope && entry.kind == print.kind as u8 && entry.hash == print.hash {
                 found.push(entry.id());
             }
             at = entry.prev;
         }
-        found
+        (found, Some(at).filter(|at| *at != NONE))
     }
 
     /// Every `(scope, kind, hash, id)`, sorted: the rows of the side file.

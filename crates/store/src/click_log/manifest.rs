@@ -74,6 +74,30 @@ impl Manifest {
         Ok(self.meta("seq_last")?.unwrap_or(0).max(0) as u64)
     }
 
+    /// The moment that was believed last: see `believed`.
+    pub(super) fn believed(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.meta("believed_ms")?.map(Timestamp::from_ms))
+    }
+
+    /// Keeps it.
+    pub(super) fn believe(&self, moment: Timestamp) -> Result<(), Error> {
+        let sql = "INSERT INTO meta (name, value) VALUES ('believed_ms', ?1) \
+                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        self.conn.execute(sql, [moment.ms()]).map(drop).map_err(Error::sqlite("write", &self.path))
+    }
+
+    /// The highest number of a slice whose counts the ledger confirmed.
+    pub(super) fn published_last(&self) -> Result<Option<u64>, Error> {
+        Ok(self.meta("published_last")?.map(|seq| seq.max(0) as u64))
+    }
+
+    /// Notes counts of a slice that the ledger is to be told once more. Interrupted, it leaves a slice that nothing is
+    /// known of, which comes to the same.
+    pub(super) fn count_again(&mut self, slice: &Listed) -> Result<(), Error> {
+        self.forget(slice.name.seq)?;
+        self.record(slice)
+    }
+
     /// Copies it as it is into a new file.
     pub(super) fn copy_to(&self, path: &Path) -> Result<(), Error> {
         super::held::copy(&self.conn, path).map_err(Error::sqlite("copy", &self.path))
@@ -193,6 +217,7 @@ impl Manifest {
         let run = |conn: &mut Connection| -> rusqlite::Result<()> {
             let tx = conn.transaction()?;
             tx.execute("UPDATE slice SET published = 1 WHERE seq = ?1", [seq as i64])?;
+            note_max(&tx, "published_last", seq)?;
             tx.execute("DELETE FROM slice_count WHERE seq = ?1", [seq as i64])?;
             tx.commit()
         };
@@ -213,10 +238,14 @@ impl Manifest {
 }
 
 fn note_seq(conn: &Connection, seq: u64) -> rusqlite::Result<()> {
+    note_max(conn, "seq_last", seq)
+}
+
+fn note_max(conn: &Connection, name: &str, seq: u64) -> rusqlite::Result<()> {
     conn.execute(
-        "INSERT INTO meta (name, value) VALUES ('seq_last', ?1) \
+        "INSERT INTO meta (name, value) VALUES (?1, ?2) \
          ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
-        [seq as i64],
+        params![name, seq as i64],
     )?;
     Ok(())
 }

@@ -2,7 +2,8 @@
 --
 -- | table       | what it is for                                                                     |
 -- | ----------- | ---------------------------------------------------------------------------------- |
--- | meta        | format version; the highest number ever given to a file, so that none is used twice |
+-- | meta        | format version; the highest number ever given to a file, so that none is used twice; the
+-- |             | moment that was believed last; the highest slice that was published                 |
 -- | slice       | one row per closed slice: its name, span, size, checksum, whether it is published    |
 -- | slice_count | its click counts, until the ledger has them in its rollups                          |
 -- | segment     | one row per segment: its name, span, size, checksum, and its side file               |

@@ -16,6 +16,8 @@
 //! | `publishing` | counts of closed slices on their way into the ledger |
 //! | `listing` | which files there are, for people |
 //! | `held` | all of it at one moment, copied while clicks go on being taken |
+//! | `agree` | the log and the ledger as copies of different moments |
+//! | `believed` | which time is believed where something is deleted for its age |
 //! | `opening`, `damage` | the start: what is there, what is broken, what can be saved |
 //! | `faults` | troubles on order, for tests |
 //!
@@ -30,8 +32,10 @@
 //!
 //! The promises are kept by `crates/store/tests/it/click_log/`.
 
+mod agree;
 mod ahead;
 mod append;
+mod believed;
 mod body;
 pub mod bucket;
 mod closer;
@@ -58,7 +62,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
@@ -81,7 +85,10 @@ pub use self::reader::Found;
 pub use self::sealing::{ErasedFile, Work};
 pub use self::stats::Stats;
 
+pub(crate) use self::held::Pinned;
+
 use self::append::{End, Pending, Queue, Slot, Waiting, lock};
+use self::believed::{Belief, Looked};
 use self::closer::Job;
 use self::index::Noted;
 use self::manifest::Manifest;
@@ -160,6 +167,13 @@ pub struct Config {
     pub append_wait: Duration,
     /// The newest click id's moment that the ledger knows of; ids go on after it.
     pub floor: Option<Timestamp>,
+    /// Which slices the ledger has counted, `(node, number)`: see [`crate::ledger::Ledger::slices_counted`]. Numbers go on
+    /// after theirs, and where the two stores are copies of different moments no count is told twice and none is left out.
+    /// `None`: nothing is compared.
+    pub published: Option<BTreeSet<(u16, u64)>>,
+    /// Lost side files are made again before the start ends as long as they are of so many clicks together, and in the
+    /// background behind that. Default 262,144: half a second.
+    pub sides_at_start_clicks: u64,
     /// How many closed slices, from the newest, and how many segments, are read and compared with their checksums after
     /// the start, in the background. Default 4.
     pub verify_at_start: usize,
@@ -190,6 +204,8 @@ impl Config {
             queue_max: 8_192,
             append_wait: Duration::from_millis(250),
             floor: None,
+            published: None,
+            sides_at_start_clicks: 262_144,
             verify_at_start: 4,
             faults: faults::Faults::default(),
         }
@@ -233,6 +249,9 @@ struct Shared {
     manifest: Mutex<Manifest>,
     /// Held by whoever renames, replaces or deletes files of slices that are not active.
     files: Mutex<()>,
+    /// How many read files that must not be deleted.
+    pins: AtomicU32,
+    belief: Mutex<Belief>,
     /// Held by whoever makes new files of old ones; comes before `files`.
     sealing: Mutex<()>,
     /// Set once nothing more is to be sealed.
@@ -246,6 +265,8 @@ struct Shared {
     moving: Mutex<sealing::Moving>,
     /// Closed slices, segments and side files that the closer was asked to look at.
     suspects: Mutex<BTreeSet<u64>>,
+    /// Slices and side files of segments, by number, whose side file is made again in the background.
+    sides_lost: Mutex<BTreeSet<u64>>,
     jobs: Mutex<mpsc::Sender<Job>>,
     counters: stats::Counters,
     damage: Mutex<Vec<Damage>>,
@@ -258,6 +279,11 @@ impl Shared {
         let entropy = self.entropy.u32();
         let mut mint = lock(&self.mint);
         mint.next(self.clock.now(), entropy)
+    }
+
+    /// What is believed of the time now.
+    fn believed(&self) -> Timestamp {
+        lock(&self.belief).of(self.clock.now(), self.clock.steady())
     }
 
     fn closer_send(&self, job: Job) {
@@ -348,6 +374,8 @@ impl ClickLog {
             permits: Semaphore::new(READERS_MAX),
             manifest: Mutex::new(opened.manifest),
             files: Mutex::new(()),
+            pins: AtomicU32::new(0),
+            belief: Mutex::new(Belief::new(opened.believed, clock.now(), clock.steady())),
             sealing: Mutex::new(()),
             sealing_stop: AtomicBool::new(false),
             unsealable: Mutex::default(),
@@ -355,12 +383,13 @@ impl ClickLog {
             reaches: bucket::Reaches::new(config.buckets.clone(), config.bucket_wait, config.bucket_pause),
             moving: Mutex::default(),
             suspects: Mutex::default(),
+            sides_lost: Mutex::new(opened.sides_lost),
             jobs: Mutex::new(jobs),
             counters: stats::Counters::default(),
             damage: Mutex::new(opened.report.damaged.clone()),
             seq_last: AtomicU64::new(opened.seq_last),
             threads: (Mutex::new(0), Condvar::new()),
-            config,
+            config: Config { published: None, ..config },
             clock,
             entropy,
         });
@@ -432,9 +461,9 @@ impl ClickLog {
         self.read(move |shared| ids.into_iter().map(|id| reader::find(shared, id)).collect()).await
     }
 
-    /// Touches with this print that were received in `from..=to`, newest first, at most `limit`, of which at most
-    /// 4,096 per file are looked at, those with the last ids. Their app or partner is the print's; the value itself is the caller's to compare,
-    /// since two values may share a print.
+    /// Touches with this print that were received in `from..=to`, newest first, at most `limit`. Their app or partner is
+    /// the print's; the value itself is the caller's to compare, since two values may share a print. What it reads is
+    /// bounded by what it gives, however many clicks have the print, unless the clock was set back while they came.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -471,12 +500,36 @@ impl ClickLog {
         tokio::task::spawn_blocking(move || run(&shared)).await.map_err(|_| Error::Stopped)?
     }
 
+    /// By which time things may be deleted for their age, when the wall clock shows `now`: never later than that, and not
+    /// more than two days beyond what the time that passed leads to, unless the clock has gone steadily for two days.
+    /// A clock that runs ahead for a while deletes nothing before its time. To be asked at least every few hours; blocks
+    /// for one small commit once an hour.
+    pub fn believed(&self, now: Timestamp) -> Timestamp {
+        let shared = self.shared();
+        let Looked { believed, keep, ahead_ms } = lock(&shared.belief).look(now, shared.clock.steady());
+        if let Some(clock_ahead_ms) = ahead_ms {
+            tracing::warn!(
+                clock.ahead_ms = clock_ahead_ms,
+                "the clock is far ahead of what a steady run leads to: nothing is deleted for its age by it yet"
+            );
+        }
+        if let Some(moment) = keep
+            && let Err(error) = lock(&shared.manifest).believe(moment)
+        {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the time that is believed cannot be kept");
+        }
+        believed
+    }
+
     /// Deletes the closed slices and the segments whose newest click is older than the retention, with their side
-    /// files. Counts that are not published yet are kept. Blocks.
+    /// files, by the time that is [`Self::believed`]. Counts that are not published yet are kept. While a backup reads
+    /// files, slices wait for the next call. Blocks.
     ///
     /// # Errors
     /// When a file cannot be deleted or the manifest not be written; the next call goes on.
     pub fn expire(&self, now: Timestamp) -> Result<Vec<Expired>, Error> {
+        let now = self.believed(now);
         let shared = self.shared();
         let dir = &shared.config.dir;
         let before = now.ms().saturating_sub(shared.config.retention.ms());
@@ -489,7 +542,7 @@ impl ClickLog {
                 State::Missing { listed } => (listed, false),
                 _ => continue,
             };
-            if listed.extent.id_last_ms >= before {
+            if listed.extent.id_last_ms >= before || there && shared.is_pinned() {
                 continue;
             }
             let (name, seq) = (slice.name, slice.name.seq);
@@ -500,12 +553,12 @@ impl ClickLog {
             } else {
                 shared.registry.put(Slice { name, state: State::Missing { listed: listed.clone() } });
             }
-            shared.readers.forget(seq);
             if there {
                 for part in [Part::Closed, Part::Prints] {
                     let path = dir.join(name.file(part));
                     durable::remove(&path).map_err(Error::io("delete", &path))?;
                 }
+                shared.readers.forget(seq);
                 gone.push(Expired { file: name.file(Part::Closed), seq, clicks: listed.extent.clicks });
             }
         }
@@ -537,9 +590,14 @@ impl ClickLog {
     /// 30 s at most; `false` means that it takes longer.
     pub fn close_now(&self) -> bool {
         let shared = self.shared();
-        let has_clicks = |s: &&Slice| s.is_live() && s.extent().clicks > 0;
+        // One whose row is not in the manifest yet is not closed: nobody is told its counts, and no erasure reaches it.
+        let is_open = |s: &&Slice| match &s.state {
+            State::Live { .. } => s.extent().clicks > 0,
+            State::Closed { recorded, .. } => !recorded,
+            State::Missing { .. } => false,
+        };
         let live: Vec<u64> =
-            shared.registry.all().slices.iter().filter(has_clicks).map(|s| s.name.seq).collect();
+            shared.registry.all().slices.iter().filter(is_open).map(|s| s.name.seq).collect();
         if live.is_empty() {
             return true;
         }
@@ -601,6 +659,7 @@ impl ClickLog {
             segments_clicks: there.clone().map(|s| s.extent().clicks).sum(),
             bytes_segments: there.filter(|s| s.moved.is_none()).map(|s| s.sealed.bytes).sum(),
             bytes_sides: view.sides.iter().map(|side| side.bytes).sum(),
+            sides_lost: lock(&shared.sides_lost).len(),
             seal_error: lock(&shared.seal_error).clone(),
             damaged: lock(&shared.damage).len(),
             bytes_closed: slices

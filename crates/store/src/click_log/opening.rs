@@ -3,7 +3,7 @@
 //! Everything is told from the files' names and contents; the manifest only adds what should be there too. A
 //! damaged or missing slice is named in the report and never stops the start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -20,7 +20,7 @@ use super::registry::{Segment, Slice, State, View};
 use super::side_file::SideFile;
 use super::slice::{self, Name, Part};
 use super::writer::Active;
-use super::{Config, Durability, sealing};
+use super::{Config, Durability, agree, sealing};
 
 /// A slice that the manifest lists and the disk does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct OpenReport {
     pub missing: Vec<Missing>,
     /// Side files that were made again.
     pub side_files_rebuilt: Vec<String>,
+    /// Side files that are made again in the background: until then look-ups by print over their clicks fail.
+    pub side_files_lost: Vec<String>,
     /// Closed slices that are there.
     pub closed: usize,
     /// Segments that are there, or are taken to be there in a bucket.
@@ -56,6 +58,12 @@ pub struct OpenReport {
     pub closing: usize,
     /// The slice that goes on being written, with the clicks it has.
     pub resumed: Option<(String, u64)>,
+    /// Whether the log is an older copy than the ledger: clicks that the ledger has counted are not here.
+    pub is_older: bool,
+    /// Numbers of slices whose counts the ledger lacks although it had them: it is the older copy. They are offered again.
+    pub told_again: Vec<u64>,
+    /// Files with counts that the ledger lacks and that cannot be counted any more.
+    pub uncounted: Vec<String>,
 }
 
 /// What the log starts with.
@@ -66,6 +74,10 @@ pub(super) struct Opened {
     pub(super) jobs: Vec<Job>,
     pub(super) seq_last: u64,
     pub(super) floor: Option<Timestamp>,
+    /// The moment that was believed last: see `believed`.
+    pub(super) believed: Timestamp,
+    /// Numbers of slices and of side files of segments whose side file is to be made again.
+    pub(super) sides_lost: BTreeSet<u64>,
     pub(super) report: OpenReport,
 }
 
@@ -94,7 +106,9 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
     let mut seq_last = manifest.seq_last()?;
     let mut files = list(dir, &mut report, &mut seq_last)?;
     let on_disk = files.iter().map(|(seq, (name, parts))| (*seq, all_files(name, parts))).collect();
-    let recovered = sealing::open(config, now, &mut manifest, &on_disk, &mut seq_last, &mut report)?;
+    let mut later = Later { clicks_left: config.sides_at_start_clicks, lost: BTreeSet::new() };
+    let recovered =
+        sealing::open(config, now, &mut manifest, &on_disk, &mut seq_last, &mut later, &mut report)?;
     files.retain(|seq, _| !recovered.elsewhere.contains(seq));
     // Of a slice whose clicks are in a segment only the counts are left, if the ledger has not confirmed them.
     known.retain(|seq, listed| !recovered.elsewhere.contains(seq) || !listed.published);
@@ -111,7 +125,8 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
             report.damaged.push(Damage { file, cause: Cause::Superseded, set_aside, clicks_kept: 0 });
         }
         if closed {
-            let listed = open_closed(dir, &mut manifest, name, in_manifest.as_ref(), &mut report)?;
+            let listed =
+                open_closed(dir, &mut manifest, name, in_manifest.as_ref(), &mut later, &mut report)?;
             match (listed, in_manifest) {
                 (Some(listed), _) => {
                     let state = State::Closed { listed: Arc::new(listed), recorded: true };
@@ -152,6 +167,10 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
     }
 
     let active = pick_active(config, now, live, &mut slices, &mut jobs, &mut report);
+    let sealing::Recovered { mut segments, sides, .. } = recovered;
+    let seq_counted = config.published.iter().flatten().map(|(_, seq)| *seq).max().unwrap_or(0);
+    agree::mend(config, &mut manifest, seq_last, &mut slices, &segments, &mut report)?;
+    seq_last = seq_last.max(seq_counted);
     slices.sort_by_key(|s| (s.name.began_ms, s.name.seq));
     for slice in &slices {
         if let State::Closed { listed, .. } | State::Missing { listed } = &slice.state {
@@ -161,10 +180,12 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
             }
         }
     }
-    let sealing::Recovered { mut segments, sides, .. } = recovered;
     segments.sort_by_key(|s| (s.extent().id_first_ms, s.seq()));
     report.moved = segments.iter().filter(|s| s.moved.is_some()).count();
     report.segments = segments.iter().filter(|s| !s.is_missing).count();
+    if !later.lost.is_empty() {
+        jobs.push(Job::Sides);
+    }
     jobs.extend(verify_jobs(config, &slices, &segments));
     let newest = slices.iter().filter(|s| s.name.node == config.node).flat_map(|s| {
         let extent = s.extent();
@@ -173,8 +194,38 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
     let sealed = segments.iter().filter(|s| s.sealed.name.node == config.node);
     let newest = newest.chain(sealed.map(|s| s.extent().id_last_ms));
     let floor = super::writer::floor_of(newest.chain(config.floor.map(Timestamp::ms)));
+    let believed = manifest.believed()?.or(floor).unwrap_or(now);
     let view = View { slices, segments, sides };
-    Ok(Opened { manifest, view, active, jobs, seq_last, floor, report })
+    Ok(Opened { manifest, view, active, jobs, seq_last, floor, believed, sides_lost: later.lost, report })
+}
+
+/// Side files that are lost: as many are made again at once as do not keep a start from its end.
+pub(super) struct Later {
+    /// Clicks whose side files may still be made at once.
+    clicks_left: u64,
+    /// Numbers of the slices and of the side files of segments that wait.
+    lost: BTreeSet<u64>,
+}
+
+impl Later {
+    /// Whether there is time for a side file of so many clicks; else it is to be told which one waits.
+    pub(super) fn is_now(&mut self, clicks: u64) -> bool {
+        let left = self.clicks_left.checked_sub(clicks);
+        self.clicks_left = left.unwrap_or(self.clicks_left);
+        left.is_some()
+    }
+
+    /// Whether a side file, by its number, is left for the background.
+    pub(super) fn is_waiting(&self, seq: u64) -> bool {
+        self.lost.contains(&seq)
+    }
+
+    /// Leaves one for the background, by its number.
+    pub(super) fn wait(&mut self, seq: u64, file: String, report: &mut OpenReport) {
+        if self.lost.insert(seq) {
+            report.side_files_lost.push(file);
+        }
+    }
 }
 
 fn open_manifest(dir: &Path, report: &mut OpenReport) -> Result<Manifest, Error> {
@@ -262,6 +313,7 @@ fn open_closed(
     manifest: &mut Manifest,
     name: Name,
     known: Option<&Listed>,
+    later: &mut Later,
     report: &mut OpenReport,
 ) -> Result<Option<Listed>, Error> {
     let path = dir.join(name.file(Part::Closed));
@@ -271,6 +323,10 @@ fn open_closed(
             let side = dir.join(name.file(Part::Prints));
             match SideFile::open(&side, &name) {
                 Ok(_) => Ok(listed.clone()),
+                Err(_) if !later.is_now(listed.extent.clicks) => {
+                    later.wait(name.seq, name.file(Part::Prints), report);
+                    Ok(listed.clone())
+                }
                 Err(_) => {
                     report.side_files_rebuilt.push(name.file(Part::Prints));
                     closer::side_file_rebuild(dir, name).map(|()| listed.clone())
@@ -366,6 +422,8 @@ fn pick_active(
         let clicks = super::registry::read(&index).extent.clicks;
         let goes_on = Some(name.seq) == newest
             && name.node == config.node
+            // The ledger counted it when it was longer: what is added now would not be.
+            && !config.published.as_ref().is_some_and(|has| has.contains(&(name.node, name.seq)))
             && active.bytes < config.slice_bytes_max
             && now.ms() - name.began_ms < config.slice_age_max.ms();
         slices.push(Slice { name, state: State::Live { index, active: goes_on } });

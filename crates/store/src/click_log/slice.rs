@@ -79,7 +79,7 @@ impl Name {
     }
 
     /// The id of a row, given the check that stands in its body.
-    fn id(&self, row: i64, check: u32) -> ClickId {
+    pub(super) fn id(&self, row: i64, check: u32) -> ClickId {
         let ms = (self.began_ms + (row >> COUNTER_BITS)) as u128 & 0xffff_ffff_ffff;
         let counter = (row & ((1 << COUNTER_BITS) - 1)) as u128;
         ClickId::from_bits(
@@ -173,6 +173,16 @@ pub(super) fn open_reader(path: &Path, closed: bool) -> Result<Connection, Error
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map_err(Error::sqlite("open", path))?;
     Ok(conn)
+}
+
+/// The first and the last row. `None` when there is none.
+pub(super) fn ends(conn: &Connection, path: &Path) -> Result<Option<(i64, i64)>, Error> {
+    // Two questions: for both in one, SQLite would read all rows.
+    let sql = "SELECT (SELECT min(id) FROM click), (SELECT max(id) FROM click)";
+    let ends = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    let (first, last): (Option<i64>, Option<i64>) =
+        ends.map_err(Error::sqlite("read the clicks of", path))?;
+    Ok(first.zip(last))
 }
 
 /// One row, if it is there.

@@ -52,6 +52,8 @@ pub struct Stats {
     pub bytes_segments: u64,
     /// Bytes of their side files.
     pub bytes_sides: u64,
+    /// Side files that were lost and are not made again yet: look-ups by print over their clicks fail meanwhile.
+    pub sides_lost: usize,
     /// Why the last step of sealing failed; `None` when it did not.
     pub seal_error: Option<String>,
     /// Files that were set aside since the log was opened, by the opening too.

@@ -280,14 +280,17 @@ impl Writer {
         self.settle(&refused);
     }
 
-    /// Gives ids to those who still wait; the others leave the batch.
+    /// Gives ids to those who still wait; the others leave the batch. The moment in an id is not before that at which its
+    /// click was received, nor before its slice began, also when the clock was set back between: look-ups rely on it.
     fn mint_batch(&mut self) {
         let shared = &self.shared;
-        let now = shared.clock.now();
+        let began = self.active.as_ref().map_or(0, |active| active.name.began_ms);
+        let now = shared.clock.now().max(Timestamp::from_ms(began));
         let entropy = shared.entropy.u32();
         let mut mint = lock(&shared.mint);
         self.batch.retain_mut(|pending| {
-            pending.id = pending.slot.mint(|| mint.next(now, entropy));
+            let received = pending.slot.noted.received_at();
+            pending.id = pending.slot.mint(|| mint.next(now.max(received), entropy));
             pending.id.is_some()
         });
     }

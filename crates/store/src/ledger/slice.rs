@@ -1,5 +1,7 @@
 //! The click log's manifest: which slices are counted here.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension};
 
 use super::Ledger;
@@ -17,13 +19,23 @@ impl Ledger {
 
     /// The slices whose counts are in the rollups: `(node, seq)`.
     pub async fn slices_published(&self) -> Result<Vec<(u16, u64)>, Error> {
-        self.read(|conn| {
-            let mut statement = conn.prepare_cached(sql("slice_list"))?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-        .await
+        self.read(published).await
     }
+
+    /// The same, for the start of the click log. Blocks.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn slices_counted(&self) -> Result<BTreeSet<(u16, u64)>, Error> {
+        let conn = super::open_connection(self.inner.way.path(), true)?;
+        Ok(published(&conn)?.into_iter().collect())
+    }
+}
+
+fn published(conn: &Connection) -> Result<Vec<(u16, u64)>, Error> {
+    let mut statement = conn.prepare_cached(sql("slice_list"))?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn publish(conn: &Connection, slice: &ClosedSlice) -> Result<(), Error> {

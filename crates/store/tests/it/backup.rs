@@ -8,37 +8,53 @@ use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::click::Click;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::backup::{self, Error, Progress};
-use roundtrip_store::click_log::{Append, ClickLog, Config, Found};
+use roundtrip_store::click_log::faults::Faults;
+use roundtrip_store::click_log::{Append, ClickLog, Config, Found, OpenReport};
 use roundtrip_store::ledger::{self, Ledger};
 use roundtrip_testkit::{NOON, World, sample};
 use rusqlite::Connection;
 
 /// Both stores of one directory.
-struct Pair {
-    ledger: Ledger,
-    clicks: ClickLog,
+pub(crate) struct Pair {
+    pub(crate) ledger: Ledger,
+    pub(crate) clicks: ClickLog,
 }
 
 impl Pair {
-    fn open(dir: &Path, clock: &Clock) -> Self {
+    pub(crate) fn open(dir: &Path, clock: &Clock) -> Self {
+        Self::open_with(dir, clock, Faults::default())
+    }
+
+    fn open_with(dir: &Path, clock: &Clock, faults: Faults) -> Self {
+        let (pair, report) = Self::opened(dir, clock, faults);
+        assert!(report.damaged.is_empty() && report.missing.is_empty(), "{report:?}");
+        pair
+    }
+
+    pub(crate) fn try_open(dir: &Path, clock: &Clock) -> (Self, OpenReport) {
+        Self::opened(dir, clock, Faults::default())
+    }
+
+    fn opened(dir: &Path, clock: &Clock, faults: Faults) -> (Self, OpenReport) {
         let (ledger, _) =
             Ledger::open(&ledger::Config::in_dir(dir), Entropy::seeded(9), clock.now()).unwrap();
         let identity = ledger.identity();
         let mut config = Config::new(dir.join("clicks"), identity.node, identity.check_keys.clone());
         config.floor = identity.click_floor;
+        config.published = Some(ledger.slices_counted().unwrap());
+        config.faults = faults;
         config.append_wait = std::time::Duration::from_secs(20);
         let (clicks, report) = ClickLog::open(config, clock.clone(), Entropy::seeded(1)).unwrap();
-        assert!(report.damaged.is_empty() && report.missing.is_empty(), "{report:?}");
-        Self { ledger, clicks }
+        (Self { ledger, clicks }, report)
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         let clicks = self.clicks.clone();
         assert!(tokio::task::spawn_blocking(move || clicks.shutdown()).await.unwrap());
         self.ledger.close().await;
     }
 
-    async fn store(&self, click: &Click) -> roundtrip_domain::click_id::ClickId {
+    pub(crate) async fn store(&self, click: &Click) -> roundtrip_domain::click_id::ClickId {
         match self.clicks.append(click.clone()).await {
             Append::Stored(id) => id,
             other => panic!("not stored: {other:?}"),
@@ -46,13 +62,13 @@ impl Pair {
     }
 
     /// Has the slice closed that is being written.
-    async fn close_slice(&self) {
+    pub(crate) async fn close_slice(&self) {
         let clicks = self.clicks.clone();
         assert!(tokio::task::spawn_blocking(move || clicks.close_now()).await.unwrap());
     }
 
     /// What upkeep does every second.
-    async fn publish(&self) {
+    pub(crate) async fn publish(&self) {
         for slice in self.clicks.to_publish() {
             let seq = slice.seq;
             self.ledger.slice_publish(slice).await.unwrap();
@@ -68,7 +84,7 @@ impl Pair {
 }
 
 /// A click of the sample world's.
-async fn click(at: Timestamp) -> (World, Click) {
+pub(crate) async fn click(at: Timestamp) -> (World, Click) {
     let mut world = World::new(&sample()).await;
     let click = world.click("game-acme", at, "click_id=p-1").click;
     (world, click)
@@ -77,6 +93,19 @@ async fn click(at: Timestamp) -> (World, Click) {
 fn unpacked(archive: &[u8], dir: &Path) -> Result<backup::Restored, Error> {
     fs::create_dir_all(dir).unwrap();
     backup::unpack(archive, dir, &mut |_| {})
+}
+
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }
 
 fn one(file: &Path, sql: &str) -> i64 {
@@ -181,7 +210,8 @@ async fn expiry_takes_nothing_out_of_a_backup_that_has_begun() {
     pair.close_slice().await;
     let running = backup::begin(&pair.ledger, &pair.clicks, NOON, "0.0.0-test").unwrap();
     assert!(matches!(backup::begin(&pair.ledger, &pair.clicks, NOON, "x"), Err(Error::Running)));
-    assert_eq!(pair.clicks.expire(NOON.plus_ms(400 * 86_400_000)).unwrap().len(), 1);
+    clock.advance(400 * 86_400_000);
+    assert_eq!(pair.clicks.expire(clock.now()).unwrap().len(), 1);
     let mut archive = Vec::new();
     let mut last = Progress::Copying { done: 0, of: 1 };
     running.write(&mut archive).unwrap();
@@ -190,11 +220,71 @@ async fn expiry_takes_nothing_out_of_a_backup_that_has_begun() {
     assert!(!dir.path().join("backup.tmp").exists());
     let twin = dir.path().join("twin");
     unpacked(&archive, &twin).unwrap();
-    let restored = Pair::open(&twin, &clock);
+    let restored = Pair::open(&twin, &Clock::manual(NOON));
     assert!(matches!(restored.clicks.find(id).await.unwrap(), Found::Touch(_)));
     restored.close().await;
     // The turn is free again.
     assert!(!pair.archive(NOON).is_empty());
+    pair.close().await;
+}
+
+/// Where the clicks lie on another file system than the copies, there are no hard links.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_linked_is_read_where_it_lies_and_not_deleted_before() {
+    const HOUR: i64 = 3_600_000;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOON);
+    let (_world, click) = click(NOON).await;
+    let faults = Faults::armed();
+    let pair = Pair::open_with(dir.path(), &clock, faults.clone());
+    let mut ids = vec![pair.store(&click).await];
+    pair.close_slice().await;
+    pair.publish().await;
+    clock.advance(HOUR);
+    assert!(pair.clicks.seal(clock.now()).unwrap().is_some());
+    for _ in 0..2 {
+        ids.push(pair.store(&click).await);
+        pair.close_slice().await;
+        pair.publish().await;
+    }
+    faults.refuse_links(true);
+    let begun = clock.now();
+    let running = backup::begin(&pair.ledger, &pair.clicks, begun, "0.0.0-test").unwrap();
+    let spooled = fs::read_dir(dir.path().join("backup.tmp/clicks")).unwrap().map(|e| e.unwrap().file_name());
+    assert_eq!(spooled.collect::<Vec<_>>(), ["manifest.sqlite"], "closed slices and segments are not copied");
+    // Everything goes on meanwhile: closing, sealing, merging, expiring.
+    let sealed: Vec<String> = pair.clicks.segments().into_iter().map(|s| s.file).collect();
+    ids.push(pair.store(&click).await);
+    pair.close_slice().await;
+    pair.publish().await;
+    clock.advance(HOUR);
+    assert!(pair.clicks.seal(clock.now()).unwrap().is_some());
+    clock.advance(400 * 24 * HOUR);
+    assert_eq!(pair.clicks.expire(clock.now()).unwrap().len(), 2);
+    assert!(pair.clicks.segments().is_empty());
+    assert!(sealed.iter().all(|file| dir.path().join("clicks").join(file).exists()));
+    let mut archive = Vec::new();
+    running.write(&mut archive).unwrap();
+    let twin = dir.path().join("twin");
+    unpacked(&archive, &twin).unwrap();
+    let restored = Pair::open(&twin, &Clock::manual(begun));
+    for id in &ids[..3] {
+        assert!(matches!(restored.clicks.find(*id).await.unwrap(), Found::Touch(_)));
+    }
+    assert!(matches!(restored.clicks.find(ids[3]).await.unwrap(), Found::NotStored));
+    restored.close().await;
+    // Behind the backup they go.
+    let left = || -> Vec<_> {
+        let paths = fs::read_dir(dir.path().join("clicks")).unwrap().map(|entry| entry.unwrap().path());
+        let below = sealed.iter().map(|file| dir.path().join("clicks").join(file));
+        let slices = paths.filter(|path| path.to_string_lossy().contains("slice-"));
+        slices.chain(below.filter(|path| path.exists())).collect()
+    };
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !left().is_empty() {
+        assert!(std::time::Instant::now() < until, "{:?} are left", left());
+        tokio::task::yield_now().await;
+    }
     pair.close().await;
 }
 

@@ -1,5 +1,6 @@
 //! One binary for all integration tests of the store.
 
+mod apart;
 mod backup;
 mod click_log;
 mod fixtures;

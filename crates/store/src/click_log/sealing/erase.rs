@@ -16,7 +16,7 @@ use roundtrip_domain::click::Touch;
 use super::feed::{Feed, Rows};
 use super::ill::ask;
 use super::make::{Made, Order, make};
-use super::{discard, is_same_segment, moving, new_seq, sides, swap};
+use super::{discard, is_ours, is_same_segment, moving, new_seq, sides, swap, sweep};
 use crate::click_log::append::lock;
 use crate::click_log::error::Error;
 use crate::click_log::manifest::Change;
@@ -50,7 +50,7 @@ enum Place {
 impl ClickLog {
     /// Goes through the file with the lowest number above `after` and erases the clicks that match: it is written anew
     /// without them, in place of the old one in the same transaction, and the old one is deleted. `None` when there is
-    /// no such file: all are done. Clicks in a slice that is not closed yet are not reached, so [`Self::close_now`]
+    /// no such file: all are done, and no old one is left that could not be deleted before. Clicks in a slice that is not closed yet are not reached, so [`Self::close_now`]
     /// comes first, once. A step that was interrupted changed nothing, and may be repeated. Blocks.
     ///
     /// # Errors
@@ -65,7 +65,9 @@ impl ClickLog {
         // What an earlier step, or expiry, could not delete from its bucket may hold the person.
         moving::delete_objects(shared)?;
         loop {
-            let Some((seq, place)) = lowest(&shared.registry.all(), after) else { return Ok(None) };
+            let Some((seq, place)) = lowest(&shared.registry.all(), after) else {
+                return are_gone(shared).map(|()| None);
+            };
             if let Some(erased) = erase(shared, seq, &place, matches)? {
                 return Ok(Some(erased));
             }
@@ -81,6 +83,24 @@ impl ClickLog {
             entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();
         names
+    }
+}
+
+/// Deletes what could not be deleted before, in earlier steps or because a backup reads it.
+fn are_gone(shared: &Shared) -> Result<(), Error> {
+    sweep(shared)?;
+    let doomed = lock(&shared.manifest).doomed()?;
+    is_gone(shared, &doomed.into_iter().filter(|file| is_ours(file)).collect::<Vec<_>>())
+}
+
+/// What is said to be gone is gone: a file that is still there could come back with an older list of the files.
+fn is_gone(shared: &Shared, doomed: &[String]) -> Result<(), Error> {
+    match doomed.iter().map(|file| shared.config.dir.join(file)).find(|path| path.exists()) {
+        Some(file) => {
+            let source = std::io::Error::other("it cannot be deleted yet; erase again");
+            Err(Error::Io { what: "delete", file, source })
+        }
+        None => Ok(()),
     }
 }
 
@@ -170,16 +190,10 @@ fn erase(
     if !swap(shared, &change, same)? {
         return Ok(None);
     }
-    // What is said to be gone is gone: a file that is still there could come back with an older list of the files.
     drop(brought);
     moving::delete_objects(shared)?;
-    for old in change.doomed.iter().chain([&file]) {
-        let path = dir.join(old);
-        if path.exists() {
-            let source = std::io::Error::other("it cannot be deleted yet; erase again");
-            return Err(Error::Io { what: "delete", file: path, source });
-        }
-    }
+    is_gone(shared, &change.doomed)?;
+    is_gone(shared, &[file.clone()])?;
     let replaced_by = made.map(|made| made.sealed.name.key());
     tracing::info!(segment.file = file, segment.clicks_erased = erased, "erased clicks from a file");
     Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by }))

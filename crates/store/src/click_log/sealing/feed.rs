@@ -10,18 +10,19 @@ use rusqlite::Connection;
 
 use crate::click_log::error::Error;
 use crate::click_log::pour::Pace;
-use crate::click_log::segment::{About, Checks, Opened, PAGE_ROWS, SegmentName, Source, touch_at};
+use crate::click_log::segment::{About, Checks, Opened, PAGE_ROWS, SegmentName, SliceSpan, Source, touch_at};
 use crate::click_log::slice::{self, Name, Part};
 
 /// Nobody stops what a start or the closer does.
 pub(super) static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// One file that is read from its first click to its last.
-pub(super) struct Rows {
+pub(in super::super) struct Rows {
     from: From,
     ready: VecDeque<Touch>,
     /// Numbers of the files whose clicks are in it, its own too.
     replaces: Vec<u64>,
+    slices: Vec<SliceSpan>,
 }
 
 enum From {
@@ -35,19 +36,33 @@ impl Rows {
         let path = dir.join(name.file(Part::Closed));
         let conn = slice::open_reader(&path, true)?;
         slice::check_meta(&conn, &path, &name)?;
+        let ends = slice::ends(&conn, &path)?;
+        let span = |(first, last)| SliceSpan::new(name.seq, name.id(first, 0), name.id(last, 0));
+        let slices = ends.map(span).into_iter().collect();
         let from = From::Slice { conn, name, path, after: i64::MIN };
-        Ok(Self { from, ready: VecDeque::new(), replaces: vec![name.seq] })
+        Ok(Self { from, ready: VecDeque::new(), replaces: vec![name.seq], slices })
     }
 
     /// Opens a segment. A lenient one leaves out the pages that cannot be read or are not what was written.
-    pub(super) fn of_segment(dir: &Path, name: SegmentName, lenient: bool) -> Result<Self, Error> {
+    pub(in super::super) fn of_segment(dir: &Path, name: SegmentName, lenient: bool) -> Result<Self, Error> {
         let path = dir.join(name.key());
         let source = Source::open(&path).map_err(Error::io("open", &path))?;
         let opened = Opened::open(&source).map_err(Error::parquet("open", &path))?;
         let mut replaces = numbers(opened.said(About::REPLACES));
         replaces.push(name.seq);
+        let slices = SliceSpan::all(opened.said(About::SLICES).unwrap_or_default());
         let from = From::Segment { opened, source, path, page: 0, lenient };
-        Ok(Self { from, ready: VecDeque::new(), replaces })
+        Ok(Self { from, ready: VecDeque::new(), replaces, slices })
+    }
+
+    /// The slices whose clicks are in it.
+    pub(in super::super) fn slices(&self) -> &[SliceSpan] {
+        &self.slices
+    }
+
+    /// All of its clicks. It ends behind the first error.
+    pub(in super::super) fn all(self) -> impl Iterator<Item = Result<Touch, Error>> {
+        Feed::new(vec![self], Pace::HURRIED, &NEVER)
     }
 
     /// What the segment says of itself. A slice says nothing.
@@ -137,6 +152,14 @@ impl<'a> Feed<'a> {
         let mut all: Vec<u64> = self.files.iter().flat_map(|rows| rows.replaces.iter().copied()).collect();
         all.sort_unstable();
         all.dedup();
+        all
+    }
+
+    /// The slices whose clicks are in here, sorted.
+    pub(super) fn slices(&self) -> Vec<SliceSpan> {
+        let mut all: Vec<SliceSpan> =
+            self.files.iter().flat_map(|rows| rows.slices.iter().cloned()).collect();
+        all.sort_unstable();
         all
     }
 

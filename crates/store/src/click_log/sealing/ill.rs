@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::feed::{Feed, NEVER, Rows};
+use super::lost::is_sound;
 use super::make::{Made, Order, make, make_side};
 use super::{change_files, is_same_segment, moving, new_seq, sides_without, swap};
 use crate::click_log::append::lock;
@@ -14,7 +16,7 @@ use crate::click_log::faults::Faults;
 use crate::click_log::manifest::Change;
 use crate::click_log::pour::Pace;
 use crate::click_log::registry::{Moved, Segment};
-use crate::click_log::segment::prints::{Entry, Prints};
+use crate::click_log::segment::prints::Entry;
 use crate::click_log::segment::{SegmentName, Side, SideName};
 use crate::click_log::{Shared, durable};
 
@@ -57,7 +59,11 @@ fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, 
     let dir = &shared.config.dir;
     let name = segment.sealed.name;
     let path = dir.join(name.key());
-    match durable::checksum(&path) {
+    let sum = match shared.config.faults.is_unreadable(name.seq) {
+        true => Err(std::io::Error::from_raw_os_error(libc::EIO)),
+        false => durable::checksum(&path),
+    };
+    match sum {
         Ok(sum) if sum == segment.sealed.checksum => Ok(None),
         sum if sum.as_ref().map_or_else(is_ill, |_| true) => {
             let seqs = (new_seq(shared)?, new_seq(shared)?);
@@ -143,7 +149,8 @@ fn verify_object(shared: &Shared, segment: &Segment, moved: &Moved) -> Result<Op
 /// Makes the side file again of a segment that lies in a bucket and has none.
 fn side_of_object(shared: &Shared, segment: &Segment) -> Result<(), Error> {
     let _brought = moving::bring(shared, segment, Pace::calm(&shared.queue))?;
-    let side = side_again(&shared.config.dir, segment.sealed.name, new_seq(shared)?)?;
+    let (name, pace) = (segment.sealed.name, Pace::calm(&shared.queue));
+    let side = side_again(&shared.config.dir, name, new_seq(shared)?, pace, &shared.sealing_stop)?;
     let sides_of = vec![(segment.seq(), side.name.seq)];
     let change = Change { sides: vec![side], sides_of, ..Change::default() };
     swap(shared, &change, |view| is_same_segment(view, segment)).map(drop)
@@ -187,8 +194,11 @@ pub(super) fn salvage(
 fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Error> {
     let dir = &shared.config.dir;
     let path = dir.join(side.name.key());
-    let is_sound = Prints::open(&path).and_then(|prints| prints.verify());
-    match is_sound {
+    // It is made again as it is.
+    if lock(&shared.sides_lost).contains(&side.name.seq) {
+        return Ok(None);
+    }
+    match is_sound(dir, side) {
         Ok(true) => return Ok(None),
         Err(error)
             if !is_ill(&error)
@@ -208,7 +218,8 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
         view.segments.iter().filter(is_of_it).partition(|s| s.moved.is_some());
     let mut made = Vec::new();
     for segment in &of_it {
-        made.push(side_again(dir, segment.sealed.name, new_seq(shared)?)?);
+        let seq = new_seq(shared)?;
+        made.push(side_again(dir, segment.sealed.name, seq, Pace::HURRIED, &NEVER)?);
     }
     let _files = lock(&shared.files);
     let now = shared.registry.all();
@@ -234,10 +245,16 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
 }
 
 /// Makes a side file again from its segment.
-pub(super) fn side_again(dir: &Path, name: SegmentName, seq: u64) -> Result<Side, Error> {
+pub(super) fn side_again(
+    dir: &Path,
+    name: SegmentName,
+    seq: u64,
+    pace: Pace<'_>,
+    stop: &AtomicBool,
+) -> Result<Side, Error> {
     let mut entries = Vec::new();
     let rows = vec![Rows::of_segment(dir, name, false)?];
-    for (row, touch) in Feed::new(rows, Pace::HURRIED, &NEVER).enumerate() {
+    for (row, touch) in Feed::new(rows, pace, stop).enumerate() {
         let touch = touch?;
         let row = u32::try_from(row)
             .map_err(|_| Error::Damaged { file: dir.join(name.key()), row: i64::from(u32::MAX) })?;
@@ -250,5 +267,5 @@ pub(super) fn side_again(dir: &Path, name: SegmentName, seq: u64) -> Result<Side
         }));
     }
     entries.sort_unstable();
-    make_side(dir, SideName { node: name.node, seq }, name.seq, &entries, Pace::HURRIED)
+    make_side(dir, SideName { node: name.node, seq }, name.seq, &entries, pace)
 }

@@ -59,7 +59,7 @@ pub(super) fn make(
     keep: &dyn Fn(&Touch) -> bool,
 ) -> Result<Option<Made>, Error> {
     let Order { dir, node, seqs: (seq, side_seq), sources, pace, faults } = *order;
-    let replaces = feed.replaces();
+    let (replaces, slices) = (feed.replaces(), feed.slices());
     if feed.peek()?.is_none() {
         return Ok(None);
     }
@@ -67,7 +67,7 @@ pub(super) fn make(
     let _unfinished = Unfinished(&tmp);
     let file = File::create(&tmp).map_err(Error::io("create", &tmp))?;
     let mut out = Summed { out: Paced::new(file, pace), hasher: SipHasher13::new(), bytes: 0 };
-    let about = About { node, seq, made_from: sources, replaces: &replaces };
+    let about = About { node, seq, made_from: sources, replaces: &replaces, slices: &slices };
     let touches = feed.filter(|touch| touch.as_ref().map_or(true, keep)).map(|t| t.map_err(Failed::Feed));
     let Encoded { extent, entries } = encode(&mut out, &about, touches).map_err(|failed| match failed {
         Failed::Feed(error) => error,

@@ -9,6 +9,7 @@
 //! | `start` | what a start finds of all this, and puts right |
 //! | `ill` | damaged and missing segments |
 //! | `moving` | finished segments go into a bucket, and back for whoever needs all of one |
+//! | `lost` | side files made again in the background |
 //! | `erase` | files are written anew without the clicks of a person |
 //!
 //! Whatever is done, it is done in the same steps. New files are written under unfinished names, synced, and given
@@ -27,6 +28,7 @@
 mod erase;
 mod feed;
 mod ill;
+mod lost;
 mod make;
 mod moving;
 mod plan;
@@ -39,11 +41,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use roundtrip_domain::time::Timestamp;
 
 pub use self::erase::ErasedFile;
+pub(super) use self::feed::Rows;
 pub(super) use self::ill::verify;
+pub(super) use self::lost::step as make_lost_side;
 pub(super) use self::moving::Moving;
 pub(super) use self::start::{Recovered, clear, open};
 
-use self::feed::{Feed, Rows};
+use self::feed::Feed;
 use self::make::{Made, Order, make};
 use self::plan::{Rules, Task};
 use super::append::lock;
@@ -52,6 +56,8 @@ use super::faults::Point;
 use super::manifest::{Change, Listed, ListedSegment};
 use super::pour::Pace;
 use super::registry::{Segment, Slice, State, View};
+pub(super) use super::segment::SliceSpan;
+use super::segment::{SegmentName, SideName};
 use super::slice::{Name, Part};
 use super::{ClickLog, Expired, Shared, durable};
 
@@ -207,8 +213,10 @@ fn seal(shared: &Shared, slices: &[Slice], pace: Pace<'_>) -> Result<Work, Error
     let sources: Vec<u64> = slices.iter().map(|slice| slice.name.seq).collect();
     let made = made_of(shared, slices.first().map_or(0, |s| s.name.node), &sources, rows?, pace)
         .inspect_err(suspect)?;
-    // A closed slice has a click.
-    let Some(made) = made else { return Ok(Work::Overtaken) };
+    let same = |view: &View| slices.iter().all(|slice| is_same_slice(view, slice));
+    let Some(made) = made else {
+        return nothing_in(shared, &shared.registry.all(), same, slices.iter().map(of_slice));
+    };
     let Made { sealed, side } = &made;
     let (file, clicks, bytes) = (sealed.name.key(), sealed.extent.clicks, sealed.bytes);
     let parts = |name: &Name| [Part::Closed, Part::Prints].map(|part| name.file(part));
@@ -219,7 +227,6 @@ fn seal(shared: &Shared, slices: &[Slice], pace: Pace<'_>) -> Result<Work, Error
         doomed: slices.iter().flat_map(|slice| parts(&slice.name)).collect(),
         ..Change::default()
     };
-    let same = |view: &View| slices.iter().all(|slice| is_same_slice(view, slice));
     if clicks != slices.iter().map(|slice| slice.extent().clicks).sum::<u64>() {
         made.discard(dir);
         return Err(miscounted(shared, &shared.registry.all(), same, slices.iter().map(of_slice)));
@@ -248,7 +255,10 @@ fn merge(shared: &Shared, segments: &[Segment], pace: Pace<'_>) -> Result<Work, 
     let sources: Vec<u64> = segments.iter().map(Segment::seq).collect();
     let made = made_of(shared, segments.first().map_or(0, |s| s.sealed.name.node), &sources, rows?, pace)
         .inspect_err(suspect)?;
-    let Some(made) = made else { return Ok(Work::Overtaken) };
+    let same = |view: &View| segments.iter().all(|segment| is_same_segment(view, segment));
+    let Some(made) = made else {
+        return nothing_in(shared, &shared.registry.all(), same, segments.iter().map(of_segment));
+    };
     let Made { sealed, side } = &made;
     let (file, clicks, bytes) = (sealed.name.key(), sealed.extent.clicks, sealed.bytes);
     let gone = sides_without(&shared.registry.all(), &sources);
@@ -264,7 +274,6 @@ fn merge(shared: &Shared, segments: &[Segment], pace: Pace<'_>) -> Result<Work, 
             .collect(),
         ..Change::default()
     };
-    let same = |view: &View| segments.iter().all(|segment| is_same_segment(view, segment));
     if clicks != segments.iter().map(|segment| segment.extent().clicks).sum::<u64>() {
         made.discard(dir);
         return Err(miscounted(shared, &shared.registry.all(), same, segments.iter().map(of_segment)));
@@ -368,6 +377,20 @@ fn miscounted(
     error
 }
 
+/// The files gave no click at all, and there is no file of none. Unless they were changed meanwhile they are left out from
+/// now on: the next try would come to the same, and the others would wait behind it for ever.
+fn nothing_in(
+    shared: &Shared,
+    view: &View,
+    same: impl FnOnce(&View) -> bool,
+    files: impl Iterator<Item = Whole>,
+) -> Result<Work, Error> {
+    match miscounted(shared, view, same, files) {
+        Error::Stopped => Ok(Work::Overtaken),
+        error => Err(error),
+    }
+}
+
 /// Puts files in place of others, if those are what they were. New files that did not get there are taken away again:
 /// a start would find them unlisted, and what they were made of gone meanwhile.
 fn swap(shared: &Shared, change: &Change, same: impl FnOnce(&View) -> bool) -> Result<bool, Error> {
@@ -438,9 +461,10 @@ fn change_files(shared: &Shared, change: &Change) -> Result<(), Error> {
     }
     shared.registry.with(|view| apply(view, change));
     shared.config.faults.reach(Point::BeforeDelete);
+    delete_doomed(shared, &change.doomed);
+    // Behind the deletion: nobody can open them any more.
     let gone = change.slices_gone.iter().chain(&change.segments_gone).chain(&change.sides_gone);
     gone.chain(change.moved.iter().map(|(seq, _)| seq)).for_each(|seq| shared.readers.forget(*seq));
-    delete_doomed(shared, &change.doomed);
     Ok(())
 }
 
@@ -478,8 +502,12 @@ fn apply(view: &mut View, change: &Change) {
     view.sides.retain(|side| !change.sides_gone.contains(&side.name.seq));
 }
 
-/// Deletes files that nothing lists. What cannot be deleted stays noted, and the next start deletes it.
+/// Deletes files that nothing lists. What cannot be deleted stays noted, and the next start deletes it; what a backup
+/// reads is deleted behind it.
 fn delete_doomed(shared: &Shared, files: &[String]) {
+    if shared.is_pinned() {
+        return;
+    }
     let deleted = delete(&shared.config.dir, files);
     shared.config.faults.reach(Point::BeforeDeleted);
     if let Err(error) = deleted.and_then(|()| lock(&shared.manifest).deleted(files)) {
@@ -488,6 +516,27 @@ fn delete_doomed(shared: &Shared, files: &[String]) {
             "old files of the click log cannot be deleted yet"
         );
     }
+}
+
+/// Deletes what is noted as to be deleted and was kept for a backup.
+pub(super) fn sweep(shared: &Shared) -> Result<(), Error> {
+    let _files = lock(&shared.files);
+    let doomed = lock(&shared.manifest).doomed()?;
+    delete_doomed(shared, &doomed.iter().filter(|file| is_ours(file)).cloned().collect::<Vec<_>>());
+    doomed.iter().filter_map(|file| number_of(file)).for_each(|seq| shared.readers.forget(seq));
+    Ok(())
+}
+
+/// The number in the name of a file of ours; `None` where it is none.
+fn number_of(file: &str) -> Option<u64> {
+    let slice = Name::parse(file).map(|(name, _)| name.seq);
+    let segment = || SegmentName::parse(file).map(|name| name.seq);
+    slice.or_else(segment).or_else(|| SideName::parse(file).map(|name| name.seq))
+}
+
+/// Whether a name is one that we give. The manifest is a file like others: only these are deleted for its sake.
+fn is_ours(file: &str) -> bool {
+    number_of(file).is_some()
 }
 
 /// Deletes files, makes that durable, and takes away the directories that are left empty.

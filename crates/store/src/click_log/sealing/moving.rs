@@ -173,8 +173,14 @@ fn move_one(shared: &Shared, rules: &Rules) -> Result<Option<Work>, Error> {
     let local: Span = shared.config.segments_local;
     let left_out = lock(&shared.unsealable).clone();
     let unmovable = lock(&shared.moving).unmovable.clone();
-    let stays = |seq, checksum| left_out.contains(&(seq, checksum)) || unmovable.contains(&(seq, checksum));
-    let Some(segment) = plan::to_move(&shared.registry.all(), rules, local, &stays) else { return Ok(None) };
+    let view = shared.registry.all();
+    // Its side file is made again from the file that is here.
+    let lost = lock(&shared.sides_lost).clone();
+    let is_lost = |seq| view.segment(seq).is_some_and(|segment| lost.contains(&segment.side));
+    let stays = |seq, checksum| {
+        left_out.contains(&(seq, checksum)) || unmovable.contains(&(seq, checksum)) || is_lost(seq)
+    };
+    let Some(segment) = plan::to_move(&view, rules, local, &stays) else { return Ok(None) };
     let name = segment.sealed.name;
     if segment.sealed.bytes > BYTES_MAX {
         stay(shared, &segment, name.key(), "it is larger than what is moved");

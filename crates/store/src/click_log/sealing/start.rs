@@ -9,18 +9,17 @@ use std::sync::Arc;
 
 use roundtrip_domain::time::Timestamp;
 
-use super::feed::{Rows, numbers};
+use super::feed::{NEVER, Rows, numbers};
 use super::make::{UNFINISHED, make_side, read_extent};
-use super::{delete, ill};
+use super::{delete, ill, is_ours};
 use crate::click_log::damage::{self, Cause, Damage};
 use crate::click_log::error::Error;
 use crate::click_log::manifest::{Change, ListedSegment, Manifest};
-use crate::click_log::opening::Missing;
+use crate::click_log::opening::{Later, Missing};
 use crate::click_log::pour::Pace;
 use crate::click_log::registry::Segment;
 use crate::click_log::segment::prints::Prints;
 use crate::click_log::segment::{About, Sealed, SegmentName, Side, SideName};
-use crate::click_log::slice::Name;
 use crate::click_log::{Config, DAMAGED, OpenReport, durable};
 
 /// The directory of the side files of segments.
@@ -37,11 +36,7 @@ pub(in super::super) struct Recovered {
 /// Deletes what the manifest says is to be deleted. Comes before anything else is looked at.
 pub(in super::super) fn clear(dir: &Path, manifest: &mut Manifest) -> Result<(), Error> {
     let doomed = manifest.doomed()?;
-    // The manifest is a file like others: only names that we give are deleted for its sake.
-    let ours = |file: &&String| {
-        Name::parse(file).is_some() || SegmentName::parse(file).is_some() || SideName::parse(file).is_some()
-    };
-    let files: Vec<String> = doomed.iter().filter(ours).cloned().collect();
+    let files: Vec<String> = doomed.iter().filter(|file| is_ours(file)).cloned().collect();
     delete(dir, &files)?;
     manifest.deleted(&doomed)
 }
@@ -73,6 +68,7 @@ pub(in super::super) fn open(
     manifest: &mut Manifest,
     slices: &SliceFiles,
     seq_last: &mut u64,
+    later: &mut Later,
     report: &mut OpenReport,
 ) -> Result<Recovered, Error> {
     let dir = config.dir.as_path();
@@ -89,6 +85,7 @@ pub(in super::super) fn open(
         now,
         disk,
         seq_last,
+        later,
         report,
         segments: Vec::new(),
         sides: sides_listed.into_iter().map(|side| (side.name.seq, side)).collect(),
@@ -111,6 +108,7 @@ struct Start<'a> {
     now: Timestamp,
     disk: Disk,
     seq_last: &'a mut u64,
+    later: &'a mut Later,
     report: &'a mut OpenReport,
     /// What there is from now on.
     segments: Vec<Segment>,
@@ -296,11 +294,24 @@ impl Start<'_> {
             Some(side) => side,
             None => match self.unlisted_side(name.seq)? {
                 Some(side) => side,
-                None => ill::side_again(self.dir, name, self.new_seq())?,
+                None => {
+                    let seq = self.new_seq();
+                    match self.later.is_now(extent.clicks) {
+                        true => ill::side_again(self.dir, name, seq, Pace::HURRIED, &NEVER)?,
+                        false => self.waiting(name, seq),
+                    }
+                }
             },
         };
         self.adopt(sealed, side);
         Ok(())
+    }
+
+    /// A side file that is listed and not there: it is made in the background.
+    fn waiting(&mut self, segment: SegmentName, seq: u64) -> Side {
+        let name = SideName { node: segment.node, seq };
+        self.later.wait(seq, name.key(), self.report);
+        Side { name, segments: vec![segment.seq], bytes: 0, checksum: 0 }
     }
 
     /// A sound side file that is not listed and was made for a segment.
@@ -319,8 +330,10 @@ impl Start<'_> {
     /// Every segment has a side file behind this, and no side file is without a segment.
     fn sides(&mut self) -> Result<(), Error> {
         let mut good: BTreeMap<u64, bool> = BTreeMap::new();
-        // Side files of segments in buckets that are to be made again, which a start does not do.
+        // Side files of segments in buckets that are to be made again, which a start does not do. What else they covered
+        // gets one of its own.
         let mut lost: BTreeSet<u64> = BTreeSet::new();
+        let far: BTreeSet<u64> = self.segments.iter().filter(|s| s.moved.is_some()).map(|s| s.side).collect();
         for at in 0..self.segments.len() {
             let (name, side, is_missing) =
                 (self.segments[at].sealed.name, self.segments[at].side, self.segments[at].is_missing);
@@ -330,15 +343,21 @@ impl Start<'_> {
             let is_good = *good
                 .entry(side)
                 .or_insert_with(|| self.sides.get(&side).is_some_and(|side| is_there(self.dir, side)));
-            if is_good {
+            if is_good || self.later.is_waiting(side) {
                 continue;
             }
             if self.segments[at].moved.is_some() {
                 lost.insert(side);
                 continue;
             }
+            let is_now = self.later.is_now(self.segments[at].extent().clicks);
+            if !is_now && self.sides.contains_key(&side) && !far.contains(&side) {
+                self.later.wait(side, SideName { node: name.node, seq: side }.key(), self.report);
+                continue;
+            }
             let seq = self.new_seq();
-            let made = match ill::side_again(self.dir, name, seq) {
+            let again = || ill::side_again(self.dir, name, seq, Pace::HURRIED, &NEVER);
+            let made = match if is_now { again() } else { Ok(self.waiting(name, seq)) } {
                 // It is found damaged by the look-ups and by the background; the start goes on without its prints.
                 Err(error) if error.is_damage() => {
                     tracing::error!(

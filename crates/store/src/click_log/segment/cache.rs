@@ -1,6 +1,9 @@
 //! What look-ups leave in memory for the next ones: footers, dictionaries, pages and directories of side files, up to so
 //! many bytes together. What was not used for the longest time goes first. Pages beyond their share go before all
 //! else: a footer serves every look-up into its file, and a page those of a thousand clicks.
+//!
+//! A file that is kept is open, and has its space on the disk as long as it is: so a file that is deleted is forgotten, and
+//! a look-up that had it in hand at that moment does not keep it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -66,6 +69,8 @@ struct All {
     rest: Share,
     now: u64,
     files: usize,
+    /// How often a file was forgotten.
+    forgets: u64,
 }
 
 /// Kept things of one sort.
@@ -132,13 +137,22 @@ impl Cache {
         Some(kept)
     }
 
-    /// Keeps a thing that takes so many bytes. One that is larger than the cache is not kept.
-    pub(super) fn put(&self, key: Key, kept: Kept, bytes: usize) {
+    /// How often a file was forgotten so far. Asked before a thing is opened or read, and told to [`Self::put`].
+    pub(super) fn forgets(&self) -> u64 {
+        lock(&self.all).forgets
+    }
+
+    /// Keeps a thing that takes so many bytes. One that is larger than the cache is not kept, nor one of a file that may
+    /// have been forgotten since it was opened.
+    pub(super) fn put(&self, key: Key, kept: Kept, bytes: usize, since: u64) {
         if bytes > self.bytes_max {
             return;
         }
         let mut guard = lock(&self.all);
         let all = &mut *guard;
+        if all.forgets != since {
+            return;
+        }
         all.remove(key);
         all.now += 1;
         let now = all.now;
@@ -162,6 +176,7 @@ impl Cache {
     /// Lets go of a file that is gone, so that the disk gets its space back.
     pub(in super::super) fn forget(&self, file: u64) {
         let mut all = lock(&self.all);
+        all.forgets += 1;
         let gone: Vec<Key> = all.kept.keys().copied().filter(|key| key.file() == file).collect();
         for key in gone {
             all.remove(key);

@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub(in super::super) struct Footer {
     metadata: ParquetMetaData,
     /// The column of the ids.
     id_at: usize,
+    /// The column of the moments of receiving.
+    received_at: usize,
     /// The pages of all row groups, in order.
     spans: Vec<Span>,
     /// By row group and column.
@@ -73,6 +76,8 @@ struct Span {
     group: u32,
     /// Which page of its group.
     page: u32,
+    /// First and last moment of receiving, in milliseconds; all of them where the file does not say.
+    received: (i64, i64),
 }
 
 /// Where a column's page lies.
@@ -117,6 +122,8 @@ impl Footer {
         let schema = metadata.file_metadata().schema_descr();
         let id_at =
             schema.columns().iter().position(|c| c.name() == "click_id").ok_or_else(|| bad("no click_id"))?;
+        let received_at = schema.columns().iter().position(|c| c.name() == "received_at");
+        let received_at = received_at.ok_or_else(|| bad("no received_at"))?;
         let index = metadata.page_index().ok_or_else(|| bad("no page index"))?;
         let (mut spans, mut all_columns) = (Vec::new(), Vec::new());
         let mut before = 0_u64;
@@ -128,6 +135,12 @@ impl Footer {
                 return Err(bad("no index of click_id"));
             };
             let starts = starts.page_locations();
+            let moments = match index.column_index(n, received_at) {
+                Some(ColumnIndexMetaData::INT64(moments)) if moments.num_pages() == starts.len() as u64 => {
+                    Some(moments)
+                }
+                _ => None,
+            };
             for (page, start) in starts.iter().enumerate() {
                 let from = start.first_row_index;
                 let until = starts.get(page + 1).map_or(group.num_rows(), |next| next.first_row_index);
@@ -145,6 +158,9 @@ impl Footer {
                         .ok_or_else(|| bad("a page of too many rows"))?,
                     group: n as u32,
                     page: page as u32,
+                    received: moments
+                        .and_then(|moments| Some((*moments.min_value(page)?, *moments.max_value(page)?)))
+                        .unwrap_or((i64::MIN, i64::MAX)),
                 });
             }
             before += rows;
@@ -181,7 +197,7 @@ impl Footer {
             + spans.len() * size_of::<Span>()
             + places_n * size_of::<Place>()
             + chunks_n * size_of::<Chunk>();
-        Ok(Self { metadata, id_at, spans, columns: all_columns, memory })
+        Ok(Self { metadata, id_at, received_at, spans, columns: all_columns, memory })
     }
 
     /// Bytes of memory that it takes.
@@ -295,6 +311,7 @@ impl Segment {
         if let Some(Kept::Page(page)) = cache.get(key) {
             return Ok(page);
         }
+        let since = cache.forgets();
         let span = self.footer.spans.get(at).ok_or_else(|| bad("no such page"))?;
         let columns = &self.footer.columns[span.group as usize];
         let places = columns.iter().map(|chunk| chunk.places.get(span.page as usize).copied());
@@ -313,7 +330,7 @@ impl Segment {
         if source.is_far() {
             self.dictionaries(cache, seq, span.group, &pages)?;
         }
-        cache.put(key, Kept::Page(pages.clone()), bytes);
+        cache.put(key, Kept::Page(pages.clone()), bytes, since);
         Ok(pages)
     }
 
@@ -383,12 +400,13 @@ impl Segment {
         source: &Source,
     ) -> Result<Arc<Page>> {
         let key = Key::Dictionary(seq, group, column as u32);
+        let since = cache.forgets();
         let page =
             Arc::new(self.read(cache, source, group, column, self.place_of_dictionary(group, column)?)?);
         if !matches!(*page, Page::DictionaryPage { .. }) {
             return Err(bad("no dictionary where one should be"));
         }
-        cache.put(key, Kept::Dictionary(page.clone()), page.buffer().len() + size_of::<Page>());
+        cache.put(key, Kept::Dictionary(page.clone()), page.buffer().len() + size_of::<Page>(), since);
         Ok(page)
     }
 
@@ -426,6 +444,20 @@ impl Segment {
         Ok(ids.binary_search_by(|stored| stored.data().cmp(&id.bytes()[..])).ok())
     }
 
+    /// The moments of receiving of a page's rows, in milliseconds.
+    fn moments(&self, cache: &Cache, seq: u64, at: usize) -> Result<Vec<i64>> {
+        let pages = self.page(cache, seq, at)?;
+        let rows = self.footer.spans[at].rows as usize;
+        let column = self.footer.received_at;
+        let page = pages.get(column).and_then(Option::as_ref).ok_or_else(|| bad("no received_at"))?;
+        let ColumnReader::Int64ColumnReader(mut reader) = self.column(cache, seq, at, column, page)? else {
+            return Err(bad("received_at of another type"));
+        };
+        let mut moments: Vec<i64> = Vec::with_capacity(rows);
+        reader.read_records(rows, None, None, &mut moments)?;
+        if moments.len() == rows { Ok(moments) } else { Err(bad("fewer rows than its index says")) }
+    }
+
     /// Reads one row of a page. `None` when it makes no sense.
     fn row(&self, cache: &Cache, seq: u64, at: usize, row: usize) -> Result<Option<Touch>> {
         let pages = self.page(cache, seq, at)?;
@@ -443,7 +475,75 @@ impl Segment {
     }
 }
 
+/// The pages of a segment, as far as its footer tells.
+pub(in super::super) struct Pages {
+    segment: Arc<Segment>,
+    seq: u64,
+}
+
+/// A page of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct PageSpan {
+    at: usize,
+    /// Its rows of the file.
+    pub(in super::super) rows: Range<u32>,
+    /// First and last moment of receiving, in milliseconds; all of them where the file does not say.
+    pub(in super::super) received: (i64, i64),
+}
+
+impl Pages {
+    fn span(&self, at: usize) -> Option<PageSpan> {
+        let span = self.segment.footer.spans.get(at)?;
+        let rows = span.ordinal..span.ordinal.saturating_add(span.rows);
+        Some(PageSpan { at, rows, received: span.received })
+    }
+
+    /// How many rows there are.
+    pub(in super::super) fn rows(&self) -> u32 {
+        self.segment.footer.spans.last().map_or(0, |span| span.ordinal.saturating_add(span.rows))
+    }
+
+    /// The page with a row of the file.
+    pub(in super::super) fn holding(&self, row: u32) -> Option<PageSpan> {
+        let (at, _) = self.segment.footer.page_of_row(row)?;
+        self.span(at)
+    }
+
+    /// The last page before this one that is wanted.
+    pub(in super::super) fn before(
+        &self,
+        page: &PageSpan,
+        is_wanted: impl Fn(&PageSpan) -> bool,
+    ) -> Option<PageSpan> {
+        (0..page.at).rev().filter_map(|at| self.span(at)).find(is_wanted)
+    }
+
+    /// The moments of receiving of a page's rows, in milliseconds.
+    ///
+    /// # Errors
+    /// When the page cannot be read or makes no sense.
+    pub(in super::super) fn received(
+        &self,
+        cache: &Cache,
+        page: &PageSpan,
+    ) -> std::result::Result<Vec<i64>, Failed> {
+        guarded(|| self.segment.moments(cache, self.seq, page.at)).map_err(Failed::Parquet)
+    }
+}
+
 impl Cache {
+    /// What a segment's footer says of its pages. `open` gives its bytes, if they are not open yet.
+    ///
+    /// # Errors
+    /// When the file cannot be read or makes no sense.
+    pub(in super::super) fn pages(
+        &self,
+        sealed: &Sealed,
+        open: impl FnOnce() -> io::Result<Source>,
+    ) -> std::result::Result<Pages, Failed> {
+        Ok(Pages { segment: self.segment(sealed, open)?, seq: sealed.name.seq })
+    }
+
     fn segment(
         &self,
         sealed: &Sealed,
@@ -453,8 +553,9 @@ impl Cache {
         if let Some(Kept::Footer(segment)) = self.get(Key::Footer(seq)) {
             return Ok(segment);
         }
+        let since = self.forgets();
         let segment = Arc::new(Segment::open(open().map_err(Failed::Open)?)?);
-        self.put(Key::Footer(seq), Kept::Footer(segment.clone()), segment.footer.memory());
+        self.put(Key::Footer(seq), Kept::Footer(segment.clone()), segment.footer.memory(), since);
         Ok(segment)
     }
 
@@ -502,8 +603,9 @@ impl Cache {
         if let Some(Kept::Prints(prints)) = self.get(Key::Prints(seq)) {
             return Ok(prints);
         }
+        let since = self.forgets();
         let prints = Arc::new(super::prints::Prints::open(path)?);
-        self.put(Key::Prints(seq), Kept::Prints(prints.clone()), prints.memory());
+        self.put(Key::Prints(seq), Kept::Prints(prints.clone()), prints.memory(), since);
         Ok(prints)
     }
 }

@@ -8,6 +8,7 @@
 //! | `lookup` | one row of a file, by its id or its place |
 //! | `cache` | footers and pages that stay in memory between look-ups |
 //! | `read` | a file read from its first row to its last, a page at a time |
+//! | `hits` | the clicks with a print in a side file, and how some of them are left out |
 //! | `prints` | side files: which rows have a device or a partner click id |
 //! | `sealed` | what the files are called, what is listed of them, from where they are read |
 //!
@@ -21,6 +22,7 @@
 mod cache;
 mod columns;
 mod frame;
+mod hits;
 mod lookup;
 pub(super) mod prints;
 mod read;
@@ -29,11 +31,11 @@ mod write;
 
 pub(super) use self::cache::Cache;
 pub use self::columns::{COLUMNS, Column};
-pub(super) use self::lookup::Failed;
+pub(super) use self::lookup::{Failed, PageSpan, Pages};
 pub(super) use self::read::{Opened, touch_at};
 pub use self::sealed::{HOUR_MS, SegmentName, SideName};
 pub(super) use self::sealed::{Sealed, Side, Source};
-pub(super) use self::write::{About, Checks, Encoded, encode};
+pub(super) use self::write::{About, Checks, Encoded, SliceSpan, encode};
 
 /// Most rows of a page: what a look-up decodes.
 pub(super) const PAGE_ROWS: usize = 1_024;

@@ -24,7 +24,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use roundtrip_domain::device::Print;
 use siphasher::sip::SipHasher13;
 
 use super::super::durable;
@@ -35,9 +34,9 @@ const MAGIC: &[u8; 8] = b"RTSIDE01";
 const HEADER: usize = 64;
 const SEGMENT: usize = 8;
 const RUN: usize = 25;
-const ROW: usize = 14;
+pub(super) const ROW: usize = 14;
 /// Rows that a look-up reads at a time.
-const BLOCK_ROWS: u64 = 64;
+pub(super) const BLOCK_ROWS: u64 = 64;
 /// Rows that are read at a time where all of them are.
 const STREAM_ROWS: u64 = 8_192;
 /// Most segments of one file.
@@ -243,7 +242,7 @@ pub(in super::super) struct Prints {
     file: File,
     segments: Vec<u64>,
     /// Scope, kind, first row, rows.
-    runs: Vec<(u128, u8, u64, u64)>,
+    pub(super) runs: Vec<(u128, u8, u64, u64)>,
     rows_at: u64,
     rows_n: u64,
     checksum: u64,
@@ -291,35 +290,8 @@ impl Prints {
         Ok(Self { file, segments, runs, rows_at, rows_n: rows, checksum: sum })
     }
 
-    /// Segment numbers and rows of the clicks with this print, newest first, at most `limit`.
-    pub(in super::super) fn find(&self, print: &Print, limit: usize) -> io::Result<Vec<(u64, u32)>> {
-        let key = (print.scope, print.kind as u8);
-        let Ok(at) = self.runs.binary_search_by_key(&key, |run| (run.0, run.1)) else {
-            return Ok(Vec::new());
-        };
-        let (_, _, first, n) = self.runs[at];
-        let end = self.behind(first, n, print.hash)?;
-        let mut found = Vec::new();
-        let mut until = end;
-        // Backwards from the last row with the hash, which is the newest.
-        'blocks: while until > first && found.len() < limit {
-            let from = until.saturating_sub(BLOCK_ROWS).max(first);
-            let block = self.block(from, until - from)?;
-            for row in block.chunks_exact(ROW).rev() {
-                if number(&row[..8]) != print.hash || found.len() == limit {
-                    break 'blocks;
-                }
-                if let Some(segment) = self.segments.get(number(&row[8..10]) as usize) {
-                    found.push((*segment, number(&row[10..]) as u32));
-                }
-            }
-            until = from;
-        }
-        Ok(found)
-    }
-
     /// The first row of a run of `n` rows from `first` whose hash is greater.
-    fn behind(&self, first: u64, n: u64, hash: u64) -> io::Result<u64> {
+    pub(super) fn behind(&self, first: u64, n: u64, hash: u64) -> io::Result<u64> {
         let (mut low, mut high) = (first, first + n);
         let (mut hash_low, mut hash_high) = (0_u64, u64::MAX);
         let mut guesses = 0;
@@ -349,7 +321,7 @@ impl Prints {
         Ok(low)
     }
 
-    fn block(&self, from: u64, rows: u64) -> io::Result<Vec<u8>> {
+    pub(super) fn block(&self, from: u64, rows: u64) -> io::Result<Vec<u8>> {
         let mut block = vec![0; rows as usize * ROW];
         self.file.read_exact_at(&mut block, self.rows_at + from * ROW as u64)?;
         Ok(block)
@@ -435,17 +407,18 @@ impl Iterator for Entries<'_> {
     }
 }
 
-fn number(bytes: &[u8]) -> u64 {
+pub(super) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::hits::Hit;
     use super::*;
     use proptest::prelude::*;
 
     static GOES_ON: AtomicBool = AtomicBool::new(false);
-    use roundtrip_domain::device::PrintKind;
+    use roundtrip_domain::device::{Print, PrintKind};
 
     const NAME: SideName = SideName { node: 5, seq: 9 };
 
@@ -462,6 +435,17 @@ mod tests {
     fn print(scope: u128, kind: u8, hash: u64) -> Print {
         let kind = if kind == 1 { PrintKind::Gaid } else { PrintKind::PartnerClickId };
         Print { scope, kind, hash }
+    }
+
+    /// Numbers of segments, and rows.
+    fn found(prints: &Prints, wanted: &Print) -> io::Result<Vec<(u64, u32)>> {
+        let mut hits = prints.hits(wanted)?;
+        let mut found = Vec::new();
+        while let Some(hit) = hits.peek()? {
+            found.extend(prints.segments().get(usize::from(hit.segment)).map(|seq| (*seq, hit.row)));
+            hits.step();
+        }
+        Ok(found)
     }
 
     fn all(prints: &Prints) -> Vec<Entry> {
@@ -482,7 +466,9 @@ mod tests {
         #![proptest_config(proptest::test_runner::Config::with_cases(48))]
 
         #[test]
-        fn what_is_found_is_what_a_list_says(mut entries in proptest::collection::vec(any_entry(), 0..900), limit in 1_usize..9) {
+        fn what_is_found_is_what_a_list_says(
+            mut entries in proptest::collection::vec(any_entry(), 0..900),
+        ) {
             let dir = tempfile::tempdir().expect("a directory");
             entries.sort_unstable();
             let segments = [70, 30, 50, 90];
@@ -497,8 +483,33 @@ mod tests {
                     .map(|e| (segments[usize::from(e.segment)], e.row))
                     .collect();
                 list.reverse();
-                list.truncate(limit);
-                prop_assert_eq!(prints.find(&wanted, limit).expect("it reads"), list);
+                prop_assert_eq!(found(&prints, &wanted).expect("it reads"), list);
+            }
+        }
+
+        // Many rows of one print, over many blocks, between others.
+        #[test]
+        fn skipping_is_leaving_out(
+            rows in proptest::collection::btree_set((0_u16..4, 0_u32..400), 0..700),
+            around in 0_u32..200,
+            skips in proptest::collection::vec((0_u16..5, 0_u32..410, 0_usize..150), 1..12),
+        ) {
+            let dir = tempfile::tempdir().expect("a directory");
+            let entry = |hash, segment, row| Entry { scope: 7, kind: 1, hash, segment, row };
+            let mut entries: Vec<Entry> = rows.iter().map(|(segment, row)| entry(50, *segment, *row)).collect();
+            entries.extend((0..around).flat_map(|row| [entry(49, 3, row), entry(51, 0, row)]));
+            entries.sort_unstable();
+            let prints = written(dir.path(), 1, &[70, 30, 50, 90], &entries);
+            let mut hits = prints.hits(&print(7, 1, 50)).expect("it reads");
+            let mut left: Vec<Hit> = rows.iter().map(|(segment, row)| Hit { segment: *segment, row: *row }).collect();
+            for (segment, row, steps) in skips {
+                for _ in 0..steps {
+                    prop_assert_eq!(hits.peek().expect("it reads"), left.pop());
+                    hits.step();
+                }
+                hits.skip_to(segment, row).expect("it reads");
+                left.retain(|hit| (hit.segment, hit.row) < (segment, row));
+                prop_assert_eq!(hits.peek().expect("it reads"), left.last().copied());
             }
         }
 
@@ -537,6 +548,20 @@ mod tests {
     }
 
     #[test]
+    fn a_merge_ends_when_it_is_told_to_and_gives_nothing_its_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let entry = |row| Entry { scope: 1, kind: 1, hash: u64::from(row), segment: 0, row };
+        let file = written(dir.path(), 1, &[7], &(0..20).map(entry).collect::<Vec<_>>());
+        let stop = AtomicBool::new(true);
+        let path = dir.path().join("merged.prints");
+        let merged = merge(&path, NAME, &[7], &[&file], Pace::HURRIED, &stop);
+        assert_eq!(merged.map_err(|error| error.kind()), Err(io::ErrorKind::Interrupted));
+        assert!(!path.exists());
+        stop.store(false, Relaxed);
+        merge(&path, NAME, &[7], &[&file], Pace::HURRIED, &stop).expect("it is written");
+    }
+
+    #[test]
     fn segments_in_another_order_are_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = written(dir.path(), 1, &[1, 2], &[]);
@@ -572,8 +597,8 @@ mod tests {
                     assert!(at >= HEADER, "byte {at} of the header was not noticed");
                     assert!(!prints.verify().expect("it reads"), "byte {at}");
                     for entry in &entries {
-                        let found = prints.find(&print(entry.scope, 1, entry.hash), 10);
-                        assert!(found.is_ok_and(|found| found.len() <= 10));
+                        let found = found(&prints, &print(entry.scope, 1, entry.hash));
+                        assert!(found.is_ok_and(|found| found.len() <= 300));
                     }
                     assert_eq!(all(&prints).len(), 300);
                 }

@@ -121,6 +121,9 @@ pub(in super::super) enum Source {
     /// Bytes in memory.
     #[cfg(test)]
     Memory(Bytes),
+    /// Bytes that make whoever reads them panic.
+    #[cfg(test)]
+    Panics,
 }
 
 /// What was read of a source before it was asked for: where each part begins, and its bytes.
@@ -149,7 +152,7 @@ impl Source {
             Self::Ahead(ahead) => ahead.of.is_far(),
             Self::File(..) => false,
             #[cfg(test)]
-            Self::Memory(_) => false,
+            Self::Memory(_) | Self::Panics => false,
         }
     }
 
@@ -180,7 +183,7 @@ impl Source {
             }
             Self::Ahead(ahead) => ahead.of.ahead(ranges),
             #[cfg(test)]
-            Self::Memory(_) => Ok(self.clone()),
+            Self::Memory(_) | Self::Panics => Ok(self.clone()),
         }
     }
 
@@ -229,6 +232,8 @@ impl Source {
             }
             #[cfg(test)]
             Self::Memory(bytes) => Ok(bytes.slice(from as usize..from as usize + length)),
+            #[cfg(test)]
+            Self::Panics => panic!("a test ordered this panic"),
         }
     }
 }
@@ -240,6 +245,8 @@ impl Length for Source {
             Self::Ahead(ahead) => ahead.of.len(),
             #[cfg(test)]
             Self::Memory(bytes) => bytes.len() as u64,
+            #[cfg(test)]
+            Self::Panics => 1 << 20,
         }
     }
 }

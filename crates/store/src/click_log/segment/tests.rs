@@ -10,9 +10,10 @@ use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::time::Timestamp;
 
 use super::super::index::Extent;
-use super::lookup::Failed;
+use super::lookup::{Failed, Footer};
 use super::{
-    About, COLUMNS, Cache, GROUP_ROWS, Opened, PAGE_ROWS, Sealed, SegmentName, Source, encode, touch_at,
+    About, COLUMNS, Cache, GROUP_ROWS, Opened, PAGE_ROWS, PAGE_ROWS_MAX, Sealed, SegmentName, Source, encode,
+    touch_at,
 };
 
 fn touch(n: u64, click: Click) -> Touch {
@@ -41,7 +42,7 @@ fn click(query: &[u8]) -> Click {
 
 fn written(touches: &[Touch]) -> Bytes {
     let mut out = Vec::new();
-    let about = About { node: 5, seq: 42, made_from: &[40, 41], replaces: &[40, 41] };
+    let about = About { node: 5, seq: 42, made_from: &[40, 41], replaces: &[40, 41], slices: &[] };
     let encoded =
         encode::<ParquetError>(&mut out, &about, touches.iter().cloned().map(Ok)).expect("it is written");
     assert_eq!(encoded.extent.clicks, touches.len() as u64);
@@ -207,6 +208,76 @@ fn what_was_looked_up_is_kept_within_a_bound() {
         cache.forget(seq);
     }
     assert_eq!(cache.bytes(), 0);
+}
+
+#[test]
+fn a_file_that_is_forgotten_while_it_is_opened_is_not_kept() {
+    let touches: Vec<Touch> = (0..3).map(|n| touch(n, click(b"click_id=p"))).collect();
+    let cache = Cache::new(1 << 20, 8);
+    let bytes = written(&touches);
+    let open = || {
+        cache.forget(1);
+        Ok(Source::Memory(bytes.clone()))
+    };
+    assert!(cache.find(&sealed(1), touches[0].id, open).expect("it is read all the same").is_some());
+    let gone = || Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+    assert!(matches!(cache.find(&sealed(1), touches[0].id, gone), Err(Failed::Open(_))));
+    let open = || Ok(Source::Memory(bytes.clone()));
+    assert!(cache.find(&sealed(1), touches[0].id, open).expect("it reads").is_some());
+    assert!(cache.find(&sealed(1), touches[0].id, gone).expect("it is kept").is_some());
+}
+
+/// Whatever byte of a footer or of an index is changed, reading it is an answer or an error.
+#[test]
+fn a_changed_footer_is_an_error_and_no_panic() {
+    let touches: Vec<Touch> =
+        (0..1_100).map(|n| touch(n, click(format!("click_id=p{n}").as_bytes()))).collect();
+    let file = written(&touches);
+    // The end of a file says how long its footer is; the indices lie before it.
+    let tail = file.len() - 8;
+    let length = file[tail..tail + 4].iter().rev().fold(0, |n, byte| n << 8 | usize::from(*byte));
+    let from = tail.saturating_sub(length + 3_000);
+    for (at, with) in (from..file.len()).flat_map(|at| [(at, 0x55), (at, 0xff)]).step_by(5) {
+        let mut changed = file.to_vec();
+        changed[at] ^= with;
+        let _ = Footer::read(&Source::Memory(changed.into()));
+    }
+    // No single byte is known that makes today's parser panic; a look-up does not depend on that.
+    let error = Footer::read(&Source::Panics).map(drop).expect_err("an error");
+    assert!(error.to_string().contains("makes no sense"), "{error}");
+    let cache = Cache::new(1 << 20, 8);
+    let found = cache.find(&sealed(1), touches[0].id, || Ok(Source::Panics));
+    assert!(matches!(found, Err(Failed::Parquet(_))), "{found:?}");
+}
+
+/// A page of so many rows is nothing that we write: whoever reads it would make room for what a changed byte says.
+#[test]
+fn a_page_of_too_many_rows_is_refused() {
+    use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch, TimestampMillisecondArray};
+    use parquet::file::properties::WriterProperties;
+    let file = |rows: usize| -> Bytes {
+        let ids: Vec<[u8; 16]> = (0..rows as u128).map(u128::to_be_bytes).collect();
+        let ids = FixedSizeBinaryArray::try_from_iter(ids.iter()).expect("ids");
+        let moments = TimestampMillisecondArray::from_iter_values(0..rows as i64);
+        let columns: [(&str, ArrayRef); 2] =
+            [("click_id", std::sync::Arc::new(ids)), ("received_at", std::sync::Arc::new(moments))];
+        let batch = RecordBatch::try_from_iter(columns).expect("a batch");
+        let properties = WriterProperties::builder()
+            .set_data_page_row_count_limit(1 << 20)
+            .set_write_batch_size(1 << 20)
+            .set_data_page_size_limit(64 << 20)
+            .set_dictionary_enabled(false)
+            .build();
+        let mut out = Vec::new();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut out, batch.schema(), Some(properties))
+            .expect("a writer");
+        writer.write(&batch).expect("it is written");
+        writer.close().expect("it is closed");
+        out.into()
+    };
+    assert!(Footer::read(&Source::Memory(file(PAGE_ROWS_MAX))).is_ok());
+    let error = Footer::read(&Source::Memory(file(PAGE_ROWS_MAX + 1))).map(drop).expect_err("it is refused");
+    assert!(error.to_string().contains("too many rows"), "{error}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use roundtrip_domain::click::Touch;
+use roundtrip_domain::click_id::ClickId;
 use siphasher::sip::SipHasher13;
 
 use super::super::body;
@@ -40,6 +41,39 @@ pub(in super::super) struct About<'a> {
     pub(in super::super) made_from: &'a [u64],
     /// Numbers of all files whose clicks are in it: those, and what they were made from.
     pub(in super::super) replaces: &'a [u64],
+    /// The slices among these.
+    pub(in super::super) slices: &'a [SliceSpan],
+}
+
+/// A slice whose clicks are in a segment, and between which ids they are: slices are what the ledger counts by. Ids stand
+/// here without their checks, which have no order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in super::super) struct SliceSpan {
+    pub(in super::super) seq: u64,
+    first: u128,
+    last: u128,
+}
+
+impl SliceSpan {
+    pub(in super::super) fn new(seq: u64, first: ClickId, last: ClickId) -> Self {
+        Self { seq, first: first.bits() >> 32, last: last.bits() >> 32 }
+    }
+
+    /// Whether a click of the slice's node was in it.
+    pub(in super::super) fn holds(&self, id: ClickId) -> bool {
+        (self.first..=self.last).contains(&(id.bits() >> 32))
+    }
+
+    /// Reads what a segment says; what makes no sense is left out.
+    pub(in super::super) fn all(said: &str) -> Vec<Self> {
+        let one = |text: &str| {
+            let (seq, ids) = text.split_once(':')?;
+            let (first, last) = ids.split_once('-')?;
+            let id = |digits| u128::from_str_radix(digits, 16).ok();
+            Some(Self { seq: seq.parse().ok()?, first: id(first)?, last: id(last)? })
+        };
+        said.split(',').filter_map(one).collect()
+    }
 }
 
 impl About<'_> {
@@ -52,17 +86,22 @@ impl About<'_> {
     /// First and last moment of its ids, first and last of receiving, in milliseconds, and how many rows.
     pub(in super::super) const EXTENT: &'static str = "roundtrip.extent";
 
+    /// The slices whose clicks are in it, with their numbers and between which ids they are.
+    pub(in super::super) const SLICES: &'static str = "roundtrip.slices";
     /// A checksum of the clicks of each [`PAGE_ROWS`] rows, hexadecimal: see [`Checks`].
     pub(in super::super) const CHECKS: &'static str = "roundtrip.checks";
 
     fn pairs(&self) -> Vec<KeyValue> {
         let list = |numbers: &[u64]| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let span = |span: &SliceSpan| format!("{}:{:x}-{:x}", span.seq, span.first, span.last);
+        let slices = self.slices.iter().map(span).collect::<Vec<_>>().join(",");
         vec![
             KeyValue::new(Self::VERSION.to_owned(), VERSION.to_owned()),
             KeyValue::new(Self::NODE.to_owned(), self.node.to_string()),
             KeyValue::new(Self::SEQ.to_owned(), self.seq.to_string()),
             KeyValue::new(Self::MADE_FROM.to_owned(), list(self.made_from)),
             KeyValue::new(Self::REPLACES.to_owned(), list(self.replaces)),
+            KeyValue::new(Self::SLICES.to_owned(), slices),
         ]
     }
 }

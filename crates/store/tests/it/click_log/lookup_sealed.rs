@@ -33,8 +33,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => click,
         2 => Just(Step::Close),
         2 => Just(Step::Seal),
-        // With a clock that is set back, the newest of a file are those with the last ids.
-        3 => prop_oneof![Just(1), Just(3_600_000), Just(DAY)].prop_map(Step::Later),
+        // Less than none: the clock is set back.
+        3 => prop_oneof![Just(1), Just(3_600_000), Just(DAY), Just(-600_000)].prop_map(Step::Later),
         1 => Just(Step::Reopen),
     ]
 }
@@ -110,6 +110,123 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// A device that a bot farm shares, or an id that everybody sends.
+#[tokio::test]
+async fn thousands_of_clicks_of_one_device_hide_none_of_those_in_the_window() {
+    const MINUTE: i64 = 60_000;
+    let world = World::new();
+    let (log, _) = world.open();
+    let mut all: Vec<Touch> = Vec::new();
+    for chunk in 0..60 {
+        // In the middle the clock is set back, and again later on.
+        world.clock.advance(if chunk % 25 == 24 { -20 * MINUTE } else { MINUTE });
+        let mut tasks = Vec::new();
+        for n in 0..75 {
+            let (log, mut click) = (log.clone(), world.click(7));
+            click.query.extend_from_slice(format!("&sub2={chunk}-{n}").as_bytes());
+            // They wait for their commit, some longer than others.
+            click.received_at = click.received_at.plus_ms(-(n * 37 % 500));
+            tasks.push(tokio::spawn(async move { (log.append(click.clone()).await, click) }));
+        }
+        for task in tasks {
+            let (append, click) = task.await.unwrap();
+            all.push(Touch { id: stored(append), click });
+        }
+    }
+    assert!(all.iter().all(|touch| touch.id.ms() >= touch.click.received_at.ms()));
+    let mut moments: Vec<Timestamp> = all.iter().step_by(1_201).map(|t| t.click.received_at).collect();
+    moments.extend([START.plus_ms(-DAY), START.plus_ms(DAY)]);
+    for state in ["active", "closed", "sealed", "after a restart"] {
+        let log = match state {
+            "closed" => {
+                assert!(log.close_now());
+                log.clone()
+            }
+            "sealed" => {
+                world.clock.advance(DAY);
+                publish_and_seal(&world, &log);
+                assert_eq!((log.segments().len(), log.stats().slices_closed), (1, 0));
+                log.clone()
+            }
+            "after a restart" => {
+                assert!(log.shutdown());
+                world.open().0
+            }
+            _ => log.clone(),
+        };
+        for from in &moments {
+            for (n, to) in moments.iter().enumerate() {
+                let limit = [1, 50][n % 2];
+                let found = log.find_print(gaid(7), *from, *to, limit).await.unwrap();
+                let list = listed(&all, gaid(7), *from, *to, limit);
+                assert!(found == list, "{state}: {from} to {to}, {limit}: {} of {}", found.len(), list.len());
+            }
+        }
+    }
+}
+
+/// What lies outside of the window, or behind what is wanted, is not read.
+#[tokio::test]
+async fn a_flood_costs_what_is_wanted_of_it() {
+    let mut world = World::new();
+    world.config.verify_at_start = 0;
+    let (log, _) = world.open();
+    let mut moments = Vec::new();
+    for _ in 0..5 {
+        world.clock.advance(60_000);
+        moments.push(world.clock.now());
+        let tasks: Vec<_> = (0..1_024).map(|_| (log.clone(), world.click(7))).collect();
+        let tasks: Vec<_> = tasks
+            .into_iter()
+            .map(|(log, click)| tokio::spawn(async move { log.append(click).await }))
+            .collect();
+        for task in tasks {
+            stored(task.await.unwrap());
+        }
+    }
+    assert!(log.close_now());
+    world.clock.advance(DAY);
+    publish_and_seal(&world, &log);
+    let [segment] = &log.segments()[..] else { panic!("{:?}", log.segments()) };
+    let path = world.dir().join(&segment.file);
+    assert_eq!(segment.clicks, 5 * 1_024);
+    let bytes = std::fs::read(&path).unwrap();
+    // Five pages of a column lie one behind the other; those of the second and the fourth minute are spoiled in every column.
+    let spoiled = |minute: usize, bytes: &[u8]| -> Vec<u8> {
+        let mut spoiled = bytes.to_vec();
+        for (offset, length) in pages_of(bytes, minute) {
+            spoiled[offset..offset + length].fill(0xff);
+        }
+        spoiled
+    };
+    std::fs::write(&path, spoiled(3, &spoiled(1, &bytes))).unwrap();
+    assert!(log.shutdown());
+    let (log, _) = world.open();
+    for minute in [0, 2, 4] {
+        let at = moments[minute];
+        let found = log.find_print(gaid(7), at, at, 20).await.unwrap();
+        assert_eq!(found.len(), 20, "minute {minute}");
+        assert!(found.iter().all(|touch| touch.click.received_at == at));
+    }
+    let found = log.find_print(gaid(7), START, moments[4], 20).await.unwrap();
+    assert!(found.iter().all(|touch| touch.click.received_at == moments[4]), "the newest are enough");
+    assert!(log.find_print(gaid(7), moments[1], moments[1], 20).await.is_err(), "this one had to be read");
+}
+
+/// Where the pages of a minute lie in a file of five pages, those of each column.
+fn pages_of(file: &[u8], page: usize) -> Vec<(usize, usize)> {
+    use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+    let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+    let metadata = reader.parse_and_finish(&bytes::Bytes::copy_from_slice(file)).unwrap();
+    let index = metadata.page_index().unwrap();
+    let columns = 0..metadata.row_group(0).num_columns();
+    let places = columns.map(|column| index.offset_index(0, column).unwrap().page_locations().clone());
+    places
+        .filter(|places| places.len() == 5)
+        .map(|places| (places[page].offset as usize, places[page].compressed_page_size as usize))
+        .collect()
 }
 
 #[tokio::test]

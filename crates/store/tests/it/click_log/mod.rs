@@ -4,6 +4,7 @@
 mod append;
 mod damage;
 mod erasing;
+mod expiring;
 mod lookup;
 mod lookup_sealed;
 mod moving;
@@ -11,6 +12,7 @@ mod moving;
 mod power;
 mod sealing;
 mod slices;
+mod trouble;
 
 use std::fs;
 use std::path::{Path, PathBuf};
