@@ -183,6 +183,14 @@ impl Mint {
         ClickId(bits | self.key.check(bits))
     }
 
+    /// From here on no id is of that moment or an earlier one.
+    pub fn raise(&mut self, floor: Timestamp) {
+        if floor.ms() > self.last_ms {
+            self.last_ms = floor.ms();
+            self.last_counter = COUNTER_MAX;
+        }
+    }
+
     /// The millisecond of the newest id; the floor to keep.
     pub fn floor(&self) -> Timestamp {
         Timestamp::from_ms(self.last_ms.max(0))

@@ -14,6 +14,7 @@
 //! | `reader` | look-ups |
 //! | `publishing` | counts of closed slices on their way into the ledger |
 //! | `listing` | which files there are, for people |
+//! | `walk` | every click of a span, in the order of ids: what an export reads |
 //! | `held` | all of it at one moment, copied while clicks go on being taken |
 //! | `opening`, `damage` | the start: what is there, what is broken, what can be saved |
 //! | `faults` | troubles on order, for tests |
@@ -52,11 +53,12 @@ pub mod segment;
 mod side_file;
 mod slice;
 mod stats;
+mod walk;
 mod writer;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
@@ -78,6 +80,7 @@ pub use self::publishing::{ClosedSlice, UnpublishedCounts};
 pub use self::reader::Found;
 pub use self::sealing::{ErasedFile, Work};
 pub use self::stats::Stats;
+pub use self::walk::{ClickWalk, ClickWish};
 
 use self::append::{End, Pending, Queue, Slot, Waiting, lock};
 use self::closer::Job;
@@ -229,6 +232,8 @@ struct Shared {
     counters: stats::Counters,
     damage: Mutex<Vec<Damage>>,
     seq_last: AtomicU64,
+    /// The moment of the first id that the writer has minted and not committed, in milliseconds; else `i64::MAX`.
+    uncommitted_ms: AtomicI64,
     threads: (Mutex<u32>, Condvar),
 }
 
@@ -336,6 +341,7 @@ impl ClickLog {
             counters: stats::Counters::default(),
             damage: Mutex::new(opened.report.damaged.clone()),
             seq_last: AtomicU64::new(opened.seq_last),
+            uncommitted_ms: AtomicI64::new(i64::MAX),
             threads: (Mutex::new(0), Condvar::new()),
             config,
             clock,

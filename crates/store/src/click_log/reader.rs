@@ -62,7 +62,7 @@ impl Readers {
         Self { cache: Mutex::default(), sealed: Cache::new(sealed_bytes_max, FILES_MAX) }
     }
 
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         dir: &Path,
         slice: &Slice,
@@ -302,7 +302,7 @@ fn suspect(shared: &Shared, slice: &Slice, damage: bool) {
 }
 
 /// Has the closer look at a file, by its number.
-fn ask(shared: &Shared, seq: u64) {
+pub(super) fn ask(shared: &Shared, seq: u64) {
     if lock(&shared.suspects).insert(seq) {
         shared.closer_send(Job::Verify { seq });
     }

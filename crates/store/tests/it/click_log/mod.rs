@@ -10,6 +10,7 @@ mod lookup_sealed;
 mod power;
 mod sealing;
 mod slices;
+mod walk;
 
 use std::fs;
 use std::path::{Path, PathBuf};
