@@ -347,8 +347,7 @@ impl Export<'_> {
             let line = json!({ "progress": { "file": part.name, "files": done.files, "rows": rows, "bytes": bytes } });
             let _ = writeln!(out, "{line}");
         } else if io::stderr().is_terminal() {
-            let _ =
-                write!(out, "\r\x1b[K{} {}: {rows} rows, {}", self.what.name(), part.name, size(bytes));
+            let _ = write!(out, "\r\x1b[K{} {}: {rows} rows, {}", self.what.name(), part.name, size(bytes));
         }
     }
 }

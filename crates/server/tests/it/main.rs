@@ -5,6 +5,7 @@ mod backup;
 mod bench;
 mod books;
 mod breaking;
+mod click_files;
 mod clients;
 mod commands;
 mod crash;

@@ -114,10 +114,7 @@ impl Error {
         move |source| Self::Io { what, file: file.to_owned(), source }
     }
 
-    pub(super) fn parquet(
-        what: &'static str,
-        file: &Path,
-    ) -> impl FnOnce(ParquetError) -> Self {
+    pub(super) fn parquet(what: &'static str, file: &Path) -> impl FnOnce(ParquetError) -> Self {
         move |source| Self::Parquet { what, file: file.to_owned(), source }
     }
 

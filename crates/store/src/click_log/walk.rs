@@ -76,9 +76,11 @@ impl ClickLog {
             shared.uncommitted_ms.load(Acquire)
         };
         let view = shared.registry.all();
-        let slices = view.slices.iter().filter(|s| !matches!(s.state, State::Missing { .. })).map(Slice::extent);
+        let slices =
+            view.slices.iter().filter(|s| !matches!(s.state, State::Missing { .. })).map(Slice::extent);
         let segments = view.segments.iter().filter(|s| !s.is_missing).map(Segment::extent);
-        let first = slices.chain(segments).filter(|extent| extent.clicks > 0).map(|extent| extent.id_first_ms).min();
+        let first =
+            slices.chain(segments).filter(|extent| extent.clicks > 0).map(|extent| extent.id_first_ms).min();
         (first.map(Timestamp::from_ms), Timestamp::from_ms(over.ms().min(uncommitted_ms)))
     }
 
@@ -170,7 +172,11 @@ impl ClickWalk {
         }
         for (seq, clicks) in missing {
             if self.missing.insert(seq) {
-                tracing::warn!(slice.seq = seq, slice.clicks = clicks, "an export lacks the clicks of a missing file");
+                tracing::warn!(
+                    slice.seq = seq,
+                    slice.clicks = clicks,
+                    "an export lacks the clicks of a missing file"
+                );
             }
         }
         files.sort_by_key(|place| std::cmp::Reverse((place.first_ms, place.key.0)));

@@ -28,8 +28,8 @@ fn all_forms() -> Vec<Column> {
 
 fn any_text() -> impl Strategy<Value = String> {
     let odd = proptest::sample::select(vec![
-        "=", "+", "-", "@", "\t", "\r", "\n", "'", "\"", ",", "\r\n", "a", "é", "1", "＝", "＋", "－", "＠", " ", "\u{a0}",
-        "\u{3000}", "\u{feff}", "\0",
+        "=", "+", "-", "@", "\t", "\r", "\n", "'", "\"", ",", "\r\n", "a", "é", "1", "＝", "＋", "－", "＠",
+        " ", "\u{a0}", "\u{3000}", "\u{feff}", "\0",
     ]);
     prop_oneof![proptest::collection::vec(odd, 0..6).prop_map(|parts| parts.concat()), any::<String>(),]
 }
@@ -300,7 +300,8 @@ impl io::Write for Full {
 
 #[test]
 fn what_cannot_be_written_is_said() {
-    let about = About { what: ExportWhat::Events.into(), from: Timestamp::from_ms(0), to: Timestamp::from_ms(1) };
+    let about =
+        About { what: ExportWhat::Events.into(), from: Timestamp::from_ms(0), to: Timestamp::from_ms(1) };
     for format in Format::ALL {
         let ended = Writer::begin(Full(3), format, &about, false).and_then(Writer::finish);
         assert_eq!(

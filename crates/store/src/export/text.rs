@@ -21,8 +21,7 @@ use super::columns::{Cell, Column};
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 /// What can stand before it: programs leave out blanks, breaks, byte order marks and NULs at the beginning of a cell, each
 /// its own set of them.
-const SKIPPED: [char; 10] =
-    [' ', '\t', '\r', '\n', '\u{b}', '\u{c}', '\0', '\u{a0}', '\u{3000}', '\u{feff}'];
+const SKIPPED: [char; 10] = [' ', '\t', '\r', '\n', '\u{b}', '\u{c}', '\0', '\u{a0}', '\u{3000}', '\u{feff}'];
 /// With these at the beginning a cell is guarded whatever follows: a program that splits at them begins a cell behind.
 const BREAKS: [char; 3] = ['\t', '\r', '\n'];
 

@@ -47,8 +47,11 @@ impl Ids {
     /// From here on no id is minted before `at`, unless the clock is set back by more than is waited for. The moment of
     /// the next id.
     pub(super) fn raise(&self, at: Timestamp) -> Timestamp {
-        let next = |floor: i64| if floor.saturating_sub(at.ms()) > CLOCK_STEP_MAX_MS { at.ms() } else { floor.max(at.ms()) };
-        let before = self.floor_ms.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |floor| Some(next(floor)));
+        let next = |floor: i64| {
+            if floor.saturating_sub(at.ms()) > CLOCK_STEP_MAX_MS { at.ms() } else { floor.max(at.ms()) }
+        };
+        let before =
+            self.floor_ms.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |floor| Some(next(floor)));
         // The closure always gives a value, so it is never refused.
         Timestamp::from_ms(next(before.unwrap_or_else(|floor| floor)))
     }

@@ -79,8 +79,8 @@ pub use self::endpoint::{
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::export::{
-    EXPORT_PAGE_ROWS, EXPORT_SETTLED_MS, ExportMark, ExportPage, ExportWhat, ExportWish, Exported, ExportedConversion,
-    ExportedDecision, ExportedDelivery, ExportedRevision,
+    EXPORT_PAGE_ROWS, EXPORT_SETTLED_MS, ExportMark, ExportPage, ExportWhat, ExportWish, Exported,
+    ExportedConversion, ExportedDecision, ExportedDelivery, ExportedRevision,
 };
 pub use self::failure::{EndpointFailure, Queued};
 pub use self::filter::{DeliveryFilter, DeliveryState};

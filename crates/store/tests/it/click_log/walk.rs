@@ -52,8 +52,11 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let clicks = (1_u64..6, 1_u128..3, 1_u32..3)
-        .prop_map(|(how_many, app, workspace)| Step::Clicks { how_many, app, workspace });
+    let clicks = (1_u64..6, 1_u128..3, 1_u32..3).prop_map(|(how_many, app, workspace)| Step::Clicks {
+        how_many,
+        app,
+        workspace,
+    });
     prop_oneof![
         6 => clicks,
         2 => Just(Step::Close),
@@ -161,7 +164,10 @@ async fn spans_that_touch_hold_each_click_once() {
     let theirs = ClickWish { workspace: WorkspaceNo(9), ..wish() };
     assert_eq!(rest(&mut log.walk(theirs), 7), [], "nothing of others");
     let (first, settled) = log.first_and_settled(world.clock.now());
-    assert_eq!((first, settled), (Some(Timestamp::from_ms(all[0].id.ms())), world.clock.now().plus_ms(-60_000)));
+    assert_eq!(
+        (first, settled),
+        (Some(Timestamp::from_ms(all[0].id.ms())), world.clock.now().plus_ms(-60_000))
+    );
 }
 
 #[tokio::test]
@@ -179,7 +185,8 @@ async fn a_large_segment_is_gone_along_from_its_middle() {
     let [segment] = &log.segments()[..] else { panic!("{:?}", log.segments()) };
     assert_eq!(segment.clicks, 3_000);
     let came = |range: RangeInclusive<usize>| {
-        let (from, to) = (Timestamp::from_ms(ids[*range.start()].ms()), Timestamp::from_ms(ids[*range.end()].ms() + 1));
+        let (from, to) =
+            (Timestamp::from_ms(ids[*range.start()].ms()), Timestamp::from_ms(ids[*range.end()].ms() + 1));
         let touches = rest(&mut log.walk(ClickWish { from, to, ..wish() }), 500);
         let wanted: Vec<_> = range.filter(|n| n / 1_000 % 2 == 0).map(|n| ids[n]).collect();
         assert_eq!(touches.iter().map(|touch| touch.id).collect::<Vec<_>>(), wanted);
