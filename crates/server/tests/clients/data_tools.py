@@ -116,9 +116,10 @@ def segments(clicks):
         ids = [row.bytes for row in table["click_id"].to_pylist()]
         assert ids == sorted(ids), (path, "is not sorted")
 
-    def same(value):
+    def same(name, value):
         if isinstance(value, (bytes, bytearray)):
-            return bytes(value).hex()
+            # pandas has no UUIDs and gives their bytes.
+            return str(uuid.UUID(bytes=bytes(value))) if name == "click_id" else bytes(value).hex()
         if value is None or value is pandas.NaT or isinstance(value, float) and value != value:
             return None
         if isinstance(value, float):
@@ -126,7 +127,7 @@ def segments(clicks):
         return plain("", value)
 
     def sorted_rows(rows):
-        rows = [{name: same(row[name]) for name in names} for row in rows]
+        rows = [{name: same(name, row[name]) for name in names} for row in rows]
         return sorted(rows, key=lambda row: row["click_id"])
 
     by_pyarrow = sorted_rows(row for table in tables for row in table.to_pylist())
@@ -141,7 +142,7 @@ def segments(clicks):
         row = {name: row[f"{name}_"] for name in names}
         at = datetime.datetime.fromtimestamp(int(row["received_at"]) / 1000, datetime.timezone.utc)
         row["received_at"] = at.replace(microsecond=int(row["received_at"]) % 1000 * 1000)
-        by_clickhouse.append({name: same(value) for name, value in row.items()})
+        by_clickhouse.append({name: same(name, value) for name, value in row.items()})
     by_clickhouse.sort(key=lambda row: row["click_id"])
     tools = {"pyarrow": by_pyarrow, "duckdb": by_duckdb, "pandas": by_pandas, "clickhouse": by_clickhouse}
     for tool, rows in tools.items():
