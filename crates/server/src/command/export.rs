@@ -131,6 +131,7 @@ pub(crate) async fn export(what: What, args: Order, client: &Client) -> anyhow::
         Place::Standard => Format::Ndjson,
         _ => Format::Parquet,
     });
+    let is_open = args.to.is_none() && !place.is_folder();
     let export = Export { what, format, place, client, said: None, args: &args };
     let exported = export.run().await.with_context(|| format!("export {}", what.name()));
     let (done, is_standard) = exported?;
@@ -148,6 +149,9 @@ pub(crate) async fn export(what: What, args: Order, client: &Client) -> anyhow::
         };
         let until = match done.to {
             None => "; there is no row yet, or no span that is over".to_owned(),
+            Some(to) if is_open => {
+                format!("; until {to}, behind which rows can still come (--to takes those that are there)")
+            }
             Some(to) => format!("; until {to}"),
         };
         format!(

@@ -113,6 +113,8 @@ def segments(clicks):
     names = tables[0].column_names
     assert all(table.column_names == names for table in tables), "segments differ in their columns"
     for path, table in zip(paths, tables):
+        spark = json.loads(pq.read_metadata(path).metadata[b"org.apache.spark.sql.parquet.row.metadata"])
+        assert [field["name"] for field in spark["fields"]] == names, (path, spark)
         ids = [row.bytes for row in table["click_id"].to_pylist()]
         assert ids == sorted(ids), (path, "is not sorted")
 

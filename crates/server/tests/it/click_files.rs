@@ -274,6 +274,19 @@ async fn what_means_nothing_is_refused_and_only_the_installation_may() {
     );
     assert!(err.starts_with("1 clicks in 1 file, "), "{err}");
 
+    // An hour that can still get clicks is no part of a folder.
+    let dir = tempfile::tempdir().expect("a directory");
+    let folder = format!("{}/", dir.path().join("hours").display());
+    let hours = said(&house, &["export", &folder, "--split=hour"]);
+    assert!(hours.starts_with("0 clicks in 0 files"), "{hours}");
+    let names = std::fs::read_dir(&folder).expect("it is made").flatten();
+    assert!(names.map(|entry| entry.file_name()).all(|name| name == "_roundtrip_export.json"));
+    let now = said(&house, &["export", &format!("{folder}now.csv")]);
+    assert!(
+        now.starts_with("0 clicks in 1 file, ") && now.contains("behind which rows can still come (--to"),
+        "{now}"
+    );
+
     // Nobody there: one line that says where it looked.
     let server = house.server().address("admin").to_owned();
     house.end(rustix::process::Signal::TERM);

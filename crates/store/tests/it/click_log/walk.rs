@@ -277,3 +277,24 @@ async fn what_is_settled_stays_so_though_a_commit_is_slow_and_the_clock_is_set_b
     }
     assert_eq!(log.first_and_settled(world.clock.now()).1, over);
 }
+
+#[tokio::test]
+async fn who_is_erased_on_the_way_does_not_come_any_more() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let all = some_hours(&world, &log, 3).await;
+    let mut walk = log.walk(wish());
+    let first = walk.page_of(1).unwrap().expect("there is one");
+    assert_eq!(first.len(), 1);
+    // One of the very file that is being read, and one of a later one.
+    let ours: Vec<&Touch> = all.iter().filter(|touch| touch.click.workspace == OURS).collect();
+    let gone = [ours[1].id, ours[5].id];
+    assert!(log.close_now());
+    let mut after = 0;
+    while let Some(file) = log.erase_next(after, &|touch| gone.contains(&touch.id)).unwrap() {
+        after = file.seq;
+    }
+    let came: Vec<_> = first.into_iter().chain(rest(&mut walk, 1)).map(|touch| touch.id).collect();
+    let wanted: Vec<_> = ours.iter().map(|touch| touch.id).filter(|id| !gone.contains(id)).collect();
+    assert_eq!(came, wanted);
+}

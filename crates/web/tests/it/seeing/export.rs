@@ -52,7 +52,7 @@ async fn clicks_are_exported_once_settled_by_either_end_and_people_only_when_ask
         (&clicks["name"], &clicks["settled"]),
         (&json!("clicks"), &json!(now.plus_ms(-60_000).to_string()))
     );
-    assert_eq!(clicks["columns"].as_array().map(Vec::len), Some(46));
+    assert_eq!(clicks["columns"].as_array().map(Vec::len), Some(45));
     world.clock.advance(60_001);
     // Sealed or not, they are the same.
     let rows = world.exported("").await;
