@@ -84,7 +84,8 @@ impl ClickLog {
         (first.map(Timestamp::from_ms), Timestamp::from_ms(over.ms().min(uncommitted_ms)))
     }
 
-    /// Begins a way along clicks.
+    /// Begins a way along clicks. Those that come meanwhile are on it too: whoever wants it to end where clicks keep coming
+    /// asks for none behind [`Self::floor`].
     pub fn walk(&self, wish: ClickWish) -> ClickWalk {
         let bits = |at: Timestamp| match at.ms() {
             ..0 => 0,
@@ -254,7 +255,13 @@ impl Place {
             }
             File::Segment(segment) => {
                 let path = shared.config.dir.join(segment.sealed.name.key());
-                let source = Source::open(&path).map_err(Error::io("open", &path))?;
+                let source = Source::open(&path).map_err(|source| {
+                    // It may have been replaced since the snapshot; if not, the closer finds out that it is gone.
+                    if source.kind() == std::io::ErrorKind::NotFound {
+                        ask(shared, segment.seq());
+                    }
+                    Error::io("open", &path)(source)
+                })?;
                 let opened = Opened::open(&source).map_err(Error::parquet("open", &path));
                 let opened = opened.inspect_err(|error| suspect(shared, segment.seq(), error))?;
                 let page = opened.page_from(ClickId::from_bits(mark));
@@ -378,8 +385,7 @@ impl Skipped {
     }
 }
 
-/// Has the closer look at a file that does not read as it was written. One that is not there is asked for by the next
-/// snapshot.
+/// Has the closer look at a file that does not read as it was written.
 fn suspect(shared: &Shared, seq: u64, error: &Error) {
     if error.is_damage() {
         ask(shared, seq);

@@ -242,6 +242,8 @@ impl Running {
             }
             What::Clicks => {
                 let (workspace, app, to) = (self.asked.workspace, self.asked.app, self.to);
+                // Clicks that come while this goes on would keep it going for ever.
+                let to = to.min(self.clicks.floor().plus_ms(1));
                 let mut walk = self.clicks.walk(ClickWish { workspace, app, from, to });
                 paced(is_gone, || {
                     let began = Instant::now();

@@ -123,3 +123,28 @@ async fn what_is_not_settled_comes_only_when_its_end_is_named() {
     let to = to.plus_ms(1);
     assert_eq!(lines(&format!("/api/v1/export/events?to={to}")).await, events + 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_ends_though_clicks_keep_coming() {
+    let world = std::sync::Arc::new(World::set_up().await);
+    let first = world.click("Acme-Summer", "click_id=a1").await.id.to_string();
+    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let coming = tokio::spawn({
+        let (world, is_over) = (world.clone(), is_over.clone());
+        async move {
+            let mut came = 0;
+            while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                world.clock.advance(1);
+                world.click("Acme-Summer", "click_id=more").await;
+                came += 1;
+            }
+            came
+        }
+    });
+    let exported =
+        tokio::time::timeout(std::time::Duration::from_secs(30), world.exported("to=2999-01-01")).await;
+    is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+    let (rows, came) = (exported.expect("it ends"), coming.await.expect("it ends too"));
+    assert_eq!(ids(&rows)[0], first);
+    assert!(rows.len() <= came + 1, "{} of {came}", rows.len());
+}
