@@ -27,13 +27,16 @@ enum Fate {
     Cut,
 }
 
+/// Says what becomes of a request: of its method and target, and of how many of that kind came before it.
+type Judge = dyn Fn(&str, usize) -> Fate + Send + Sync;
+
 /// What a bucket took, and what it is to do.
 struct Ill {
     kept: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Parts of uploads that were neither completed nor taken back.
     parts: Mutex<Vec<Vec<u8>>>,
     seen: Mutex<Vec<String>>,
-    fate: Box<dyn Fn(&str, usize) -> Fate + Send + Sync>,
+    fate: Box<Judge>,
 }
 
 /// A request: its method and target, and its body.
