@@ -222,6 +222,17 @@ mod tests {
     }
 
     #[test]
+    fn a_floor_that_is_raised_lies_below_every_later_id() {
+        let mut mint = mint();
+        let before = mint.next(Timestamp::from_ms(42), 99);
+        mint.raise(Timestamp::from_ms(70));
+        mint.raise(Timestamp::from_ms(60));
+        let after = mint.next(Timestamp::from_ms(50), 99);
+        assert!(before.ms() == 42 && after.ms() == 71, "{before} {after}");
+        assert_eq!(mint.next(Timestamp::from_ms(80), 99).ms(), 80);
+    }
+
+    #[test]
     fn carries_node_counter_time_and_check() {
         let id = mint().next(Timestamp::from_ms(42), 99);
         assert_eq!((id.ms(), id.node(), id.counter()), (42, 5, 99));
