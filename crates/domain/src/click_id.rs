@@ -183,6 +183,14 @@ impl Mint {
         ClickId(bits | self.key.check(bits))
     }
 
+    /// From here on no id is of that moment or an earlier one.
+    pub fn raise(&mut self, floor: Timestamp) {
+        if floor.ms() > self.last_ms {
+            self.last_ms = floor.ms();
+            self.last_counter = COUNTER_MAX;
+        }
+    }
+
     /// The millisecond of the newest id; the floor to keep.
     pub fn floor(&self) -> Timestamp {
         Timestamp::from_ms(self.last_ms.max(0))
@@ -211,6 +219,17 @@ mod tests {
         for bad in ["", "x", "{click_id}", &text[1..], &text.replace('-', "_"), &format!("{text}0")] {
             assert_eq!(ClickId::parse(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_floor_that_is_raised_lies_below_every_later_id() {
+        let mut mint = mint();
+        let before = mint.next(Timestamp::from_ms(42), 99);
+        mint.raise(Timestamp::from_ms(70));
+        mint.raise(Timestamp::from_ms(60));
+        let after = mint.next(Timestamp::from_ms(50), 99);
+        assert!(before.ms() == 42 && after.ms() == 71, "{before} {after}");
+        assert_eq!(mint.next(Timestamp::from_ms(80), 99).ms(), 80);
     }
 
     #[test]

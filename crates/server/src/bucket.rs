@@ -26,7 +26,9 @@ use object_store::client::{
     HttpResponse, HttpResponseBody, HttpService,
 };
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig, WriteMultipart};
+use object_store::{
+    Error, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, RetryConfig,
+};
 use tokio_rustls::rustls::pki_types::ServerName;
 use url::Url;
 
@@ -44,12 +46,33 @@ pub(crate) const SCHEMES: &[&str] = &[
 ];
 /// Files up to here are put in one request, and larger ones in pieces of it, in bytes.
 const PIECE: usize = 8 << 20;
-/// How long connecting may take, TLS included.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// How long one request may take, which carries [`PIECE`] bytes at most.
-const REQUEST_MAX: Duration = Duration::from_secs(120);
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// How long a bucket is waited for, and how often it is asked again.
+#[derive(Debug, Clone)]
+struct Patience {
+    /// How long connecting may take, TLS included.
+    connect_max: Duration,
+    /// How long one request may take, which carries [`PIECE`] bytes at most.
+    request_max: Duration,
+    /// The longest answer that is read, in bytes.
+    answer_max: usize,
+    /// What failed is tried again so.
+    retry: RetryConfig,
+}
+
+impl Default for Patience {
+    /// Of a request that fails, `object_store` tries ten more in three minutes at most.
+    fn default() -> Self {
+        Self {
+            connect_max: Duration::from_secs(10),
+            request_max: Duration::from_secs(120),
+            answer_max: ANSWER_BYTES_MAX,
+            retry: RetryConfig::default(),
+        }
+    }
+}
 
 /// A folder in a bucket.
 pub(crate) struct Bucket {
@@ -66,8 +89,7 @@ impl Bucket {
     pub(crate) fn of(text: &str) -> anyhow::Result<Self> {
         let url = Url::parse(text).with_context(|| format!("read the bucket {text}"))?;
         let prefix = Path::from_url_path(url.path()).with_context(|| format!("read the bucket {text}"))?;
-        let store = open(&url, &RetryConfig::default(), Wire::default())
-            .with_context(|| format!("open the bucket {text}"))?;
+        let store = open(&url, Patience::default()).with_context(|| format!("open the bucket {text}"))?;
         Ok(Self { store, prefix, shown: text.to_owned() })
     }
 
@@ -100,33 +122,63 @@ impl Bucket {
     }
 
     /// Puts a small file there.
-    pub(crate) async fn put(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
         let put = self.store.put(&self.path(name), PutPayload::from(bytes)).await;
         put.map(drop).with_context(|| format!("put {name} into {}", self.shown))
     }
 
-    /// Puts a file there, in pieces if it is large. Nobody sees it before it is whole.
+    /// Puts a small file there unless there is one of that name. `false`: there is, perhaps this very one, put by a request
+    /// whose answer got lost.
+    pub(crate) async fn create(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<bool> {
+        let payload = PutPayload::from(bytes.clone());
+        match self.store.put_opts(&self.path(name), payload, PutMode::Create.into()).await {
+            Ok(_) => Ok(true),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
+            // Where conditions are switched off (`AWS_CONDITIONAL_PUT=disabled`) it is put without one.
+            Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => {
+                self.put(name, bytes).await.map(|()| true)
+            }
+            Err(error) => Err(error).with_context(|| format!("put {name} into {}", self.shown)),
+        }
+    }
+
+    /// Puts a file there, in pieces if it is large. Nobody sees it before it is whole; of one that fails no piece is left.
     pub(crate) async fn put_file(&self, name: &str, mut file: File) -> anyhow::Result<()> {
         file.seek(SeekFrom::Start(0)).context("read what came")?;
-        let mut piece = read_piece(&mut file)?;
+        let piece = read_piece(&mut file)?;
         if piece.len() < PIECE {
             return self.put(name, piece).await;
         }
         let putting = || format!("put {name} into {}", self.shown);
-        let upload = self.store.put_multipart(&self.path(name)).await.with_context(putting)?;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload, PIECE);
-        loop {
-            // One piece at a time: of a larger file no more than two are in memory.
-            upload.wait_for_capacity(1).await.with_context(putting)?;
-            let is_last = piece.len() < PIECE;
-            upload.put(piece.into());
-            if is_last {
-                break;
-            }
-            piece = read_piece(&mut file)?;
+        let mut upload = self.store.put_multipart(&self.path(name)).await.with_context(putting)?;
+        let put = put_pieces(upload.as_mut(), piece, &mut file).await;
+        if put.is_err()
+            && let Err(error) = upload.abort().await
+        {
+            // Of a bucket that does not answer nothing can be taken back. Its owner can have it forget what was not completed.
+            let why = format!(
+                "take back the pieces of {name}, which take room in {} until then: {error}",
+                self.shown
+            );
+            return put.context(why);
         }
-        upload.finish().await.map(drop).with_context(putting)
+        put.with_context(putting)
     }
+}
+
+/// Puts a file in pieces, one at a time, and makes it whole.
+async fn put_pieces(upload: &mut dyn MultipartUpload, first: Vec<u8>, file: &mut File) -> anyhow::Result<()> {
+    let mut piece = first;
+    while !piece.is_empty() {
+        let is_last = piece.len() < PIECE;
+        upload.put_part(PutPayload::from(piece)).await?;
+        if is_last {
+            break;
+        }
+        piece = read_piece(file)?;
+    }
+    upload.complete().await?;
+    Ok(())
 }
 
 fn read_piece(file: &mut File) -> anyhow::Result<Vec<u8>> {
@@ -135,47 +187,42 @@ fn read_piece(file: &mut File) -> anyhow::Result<Vec<u8>> {
     Ok(piece)
 }
 
-fn open(url: &Url, retries: &RetryConfig, wire: Wire) -> anyhow::Result<Arc<dyn ObjectStore>> {
+fn open(url: &Url, patience: Patience) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    let (retry, wire) = (patience.retry.clone(), Wire { patience, ..Wire::default() });
     match url.scheme() {
         #[cfg(feature = "s3")]
         "s3" => {
             let builder = object_store::aws::AmazonS3Builder::from_env().with_http_connector(wire);
-            Ok(Arc::new(builder.with_retry(retries.clone()).with_url(url.as_str()).build()?))
+            Ok(Arc::new(builder.with_retry(retry).with_url(url.as_str()).build()?))
         }
         #[cfg(feature = "gcs")]
         "gs" => {
-            let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env().with_http_connector(wire);
-            Ok(Arc::new(builder.with_retry(retries.clone()).with_url(url.as_str()).build()?))
+            let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env();
+            let builder = builder.with_http_connector(wire).with_retry(retry);
+            Ok(Arc::new(builder.with_url(url.as_str()).build()?))
         }
         #[cfg(feature = "azure")]
         "az" => {
-            let builder = object_store::azure::MicrosoftAzureBuilder::from_env().with_http_connector(wire);
-            Ok(Arc::new(builder.with_retry(retries.clone()).with_url(url.as_str()).build()?))
+            let builder = object_store::azure::MicrosoftAzureBuilder::from_env();
+            let builder = builder.with_http_connector(wire).with_retry(retry);
+            Ok(Arc::new(builder.with_url(url.as_str()).build()?))
         }
         other => bail!("this program is not built for {other}://"),
     }
 }
 
 /// One connection for each request. There are a few requests for each file, and none is kept open in between.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 struct Wire {
     may_http: bool,
-    /// How long one request may take.
-    request_max: Duration,
-    /// The longest answer that is read, in bytes.
-    answer_max: usize,
-}
-
-impl Default for Wire {
-    fn default() -> Self {
-        Self { may_http: false, request_max: REQUEST_MAX, answer_max: ANSWER_BYTES_MAX }
-    }
+    patience: Patience,
 }
 
 impl HttpConnector for Wire {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let allowed = options.get_config_value(&ClientConfigKey::AllowHttp);
-        Ok(HttpClient::new(Self { may_http: allowed.as_deref() == Some("true"), ..*self }))
+        let (may_http, patience) = (allowed.as_deref() == Some("true"), self.patience.clone());
+        Ok(HttpClient::new(Self { may_http, patience }))
     }
 }
 
@@ -194,7 +241,8 @@ impl HttpService for Wire {
         parts.uri = target.path;
         let body = body.collect().await?.to_bytes();
         let request = http::Request::from_parts(parts, Full::new(body));
-        let connecting = tokio::time::timeout(CONNECT_MAX, async {
+        let Patience { connect_max, request_max, answer_max, .. } = self.patience;
+        let connecting = tokio::time::timeout(connect_max, async {
             let stream = connect(&target.host, target.port).await?;
             anyhow::Ok(match target.tls {
                 false => Either::Plain(stream),
@@ -208,18 +256,18 @@ impl HttpService for Wire {
         });
         let stream = connecting
             .await
-            .unwrap_or_else(|_| bail!("cannot connect within {} s", CONNECT_MAX.as_secs()))
+            .unwrap_or_else(|_| bail!("cannot connect within {} s", connect_max.as_secs()))
             .map_err(failed(HttpErrorKind::Connect))?;
         let exchange = async {
             match stream {
-                Either::Plain(stream) => exchange(stream, request, self.answer_max).await,
-                Either::Tls(stream) => exchange(*stream, request, self.answer_max).await,
+                Either::Plain(stream) => exchange(stream, request, answer_max).await,
+                Either::Tls(stream) => exchange(*stream, request, answer_max).await,
             }
         };
-        match tokio::time::timeout(self.request_max, exchange).await {
+        match tokio::time::timeout(request_max, exchange).await {
             Ok(answered) => answered.map_err(failed(HttpErrorKind::Interrupted)),
             Err(_) => {
-                let error = anyhow::anyhow!("no answer within {} s", self.request_max.as_secs());
+                let error = anyhow::anyhow!("no answer within {} s", request_max.as_secs());
                 Err(failed(HttpErrorKind::Timeout)(error))
             }
         }
@@ -284,38 +332,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_http_stays_on_this_machine() {
-        let to = |uri: &str, may| Target::of(&uri.parse().unwrap(), may);
-        let target = to("http://127.0.0.1:9000/b/k?x=1", false).unwrap();
-        assert_eq!((target.host.as_str(), target.port, target.tls), ("127.0.0.1", 9000, false));
-        assert_eq!(
-            (target.authority.to_str().unwrap(), target.path.to_string().as_str()),
-            ("127.0.0.1:9000", "/b/k?x=1")
-        );
-        let target = to("https://b.s3.eu-central-1.amazonaws.com/k", false).unwrap();
-        assert_eq!((target.port, target.tls), (443, true));
-        assert_eq!(to("http://[::1]:9000/k", false).unwrap().host, "::1");
-        assert!(to("http://minio.internal:9000/k", false).is_err());
-        assert!(to("http://minio.internal:9000/k", true).is_ok());
-        assert!(to("/k", false).is_err());
-    }
-
-    #[tokio::test]
-    async fn large_files_are_put_in_pieces_and_come_back_whole() {
-        let store = Arc::new(object_store::memory::InMemory::new());
-        let bucket = Bucket { store, prefix: Path::from("a b"), shown: "memory".to_owned() };
-        assert!(!bucket.has("dt=1/x").await.unwrap());
-        for length in [0, 5, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 7] {
-            let bytes: Vec<u8> = (0..length).map(|n| (n / 251) as u8).collect();
-            let mut file = tempfile::tempfile().unwrap();
-            std::io::Write::write_all(&mut file, &bytes).unwrap();
-            bucket.put_file("dt=1/x", file).await.unwrap();
-            assert!(bucket.get("dt=1/x").await.unwrap().as_deref() == Some(&bytes[..]), "{length} bytes");
-        }
-        assert!(bucket.has("dt=1/x").await.unwrap());
-    }
-}
+mod tests;

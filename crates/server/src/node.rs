@@ -118,7 +118,6 @@ impl Node {
             clicks: stores.clicks.clone(),
             ledger: stores.ledger.clone(),
             clock: clock.clone(),
-            entropy: entropy.clone(),
             geo: geo.clone(),
             options: ingest_options(config),
             counters: counters.clone(),

@@ -33,6 +33,11 @@ impl Clicks {
         touch
     }
 
+    /// Keeps a touch that a click log gave its id.
+    pub fn add(&mut self, touch: Touch) {
+        self.touches.push(touch);
+    }
+
     /// An id that the log would have minted, of a touch that it does not hold.
     pub fn lost(&mut self, at: Timestamp) -> ClickId {
         self.mint.next(at, 7)

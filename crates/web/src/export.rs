@@ -17,9 +17,9 @@ pub struct Exports {
 /// A kind of facts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Export {
-    /// `installs`, `events`, `conversions`, `decisions` or `deliveries`.
+    /// `installs`, `events`, `conversions`, `decisions`, `deliveries` or `clicks`.
     pub name: String,
-    /// Before this moment there are no rows; absent where there are none at all.
+    /// Before this moment there are no rows; absent where there are none at all. Of clicks, those of other workspaces count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<String>,
     /// Rows before then are all there: no more come.

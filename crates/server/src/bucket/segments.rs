@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use url::Url;
 
-use super::Wire;
+use super::Patience;
 
 /// Parts of an object with no more than this between them are one request, in bytes.
 const GAP: u64 = 32 << 10;
@@ -35,6 +35,15 @@ const REQUEST_MAX: Duration = Duration::from_secs(600);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How often a request is made again within its call.
+fn patience() -> Patience {
+    Patience {
+        request_max: REQUEST_MAX,
+        answer_max: ANSWER_BYTES_MAX,
+        retry: retries(),
+        ..Patience::default()
+    }
+}
+
 fn retries() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
@@ -89,8 +98,7 @@ impl Buckets for SegmentBuckets {
         let opened = || -> anyhow::Result<Reached> {
             let url = Url::parse(name)?;
             let prefix = Path::from_url_path(url.path())?;
-            let wire = Wire { request_max: REQUEST_MAX, answer_max: ANSWER_BYTES_MAX, ..Wire::default() };
-            Ok(self.reach(name, super::open(&url, &retries(), wire)?, prefix)?)
+            Ok(self.reach(name, super::open(&url, patience())?, prefix)?)
         };
         match opened() {
             Ok(reached) => Ok(Arc::new(reached)),

@@ -8,10 +8,12 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use roundtrip_store::export::What;
 use serde_json::{Value, json};
 
 use super::backup::telling::size;
 use super::explain::encoded;
+use super::export;
 use crate::client::{self, Client};
 use crate::terminal;
 
@@ -31,6 +33,10 @@ enum Verb {
     Verify(Verify),
     /// Closes the file that clicks go into, and seals everything that is closed, whatever the hour.
     Seal(Common),
+    /// The same as `roundtrip export clicks`: writes a workspace's clicks as Parquet, CSV or JSON lines.
+    ///
+    /// Unlike the others here it takes a key of the workspace too.
+    Export(export::Order),
     /// Erases a person's clicks: the files that hold them are written anew without them.
     ///
     /// Asks before it begins. It can be interrupted; the same command does the rest. The audit log of the workspace says
@@ -113,6 +119,7 @@ impl Args {
     /// Which server is asked.
     pub(crate) fn server(&self) -> client::Flags {
         let common = match &self.verb {
+            Verb::Export(order) => return order.server.clone(),
             Verb::List(common) | Verb::Seal(common) => common,
             Verb::Verify(verify) => &verify.common,
             Verb::Erase(erase) => &erase.common,
@@ -126,11 +133,12 @@ impl Args {
 /// # Errors
 /// When the server cannot be asked, or refuses.
 pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode> {
-    match &args.verb {
-        Verb::List(common) => list(common, client).await,
-        Verb::Verify(args) => verify(args, client).await,
-        Verb::Seal(common) => seal(common, client).await,
-        Verb::Erase(args) => erase(args, client).await,
+    match args.verb {
+        Verb::List(common) => list(&common, client).await,
+        Verb::Verify(args) => verify(&args, client).await,
+        Verb::Seal(common) => seal(&common, client).await,
+        Verb::Export(order) => export::export(What::Clicks, order, client).await,
+        Verb::Erase(args) => erase(&args, client).await,
     }
 }
 

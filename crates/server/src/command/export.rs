@@ -1,4 +1,4 @@
-//! `roundtrip export`: the ledger's facts as files, for a warehouse or a spreadsheet.
+//! `roundtrip export`: the ledger's facts, and clicks, as files for a warehouse or a spreadsheet.
 //!
 //! | file | who |
 //! | --- | --- |
@@ -21,8 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::export::Format;
-use roundtrip_store::ledger::ExportWhat;
+use roundtrip_store::export::{Format, What};
 use roundtrip_web::export::{Exports, moment};
 use serde_json::json;
 
@@ -36,9 +35,16 @@ use crate::terminal;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What: installs, events, conversions, decisions or deliveries.
+    /// What: installs, events, conversions, decisions, deliveries or clicks.
     #[arg(value_name = "WHAT", value_parser = what)]
-    what: ExportWhat,
+    what: What,
+    #[command(flatten)]
+    pub(crate) order: Order,
+}
+
+/// Which rows, and where they go, whatever they are.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Order {
     /// Where to: a file; a folder (that is there, or ends with a slash) or bucket such as s3://NAME/FOLDER, which get a
     /// file for each whole day; or - for standard output.
     #[arg(value_name = "TO")]
@@ -49,7 +55,8 @@ pub(crate) struct Args {
     /// Rows from then on: a day (UTC) such as 2026-06-04, or a moment of RFC 3339. Absent: from the first one.
     #[arg(long, value_name = "WHEN")]
     from: Option<String>,
-    /// Rows before then. Absent: until now; in a folder until the last day that is over.
+    /// Rows before then. Absent: until a minute ago, or the oldest event that is undecided, behind which rows still come;
+    /// in a folder until the last day that is over.
     #[arg(long, value_name = "WHEN")]
     to: Option<String>,
     /// Of this app only: its slug or id.
@@ -58,7 +65,7 @@ pub(crate) struct Args {
     /// How a folder is cut: day or hour.
     #[arg(long, value_name = "SPAN", default_value = "day", value_parser = Split::parse)]
     split: Split,
-    /// Fills the columns that could tell who somebody is: device and customer ids, addresses, properties.
+    /// Fills the columns that could tell who somebody is: device and customer ids, addresses, properties, queries.
     #[arg(long)]
     full: bool,
     /// Writes files that are there already once more: what became of conversions and deliveries changes.
@@ -74,9 +81,9 @@ pub(crate) struct Args {
     pub(crate) server: client::Flags,
 }
 
-fn what(text: &str) -> Result<ExportWhat, String> {
-    ExportWhat::parse(text)
-        .ok_or_else(|| "it is installs, events, conversions, decisions or deliveries".to_owned())
+fn what(text: &str) -> Result<What, String> {
+    What::parse(text)
+        .ok_or_else(|| "it is installs, events, conversions, decisions, deliveries or clicks".to_owned())
 }
 
 fn format(text: &str) -> Result<Format, String> {
@@ -99,6 +106,8 @@ struct Done {
     files: u64,
     /// Files that were there already.
     there: u64,
+    /// The end of the last span, where there was one.
+    to: Option<Timestamp>,
 }
 
 /// How often progress is said inside of a file.
@@ -109,18 +118,28 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the server cannot be asked or refuses, or a file cannot be written.
 pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode> {
+    export(args.what, args.order, client).await
+}
+
+/// Exports one kind of rows.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn export(what: What, args: Order, client: &Client) -> anyhow::Result<ExitCode> {
     let place = Place::of(&args.to_place)?;
     let format = args.format.or_else(|| place.format()).unwrap_or(match place {
         Place::Standard => Format::Ndjson,
         _ => Format::Parquet,
     });
-    let export = Export { format, place, client, said: None, args: &args };
-    let exported = export.run().await.with_context(|| format!("export {}", args.what.name()));
+    let is_open = args.to.is_none() && !place.is_folder();
+    let export = Export { what, format, place, client, said: None, args: &args };
+    let exported = export.run().await.with_context(|| format!("export {}", what.name()));
     let (done, is_standard) = exported?;
     let line = if args.json {
         json!({ "export": {
-            "what": args.what.name(), "format": format.name(), "place": args.to_place, "rows": done.rows,
+            "what": what.name(), "format": format.name(), "place": args.to_place, "rows": done.rows,
             "bytes": done.bytes, "files": done.files, "files_there": done.there,
+            "to": done.to.map(|to| to.to_string()),
         } })
         .to_string()
     } else {
@@ -128,10 +147,17 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
             0 => String::new(),
             n => format!("; {n} were there already"),
         };
+        let until = match done.to {
+            None => "; there is no row yet, or no span that is over".to_owned(),
+            Some(to) if is_open => {
+                format!("; until {to}, behind which rows can still come (--to takes those that are there)")
+            }
+            Some(to) => format!("; until {to}"),
+        };
         format!(
-            "{} {} in {} {}, {}{there}.",
+            "{} {} in {} {}, {}{there}{until}.",
             done.rows,
-            args.what.name(),
+            what.name(),
             done.files,
             if done.files == 1 { "file" } else { "files" },
             size(done.bytes)
@@ -145,7 +171,8 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
 }
 
 struct Export<'a> {
-    args: &'a Args,
+    what: What,
+    args: &'a Order,
     format: Format,
     place: Place,
     client: &'a Client,
@@ -159,6 +186,7 @@ impl Export<'_> {
         let parts = self.parts().await?;
         self.place.begin(&self.head(), self.args.replace).await?;
         for part in parts {
+            done.to = part.to;
             if !self.args.replace && self.place.has(&part.name).await? {
                 done.there += 1;
                 continue;
@@ -177,7 +205,7 @@ impl Export<'_> {
     /// What a folder holds; a folder of something else is not added to.
     fn head(&self) -> Head {
         Head {
-            export: self.args.what.name().to_owned(),
+            export: self.what.name().to_owned(),
             format: self.format.name().to_owned(),
             workspace: self.args.workspace.clone(),
             app: self.args.app.clone(),
@@ -196,14 +224,14 @@ impl Export<'_> {
         if let (Some(from), Some(to)) = (from, to) {
             ensure!(from <= to, "read --to: it lies before --from, so nothing is meant");
         }
+        let known = self.known().await?;
+        let settled = Timestamp::parse(&known.settled).context("read until when all is there")?;
         if !self.place.is_folder() {
-            return Ok(vec![Part { from, to, name: String::new() }]);
+            // Said here and not left to the server, so that the last line can name it.
+            let to = to.unwrap_or_else(|| from.map_or(settled, |from| settled.max(from)));
+            return Ok(vec![Part { from, to: Some(to), name: String::new() }]);
         }
         let split = self.args.split;
-        let path = format!("/api/v1/export?workspace={}", encoded(&self.args.workspace));
-        let answer = client::accepted(self.client.get(&path).await?).context("ask what there is")?;
-        let exports: Exports =
-            serde_json::from_value(answer).context("ask what there is: is the server another release?")?;
         for (name, at) in [("from", from), ("to", to)] {
             if let Some(at) = at
                 && at != split.floor(at)
@@ -215,9 +243,6 @@ impl Export<'_> {
                 );
             }
         }
-        let known = exports.items.iter().find(|export| export.name == self.args.what.name());
-        let known = known.context("ask what there is: is the server another release?")?;
-        let settled = Timestamp::parse(&known.settled).context("read until when all is there")?;
         let over = split.floor(settled);
         if let Some(to) = to {
             ensure!(
@@ -235,16 +260,26 @@ impl Export<'_> {
             .map(|(from, to)| Part {
                 from: Some(from),
                 to: Some(to),
-                name: split.file(from, self.args.what, self.format),
+                name: split.file(from, self.what, self.format),
             })
             .collect())
+    }
+
+    /// What the server says of this export.
+    async fn known(&self) -> anyhow::Result<roundtrip_web::export::Export> {
+        let path = format!("/api/v1/export?workspace={}", encoded(&self.args.workspace));
+        let answer = client::accepted(self.client.get(&path).await?).context("ask what there is")?;
+        let exports: Exports =
+            serde_json::from_value(answer).context("ask what there is: is the server another release?")?;
+        let known = exports.items.into_iter().find(|export| export.name == self.what.name());
+        known.context("ask what there is: is the server another release?")
     }
 
     /// Fetches a file, and gives it its name once it is whole.
     async fn part(&mut self, part: &Part, done: &mut Done) -> anyhow::Result<()> {
         let mut path = format!(
             "/api/v1/export/{}?workspace={}&format={}",
-            self.args.what.name(),
+            self.what.name(),
             encoded(&self.args.workspace),
             self.format.name()
         );
@@ -316,8 +351,7 @@ impl Export<'_> {
             let line = json!({ "progress": { "file": part.name, "files": done.files, "rows": rows, "bytes": bytes } });
             let _ = writeln!(out, "{line}");
         } else if io::stderr().is_terminal() {
-            let _ =
-                write!(out, "\r\x1b[K{} {}: {rows} rows, {}", self.args.what.name(), part.name, size(bytes));
+            let _ = write!(out, "\r\x1b[K{} {}: {rows} rows, {}", self.what.name(), part.name, size(bytes));
         }
     }
 }

@@ -69,13 +69,13 @@ enum Command {
     Demo(demo::Args),
     /// Tells the story of a conversion, event, delivery or click: what was decided, told and answered, and why.
     Explain(explain::Args),
-    /// Writes installs, events, conversions, decisions or deliveries as Parquet, CSV or JSON lines.
+    /// Writes installs, events, conversions, decisions, deliveries or clicks as Parquet, CSV or JSON lines.
     ///
     /// A folder or bucket gets a file for each whole day; run again, it goes on where it was. docs/export.md lists the
     /// columns, docs/queries.md has queries for them.
     Export(Box<export::Args>),
-    /// Lists, verifies and seals the files of the click log; erases a person's clicks.
-    Clicks(clicks::Args),
+    /// Lists, verifies and seals the files of the click log; exports clicks, erases a person's.
+    Clicks(Box<clicks::Args>),
     /// Counts clicks, conversions and postbacks by day.
     Report(report::Args),
     /// Shows whether the books balance, and what waits.
@@ -144,9 +144,11 @@ impl Command {
                 with_client(&args.server.clone(), async |client| explain::run(args, client).await)
             }
             Self::Export(args) => {
-                with_client(&args.server.clone(), async |client| export::run(*args, client).await)
+                with_client(&args.order.server.clone(), async |client| export::run(*args, client).await)
             }
-            Self::Clicks(args) => with_client(&args.server(), async |client| clicks::run(args, client).await),
+            Self::Clicks(args) => {
+                with_client(&args.server(), async |client| clicks::run(*args, client).await)
+            }
             Self::Report(args) => {
                 with_client(&args.server.clone(), async |client| report::run(args, client).await)
             }

@@ -1,10 +1,10 @@
-"""Reads exports with tools that nobody here wrote, and runs the queries of docs/queries.md.
+"""Reads exports and click segments with tools that nobody here wrote, and runs the queries of docs/queries.md.
 
-    data_tools.py FOLDER QUERIES DATA_MODEL
+    data_tools.py FOLDER QUERIES
 
-FOLDER holds exports/{what}/dt=*/{what}.parquet, exports/{what}.csv and exports/{what}.ndjson. Click segments are made here
-by the columns that DATA_MODEL lists. Prints one JSON object; what is right is for the caller to know, but the formats of
-one export are compared here, row for row.
+FOLDER holds exports/{what}/dt=*/{what}.parquet, exports/{what}.csv and exports/{what}.ndjson, and clicks/, the folder of a
+click log. Prints one JSON object; what is right is for the caller to know, but the formats of one export are compared
+here, row for row, and so are the segments as each tool reads them, and segments and export.
 """
 
 import csv
@@ -21,10 +21,17 @@ import chdb
 import duckdb
 import pandas
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
 import pyarrow.parquet as pq
 
-KINDS = ["installs", "events", "conversions", "decisions", "deliveries"]
+KINDS = ["installs", "events", "conversions", "decisions", "deliveries", "clicks"]
 MONEY = {"amount", "payout"}
+SEGMENTS = "clicks/*/*/*.parquet"
+# What docs/export.md says of cells that could be taken for a formula.
+GUARD = re.compile("^'(?='*(?:[\\t\\r\\n]|[ \\t\\r\\n\\v\\f\\0\\xa0\\u3000\\ufeff]*[=+\\-@＝＋－＠]))")
+# A click of which docs/queries.md knows.
+ITS_CLICK = "019e92f5-1c00-7000-8000-000000000001"
 
 
 def plain(name, value):
@@ -50,7 +57,7 @@ def formats(what):
     with open(f"exports/{what}.csv", newline="") as text:
         by_csv = []
         for row in csv.DictReader(text):
-            row = {n: re.sub(r"^'(?='*[=+\-@\t\r\n])", "", v) for n, v in row.items()}
+            row = {n: GUARD.sub("", v) for n, v in row.items()}
             by_csv.append({n: plain(n, v) if n in MONEY else v for n, v in row.items()})
     assert by_parquet == by_json, (what, "Parquet and JSON lines differ")
     assert by_parquet == by_csv, (what, "Parquet and CSV differ")
@@ -99,34 +106,92 @@ def agree(what, rows):
     return out
 
 
-def segments(data_model, installs):
-    """Click segments with the documented columns: three clicks for each click that was told of, of the same links."""
-    page = open(data_model).read().split("### Columns of a segment")[1].split("## Kept")[0]
-    types = {"UUID": pa.binary(16), "TIMESTAMP": pa.timestamp("ms", tz="UTC"), "UINT_32": pa.uint32(), "STRING": pa.string(), "BYTE_ARRAY": pa.binary()}
-    columns = [(n, types[t.split()[0]], "or null" in t) for n, t in re.findall(r"^\| `(\w+)` \| ([^|]+) \|", page, re.M)]
-    assert len(columns) > 30, columns
-    schema = pa.schema([pa.field(n, pa.uuid() if n == "click_id" else t, nullable) for n, t, nullable in columns])
-    links = sorted({row["link_id"] for row in installs if row["link_id"]})
-    at = datetime.datetime(2026, 6, 4, 12, tzinfo=datetime.timezone.utc)
-    rows = []
-    for n in range(3 * len(links)):
-        row = {name: None for name, _, _ in columns}
-        row.update(
-            click_id=uuid.UUID(int=0x019E92F51C0070008000000000000001 + n).bytes, received_at=at, workspace=1,
-            app_id="app_", campaign_id="cmp_", partner_id="prt_", link_id=links[n % len(links)], kind="click",
-            dialect="roundtrip", flags=0, partner_click_id=f"p{n}", sub1="x", query_frame=b"",
-        )
-        rows.append(row)
-    # Somebody else's, which no query may count.
-    rows.append(dict(rows[0], workspace=2, click_id=uuid.uuid4().bytes))
-    os.makedirs("clicks/dt=2026-06-04/hr=12")
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), "clicks/dt=2026-06-04/hr=12/1-1.parquet", compression="zstd")
+def segments(clicks):
+    """Every segment by each tool: the same rows, value for value, those of the export among them."""
+    paths = sorted(glob.glob(SEGMENTS))
+    tables = [pq.read_table(path, partitioning=None) for path in paths]
+    names = tables[0].column_names
+    assert all(table.column_names == names for table in tables), "segments differ in their columns"
+    for path, table in zip(paths, tables):
+        spark = json.loads(pq.read_metadata(path).metadata[b"org.apache.spark.sql.parquet.row.metadata"])
+        assert [field["name"] for field in spark["fields"]] == names, (path, spark)
+        ids = [row.bytes for row in table["click_id"].to_pylist()]
+        assert ids == sorted(ids), (path, "is not sorted")
+
+    def same(name, value):
+        if isinstance(value, (bytes, bytearray)):
+            # pandas has no UUIDs and gives their bytes.
+            return str(uuid.UUID(bytes=bytes(value))) if name == "click_id" else bytes(value).hex()
+        if value is None or value is pandas.NaT or isinstance(value, float) and value != value:
+            return None
+        if isinstance(value, float):
+            return str(int(value))
+        return plain("", value)
+
+    def sorted_rows(rows):
+        rows = [{name: same(name, row[name]) for name in names} for row in rows]
+        return sorted(rows, key=lambda row: row["click_id"])
+
+    by_pyarrow = sorted_rows(row for table in tables for row in table.to_pylist())
+    found = duckdb.sql(f"SELECT {', '.join(names)} FROM read_parquet('{SEGMENTS}', hive_partitioning = true)")
+    by_duckdb = sorted_rows(dict(zip(found.columns, row)) for row in found.fetchall())
+    frames = pandas.concat([pandas.read_parquet(path, dtype_backend="pyarrow") for path in paths], ignore_index=True)
+    by_pandas = sorted_rows(frames.astype(object).where(frames.notna(), None).to_dict("records"))
+    shown = [f"toString({n}) AS {n}_" for n in names if n not in ("received_at", "query_frame")]
+    shown += ["toUnixTimestamp64Milli(received_at) AS received_at_", "lower(hex(query_frame)) AS query_frame_"]
+    by_clickhouse = []
+    for row in clickhouse(f"SELECT {', '.join(shown)} FROM file('{SEGMENTS}', Parquet)"):
+        row = {name: row[f"{name}_"] for name in names}
+        at = datetime.datetime.fromtimestamp(int(row["received_at"]) / 1000, datetime.timezone.utc)
+        row["received_at"] = at.replace(microsecond=int(row["received_at"]) % 1000 * 1000)
+        by_clickhouse.append({name: same(name, value) for name, value in row.items()})
+    by_clickhouse.sort(key=lambda row: row["click_id"])
+    tools = {"pyarrow": by_pyarrow, "duckdb": by_duckdb, "pandas": by_pandas, "clickhouse": by_clickhouse}
+    for tool, rows in tools.items():
+        for wanted, row in zip(by_pyarrow, rows, strict=True):
+            assert row == wanted, (tool, {n: (row[n], wanted[n]) for n in names if row[n] != wanted[n]})
+
+    # One by its id, by each.
+    one = by_pyarrow[len(by_pyarrow) // 2]
+    its = duckdb.sql(f"SELECT partner_click_id FROM read_parquet('{SEGMENTS}') WHERE click_id = '{one['click_id']}'::UUID")
+    assert its.fetchall() == [(one["partner_click_id"],)], (its, one)
+    its = clickhouse(f"SELECT partner_click_id FROM file('{SEGMENTS}', Parquet) WHERE toString(click_id) = '{one['click_id']}'")
+    assert its == [{"partner_click_id": one["partner_click_id"]}], (its, one)
+    its = [t.filter(pc.equal(t["click_id"].cast(pa.binary(16)), uuid.UUID(one["click_id"]).bytes)) for t in tables]
+    assert [row["partner_click_id"] for t in its for row in t.to_pylist()] == [one["partner_click_id"]]
+
+    # By the folders' names, one hour.
+    dataset = pyarrow.dataset.dataset(paths, format="parquet", partitioning=pyarrow.dataset.partitioning(flavor="hive"))
+    hour = (pc.field("dt") == "2026-06-04") & (pc.field("hr") == dataset.schema.field("hr").type.to_pandas_dtype()(11))
+    hive = f"read_parquet('{SEGMENTS}', hive_partitioning = true, hive_types_autocast = false)"
+    of_one_hour = {
+        "path": sum(pq.read_metadata(path).num_rows for path in glob.glob("clicks/dt=2026-06-04/hr=11/*.parquet")),
+        "pyarrow": dataset.count_rows(filter=hour),
+        "duckdb": duckdb.sql(f"SELECT count(*) FROM {hive} WHERE dt = '2026-06-04' AND hr = '11'").fetchall()[0][0],
+        "clickhouse": int(clickhouse(f"SELECT count() AS n FROM file('{SEGMENTS}', Parquet) WHERE _path LIKE '%dt=2026-06-04/hr=11/%'")[0]["n"]),
+    }
+
+    # The same rows as the export has of its workspace, in the columns that both have.
+    ours = [row for row in by_pyarrow if row["workspace"] == "1"]
+    both = [name for name in names if name in clicks[0] and name != "flags"]
+    assert len(both) >= 35, both
+    for wanted, row in zip(ours, clicks, strict=True):
+        differ = {name: (row[name], wanted[name]) for name in both if row[name] != (wanted[name] or "")}
+        assert not differ, differ
+    counts = {tool: len(rows) for tool, rows in tools.items()}
+    sums = duckdb.sql(f"SELECT sum(asn)::BIGINT, count(DISTINCT partner_click_id), max(received_at) - min(received_at) FROM {hive}").fetchall()[0]
+    seen = clickhouse(f"SELECT sum(asn) AS a, uniqExact(partner_click_id) AS u FROM file('{SEGMENTS}', Parquet)")[0]
+    assert (sums[0], sums[1]) == (int(seen["a"]), int(seen["u"])), (sums, seen)
+    assert sums[0] == sum(int(row["asn"]) for row in by_pyarrow)
+    return {"rows": counts, "of one hour": of_one_hour, "like the export": len(clicks), "one": one["click_id"]}
 
 
-def queries(page):
-    """Runs those of the page, each in the folder; the rows of each."""
+def queries(page, click):
+    """Runs those of the page, each in the folder; the rows of each. `click` stands for the page's own."""
     out = {}
-    blocks = re.findall(r"<!-- run: (\w+) (\w+) -->\n```\w+\n(.*?)```", open(page).read(), re.S)
+    page = open(page).read()
+    assert ITS_CLICK in page
+    blocks = re.findall(r"<!-- run: (\w+) (\w+) -->\n```\w+\n(.*?)```", page.replace(ITS_CLICK, click), re.S)
     for tool, name, text in blocks:
         if tool == "duckdb":
             found = duckdb.sql(text.strip().rstrip(";"))
@@ -142,12 +207,13 @@ def queries(page):
     return out
 
 
-def main(folder, page, data_model):
+def main(folder, page):
     os.chdir(folder)
     rows = {what: formats(what) for what in KINDS}
     out = {"exports": {what: agree(what, rows[what]) for what in KINDS}}
-    segments(data_model, rows["installs"])
-    out["queries"] = queries(page)
+    out["segments"] = segments(rows["clicks"])
+    ours = next(row["click_id"] for row in rows["clicks"] if row["kind"] == "click")
+    out["queries"] = queries(page, ours)
     out["row"] = rows["installs"][0]
     print(json.dumps(out, default=str))
 

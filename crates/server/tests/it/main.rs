@@ -6,6 +6,7 @@ mod bench;
 mod books;
 mod breaking;
 mod buckets;
+mod click_files;
 mod clients;
 mod commands;
 mod crash;

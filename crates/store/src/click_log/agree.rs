@@ -65,7 +65,8 @@ pub(super) fn mend(
     }
     for segment in segments {
         let name = segment.sealed.name;
-        if segment.is_missing {
+        // A start asks no bucket which slices are in a segment that lies there.
+        if segment.is_missing || segment.moved.is_some() {
             report.uncounted.push(name.key());
             continue;
         }

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use arrow_schema::ArrowError;
+use parquet::errors::ParquetError;
+
 /// Why the log failed. Appending never yields one: it answers [`super::Append`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,7 +37,7 @@ pub enum Error {
         /// The segment.
         file: PathBuf,
         /// What the Parquet library said.
-        source: parquet::errors::ParquetError,
+        source: ParquetError,
     },
     /// A bucket did not do what was asked, or did not say that it did; trying again may help.
     #[error("failed to {what} {file}")]
@@ -60,6 +63,20 @@ pub enum Error {
     /// A bug of ours, which is logged and counted; trying again may help.
     #[error("failed to work on the click log: a panic")]
     Panicked,
+}
+
+/// How an error begins that the library did not make itself, once the reader of whole pages has made a text of it.
+const EXTERNAL: &str = "External: ";
+
+/// An error of the file system comes through the library as an external one. So does every error of the reader of whole
+/// pages, which keeps nothing but the text of what went wrong below it.
+fn is_of_file_system(error: &ParquetError) -> bool {
+    let ParquetError::External(inner) = error else { return false };
+    match inner.downcast_ref::<ArrowError>() {
+        Some(ArrowError::ParquetError(text)) => text.starts_with(EXTERNAL),
+        Some(ArrowError::IoError(..)) | None => true,
+        Some(_) => false,
+    }
 }
 
 impl Error {
@@ -89,8 +106,7 @@ impl Error {
                     rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::QueryReturnedNoRows
                 ) || source.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown)
             }
-            // An error of the file system comes through the library as an external one.
-            Self::Parquet { source, .. } => !matches!(source, parquet::errors::ParquetError::External(_)),
+            Self::Parquet { source, .. } => !is_of_file_system(source),
             Self::Io { .. } | Self::Bucket { .. } | Self::Stopped | Self::Panicked => false,
         }
     }
@@ -118,14 +134,27 @@ impl Error {
         }
     }
 
-    pub(super) fn parquet(
-        what: &'static str,
-        file: &Path,
-    ) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
+    pub(super) fn parquet(what: &'static str, file: &Path) -> impl FnOnce(ParquetError) -> Self {
         move |source| Self::Parquet { what, file: file.to_owned(), source }
     }
 
     pub(super) fn sqlite(what: &'static str, file: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| Self::Sqlite { what, file: file.to_owned(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_file_system_says_is_no_damage_and_what_the_library_says_is() {
+        let of = |source| Error::Parquet { what: "read", file: PathBuf::from("a.parquet"), source };
+        let bad = || ParquetError::General("a page that makes no sense".to_owned());
+        let io = || ParquetError::External(Box::new(io::Error::from_raw_os_error(5)));
+        assert!(of(bad()).is_damage() && !of(io()).is_damage());
+        // As both come out of the reader of whole pages.
+        let wrapped = |error: ParquetError| ParquetError::from(ArrowError::from(error));
+        assert!(of(wrapped(bad())).is_damage() && !of(wrapped(io())).is_damage());
     }
 }

@@ -15,6 +15,7 @@
 //! | `reader` | look-ups |
 //! | `publishing` | counts of closed slices on their way into the ledger |
 //! | `listing` | which files there are, for people |
+//! | `walk` | every click of a span, in the order of ids: what an export reads |
 //! | `held` | all of it at one moment, copied while clicks go on being taken |
 //! | `agree` | the log and the ledger as copies of different moments |
 //! | `believed` | which time is believed where something is deleted for its age |
@@ -58,11 +59,12 @@ pub mod segment;
 mod side_file;
 mod slice;
 mod stats;
+mod walk;
 mod writer;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
@@ -84,6 +86,7 @@ pub use self::publishing::{ClosedSlice, UnpublishedCounts};
 pub use self::reader::Found;
 pub use self::sealing::{ErasedFile, Work};
 pub use self::stats::Stats;
+pub use self::walk::{ClickWalk, ClickWish};
 
 pub(crate) use self::held::Pinned;
 
@@ -271,6 +274,8 @@ struct Shared {
     counters: stats::Counters,
     damage: Mutex<Vec<Damage>>,
     seq_last: AtomicU64,
+    /// The moment of the first id that the writer has minted and not committed, in milliseconds; else `i64::MAX`.
+    uncommitted_ms: AtomicI64,
     threads: (Mutex<u32>, Condvar),
 }
 
@@ -388,6 +393,7 @@ impl ClickLog {
             counters: stats::Counters::default(),
             damage: Mutex::new(opened.report.damaged.clone()),
             seq_last: AtomicU64::new(opened.seq_last),
+            uncommitted_ms: AtomicI64::new(i64::MAX),
             threads: (Mutex::new(0), Condvar::new()),
             config: Config { published: None, ..config },
             clock,

@@ -84,7 +84,7 @@ impl Readers {
         Self { open: Mutex::default(), sealed: Cache::new(sealed_bytes_max, FILES_MAX) }
     }
 
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         dir: &Path,
         slice: &Slice,
@@ -498,7 +498,7 @@ fn ask_of(shared: &Shared, segment: &Segment) {
 }
 
 /// Has the closer look at a file, by its number.
-fn ask(shared: &Shared, seq: u64) {
+pub(super) fn ask(shared: &Shared, seq: u64) {
     if lock(&shared.suspects).insert(seq) {
         shared.closer_send(Job::Verify { seq });
     }

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -150,6 +150,7 @@ impl Writer {
                         "the click log's writer panicked"
                     );
                     self.fail_batch(Why::Panic);
+                    self.shared.uncommitted_ms.store(i64::MAX, Release);
                     // The index may have half of the batch, so the closer reads the file again.
                     self.retire(How::Rescan);
                 }
@@ -174,6 +175,7 @@ impl Writer {
                 let rows = self.batch.len();
                 self.commit_batch();
                 gather = (rows >= GATHER_FROM).then_some(Gather { enough: rows * 2, at_most: GATHER_MAX });
+                self.shared.uncommitted_ms.store(i64::MAX, Release);
             }
             if taken.close || self.is_due() {
                 self.close_active();
@@ -277,7 +279,7 @@ impl Writer {
                 };
             }
         };
-        self.settle(&refused);
+        self.settle(&refused, true);
     }
 
     /// Gives ids to those who still wait; the others leave the batch. The moment in an id is not before that at which its
@@ -293,10 +295,15 @@ impl Writer {
             pending.id = pending.slot.mint(|| mint.next(now.max(received), entropy));
             pending.id.is_some()
         });
+        // While the mint is held, so that whoever raises its floor knows what was minted before.
+        if let Some(first) = self.batch.first().and_then(|pending| pending.id) {
+            shared.uncommitted_ms.store(first.ms(), Release);
+        }
     }
 
-    /// After a commit: the index first, then the answers, so that whoever is answered can be found.
-    fn settle(&mut self, refused: &[usize]) {
+    /// After a commit: the index first, then the answers, so that whoever is answered can be found. `is_all` says that
+    /// nothing else that was minted is to be committed.
+    fn settle(&mut self, refused: &[usize], is_all: bool) {
         let Some(active) = &mut self.active else { return };
         let counters = &self.shared.counters;
         let stored = (self.batch.len() - refused.len()) as u64;
@@ -316,6 +323,9 @@ impl Writer {
             counters.appended.fetch_add(stored, Relaxed);
             counters.rows_per_commit_max.fetch_max(stored, Relaxed);
             counters.bytes_active.store(active.wal_bytes(), Relaxed);
+        }
+        if is_all {
+            self.shared.uncommitted_ms.store(i64::MAX, Release);
         }
         self.shared.queue.hand_empty();
         for (i, pending) in self.batch.drain(..).enumerate() {
@@ -346,7 +356,7 @@ impl Writer {
                 continue;
             };
             match write(&self.shared, active, &self.batch) {
-                Ok(refused) => self.settle(&refused),
+                Ok(refused) => self.settle(&refused, rest.is_empty()),
                 Err(error) => {
                     roll_back(&active.conn);
                     match judge(&error) {

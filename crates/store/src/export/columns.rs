@@ -17,6 +17,8 @@ use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::Timestamp;
 use serde_json::json;
 
+use super::What;
+use super::clicks::CLICKS;
 use crate::ledger::{
     ExportWhat, Exported, ExportedConversion, ExportedDecision, ExportedDelivery, ExportedRevision,
 };
@@ -82,16 +84,17 @@ pub enum Cell {
 }
 
 /// The columns of an export, in their order.
-pub fn columns(what: ExportWhat) -> Vec<Column> {
+pub fn columns(what: impl Into<What>) -> Vec<Column> {
     fn of<T>(fields: &[Field<T>]) -> Vec<Column> {
         fields.iter().map(|field| field.column).collect()
     }
-    match what {
-        ExportWhat::Installs => of(INSTALLS),
-        ExportWhat::Events => of(EVENTS),
-        ExportWhat::Conversions => of(CONVERSIONS),
-        ExportWhat::Decisions => of(DECISIONS),
-        ExportWhat::Deliveries => of(DELIVERIES),
+    match what.into() {
+        What::Ledger(ExportWhat::Installs) => of(INSTALLS),
+        What::Ledger(ExportWhat::Events) => of(EVENTS),
+        What::Ledger(ExportWhat::Conversions) => of(CONVERSIONS),
+        What::Ledger(ExportWhat::Decisions) => of(DECISIONS),
+        What::Ledger(ExportWhat::Deliveries) => of(DELIVERIES),
+        What::Clicks => of(CLICKS),
     }
 }
 
@@ -107,24 +110,6 @@ pub fn rows<E>(
     personal: bool,
     mut take: impl FnMut(&[Cell]) -> Result<(), E>,
 ) -> Result<(), E> {
-    fn each<T, E>(
-        fields: &[Field<T>],
-        facts: &[T],
-        settings: &Settings,
-        personal: bool,
-        take: &mut impl FnMut(&[Cell]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut cells = Vec::with_capacity(fields.len());
-        for fact in facts {
-            cells.clear();
-            cells.extend(fields.iter().map(|field| match field.column.personal && !personal {
-                true => Cell::Empty,
-                false => (field.read)(fact, settings),
-            }));
-            take(&cells)?;
-        }
-        Ok(())
-    }
     match (facts, what) {
         (Exported::Events(facts), _) => each(EVENTS, facts, settings, personal, &mut take),
         (Exported::Conversions(facts), ExportWhat::Installs) => {
@@ -136,16 +121,36 @@ pub fn rows<E>(
     }
 }
 
+/// Gives `take` the cells of each fact.
+pub(super) fn each<T, E>(
+    fields: &[Field<T>],
+    facts: &[T],
+    settings: &Settings,
+    personal: bool,
+    take: &mut impl FnMut(&[Cell]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut cells = Vec::with_capacity(fields.len());
+    for fact in facts {
+        cells.clear();
+        cells.extend(fields.iter().map(|field| match field.column.personal && !personal {
+            true => Cell::Empty,
+            false => (field.read)(fact, settings),
+        }));
+        take(&cells)?;
+    }
+    Ok(())
+}
+
 /// A column and what of a fact stands in it.
-struct Field<T: 'static> {
-    column: Column,
-    read: fn(&T, &Settings) -> Cell,
+pub(super) struct Field<T: 'static> {
+    pub(super) column: Column,
+    pub(super) read: fn(&T, &Settings) -> Cell,
 }
 
 macro_rules! fields {
     ($(#[$doc:meta])* $table:ident of $fact:ty; $($name:ident $form:ident $need:ident $means:literal => $read:expr;)*) => {
         $(#[$doc])*
-        const $table: &[Field<$fact>] = &[$(Field {
+        pub(super) const $table: &[Field<$fact>] = &[$(Field {
             column: Column {
                 name: stringify!($name),
                 form: Form::$form,
@@ -161,6 +166,7 @@ macro_rules! fields {
     (@personal personal) => { true };
     (@personal $need:ident) => { false };
 }
+pub(super) use fields;
 
 fields! {
     /// What was reported.
@@ -363,20 +369,20 @@ fields! {
     last_took_us Number optional "how long it took, in microseconds" => |d, _| number(d.listed.last.as_ref().map(|l| l.total_us));
 }
 
-fn printed(id: impl std::fmt::Display) -> Cell {
+pub(super) fn printed(id: impl std::fmt::Display) -> Cell {
     Cell::Text(id.to_string())
 }
 
-fn word(text: &str) -> Cell {
+pub(super) fn word(text: &str) -> Cell {
     Cell::Text(text.to_owned())
 }
 
-fn text(text: impl IntoText) -> Cell {
+pub(super) fn text(text: impl IntoText) -> Cell {
     text.into_text().map_or(Cell::Empty, Cell::Text)
 }
 
 /// What can stand in a column of texts.
-trait IntoText {
+pub(super) trait IntoText {
     fn into_text(self) -> Option<String>;
 }
 
@@ -404,11 +410,11 @@ impl IntoText for &Option<String> {
     }
 }
 
-fn time(at: Option<Timestamp>) -> Cell {
+pub(super) fn time(at: Option<Timestamp>) -> Cell {
     at.map_or(Cell::Empty, Cell::Time)
 }
 
-fn number(number: Option<impl Into<i64>>) -> Cell {
+pub(super) fn number(number: Option<impl Into<i64>>) -> Cell {
     number.map_or(Cell::Empty, |number| Cell::Number(number.into()))
 }
 
@@ -428,7 +434,7 @@ fn flag(flag: Option<bool>) -> Cell {
     flag.map_or(Cell::Empty, Cell::Flag)
 }
 
-fn joined(words: &[impl AsRef<str>]) -> Cell {
+pub(super) fn joined(words: &[impl AsRef<str>]) -> Cell {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     text((!words.is_empty()).then(|| words.join(",")))
 }
@@ -464,11 +470,11 @@ fn param(revision: &ExportedRevision, name: &str) -> Cell {
     text(winner(revision).and_then(|t| Params::parse_as(&t.click.query, t.click.dialect).text(name)))
 }
 
-fn app(id: Id<kind::App>, settings: &Settings) -> Cell {
+pub(super) fn app(id: Id<kind::App>, settings: &Settings) -> Cell {
     text(settings.apps.get(&id).map(|app| &app.slug))
 }
 
-fn partner(id: Option<Id<kind::Partner>>, settings: &Settings) -> Cell {
+pub(super) fn partner(id: Option<Id<kind::Partner>>, settings: &Settings) -> Cell {
     text(id.and_then(|id| settings.partners.get(&id)).map(|partner| &partner.slug))
 }
 

@@ -1,16 +1,18 @@
-//! The ledger's facts as files that every data tool opens.
+//! The ledger's facts, and clicks, as files that every data tool opens.
 //!
 //! | file | who |
 //! | ---- | --- |
 //! | `columns` | which columns there are, and what of a fact stands in them |
+//! | `clicks` | the same for clicks |
 //! | `parquet`, `text` | rows as Parquet; as CSV and JSON lines |
 //! | `page` | the page of the docs that lists the columns |
 //!
-//! [`Writer`] is told where to write and takes pages of facts, which [`crate::ledger::Ledger::export_page`] reads. The
-//! same facts make the same bytes, so a file that is made again is the same file. [`Count`] counts rows on the other end.
+//! [`Writer`] is told where to write and takes pages of facts, which [`crate::ledger::Ledger::export_page`] reads, or of
+//! clicks, which [`crate::click_log::ClickWalk`] finds. The same facts make the same bytes, so a file that is made again is the same file. [`Count`] counts rows on the other end.
 //!
 //! Not here: where files go, what they are called, and who may have them.
 
+mod clicks;
 mod columns;
 mod page;
 mod parquet;
@@ -22,13 +24,55 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
+use roundtrip_domain::click::Touch;
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::Timestamp;
 
+pub use self::clicks::click_rows;
 pub use self::columns::{Cell, Column, Form, columns, rows};
 pub use self::page::page;
 pub use self::text::{guarded, unguarded};
 use crate::ledger::{ExportWhat, Exported};
+
+/// What can be exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum What {
+    /// Facts of the ledger.
+    Ledger(ExportWhat),
+    /// Clicks and impressions.
+    Clicks,
+}
+
+impl What {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Ledger(ExportWhat::Installs),
+        Self::Ledger(ExportWhat::Events),
+        Self::Ledger(ExportWhat::Conversions),
+        Self::Ledger(ExportWhat::Decisions),
+        Self::Ledger(ExportWhat::Deliveries),
+        Self::Clicks,
+    ];
+
+    /// Its word in commands, paths and file names.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ledger(what) => what.name(),
+            Self::Clicks => "clicks",
+        }
+    }
+
+    /// The one of that word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|what| what.name() == text)
+    }
+}
+
+impl From<ExportWhat> for What {
+    fn from(what: ExportWhat) -> Self {
+        Self::Ledger(what)
+    }
+}
 
 /// How an export is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,7 +117,7 @@ impl Format {
 #[derive(Debug, Clone)]
 pub struct About {
     /// Which facts.
-    pub what: ExportWhat,
+    pub what: What,
     /// From when; inclusive.
     pub from: Timestamp,
     /// Until when; exclusive.
@@ -85,7 +129,7 @@ const TEXT_BYTES: usize = 1 << 16;
 
 /// Writes an export.
 pub struct Writer<W: Write + Send> {
-    what: ExportWhat,
+    what: What,
     personal: bool,
     columns: Vec<Column>,
     form: Shape<W>,
@@ -131,10 +175,26 @@ impl<W: Write + Send> Writer<W> {
     /// Writes facts, which are of the kind that the export is of. Slugs are those of `settings`.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When they cannot be written, or the export is of clicks.
     pub fn push(&mut self, facts: &Exported, settings: &Settings) -> io::Result<()> {
         let (columns, form, count) = (&self.columns, &mut self.form, &mut self.rows);
-        rows(self.what, facts, settings, self.personal, |cells| {
+        let What::Ledger(what) = self.what else { return Err(io::ErrorKind::InvalidInput.into()) };
+        rows(what, facts, settings, self.personal, |cells| {
+            *count += 1;
+            form.push(columns, cells)
+        })
+    }
+
+    /// Writes clicks. Slugs are those of `settings`.
+    ///
+    /// # Errors
+    /// When they cannot be written, or the export is of facts.
+    pub fn push_clicks(&mut self, touches: Vec<Touch>, settings: &Settings) -> io::Result<()> {
+        let (columns, form, count) = (&self.columns, &mut self.form, &mut self.rows);
+        if self.what != What::Clicks {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        click_rows(touches, settings, self.personal, |cells| {
             *count += 1;
             form.push(columns, cells)
         })

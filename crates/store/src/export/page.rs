@@ -1,12 +1,12 @@
 //! The tables of `docs/export.md`: every column of every export.
 
+use super::What;
 use super::columns::columns;
-use crate::ledger::ExportWhat;
 
 /// Markdown: a table for each export.
 pub fn page() -> String {
     let mut page = String::new();
-    for what in ExportWhat::ALL {
+    for what in What::ALL {
         page.push_str(&format!(
             "\n### {}\n\n| column | type | empty | holds |\n| --- | --- | --- | --- |\n",
             what.name()

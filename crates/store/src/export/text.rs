@@ -16,12 +16,19 @@ use serde_json::Value;
 
 use super::columns::{Cell, Column};
 
-/// How a formula of a spreadsheet can begin.
-const FORMULA: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
+/// How a formula of a spreadsheet can begin. Where Chinese, Japanese or Korean is written the full-width forms are taken
+/// for the others.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+/// What can stand before it: programs leave out blanks, breaks, byte order marks and NULs at the beginning of a cell, each
+/// its own set of them.
+const SKIPPED: [char; 10] = [' ', '\t', '\r', '\n', '\u{b}', '\u{c}', '\0', '\u{a0}', '\u{3000}', '\u{feff}'];
+/// With these at the beginning a cell is guarded whatever follows: a program that splits at them begins a cell behind.
+const BREAKS: [char; 3] = ['\t', '\r', '\n'];
 
 /// Whether a spreadsheet could take a text for a formula, or it looks as if it had been guarded against that.
 fn is_formula(text: &str) -> bool {
-    text.trim_start_matches('\'').starts_with(FORMULA)
+    let text = text.trim_start_matches('\'');
+    text.starts_with(BREAKS) || text.trim_start_matches(SKIPPED).starts_with(FORMULA)
 }
 
 /// A text as it stands in a CSV cell: behind an apostrophe if it begins as a formula does, or with apostrophes and then as

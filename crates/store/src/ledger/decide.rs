@@ -8,7 +8,6 @@
 //! Deciding is idempotent: the same credit appends no revision, and nothing is told twice. That, and not
 //! the order of the list, is what makes the order of arrival not matter.
 
-use roundtrip_ambient::Entropy;
 use roundtrip_domain::attribution::{self, Basis, Because, Carrier, Credit, Decision, Lead, Question};
 use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::{ConversionKind, Environment, Event};
@@ -19,6 +18,7 @@ use roundtrip_domain::time::Timestamp;
 use rusqlite::Connection;
 
 use super::claim::{Door, Precedence};
+use super::ids::Ids;
 use super::install::Tied;
 use super::revision::{Previous, previous_decision};
 use super::rollup::Rollups;
@@ -76,12 +76,12 @@ impl Ledger {
 
     async fn decision_commit_all(&self, batch: Vec<Prepared>, at: Timestamp) -> Result<Committed, Error> {
         let catalog = self.catalog();
-        let entropy = self.inner.entropy.clone();
-        let together = (batch.clone(), catalog.clone(), entropy.clone());
+        let ids = self.inner.ids.clone();
+        let together = (batch.clone(), catalog.clone(), ids.clone());
         let result = self
             .write(move |conn| {
-                let (batch, catalog, entropy) = &together;
-                commit(conn, batch, catalog, entropy, at)
+                let (batch, catalog, ids) = &together;
+                commit(conn, batch, catalog, ids, at)
             })
             .await;
         match result {
@@ -90,8 +90,8 @@ impl Ledger {
                 let mut all = Committed::default();
                 for one in batch {
                     let event = (one.undecided.event.workspace, one.undecided.event.id);
-                    let (catalog, entropy, one) = (catalog.clone(), entropy.clone(), [one]);
-                    match self.write(move |conn| commit(conn, &one, &catalog, &entropy, at)).await {
+                    let (catalog, ids, one) = (catalog.clone(), ids.clone(), [one]);
+                    match self.write(move |conn| commit(conn, &one, &catalog, &ids, at)).await {
                         Ok(done) => {
                             all.decided += done.decided;
                             all.unchanged += done.unchanged;
@@ -115,7 +115,7 @@ fn commit(
     conn: &Connection,
     batch: &[Prepared],
     catalog: &Catalog,
-    entropy: &Entropy,
+    ids: &Ids,
     at: Timestamp,
 ) -> Result<Committed, Error> {
     let mut done = Committed::default();
@@ -132,7 +132,7 @@ fn commit(
             continue;
         };
         let mut decide = |prepared: &Prepared| -> Result<Option<Event>, Error> {
-            let mut step = Step { conn, prepared, settings, app, entropy, at, rollups: &mut rollups };
+            let mut step = Step { conn, prepared, settings, app, ids, at, rollups: &mut rollups };
             if let Some(change) = &prepared.undecided.event.change {
                 match step.decide_change(change)? {
                     Some(planned) => {
@@ -199,7 +199,7 @@ pub(super) struct Step<'a> {
     prepared: &'a Prepared,
     pub(super) settings: &'a Settings,
     pub(super) app: &'a App,
-    pub(super) entropy: &'a Entropy,
+    pub(super) ids: &'a Ids,
     pub(super) at: Timestamp,
     pub(super) rollups: &'a mut Rollups,
 }

@@ -270,7 +270,7 @@ impl Ledger {
     /// that some are disabled, what somebody should know of it, and the telling of that to whoever asks for it. Writing
     /// the same at the same time once more changes nothing and says nothing.
     pub async fn endpoint_news(&self, news: Vec<EndpointNews>, at: Timestamp) -> Result<(), Error> {
-        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
+        let (catalog, ids) = (self.catalog(), self.inner.ids.clone());
         let (disabled, planned) = self
             .write(move |conn| {
                 let (mut disabled, mut planned) = (Vec::new(), Vec::new());
@@ -279,7 +279,7 @@ impl Ledger {
                     let (row, says) = learn(conn, one, at)?;
                     disabled.extend(row);
                     if let Some(notice) = says {
-                        let mut news = News { conn, entropy: &entropy, at, rollups: &mut rollups };
+                        let mut news = News { conn, ids: &ids, at, rollups: &mut rollups };
                         planned.extend(news.say_of_endpoint(&catalog, one, notice)?);
                     }
                 }
@@ -398,7 +398,7 @@ impl Ledger {
     /// since it was paused or disabled first; that it was paused and is disabled now begins nothing anew. Returns how
     /// many; fewer than 500 are all.
     pub async fn held_expire(&self, ws: WorkspaceNo, now: Timestamp, kept: Span) -> Result<u64, Error> {
-        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
+        let (catalog, ids) = (self.catalog(), self.inner.ids.clone());
         let (ended, planned) = self
             .write(move |conn| {
                 let mut rollups = Rollups::default();
@@ -409,7 +409,7 @@ impl Ledger {
                     let Some(item) = item else { continue };
                     ended += 1;
                     let end = Ended { state: how.0, reason: how.1.to_owned(), sends: item.sends };
-                    let news = News { conn, entropy: &entropy, at: now, rollups: &mut rollups };
+                    let news = News { conn, ids: &ids, at: now, rollups: &mut rollups };
                     planned.extend(news.of_end(&catalog, &item, &end)?);
                 }
                 rollups.flush(conn)?;

@@ -5,8 +5,9 @@
 //! columns. Every page walks a primary key from a place on it, inside one workspace. A page is bounded by the rows that it
 //! looks at, not by those that fit, so a filter that fits nothing holds no transaction open.
 //!
-//! The time of a row is the one in its id: when the event was received, or the delivery planned. Ids only go up, so
-//! nothing is added to a span that is over, and a row is in one span and no other, even when the clock is set back.
+//! The time of a row is the one in its id: when the event was received, or the delivery planned. Ids only go up (`ids`), so
+//! nothing is added to a span that is over, and a row is in one span and no other, also when the clock is set back by up to
+//! a day. Whoever was told that a span is settled is kept to it: no id is minted below that any more.
 //!
 //! NOT relied on: that the pages of an export show one moment. A conversion's status and a delivery's state are those at
 //! the time when its page was read.
@@ -29,7 +30,7 @@ use crate::Error;
 /// Rows that one page looks at, at most: a few milliseconds of a reader's time.
 pub const EXPORT_PAGE_ROWS: u32 = 500;
 /// How long ago something must have been received so that it is on the disk, in milliseconds.
-const SETTLED_MS: i64 = 60_000;
+pub const EXPORT_SETTLED_MS: i64 = 60_000;
 
 /// What can be exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -247,7 +248,10 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(Option<Timestamp>, Timestamp), Error> {
         let first = self.export_first(ws, what).await?;
-        let over = now.plus_ms(-SETTLED_MS);
+        let over = now.plus_ms(-EXPORT_SETTLED_MS);
+        // A clock that is set back behind this answer mints nothing before it. One that stands behind the newest id
+        // already changes nothing of what is over by it.
+        self.inner.ids.raise(over);
         let waits = match what {
             ExportWhat::Events | ExportWhat::Deliveries => None,
             ExportWhat::Installs | ExportWhat::Conversions | ExportWhat::Decisions => {

@@ -9,7 +9,6 @@
 //!
 //! Runs inside the writer's transaction, as a part of what makes the fact.
 
-use roundtrip_ambient::Entropy;
 use roundtrip_domain::attribution::Decision;
 use roundtrip_domain::endpoint::Endpoint;
 use roundtrip_domain::event::{Environment, Event};
@@ -22,6 +21,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::decide::{Due, Step};
 use super::delivery::{self, Row};
+use super::ids::Ids;
 use super::revision::{Previous, decision_at, previous_decision};
 use super::rollup::Rollups;
 use super::settle::{ARRIVED, Ended};
@@ -38,7 +38,7 @@ const NO_VALUES: &str = r#"{"v":1,"values":[]}"#;
 /// What makes a fact known.
 pub(super) struct News<'a> {
     pub(super) conn: &'a Connection,
-    pub(super) entropy: &'a Entropy,
+    pub(super) ids: &'a Ids,
     pub(super) at: Timestamp,
     pub(super) rollups: &'a mut Rollups,
 }
@@ -95,7 +95,7 @@ impl News<'_> {
             replay_of: None,
             values: NO_VALUES.to_owned(),
         };
-        let item = Due { workspace, endpoint, due: self.at, delivery: self.entropy.id(self.at), sends: 0 };
+        let item = Due { workspace, endpoint, due: self.at, delivery: self.ids.id(self.at), sends: 0 };
         delivery::plan(self.conn, &row, &item, "planned", self.rollups)?;
         Ok(item)
     }
@@ -228,8 +228,8 @@ impl Step<'_> {
                 app: self.app.id.bytes(),
                 booked_at: (!is_sandbox).then_some(about.row.received_at),
             };
-            let (entropy, at) = (self.entropy, self.at);
-            let mut news = News { conn, entropy, at, rollups: self.rollups };
+            let (ids, at) = (self.ids, self.at);
+            let mut news = News { conn, ids, at, rollups: self.rollups };
             planned.push(news.plan(about.row.workspace, webhook, &telling)?);
             let told = payload::Told {
                 fact,

@@ -14,6 +14,7 @@ use roundtrip_domain::time::Timestamp;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
+use super::ids::CLOCK_STEP_MAX_MS;
 use super::{delivery, id_from};
 use crate::Error;
 
@@ -194,8 +195,6 @@ impl DeliveryFilter {
     }
 }
 
-/// How far a clock may have stepped back between a fact and what tells it, in milliseconds: a day.
-const CLOCK_STEP_MAX_MS: i64 = 86_400_000;
 /// What a row of the queue is: held while its endpoint is paused or disabled (any state but 0), else scheduled.
 const WAITING_STATE: &str = "CASE WHEN q.sends IS NULL THEN NULL \
     WHEN EXISTS (SELECT 1 FROM endpoint e WHERE e.workspace = d.workspace AND e.teller = d.teller \

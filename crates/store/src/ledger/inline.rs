@@ -22,6 +22,9 @@ use super::writer::{self, WriterStats};
 use super::{Identity, Inner, Ledger, Way, delivery, endpoint, handoff, identity, migrate, settings};
 use crate::Error;
 
+/// The last moment that an id can stand in, in milliseconds: nobody tells the time when a simulated process begins.
+const MOMENT_MAX_MS: i64 = 0xffff_ffff_ffff;
+
 /// What a process asks of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
@@ -205,16 +208,18 @@ impl Ledger {
     /// # Errors
     /// When what is stored cannot be read.
     pub fn simulated(database: &Database, hook: Arc<dyn Hook>, entropy: Entropy) -> Result<Self, Error> {
-        let (identity, catalog, share_key): (Identity, _, _) = {
+        let (identity, catalog, share_key, newest_id): (Identity, _, _, _) = {
             let conn = database.lock();
-            (identity(&conn, &entropy)?, settings::load_catalog(&conn)?, super::share::key(&conn, &entropy)?)
+            let newest_id = super::ids::newest(&conn, Timestamp::from_ms(MOMENT_MAX_MS))?;
+            let share_key = super::share::key(&conn, &entropy)?;
+            (identity(&conn, &entropy)?, settings::load_catalog(&conn)?, share_key, newest_id)
         };
         let inner = Inner {
             way: Way::Inline(Inline { database: database.clone(), hook, stats: WriterStats::default() }),
             catalog: ArcSwap::from_pointee(catalog),
             identity,
             templates: Mutex::default(),
-            entropy,
+            ids: super::ids::Ids::new(entropy, newest_id),
             handoff: handoff::Handoff::default(),
             live: ArcSwap::default(),
             job_waits: ArcSwap::default(),

@@ -349,7 +349,7 @@ impl Ledger {
         actor: String,
         at: Timestamp,
     ) -> Result<Option<Job>, Error> {
-        let entropy = self.inner.entropy.clone();
+        let ids = self.inner.ids.clone();
         let made = self
             .write(move |conn| {
                 let open: u32 =
@@ -357,8 +357,8 @@ impl Ledger {
                 if open >= JOBS_OPEN_MAX {
                     return Ok(None);
                 }
-                let id: Id<kind::Job> = entropy.id(at);
-                let below: Id<kind::Delivery> = Id::from_bits((at.ms().max(0) as u128) << 80);
+                let id: Id<kind::Job> = ids.id(at);
+                let below: Id<kind::Delivery> = ids.fence(at);
                 conn.prepare_cached(sql("job_insert"))?.execute(rusqlite::params![
                     ws.0,
                     id.bytes().as_slice(),

@@ -23,6 +23,7 @@ mod fact;
 mod failure;
 mod filter;
 mod handoff;
+mod ids;
 #[cfg(feature = "simulation")]
 mod inline;
 mod install;
@@ -62,6 +63,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use roundtrip_ambient::Entropy;
 use roundtrip_domain::click_id::CheckKey;
+use roundtrip_domain::id::{Id, kind};
 use roundtrip_domain::settings::Catalog;
 use roundtrip_domain::statement::StatementKey;
 use roundtrip_domain::time::Timestamp;
@@ -77,8 +79,8 @@ pub use self::endpoint::{
 };
 pub use self::event::{Idempotency, NewEvent, Recorded};
 pub use self::export::{
-    EXPORT_PAGE_ROWS, ExportMark, ExportPage, ExportWhat, ExportWish, Exported, ExportedConversion,
-    ExportedDecision, ExportedDelivery, ExportedRevision,
+    EXPORT_PAGE_ROWS, EXPORT_SETTLED_MS, ExportMark, ExportPage, ExportWhat, ExportWish, Exported,
+    ExportedConversion, ExportedDecision, ExportedDelivery, ExportedRevision,
 };
 pub use self::failure::{EndpointFailure, Queued};
 pub use self::filter::{DeliveryFilter, DeliveryState};
@@ -168,7 +170,7 @@ struct Inner {
     catalog: ArcSwap<Catalog>,
     identity: Identity,
     templates: Mutex<settings::TemplateCache>,
-    entropy: Entropy,
+    ids: ids::Ids,
     handoff: handoff::Handoff,
     tail: tail::Tail,
     share_key: share::ShareKey,
@@ -248,6 +250,7 @@ impl Ledger {
         let identity = identity(&conn, &entropy)?;
         let share_key = share::key(&conn, &entropy)?;
         let catalog = settings::load_catalog(&conn)?;
+        let newest_id = ids::newest(&conn, now.plus_ms(ids::CLOCK_STEP_MAX_MS))?;
         let readers = Readers {
             idle: Arc::default(),
             permits: Semaphore::new(config.readers.max(1)),
@@ -261,7 +264,7 @@ impl Ledger {
             templates: Mutex::default(),
             tail: tail::Tail::new(entropy.u32()),
             share_key,
-            entropy,
+            ids: ids::Ids::new(entropy, newest_id),
             handoff: handoff::Handoff::default(),
             live: ArcSwap::default(),
             job_waits: ArcSwap::default(),
@@ -287,6 +290,12 @@ impl Ledger {
             #[cfg(feature = "simulation")]
             Way::Inline(_) => false,
         }
+    }
+
+    /// A new id of an event that is received at this moment. It stands in a later one while the clock stands up to a day
+    /// before the newest id: what was given already stays below.
+    pub fn event_id(&self, at: Timestamp) -> Id<kind::Event> {
+        self.inner.ids.id(at)
     }
 
     /// Counters of the writer.

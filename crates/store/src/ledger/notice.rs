@@ -58,7 +58,7 @@ impl News<'_> {
         app: Option<Id<kind::App>>,
         notice: Notice,
     ) -> Result<(Id<kind::Event>, Vec<Due>), Error> {
-        let (at, id) = (self.at, self.entropy.id(self.at));
+        let (at, id) = (self.at, self.ids.id(self.at));
         let settings = catalog.workspace(workspace);
         let slug = settings.zip(app).and_then(|(s, app)| Some(s.apps.get(&app)?.slug.clone()));
         let body = payload::of_notice(id, topic, at, slug, Some(notice), None).write();
@@ -170,11 +170,11 @@ impl Ledger {
         notice: Notice,
         at: Timestamp,
     ) -> Result<Id<kind::Event>, Error> {
-        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
+        let (catalog, ids) = (self.catalog(), self.inner.ids.clone());
         let (id, planned) = self
             .write(move |conn| {
                 let mut rollups = Rollups::default();
-                let mut news = News { conn, entropy: &entropy, at, rollups: &mut rollups };
+                let mut news = News { conn, ids: &ids, at, rollups: &mut rollups };
                 let said = news.say(&catalog, workspace, (topic, false), app, notice.clone())?;
                 rollups.flush(conn)?;
                 Ok(said)

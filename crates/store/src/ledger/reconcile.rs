@@ -9,6 +9,7 @@ use roundtrip_domain::postback::{MacroValue, Suppressed};
 use roundtrip_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::ids::CLOCK_STEP_MAX_MS;
 use super::revision::StoredDecision;
 use super::statements::sql;
 use super::{Ledger, event, id_from, rows};
@@ -16,8 +17,8 @@ use crate::Error;
 
 /// Conversions that one page looks at, whether they fit or not.
 const LOOKED_AT_MAX: u32 = 5_000;
-/// How far the time inside an id may be from when its event arrived, in milliseconds: ids go on from the last one
-/// when a clock steps back.
+/// How far the time inside an id may lie before its event arrived, in milliseconds. Behind it, ids stay in the newest one's
+/// moment for a day at most when a clock steps back.
 const SLACK_MS: i64 = 60_000;
 
 /// Which conversions are wanted.
@@ -113,7 +114,7 @@ impl Ledger {
     ) -> Result<FactPage, Error> {
         self.read(move |conn| {
             let first = Id::<kind::Event>::mint(wanted.from.plus_ms(-SLACK_MS), 0).bits();
-            let last = Id::<kind::Event>::mint(wanted.to.plus_ms(SLACK_MS), u128::MAX).bits();
+            let last = Id::<kind::Event>::mint(wanted.to.plus_ms(CLOCK_STEP_MAX_MS), u128::MAX).bits();
             let after = after.map_or(first, |id| id.bits().max(first));
             let list = conversions(conn, ws, after.to_be_bytes(), last.to_be_bytes())?;
             let more = list.len() == LOOKED_AT_MAX as usize;

@@ -386,7 +386,7 @@ impl Ledger {
             })
             .await?;
         let asked = self.asked(ws, versions).await?;
-        let entropy = self.inner.entropy.clone();
+        let ids = self.inner.ids.clone();
         let step = self
             .write(move |conn| {
                 let Some(now) = job::get(conn, ws, id)? else { return Ok(None) };
@@ -396,7 +396,8 @@ impl Ledger {
                 if !is_same {
                     return Ok(Some(JobStep { done: 0, planned: Vec::new(), state: now.state }));
                 }
-                // What it plans is never among what it means, also after a step back of the clock.
+                // What it plans is never among what it means, also after a step back of the clock, and a start.
+                ids.raise(Id::<kind::Delivery>::from_bits(now.below).minted_at());
                 let at_id = at.max(now.created_at);
                 let bench = Bench { conn, ws, settings: &settings, asked: &asked, job: &now, at: at_id };
                 let (mut skipped, mut done, mut planned) = (now.skipped.clone(), 0, Vec::new());
@@ -416,7 +417,7 @@ impl Ledger {
                                 Some(Into::Webhook(to)) => settings.webhook(to),
                                 _ => None,
                             };
-                            let mut news = News { conn, entropy: &entropy, at: at_id, rollups: &mut rollups };
+                            let mut news = News { conn, ids: &ids, at: at_id, rollups: &mut rollups };
                             let event = Id::from_bits(id);
                             match to
                                 .map(|to| fact::fill(&mut news, &settings, to, event, &now.plan.filter.kinds))
@@ -434,7 +435,7 @@ impl Ledger {
                         JobKind::Replay => match bench.replay(Id::from_bits(id))? {
                             Err(reason) => Some(reason),
                             Ok(row) => {
-                                let delivery: Id<kind::Delivery> = entropy.id(at_id);
+                                let delivery: Id<kind::Delivery> = ids.id(at_id);
                                 let item = Due {
                                     workspace: ws,
                                     endpoint: row.endpoint,
@@ -501,7 +502,7 @@ impl Ledger {
         rows_max: u64,
         at: Timestamp,
     ) -> Result<JobCount, Error> {
-        let below: u128 = (at.ms().max(0) as u128) << 80;
+        let below = self.inner.ids.fence::<kind::Delivery>(at).bits();
         let mut job = Job {
             id: Id::from_bits(0),
             plan,

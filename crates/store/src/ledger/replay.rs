@@ -46,7 +46,7 @@ impl Ledger {
         id: Id<kind::Delivery>,
         at: Timestamp,
     ) -> Result<Replay, Error> {
-        let entropy = self.inner.entropy.clone();
+        let ids = self.inner.ids.clone();
         let replay = self
             .write(move |conn| {
                 let Some(row) = delivery::row(conn, workspace.0, id)? else { return Ok(Replay::Unknown) };
@@ -59,7 +59,7 @@ impl Ledger {
                 if let Some(waiting) = waiting(conn, workspace, row.endpoint, id)? {
                     return hasten(conn, waiting, at);
                 }
-                let delivery: Id<kind::Delivery> = entropy.id(at);
+                let delivery: Id<kind::Delivery> = ids.id(at);
                 let item = Due { workspace, endpoint: row.endpoint, due: at, delivery, sends: 0 };
                 // Whoever asks for it after its time wants it sent.
                 let deadline = row.deadline.filter(|deadline| *deadline > at);
@@ -85,7 +85,7 @@ impl Ledger {
         items: Vec<(Due, Timestamp)>,
         at: Timestamp,
     ) -> Result<Vec<Due>, Error> {
-        let entropy = self.inner.entropy.clone();
+        let ids = self.inner.ids.clone();
         self.write(move |conn| {
             let mut known: HashMap<(WorkspaceNo, Id<kind::Delivery>), Option<Row>> = HashMap::new();
             let mut rollups = Rollups::default();
@@ -98,7 +98,7 @@ impl Ledger {
                 };
                 let Some(row) = row else { continue };
                 (row.created_at, row.replay_of) = (at, Some(id));
-                let delivery: Id<kind::Delivery> = entropy.id(at);
+                let delivery: Id<kind::Delivery> = ids.id(at);
                 let item = Due { workspace, endpoint: row.endpoint, due: *due, delivery, sends: 0 };
                 delivery::plan(conn, row, &item, "replayed", &mut rollups)?;
                 planned.push(item);

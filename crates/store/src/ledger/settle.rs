@@ -90,7 +90,7 @@ impl Ledger {
         at: Timestamp,
     ) -> Result<Vec<Option<Due>>, Error> {
         let sends = super::tail::sends(&batch);
-        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
+        let (catalog, ids) = (self.catalog(), self.inner.ids.clone());
         let (still, is_news, planned) = self
             .write(move |conn| {
                 let mut rollups = Rollups::default();
@@ -100,7 +100,7 @@ impl Ledger {
                     let item = &settlement.item;
                     let booked = Booked::read(conn, item)?;
                     let (waits, came) = settle(conn, settlement, &booked, at, &mut rollups)?;
-                    let mut news = fact::News { conn, entropy: &entropy, at, rollups: &mut rollups };
+                    let mut news = fact::News { conn, ids: &ids, at, rollups: &mut rollups };
                     match came {
                         Came::Nothing => {}
                         Came::Again { sends } => {

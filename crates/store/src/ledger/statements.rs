@@ -88,6 +88,8 @@ mod tests {
             ("export_first_event", "PRIMARY KEY (workspace=?)"),
             ("export_oldest_undecided", "PRIMARY KEY (workspace=?)"),
             ("export_first_delivery", "PRIMARY KEY (workspace=?)"),
+            ("ids_newest_event", "PRIMARY KEY (workspace=? AND id<?)"),
+            ("ids_newest_delivery", "PRIMARY KEY (workspace=? AND id<?)"),
             ("todo_by_identity", "PRIMARY KEY (workspace=? AND app=? AND kind=? AND key=?)"),
         ] {
             let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {}", sql(name))).unwrap();
@@ -126,6 +128,7 @@ mod tests {
             include_str!("listed.rs"),
             include_str!("fact.rs"),
             include_str!("notice.rs"),
+            include_str!("ids.rs"),
             include_str!("filter.rs"),
             include_str!("status.rs"),
             include_str!("job.rs"),

@@ -67,8 +67,8 @@ impl Ledger {
         wish: StatusWish,
         at: Timestamp,
     ) -> Result<StatusAnswer, Error> {
-        let entropy = self.inner.entropy.clone();
-        let answer = self.write(move |conn| change(conn, ws, &wish, entropy.id(at), at)).await?;
+        let ids = self.inner.ids.clone();
+        let answer = self.write(move |conn| change(conn, ws, &wish, ids.id(at), at)).await?;
         if matches!(answer, StatusAnswer::Changed { .. }) {
             self.inner.handoff.undecided();
         }
@@ -83,7 +83,7 @@ impl Ledger {
         by: String,
         reason: Option<String>,
     ) -> Result<Recorded, Error> {
-        let entropy = self.inner.entropy.clone();
+        let ids = self.inner.ids.clone();
         let (ws, at) = (new.event.workspace, new.event.received_at);
         let recorded = self
             .write(move |conn| {
@@ -92,7 +92,7 @@ impl Ledger {
                     let (by, reason) = (by.clone(), reason.clone());
                     let (conversion, to) = (id.conversion(), Status::Rejected);
                     let wish = StatusWish { conversion, to, asker: Asker::Sender, by, reason };
-                    change(conn, ws, &wish, entropy.id(at), at)?;
+                    change(conn, ws, &wish, ids.id(at), at)?;
                 }
                 Ok(recorded)
             })

@@ -352,7 +352,7 @@ impl Step<'_> {
         let rule = one.rule.bytes();
         let mut due = None;
         if let (Ok(values), Some(to)) = (&one.outcome, one.partner) {
-            let delivery: Id<kind::Delivery> = self.entropy.id(self.at);
+            let delivery: Id<kind::Delivery> = self.ids.id(self.at);
             let endpoint = Endpoint::Postback { rule: one.rule, partner: to };
             let new = delivery::Row {
                 event: event.id,

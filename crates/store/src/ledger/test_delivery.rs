@@ -46,11 +46,11 @@ impl Ledger {
         test: DeliveryTest,
         at: Timestamp,
     ) -> Result<Id<kind::Delivery>, Error> {
-        let (catalog, entropy) = (self.catalog(), self.inner.entropy.clone());
+        let (catalog, ids) = (self.catalog(), self.inner.ids.clone());
         let due = self
             .write(move |conn| {
-                let event: Id<kind::Event> = entropy.id(at);
-                let delivery: Id<kind::Delivery> = entropy.id(at);
+                let event: Id<kind::Event> = ids.id(at);
+                let delivery: Id<kind::Delivery> = ids.id(at);
                 let own = MacroValue {
                     name: "event_id".to_owned(),
                     decoded: event.to_string().into_bytes(),

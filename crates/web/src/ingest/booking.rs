@@ -341,7 +341,7 @@ impl Desk<'_> {
             warn_of_money(revenue, "amount", warnings);
         }
         let event = Event {
-            id: self.ingest.state.entropy.id(self.now),
+            id: self.ingest.state.ledger.event_id(self.now),
             workspace: self.settings.workspace,
             app: app.id,
             source: Source::Postback,

@@ -168,13 +168,13 @@ fn batch_of(document: &RawValue) -> Result<Option<Vec<&RawValue>>, Problem> {
 /// every list that is ordered by id.
 fn mint(ingest: &Ingest, sender: &Sender<'_>, count: usize) -> Vec<Id<kind::Event>> {
     let mut ids: Vec<Id<kind::Event>> =
-        std::iter::repeat_with(|| ingest.state.entropy.id(sender.received_at)).take(count).collect();
+        std::iter::repeat_with(|| ingest.state.ledger.event_id(sender.received_at)).take(count).collect();
     ids.sort_unstable_by_key(|id| id.bits());
     ids
 }
 
 async fn one(ingest: &Ingest, raw: &RawValue, sender: &Sender<'_>) -> Result<Response, Problem> {
-    let id = ingest.state.entropy.id(sender.received_at);
+    let id = ingest.state.ledger.event_id(sender.received_at);
     let Taken { new, warnings } = event::read(raw, sender, id)?;
     let deduplicated = new.idempotency.is_some();
     let answers = ingest.state.ledger.event_record(vec![new]).await;

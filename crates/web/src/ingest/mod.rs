@@ -46,7 +46,7 @@ use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 use ipnet::IpNet;
-use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_ambient::Clock;
 use roundtrip_geo::Geo;
 use roundtrip_store::click_log::ClickLog;
 use roundtrip_store::ledger::Ledger;
@@ -96,8 +96,6 @@ pub struct IngestState {
     pub ledger: Ledger,
     /// The time.
     pub clock: Clock,
-    /// For ids.
-    pub entropy: Entropy,
     /// Where addresses are.
     pub geo: Geo,
     /// The operator's choices.

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use object_store::aws::AmazonS3Builder;
 
+use super::super::Wire;
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -61,7 +62,7 @@ impl Hostile {
     }
 
     fn reached(&self, buckets: &SegmentBuckets) -> Reached {
-        let wire = Wire { request_max: REQUEST_MAX, answer_max: ANSWER_BYTES_MAX, ..Wire::default() };
+        let wire = Wire { patience: patience(), ..Wire::default() };
         let store = AmazonS3Builder::new()
             .with_http_connector(wire)
             .with_retry(retries())

@@ -171,10 +171,18 @@ impl Place {
                 Ok(())
             }
             #[cfg(feature = "bucket")]
-            Self::Bucket(bucket) => match bucket.get(HEAD).await? {
-                Some(found) => head.check(&found, bucket.shown()),
-                None => bucket.put(HEAD, head.bytes()?).await,
-            },
+            Self::Bucket(bucket) => {
+                // Of two that begin at the same time one says what the bucket holds, and the other reads it.
+                let found = match bucket.get(HEAD).await? {
+                    None if bucket.create(HEAD, head.bytes()?).await? => return Ok(()),
+                    None => bucket.get(HEAD).await?,
+                    found => found,
+                };
+                let found = found.with_context(|| {
+                    format!("read {HEAD} in {}: it is there and it is not; try again", bucket.shown())
+                })?;
+                head.check(&found, bucket.shown())
+            }
         }
     }
 

@@ -1,8 +1,7 @@
 //! Whole days and hours, and what their files are called.
 
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::export::Format;
-use roundtrip_store::ledger::ExportWhat;
+use roundtrip_store::export::{Format, What};
 
 /// How a folder is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +39,7 @@ impl Split {
     }
 
     /// The file of the span that begins then, in the way of Hive's partitions.
-    pub(super) fn file(self, from: Timestamp, what: ExportWhat, format: Format) -> String {
+    pub(super) fn file(self, from: Timestamp, what: What, format: Format) -> String {
         let text = from.to_string();
         let (day, hour) = (text.get(..10).unwrap_or_default(), text.get(11..13).unwrap_or_default());
         let name = format!("{}.{}", what.name(), format.name());
@@ -79,8 +78,8 @@ mod tests {
         assert_eq!((days[0].0, days[2].1), (at("2026-02-27T00:00:00Z"), at("2026-03-02T00:00:00Z")));
         assert!(days.windows(2).all(|pair| pair[0].1 == pair[1].0));
         assert_eq!(parts(Split::Hour, at("2026-02-27T13:20:00Z"), at("2026-02-27T13:00:00Z")).count(), 0);
-        let name = |split: Split| split.file(at("2026-02-27T13:00:00Z"), ExportWhat::Events, Format::Csv);
-        assert_eq!(name(Split::Day), "dt=2026-02-27/events.csv");
-        assert_eq!(name(Split::Hour), "dt=2026-02-27/hr=13/events.csv");
+        let name = |split: Split| split.file(at("2026-02-27T13:00:00Z"), What::Clicks, Format::Csv);
+        assert_eq!(name(Split::Day), "dt=2026-02-27/clicks.csv");
+        assert_eq!(name(Split::Hour), "dt=2026-02-27/hr=13/clicks.csv");
     }
 }

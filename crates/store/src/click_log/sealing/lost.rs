@@ -48,7 +48,9 @@ fn of_segments(shared: &Shared, seq: u64) -> Result<bool, Error> {
     if is_sound(dir, side).unwrap_or(false) {
         return Ok(true);
     }
-    for segment in view.segments.iter().rev().filter(|s| s.side == seq && s.local().is_some() && !s.is_missing) {
+    for segment in
+        view.segments.iter().rev().filter(|s| s.side == seq && s.local().is_some() && !s.is_missing)
+    {
         let name = segment.sealed.name;
         let made = side_again(dir, name, new_seq(shared)?, Pace::calm(&shared.queue), &shared.sealing_stop);
         match made {

@@ -32,7 +32,7 @@ mod write;
 pub(super) use self::cache::Cache;
 pub use self::columns::{COLUMNS, Column};
 pub(super) use self::lookup::{Failed, PageSpan, Pages};
-pub(super) use self::read::{Opened, touch_at};
+pub(super) use self::read::{Opened, Whose, touch_at};
 pub use self::sealed::{HOUR_MS, SegmentName, SideName};
 pub(super) use self::sealed::{Sealed, Side, Source};
 pub(super) use self::write::{About, Checks, Encoded, SliceSpan, encode};

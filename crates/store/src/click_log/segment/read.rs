@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::ChunkReader;
 use roundtrip_domain::click::Touch;
+use roundtrip_domain::click_id::ClickId;
+use roundtrip_domain::id::WorkspaceNo;
 
-use super::columns::{self, BatchRow};
+use super::columns::{self, BatchRow, Cells as _};
 
 /// A segment whose footer is in memory.
 #[derive(Clone)]
@@ -28,6 +32,15 @@ struct Page {
     /// Its first row in the group.
     from: usize,
     rows: usize,
+    /// The last id in it, if the index says so.
+    last: Option<ClickId>,
+}
+
+/// What is known of a row before all of it is read.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Whose {
+    pub(in super::super) id: ClickId,
+    pub(in super::super) workspace: WorkspaceNo,
 }
 
 impl Opened {
@@ -58,6 +71,31 @@ impl Opened {
         self.pages.len()
     }
 
+    /// The first page that can hold an id or a later one.
+    pub(in super::super) fn page_from(&self, id: ClickId) -> usize {
+        let can = |page: &Page| page.last.is_none_or(|last| last >= id);
+        self.pages.iter().position(can).unwrap_or(self.pages.len())
+    }
+
+    /// Whose the rows of a page are. It takes a small part of what reading the page does.
+    ///
+    /// # Errors
+    /// When it cannot be read, or makes no sense.
+    pub(in super::super) fn whose(
+        &self,
+        file: impl ChunkReader + 'static,
+        page: usize,
+    ) -> Result<Vec<Whose>, ParquetError> {
+        let batch = self.guarded(|| self.decode(file, page, Some(&["click_id", "workspace"])))?;
+        let whose = |row| {
+            let row = BatchRow { batch: &batch, row };
+            let id = row.bytes("click_id").and_then(ClickId::from_slice);
+            Some(Whose { id: id?, workspace: WorkspaceNo(row.number("workspace")??) })
+        };
+        let all: Option<Vec<Whose>> = (0..batch.num_rows()).map(whose).collect();
+        all.ok_or_else(|| ParquetError::General("a row without an id or a workspace".to_owned()))
+    }
+
     /// Reads a page.
     ///
     /// # Errors
@@ -67,19 +105,34 @@ impl Opened {
         file: impl ChunkReader + 'static,
         page: usize,
     ) -> Result<RecordBatch, ParquetError> {
-        // The reader trusts what it reads of a page so far that a changed byte can make it panic.
-        let read = std::panic::AssertUnwindSafe(|| self.decode(file, page));
-        std::panic::catch_unwind(read)
+        self.guarded(|| self.decode(file, page, None))
+    }
+
+    /// The reader trusts what it reads of a page so far that a changed byte can make it panic.
+    fn guarded<T>(&self, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
             .unwrap_or_else(|_| Err(ParquetError::General("a page that makes no sense".to_owned())))
     }
 
-    fn decode(&self, file: impl ChunkReader + 'static, page: usize) -> Result<RecordBatch, ParquetError> {
+    /// Decodes a page: these columns of it, or all.
+    fn decode(
+        &self,
+        file: impl ChunkReader + 'static,
+        page: usize,
+        columns: Option<&[&str]>,
+    ) -> Result<RecordBatch, ParquetError> {
+        let schema = self.metadata.metadata().file_metadata().schema_descr();
+        let columns = match columns {
+            Some(columns) => ProjectionMask::columns(schema, columns.iter().copied()),
+            None => ProjectionMask::all(),
+        };
         let page = self.pages.get(page).ok_or_else(|| ParquetError::General("no such page".to_owned()))?;
         let selection =
             RowSelection::from(vec![RowSelector::skip(page.from), RowSelector::select(page.rows)]);
         let mut batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![page.group])
             .with_row_selection(selection)
+            .with_projection(columns)
             .with_batch_size(page.rows)
             .build()?;
         match batches.next() {
@@ -100,12 +153,18 @@ fn pages(metadata: &ArrowReaderMetadata) -> Result<Vec<Page>, ParquetError> {
     for (n, group) in metadata.row_groups().iter().enumerate() {
         let places = index.offset_index(n, column).ok_or_else(|| bad("no index of click_id"))?;
         let places = places.page_locations();
+        let last = |page| match index.column_index(n, column) {
+            Some(ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(ids)) => {
+                ids.max_value(page).and_then(ClickId::from_slice)
+            }
+            _ => None,
+        };
         let rows = group.num_rows().max(0) as usize;
         for (at, place) in places.iter().enumerate() {
             let from = place.first_row_index.max(0) as usize;
             let until = places.get(at + 1).map_or(rows, |next| next.first_row_index.max(0) as usize);
             let rows = until.checked_sub(from).ok_or_else(|| bad("pages out of order"))?;
-            pages.push(Page { group: n, from, rows });
+            pages.push(Page { group: n, from, rows, last: last(at) });
         }
     }
     Ok(pages)

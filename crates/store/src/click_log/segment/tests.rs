@@ -314,6 +314,26 @@ fn a_file_that_is_cut_or_changed_is_an_error_and_no_panic() {
 }
 
 #[test]
+fn spark_is_told_of_every_column() {
+    let file = Source::Memory(written(&[touch(1, click(b""))]));
+    let opened = Opened::open(&file).expect("it opens");
+    let said = opened.said("org.apache.spark.sql.parquet.row.metadata").expect("it is there");
+    let said: serde_json::Value = serde_json::from_str(said).expect("it is JSON");
+    let fields = said["fields"].as_array().expect("fields");
+    assert_eq!((said["type"].as_str(), fields.len()), (Some("struct"), COLUMNS.len()));
+    for (field, column) in fields.iter().zip(COLUMNS) {
+        assert_eq!((&field["name"], &field["nullable"]), (&column.name.into(), &(!column.required).into()));
+    }
+    let of =
+        |name: &str| fields.iter().find(|field| field["name"] == name).map(|field| field["type"].clone());
+    let wanted =
+        [("click_id", "binary"), ("received_at", "timestamp"), ("workspace", "long"), ("sub1", "string")];
+    for (name, form) in wanted {
+        assert_eq!(of(name), Some(form.into()), "{name}");
+    }
+}
+
+#[test]
 fn the_columns_are_documented() {
     let docs = include_str!("../../../../../docs/data-model.md");
     for column in COLUMNS {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::hash::Hasher;
 use std::io::Write;
+use std::sync::LazyLock;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
@@ -16,11 +17,12 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
+use serde_json::json;
 use siphasher::sip::SipHasher13;
 
 use super::super::body;
 use super::super::index::Extent;
-use super::columns::{COLUMNS, Form, Rows, SCHEMA};
+use super::columns::{COLUMNS, Column, Form, Rows, SCHEMA};
 use super::prints::Entry;
 use super::{GROUP_ROWS, PAGE_ROWS};
 
@@ -32,6 +34,22 @@ pub(super) const VERSION: &str = "1";
 const FEW_VALUES: usize = 64;
 /// Columns whose values hardly ever repeat, also where the first rows have none.
 const UNIQUE: &[&str] = &["partner_click_id", "gaid", "idfa", "idfv", "oaid", "android_id"];
+
+/// Under this name Spark looks for the columns in Spark's own words. It refuses a file with a UUID where there are none
+/// (4.3), and reads its 16 bytes where it is told that they are bytes.
+const SPARK: &str = "org.apache.spark.sql.parquet.row.metadata";
+static SPARK_SCHEMA: LazyLock<String> = LazyLock::new(|| {
+    let field = |column: &Column| {
+        let form = match column.form {
+            Form::Uuid | Form::Bytes => "binary",
+            Form::Time => "timestamp",
+            Form::Number => "long",
+            Form::Text => "string",
+        };
+        json!({ "name": column.name, "type": form, "nullable": !column.required, "metadata": {} })
+    };
+    json!({ "type": "struct", "fields": COLUMNS.iter().map(field).collect::<Vec<_>>() }).to_string()
+});
 
 /// What a segment says of itself in its footer.
 pub(in super::super) struct About<'a> {
@@ -102,6 +120,7 @@ impl About<'_> {
             KeyValue::new(Self::MADE_FROM.to_owned(), list(self.made_from)),
             KeyValue::new(Self::REPLACES.to_owned(), list(self.replaces)),
             KeyValue::new(Self::SLICES.to_owned(), slices),
+            KeyValue::new(SPARK.to_owned(), SPARK_SCHEMA.clone()),
         ]
     }
 }

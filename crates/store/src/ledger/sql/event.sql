@@ -30,3 +30,7 @@ SELECT count(*) FROM (SELECT 1 FROM todo LIMIT 100000);
 SELECT event FROM tie WHERE workspace = ?1 AND app = ?2 AND key = ?3 AND births = ?4 AND births > 0 ORDER BY event LIMIT ?5;
 -- name: event_page
 SELECT id, app FROM event WHERE workspace = ?1 AND id >= ?2 AND id < ?3 ORDER BY id LIMIT ?4;
+-- name: ids_newest_event
+SELECT id FROM event WHERE workspace = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1;
+-- name: ids_newest_delivery
+SELECT id FROM delivery WHERE workspace = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1;

@@ -2,6 +2,8 @@
 SELECT value FROM meta WHERE workspace = 0 AND name = ?1;
 -- name: meta_put
 INSERT INTO meta (workspace, name, value) VALUES (0, ?1, ?2) ON CONFLICT (workspace, name) DO UPDATE SET value = excluded.value;
+-- name: workspace_numbers
+SELECT workspace FROM workspace ORDER BY workspace;
 -- name: workspace_list
 SELECT workspace, slug FROM workspace ORDER BY workspace;
 -- name: workspace_insert

@@ -13,6 +13,7 @@ mod power;
 mod sealing;
 mod slices;
 mod trouble;
+mod walk;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -264,3 +264,46 @@ async fn every_revision_is_there_once_though_a_page_ends_between_two() {
         assert_eq!(span(&world, what, (minute(-1_000), far()), page_rows, true).await, whole);
     }
 }
+
+#[tokio::test]
+async fn what_comes_after_a_step_back_of_the_clock_lies_behind_what_was_exported() {
+    let mut world = lively().await;
+    let newest = minute(100);
+    let recorded = |world: &World, at: Timestamp| {
+        let id = world.ledger.event_id(at);
+        roundtrip_domain::event::Event {
+            id,
+            ..world.event("game", "install", at).of(&format!("x{}", at.ms()))
+        }
+    };
+    world.record(recorded(&world, newest)).await;
+    // An hour back, events and what is planned for them stay behind.
+    let event = recorded(&world, minute(40));
+    assert_eq!(
+        (event.id.minted_at(), event.received_at),
+        (newest, minute(40)),
+        "the id waits, the time does not"
+    );
+    let click = world.click("game-acme", minute(39), "click_id=late");
+    world.record(event.click(&click)).await;
+    let planned = world.decide().await.planned;
+    assert!(
+        !planned.is_empty() && planned.iter().all(|due| due.delivery.minted_at() >= newest),
+        "{planned:?}"
+    );
+    // Also behind a start, by the tables alone.
+    world.reopen().await;
+    assert_eq!(world.ledger.event_id(minute(50)).minted_at(), newest);
+    // Whoever was told that a span is over is kept to it.
+    let what = ExportWhat::Events;
+    let (_, settled) =
+        world.ledger.export_first_and_settled(world.workspace, what, minute(200)).await.unwrap();
+    assert_eq!(settled, minute(199));
+    assert_eq!(world.ledger.event_id(minute(120)).minted_at(), settled);
+    let before = span(&world, what, (minute(-1_000), settled), 500, true).await;
+    world.record(recorded(&world, minute(130))).await;
+    assert_eq!(span(&world, what, (minute(-1_000), settled), 500, true).await, before);
+    // A clock that was wrong by months is not waited for.
+    assert_eq!(world.ledger.event_id(minute(1_000_000)).minted_at(), minute(1_000_000));
+    assert_eq!(world.ledger.event_id(minute(300)).minted_at(), minute(300));
+}

@@ -3,8 +3,8 @@
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use roundtrip_domain::id::WorkspaceNo;
-use roundtrip_store::export::{Format, columns};
-use roundtrip_store::ledger::{ExportWhat, NewEvent};
+use roundtrip_store::export::{Format, What, columns};
+use roundtrip_store::ledger::NewEvent;
 use roundtrip_testkit::{Tell, World as Facts};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -64,7 +64,7 @@ async fn rows_come_in_every_format_and_from_one_end_to_before_the_other() {
     let about = world.get("/api/v1/export").await.expect(200);
     assert_eq!(about["now"], "2026-06-04T09:21:44.120Z");
     let items = about["items"].as_array().expect("a list");
-    for (item, what) in items.iter().zip(ExportWhat::ALL) {
+    for (item, what) in items.iter().zip(What::ALL) {
         assert_eq!(item["name"], what.name());
         assert_eq!(item["columns"].as_array().map(Vec::len), Some(columns(what).len()));
     }
@@ -110,7 +110,7 @@ async fn keys_export_their_own_workspace_and_people_only_when_asked() {
 async fn what_means_nothing_is_refused() {
     let world = World::furnished().await;
     for (path, field) in [
-        ("clicks", "what"),
+        ("clickz", "what"),
         ("events?format=xlsx", "format"),
         ("events?from=yesterday", "from"),
         ("events?to=2026-13-01", "to"),

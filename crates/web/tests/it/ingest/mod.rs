@@ -196,7 +196,6 @@ impl World {
             clicks: clicks.clone(),
             ledger: ledger.clone(),
             clock: clock.clone(),
-            entropy: Entropy::seeded(4),
             geo,
             options,
             counters: counters.clone(),

@@ -4,6 +4,7 @@ mod api;
 mod click_files;
 mod deliveries;
 mod endpoints;
+mod export;
 mod jobs;
 mod pages;
 mod reconcile;
