@@ -193,7 +193,7 @@ fn erase(
     drop(brought);
     moving::delete_objects(shared)?;
     is_gone(shared, &change.doomed)?;
-    is_gone(shared, &[file.clone()])?;
+    is_gone(shared, std::slice::from_ref(&file))?;
     let replaced_by = made.map(|made| made.sealed.name.key());
     tracing::info!(segment.file = file, segment.clicks_erased = erased, "erased clicks from a file");
     Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by }))
