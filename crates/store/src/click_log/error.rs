@@ -73,10 +73,22 @@ const EXTERNAL: &str = "External: ";
 fn is_of_file_system(error: &ParquetError) -> bool {
     let ParquetError::External(inner) = error else { return false };
     match inner.downcast_ref::<ArrowError>() {
-        Some(ArrowError::ParquetError(text)) => text.starts_with(EXTERNAL),
+        Some(ArrowError::ParquetError(text)) => {
+            text.strip_prefix(EXTERNAL).is_some_and(|text| !is_of_zstd(text))
+        }
         Some(ArrowError::IoError(..)) | None => true,
         Some(_) => false,
     }
+}
+
+/// Whether zstd says that bytes are none of its own. It is not heard where there was no memory.
+fn is_of_zstd(text: &str) -> bool {
+    /// The highest number that an error of zstd has.
+    const ERRORS_MAX: usize = 120;
+    const NO_MEMORY: usize = 64;
+    (1..=ERRORS_MAX)
+        .filter(|code| *code != NO_MEMORY)
+        .any(|code| zstd::zstd_safe::get_error_name(code.wrapping_neg()) == text)
 }
 
 impl Error {
@@ -156,5 +168,10 @@ mod tests {
         // As both come out of the reader of whole pages.
         let wrapped = |error: ParquetError| ParquetError::from(ArrowError::from(error));
         assert!(of(wrapped(bad())).is_damage() && !of(wrapped(io())).is_damage());
+        // What zstd says is of the bytes, though it comes as if the system had said it.
+        let mut packed = zstd::bulk::compress(&[7; 4_000], 1).unwrap();
+        packed.truncate(9);
+        let zstd = zstd::bulk::decompress(&packed, 4_000).unwrap_err();
+        assert!(of(wrapped(ParquetError::External(Box::new(zstd)))).is_damage());
     }
 }

@@ -59,8 +59,8 @@ impl Ids {
     /// The lowest bits of an id that all that are minted from here on lie at or above, and that what was minted before
     /// this moment lies below.
     pub(super) fn fence<K: Kind>(&self, at: Timestamp) -> Id<K> {
-        let newest = self.raise(at);
-        let from = if newest > at { self.raise(newest.plus_ms(1)) } else { at };
+        // In the newest moment ids may stand already, also in that of `at`.
+        let from = self.raise(self.raise(at).plus_ms(1));
         Id::from_bits((from.ms().max(0) as u128) << 80)
     }
 }

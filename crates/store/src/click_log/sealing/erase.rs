@@ -66,6 +66,8 @@ impl ClickLog {
         moving::delete_objects(shared)?;
         loop {
             let Some((seq, place)) = lowest(&shared.registry.all(), after) else {
+                // What expired meanwhile may hold the person too.
+                moving::delete_objects(shared)?;
                 return are_gone(shared).map(|()| None);
             };
             if let Some(erased) = erase(shared, seq, &place, matches)? {
@@ -132,7 +134,7 @@ fn erase(
         Place::Slice(_) => None,
         Place::Segment(segment) => match moving::bring(shared, segment, pace) {
             Err(_) if !is_same_segment(&shared.registry.all(), segment) => return Ok(None),
-            other => Some(other?),
+            other => Some(other.inspect_err(|error| look_at(shared, seq, error))?),
         },
     };
     let rows = || match place {
@@ -157,7 +159,7 @@ fn erase(
     };
     let erased = match looked() {
         Err(_) if !same(&shared.registry.all()) => return Ok(None),
-        other => other?,
+        other => other.inspect_err(|error| look_at(shared, seq, error))?,
     };
     if erased == 0 {
         return Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by: None }));
@@ -197,6 +199,14 @@ fn erase(
     let replaced_by = made.map(|made| made.sealed.name.key());
     tracing::info!(segment.file = file, segment.clicks_erased = erased, "erased clicks from a file");
     Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by }))
+}
+
+/// Has a file looked at that cannot be read: it is gone or damaged, or nothing is wrong with it. Otherwise nobody might, and
+/// each later erasure would end there too.
+fn look_at(shared: &Shared, seq: u64, error: &Error) {
+    if !matches!(error, Error::Stopped) {
+        ask(shared, seq);
+    }
 }
 
 /// A side file with rows of clicks that go.

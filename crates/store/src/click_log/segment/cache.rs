@@ -112,11 +112,12 @@ impl Cache {
     /// Decompresses a page.
     ///
     /// # Errors
-    /// When the bytes are no zstd frame, or one of more than 64 MiB.
+    /// When the bytes are no zstd frame, or one of more than 64 MiB: they are not what was written.
     pub(super) fn unpack(&self, bytes: &[u8]) -> Result<Vec<u8>, ParquetError> {
         let kept = lock(&self.unpackers).pop();
         let mut unpacker = kept.map_or_else(zstd::bulk::Decompressor::new, Ok)?;
-        let unpacked = unpacker.decompress(bytes, PAGE_BYTES_MAX)?;
+        let unpacked = unpacker.decompress(bytes, PAGE_BYTES_MAX);
+        let unpacked = unpacked.map_err(|error| ParquetError::General(error.to_string()))?;
         let mut kept = lock(&self.unpackers);
         if kept.len() < UNPACKERS_MAX {
             kept.push(unpacker);
@@ -188,5 +189,23 @@ impl Cache {
     pub(in super::super) fn bytes(&self) -> usize {
         let all = lock(&self.all);
         all.pages.bytes + all.rest.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::error::Error;
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_decompressed_is_damage_and_not_a_trouble_of_the_disk() {
+        let cache = Cache::new(0, 0);
+        let packed = zstd::bulk::compress(b"a page of some bytes, a page of some bytes", 1).unwrap();
+        assert_eq!(cache.unpack(&packed).unwrap(), b"a page of some bytes, a page of some bytes");
+        for cut in 0..packed.len() {
+            let error = cache.unpack(&packed[..cut]).map(drop).unwrap_err();
+            let error = Error::parquet("read", std::path::Path::new("a.parquet"))(error);
+            assert!(error.is_damage() && !error.is_retryable(), "{cut}: {error:?}");
+        }
     }
 }

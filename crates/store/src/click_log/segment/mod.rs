@@ -17,7 +17,7 @@
 //! written. The columns are documented in `docs/data-model.md` and only ever added to.
 //!
 //! Not relied on: that a file was written by this release (columns are found by name), statistics other than those
-//! of `click_id`.
+//! of `click_id` and `received_at`.
 
 mod cache;
 mod columns;
