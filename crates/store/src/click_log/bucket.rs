@@ -1,7 +1,7 @@
 //! Buckets: where sealed segments can lie besides the log's directory.
 //!
 //! The cast: whoever opens the log gives it [`Buckets`], which reach a bucket by its name; this crate speaks no HTTP.
-//! [`Reach`] stands before one bucket. It compares how much came with what was asked for, and once a look-up was not
+//! `Reach` stands before one bucket. It compares how much came with what was asked for, and once a look-up was not
 //! answered it refuses the next ones for a while without asking: decisions on clicks that lie on this machine must
 //! not wait, one after the other, behind clicks that do not.
 //!
