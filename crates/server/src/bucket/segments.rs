@@ -34,7 +34,6 @@ const REQUEST_MAX: Duration = Duration::from_secs(600);
 /// How long a call may take beyond its bound until nobody waits for it any more.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often a request is made again within its call.
 fn patience() -> Patience {
     Patience {
         request_max: REQUEST_MAX,
@@ -44,6 +43,7 @@ fn patience() -> Patience {
     }
 }
 
+/// How often a request is made again within its call.
 fn retries() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {

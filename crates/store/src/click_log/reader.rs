@@ -24,11 +24,11 @@ use rusqlite::Connection;
 
 use super::Shared;
 use super::append::lock;
-use super::closer::Job;
 use super::error::Error;
 use super::faults::Point;
 use super::index::Extent;
 use super::registry::{self, Segment, Slice, State, View};
+use super::sealing::ask;
 use super::segment::{Cache, Failed, PageSpan, Pages, Side, SideName, Source};
 use super::side_file::SideFile;
 use super::slice::{self, Part};
@@ -494,13 +494,6 @@ fn ask_of(shared: &Shared, segment: &Segment) {
     match &segment.moved {
         None => ask(shared, segment.seq()),
         Some(_) => drop(lock(&shared.moving).suspects.insert(segment.seq())),
-    }
-}
-
-/// Has the closer look at a file, by its number.
-pub(super) fn ask(shared: &Shared, seq: u64) {
-    if lock(&shared.suspects).insert(seq) {
-        shared.closer_send(Job::Verify { seq });
     }
 }
 

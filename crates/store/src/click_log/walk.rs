@@ -22,8 +22,8 @@ use roundtrip_domain::time::Timestamp;
 
 use super::append::lock;
 use super::error::Error;
-use super::reader::ask;
 use super::registry::{Segment, Slice, State, View};
+use super::sealing::ask;
 use super::segment::{Opened, PAGE_ROWS, Source, Whose, touch_at};
 use super::{ClickLog, Shared, slice};
 

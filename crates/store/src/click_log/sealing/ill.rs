@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::feed::{Feed, NEVER, Rows};
 use super::lost::is_sound;
 use super::make::{Made, Order, make, make_side};
+use super::moving::Brought;
 use super::{change_files, is_same_segment, moving, new_seq, sides_without, swap};
 use crate::click_log::append::lock;
 use crate::click_log::closer::Job;
@@ -21,7 +22,7 @@ use crate::click_log::segment::{SegmentName, Side, SideName};
 use crate::click_log::{Shared, durable};
 
 /// Has the closer look at a file, by its number.
-pub(super) fn ask(shared: &Shared, seq: u64) {
+pub(in super::super) fn ask(shared: &Shared, seq: u64) {
     if lock(&shared.suspects).insert(seq) {
         shared.closer_send(Job::Verify { seq });
     }
@@ -65,22 +66,7 @@ fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, 
     };
     match sum {
         Ok(sum) if sum == segment.sealed.checksum => Ok(None),
-        sum if sum.as_ref().map_or_else(is_ill, |_| true) => {
-            let seqs = (new_seq(shared)?, new_seq(shared)?);
-            let made = salvage(dir, name, seqs, &shared.config.faults)?;
-            let _files = lock(&shared.files);
-            if !is_same_segment(&shared.registry.all(), segment) {
-                made.iter().for_each(|made| made.discard(dir));
-                return Ok(None);
-            }
-            let set_aside = damage::set_aside(dir, &name.key()).map_err(Error::io("set aside", &path))?;
-            let clicks_kept = made.as_ref().map_or(0, |made| made.sealed.extent.clicks);
-            let gone = sides_without(&shared.registry.all(), &[name.seq]);
-            change_files(shared, &replaced(name.seq, made, &gone))?;
-            let damage = Damage { file: name.key(), cause: Cause::Changed, set_aside, clicks_kept };
-            shared.damaged(damage.clone());
-            Ok(Some(damage))
-        }
+        sum if sum.as_ref().map_or_else(is_ill, |_| true) => give_way(shared, segment, None),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let _files = lock(&shared.files);
             // Merged or expired meanwhile is not missing.
@@ -99,7 +85,6 @@ fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, 
 
 /// The same for one that lies in a bucket. What is damaged is set aside here, and deleted there.
 fn verify_object(shared: &Shared, segment: &Segment, moved: &Moved) -> Result<Option<Damage>, Error> {
-    let dir = &shared.config.dir;
     let (name, bytes) = (segment.sealed.name, segment.sealed.bytes);
     let reach = moving::reach(shared, &moved.bucket)?;
     let shown = reach.shown(&name.key());
@@ -128,6 +113,18 @@ fn verify_object(shared: &Shared, segment: &Segment, moved: &Moved) -> Result<Op
         // It was read wrong, not stored wrong.
         return Ok(None);
     }
+    // The object is noted, and is deleted once its segment is not listed.
+    give_way(shared, segment, Some(brought))
+}
+
+/// What can be read of a damaged segment, whose file is here or was `brought`, goes on in a new one; the file is set aside.
+/// `None` when it is not what it was any more.
+fn give_way(
+    shared: &Shared,
+    segment: &Segment,
+    brought: Option<Brought<'_>>,
+) -> Result<Option<Damage>, Error> {
+    let (dir, name) = (&shared.config.dir, segment.sealed.name);
     let seqs = (new_seq(shared)?, new_seq(shared)?);
     let made = salvage(dir, name, seqs, &shared.config.faults)?;
     let _files = lock(&shared.files);
@@ -135,11 +132,11 @@ fn verify_object(shared: &Shared, segment: &Segment, moved: &Moved) -> Result<Op
         made.iter().for_each(|made| made.discard(dir));
         return Ok(None);
     }
-    let set_aside = damage::set_aside(dir, &name.key()).map_err(Error::io("set aside", dir))?;
+    let path = dir.join(name.key());
+    let set_aside = damage::set_aside(dir, &name.key()).map_err(Error::io("set aside", &path))?;
     drop(brought);
     let clicks_kept = made.as_ref().map_or(0, |made| made.sealed.extent.clicks);
     let gone = sides_without(&shared.registry.all(), &[name.seq]);
-    // The object is noted, and is deleted once its segment is not listed.
     change_files(shared, &replaced(name.seq, made, &gone))?;
     let damage = Damage { file: name.key(), cause: Cause::Changed, set_aside, clicks_kept };
     shared.damaged(damage.clone());

@@ -42,7 +42,7 @@ use roundtrip_domain::time::Timestamp;
 
 pub use self::erase::ErasedFile;
 pub(super) use self::feed::Rows;
-pub(super) use self::ill::verify;
+pub(super) use self::ill::{ask, verify};
 pub(super) use self::lost::step as make_lost_side;
 pub(super) use self::moving::Moving;
 pub(super) use self::start::{Recovered, clear, open};

@@ -26,7 +26,7 @@ use roundtrip_domain::device::{DeviceId, DeviceIdKind, Print};
 use roundtrip_domain::id::{Id, WorkspaceNo};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::click_log::faults::Faults;
-use roundtrip_store::click_log::{Append, ClickLog, Config, Found, OpenReport, Why};
+use roundtrip_store::click_log::{Append, ClickLog, Config, Found, OpenReport, Why, Work};
 
 const KEY: CheckKey = CheckKey([7; 16]);
 const START: Timestamp = Timestamp::from_ms(1_780_565_000_000);
@@ -125,6 +125,23 @@ fn copy_dir(from: &Path, to: &Path) {
 }
 
 #[track_caller]
+/// What the engine does when the ledger has the counts.
+fn publish(log: &ClickLog) {
+    for slice in log.to_publish() {
+        log.published(slice.seq).unwrap();
+    }
+}
+
+/// Everything that is to be done now.
+fn seal_all(world: &World, log: &ClickLog) -> Vec<Work> {
+    let mut done = Vec::new();
+    while let Some(work) = log.seal(world.clock.now()).unwrap() {
+        done.push(work);
+        assert!(done.len() < 100, "it never ends: {done:?}");
+    }
+    done
+}
+
 fn stored(append: Append) -> ClickId {
     match append {
         Append::Stored(id) => id,

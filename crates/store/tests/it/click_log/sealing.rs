@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use super::{DAY, START, World, count_found, counted, flip, gaid, stored};
+use super::{DAY, START, World, count_found, counted, flip, gaid, publish, seal_all, stored};
 use proptest::prelude::*;
 use roundtrip_domain::click::{Click, TouchKind};
 use roundtrip_domain::click_id::ClickId;
@@ -16,23 +16,6 @@ use roundtrip_store::click_log::{Cause, ClickLog, Found, Work};
 
 const HOUR: i64 = 3_600_000;
 const NEVER: Timestamp = Timestamp::from_ms(i64::MAX / 2);
-
-/// What the engine does when the ledger has the counts.
-fn publish(log: &ClickLog) {
-    for slice in log.to_publish() {
-        log.published(slice.seq).unwrap();
-    }
-}
-
-/// Everything that is to be done now.
-fn seal_all(world: &World, log: &ClickLog) -> Vec<Work> {
-    let mut done = Vec::new();
-    while let Some(work) = log.seal(world.clock.now()).unwrap() {
-        done.push(work);
-        assert!(done.len() < 100, "it never ends: {done:?}");
-    }
-    done
-}
 
 /// Names of all files of sealed clicks, side files too, sorted.
 fn sealed_files(world: &World) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use super::{DAY, START, World, count_found, flip, gaid, stored};
+use super::{DAY, START, World, count_found, flip, gaid, publish, stored};
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::time::Timestamp;
@@ -16,12 +16,6 @@ use roundtrip_store::click_log::{Append, Cause, ClickLog, Error, Found, Work};
 const HOUR: i64 = 3_600_000;
 /// How long something may take that should take a moment.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn publish(log: &ClickLog) {
-    for slice in log.to_publish() {
-        log.published(slice.seq).unwrap();
-    }
-}
 
 /// Five clicks in a closed slice that is counted; the hour is over behind it.
 async fn slice(world: &World, log: &ClickLog, from: u64) -> Vec<ClickId> {

@@ -5,7 +5,7 @@ mod shelf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DAY, START, World, count_found, gaid};
+use super::{DAY, START, World, count_found, gaid, publish, seal_all};
 use proptest::prelude::*;
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
@@ -44,22 +44,6 @@ impl World {
     fn is_here(&self, segment: &SegmentInfo) -> bool {
         self.dir().join(&segment.file).exists()
     }
-}
-
-fn publish(log: &ClickLog) {
-    for slice in log.to_publish() {
-        log.published(slice.seq).unwrap();
-    }
-}
-
-/// Everything that is to be done now.
-fn seal_all(world: &World, log: &ClickLog) -> Vec<Work> {
-    let mut done = Vec::new();
-    while let Some(work) = log.seal(world.clock.now()).unwrap() {
-        done.push(work);
-        assert!(done.len() < 100, "it never ends: {done:?}");
-    }
-    done
 }
 
 fn is_moved(work: &Work) -> bool {
