@@ -91,6 +91,11 @@ impl Manifest {
         Ok(self.meta("published_last")?.map(|seq| seq.max(0) as u64))
     }
 
+    /// The latest moment in an id of this node that any closed slice held, which may be gone by now.
+    pub(super) fn id_last(&self, node: u16) -> Result<Option<i64>, Error> {
+        self.meta(&id_last(node))
+    }
+
     /// Notes counts of a slice that the ledger is to be told once more. Interrupted, it leaves a slice that nothing is
     /// known of, which comes to the same.
     pub(super) fn count_again(&mut self, slice: &Listed) -> Result<(), Error> {
@@ -201,6 +206,7 @@ impl Manifest {
                 }
             }
             note_seq(&tx, slice.name.seq)?;
+            note_max(&tx, &id_last(slice.name.node), slice.extent.id_last_ms)?;
             tx.commit()
         };
         run(&mut self.conn).map_err(failed)
@@ -217,7 +223,7 @@ impl Manifest {
         let run = |conn: &mut Connection| -> rusqlite::Result<()> {
             let tx = conn.transaction()?;
             tx.execute("UPDATE slice SET published = 1 WHERE seq = ?1", [seq as i64])?;
-            note_max(&tx, "published_last", seq)?;
+            note_max(&tx, "published_last", seq as i64)?;
             tx.execute("DELETE FROM slice_count WHERE seq = ?1", [seq as i64])?;
             tx.commit()
         };
@@ -238,14 +244,19 @@ impl Manifest {
 }
 
 fn note_seq(conn: &Connection, seq: u64) -> rusqlite::Result<()> {
-    note_max(conn, "seq_last", seq)
+    note_max(conn, "seq_last", seq as i64)
 }
 
-fn note_max(conn: &Connection, name: &str, seq: u64) -> rusqlite::Result<()> {
+/// The name that the latest moment in an id of a node has.
+fn id_last(node: u16) -> String {
+    format!("id_last_ms.{node}")
+}
+
+fn note_max(conn: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
     conn.execute(
         "INSERT INTO meta (name, value) VALUES (?1, ?2) \
          ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
-        params![name, seq as i64],
+        params![name, value],
     )?;
     Ok(())
 }

@@ -3,7 +3,8 @@
 -- | table       | what it is for                                                                     |
 -- | ----------- | ---------------------------------------------------------------------------------- |
 -- | meta        | format version; the highest number ever given to a file, so that none is used twice; the
--- |             | moment that was believed last; the highest slice that was published                 |
+-- |             | moment that was believed last; the highest slice that was published; for each node the
+-- |             | latest moment in an id of a closed slice, so that ids go on behind it though it is gone |
 -- | slice       | one row per closed slice: its name, span, size, checksum, whether it is published    |
 -- | slice_count | its click counts, until the ledger has them in its rollups                          |
 -- | segment     | one row per segment: its name, span, size, checksum, and its side file               |

@@ -193,6 +193,8 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
     });
     let sealed = segments.iter().filter(|s| s.sealed.name.node == config.node);
     let newest = newest.chain(sealed.map(|s| s.extent().id_last_ms));
+    // No id is given twice, not even one of a click that was erased.
+    let newest = newest.chain(manifest.id_last(config.node)?);
     let floor = super::writer::floor_of(newest.chain(config.floor.map(Timestamp::ms)));
     let believed = manifest.believed()?.or(floor).unwrap_or(now);
     let view = View { slices, segments, sides };

@@ -88,9 +88,9 @@ fn verify_object(shared: &Shared, segment: &Segment, moved: &Moved) -> Result<Op
     let (name, bytes) = (segment.sealed.name, segment.sealed.bytes);
     let reach = moving::reach(shared, &moved.bucket)?;
     let shown = reach.shown(&name.key());
-    match reach.checksum(&name.key(), bytes, &shared.sealing_stop) {
+    let first = match reach.checksum(&name.key(), bytes, &shared.sealing_stop) {
         Ok(sum) if sum == Some(segment.sealed.checksum) => return Ok(None),
-        Ok(_) => {}
+        Ok(sum) => sum,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let _files = lock(&shared.files);
             if is_same_segment(&shared.registry.all(), segment) {
@@ -103,7 +103,7 @@ fn verify_object(shared: &Shared, segment: &Segment, moved: &Moved) -> Result<Op
             return Ok(None);
         }
         Err(error) => return Err(Error::bucket("read", shown)(error)),
-    }
+    };
     let length = reach.length(&name.key()).map_err(Error::bucket("look at", shown.clone()))?;
     let length = length.ok_or_else(|| {
         Error::bucket("look at", shown.clone())(std::io::Error::other("it was there a moment ago"))
@@ -112,6 +112,11 @@ fn verify_object(shared: &Shared, segment: &Segment, moved: &Moved) -> Result<Op
     if (length, sum) == (bytes, segment.sealed.checksum) {
         // It was read wrong, not stored wrong.
         return Ok(None);
+    }
+    if first != (length == bytes).then_some(sum) {
+        // What is stored wrong reads the same wrong way each time.
+        let source = std::io::Error::other("it reads another way each time");
+        return Err(Error::bucket("read", shown)(source));
     }
     // The object is noted, and is deleted once its segment is not listed.
     give_way(shared, segment, Some(brought))

@@ -83,9 +83,17 @@ async fn a_caller_waits_no_longer_than_told_and_no_orphan_is_stored() {
     assert_eq!(log.find(cancelled).await.unwrap(), Found::NotStored);
     world.faults.hold(Point::BeforeCommit);
     world.faults.release(Point::BeforeMint);
-    // The cancelled click is dropped; this one is minted and its commit stalls.
-    let late = unstored(log.append(world.click(2)).await, Why::Timeout);
-    assert!(late > cancelled);
+    // The cancelled click is dropped; this one is minted and its commit stalls. A slow machine may not come to it in time,
+    // and then it is cancelled too.
+    let mut tried = Vec::new();
+    loop {
+        tried.push(unstored(log.append(world.click(2)).await, Why::Timeout));
+        let faults = world.faults.clone();
+        if tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeCommit)).await.unwrap() {
+            break;
+        }
+    }
+    assert!(tried[0] > cancelled);
     world.faults.release(Point::BeforeCommit);
     let after = loop {
         // The machine may be slow enough to time this one out too; it is the writer going on that counts.
@@ -94,7 +102,11 @@ async fn a_caller_waits_no_longer_than_told_and_no_orphan_is_stored() {
         }
     };
     assert!(is_found(&log, after).await);
-    assert!(is_found(&log, late).await, "its commit was under way and ended well");
+    let mut late = 0;
+    for id in tried {
+        late += usize::from(is_found(&log, id).await);
+    }
+    assert_eq!(late, 1, "its commit was under way and ended well");
     assert_eq!(log.find(cancelled).await.unwrap(), Found::NotStored);
     let prints = log.find_print(gaid(1), START, START, 10).await.unwrap();
     assert!(prints.is_empty(), "the cancelled click was never written");

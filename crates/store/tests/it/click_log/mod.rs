@@ -111,17 +111,47 @@ impl World {
     }
 }
 
+/// Copies it as it is at one moment: if something changed meanwhile, once more.
 fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+    for _ in 0..1_000 {
+        let before = listing(from);
+        if before.as_ref().is_ok_and(|_| copy_once(from, to).is_ok()) && listing(from).ok() == before.ok() {
+            return;
+        }
+        let _ = fs::remove_dir_all(to);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    panic!("it never keeps still: {}", from.display());
+}
+
+fn copy_once(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
         let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_dir(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
+        match entry.path().is_dir() {
+            true => copy_once(&entry.path(), &to)?,
+            false => fs::copy(entry.path(), to).map(drop)?,
         }
     }
+    Ok(())
+}
+
+/// Every file with its length and when it was written.
+fn listing(dir: &Path) -> std::io::Result<Vec<(PathBuf, u64, std::time::SystemTime)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => files.extend(listing(&path)?),
+            false => {
+                let about = fs::metadata(&path)?;
+                files.push((path, about.len(), about.modified()?));
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[track_caller]

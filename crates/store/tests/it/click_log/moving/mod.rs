@@ -618,6 +618,31 @@ proptest! {
     }
 }
 
+#[tokio::test]
+async fn what_reads_another_way_each_time_is_not_taken_for_damage() {
+    all_happens(&[
+        Happens::Clicks(1),
+        Happens::Later(HOUR),
+        Happens::Sealing,
+        Happens::Trouble(Ill::ReadChanged, 2),
+        Happens::Verifying,
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn the_id_of_an_erased_click_is_not_given_again() {
+    // The clock stands still, and no file is left that the id was in.
+    all_happens(&[
+        Happens::Clicks(1),
+        Happens::Erasure(0),
+        Happens::Sealing,
+        Happens::Restart,
+        Happens::Clicks(1),
+    ])
+    .await;
+}
+
 async fn all_happens(happenings: &[Happens]) {
     let (mut world, mut shelf) = World::with_bucket();
     let (mut log, _) = world.open();

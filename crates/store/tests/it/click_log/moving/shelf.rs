@@ -174,7 +174,9 @@ impl Bucket for Named {
                     if is_short {
                         bytes.pop();
                     } else if is_changed {
-                        bytes[0] ^= 1;
+                        // Somewhere else each time.
+                        let at = state.looked_up % bytes.len();
+                        bytes[at] ^= 1;
                     }
                     Bytes::from(bytes)
                 });
