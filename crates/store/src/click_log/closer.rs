@@ -13,6 +13,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use super::Shared;
+use super::ahead;
 use super::append::lock;
 use super::damage::{self, Cause, Damage};
 use super::durable;
@@ -31,6 +32,10 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// So many slices may wait to be closed before the closer hurries. Each holds its index in memory.
 const WAITING_CALM_MAX: usize = 2;
+
+/// A slice that used less of its log than its size allows, divided by this, was closed for its age: clicks come slowly,
+/// and the next one does without a log that is made beforehand.
+const SPARE_FROM: u64 = 4;
 
 /// How a slice is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +93,7 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
                     tracing::warn!(error, "old files of the click log cannot be deleted yet");
                 }
             }
-            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return see_to_spare(shared, 0),
             Ok(Job::Sides) => sides_again = make_lost_side(shared),
             Err(RecvTimeoutError::Timeout) if sides_again => sides_again = make_lost_side(shared),
             Err(RecvTimeoutError::Timeout) => {}
@@ -100,7 +105,7 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
                 close(shared, seq, how)
             }));
             match closed.unwrap_or_else(|_| Err(panicked(shared, seq))) {
-                Ok(()) => {}
+                Ok(log_bytes) => see_to_spare(shared, log_bytes),
                 Err(error) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
@@ -112,6 +117,19 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
                 }
             }
         }
+    }
+}
+
+/// Has the log of the next slice ready, if the last one used so many bytes of its own that it is worth it.
+fn see_to_spare(shared: &Shared, log_bytes: u64) {
+    let dir = &shared.config.dir;
+    let is_wanted = shared.queue.is_open() && log_bytes >= shared.config.slice_bytes_max / SPARE_FROM;
+    let done = match is_wanted {
+        true => ahead::make_spare(dir, log_bytes, Pace::calm(&shared.queue)),
+        false => ahead::drop_spare(dir),
+    };
+    if let Err(error) = done {
+        tracing::warn!(%error, "no room can be made ahead for the log of the next click slice; it makes its own");
     }
 }
 
@@ -146,31 +164,32 @@ fn panicked(shared: &Shared, seq: u64) -> Error {
     Error::Panicked
 }
 
-fn close(shared: &Shared, seq: u64, how: How) -> Result<(), Error> {
-    let Some(found) = shared.registry.get(seq) else { return Ok(()) };
+/// Returns how many bytes of its log a slice had used, about; 0 where nobody knows.
+fn close(shared: &Shared, seq: u64, how: How) -> Result<u64, Error> {
+    let Some(found) = shared.registry.get(seq) else { return Ok(0) };
     let name = found.name;
     if let State::Live { index, .. } = &found.state {
         if how == How::Copy {
-            return copy(shared, name, Cause::SyncFailed);
+            return copy(shared, name, Cause::SyncFailed).map(|()| 0);
         }
-        let Some(listed) = finish(shared, name, index, how)? else { return Ok(()) };
+        let Some((listed, log_bytes)) = finish(shared, name, index, how)? else { return Ok(0) };
         shared.config.faults.reach(Point::BeforeManifest);
-        return record(shared, listed);
+        return record(shared, listed).map(|()| log_bytes);
     }
     match found.state {
         // An earlier try came as far as the rename.
-        State::Closed { listed, recorded: false } => record(shared, (*listed).clone()),
-        _ => Ok(()),
+        State::Closed { listed, recorded: false } => record(shared, (*listed).clone()).map(|()| 0),
+        _ => Ok(0),
     }
 }
 
-/// Pages, side file, rename. `None`: there was no click in it, and it is gone.
+/// Pages, side file, rename. With it, how many bytes of its log were used. `None`: there was no click in it, and it is gone.
 fn finish(
     shared: &Shared,
     name: Name,
     index: &Arc<RwLock<Index>>,
     how: How,
-) -> Result<Option<Listed>, Error> {
+) -> Result<Option<(Listed, u64)>, Error> {
     let dir = &shared.config.dir;
     let live = dir.join(name.file(Part::Live));
     let closed = dir.join(name.file(Part::Closed));
@@ -188,10 +207,11 @@ fn finish(
         slice::remove_live(&live)?;
         return Ok(None);
     }
-    pour::pour(&live, &slice::beside(&live, "-wal"), pace).map_err(|error| match error.kind() {
-        ErrorKind::InvalidData => Error::Damaged { file: live.clone(), row: 0 },
-        _ => Error::io("move pages into", &live)(error),
-    })?;
+    let log_bytes =
+        pour::pour(&live, &slice::beside(&live, "-wal"), pace).map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => Error::Damaged { file: live.clone(), row: 0 },
+            _ => Error::io("move pages into", &live)(error),
+        })?;
     shared.config.faults.reach(Point::BeforeSideFile);
     let (prints, lag_ms, extent, counts) = {
         let of = |index: &Index| (index.prints_sorted(), index.lag_max_ms(), index.extent, index.counts());
@@ -226,7 +246,7 @@ fn finish(
         durable::remove(&left).map_err(Error::io("remove", &left))?;
     }
     durable::sync_dir(dir).map_err(Error::io("sync", dir))?;
-    Ok(Some(listed))
+    Ok(Some((listed, log_bytes)))
 }
 
 /// Calm, unless slices come faster than they are closed.

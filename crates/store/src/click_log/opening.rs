@@ -10,6 +10,7 @@ use std::sync::{Arc, RwLock};
 
 use roundtrip_domain::time::Timestamp;
 
+use super::ahead;
 use super::closer::{self, How, Job};
 use super::damage::{self, Cause, Damage};
 use super::durable;
@@ -102,6 +103,7 @@ pub(super) fn open(config: &Config, now: Timestamp) -> Result<Opened, Error> {
         other => other?,
     };
     sealing::clear(dir, &mut manifest)?;
+    ahead::drop_spare(dir).map_err(Error::io("remove what lies ahead in", dir))?;
     let mut known: BTreeMap<u64, Listed> = listed.into_iter().map(|l| (l.name.seq, l)).collect();
     let mut seq_last = manifest.seq_last()?;
     let mut files = list(dir, &mut report, &mut seq_last)?;

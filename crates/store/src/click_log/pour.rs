@@ -95,13 +95,14 @@ impl Write for Paced<'_> {
 }
 
 /// Writes every committed page of the log into the database file, and syncs it. A log without a commit changes
-/// nothing.
-pub(super) fn pour(db: &Path, wal: &Path, pace: Pace<'_>) -> io::Result<()> {
+/// nothing. Returns how many bytes of the log are commits, about.
+pub(super) fn pour(db: &Path, wal: &Path, pace: Pace<'_>) -> io::Result<u64> {
     let places = damage::pages(wal)?;
     let file = OpenOptions::new().write(true).open(db)?;
     if places.pages.is_empty() {
-        return file.sync_all();
+        return file.sync_all().map(|()| 0);
     }
+    let used = places.pages.values().max().map_or(0, |last| last + places.page_bytes as u64);
     let log = File::open(wal)?;
     let mut out = Paced::new(file, pace);
     let mut run = Run { at: 0, bytes: Vec::with_capacity(STEP) };
@@ -117,7 +118,7 @@ pub(super) fn pour(db: &Path, wal: &Path, pace: Pace<'_>) -> io::Result<()> {
     }
     run.write(&mut out)?;
     out.file.set_len(u64::from(places.pages_total) * places.page_bytes as u64)?;
-    out.file.sync_all()
+    out.file.sync_all().map(|()| used)
 }
 
 /// Pages that lie behind each other in the database file.

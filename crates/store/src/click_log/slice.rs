@@ -13,6 +13,7 @@ use roundtrip_domain::click_id::{COUNTER_BITS, ClickId};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
+use super::ahead;
 use super::body;
 use super::durable;
 use super::error::Error;
@@ -98,7 +99,7 @@ impl Name {
 /// Opens a slice for writing, creating its tables when `create` is set. Automatic checkpoints are off, also
 /// on close: the closer alone moves pages, so until then every committed page stays under a checksum of the WAL.
 pub(super) fn open_writer(path: &Path, name: &Name, create: bool, strict: bool) -> Result<Connection, Error> {
-    let run = || -> rusqlite::Result<Connection> {
+    let run = |create: bool| -> rusqlite::Result<Connection> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if create {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
@@ -119,9 +120,20 @@ pub(super) fn open_writer(path: &Path, name: &Name, create: bool, strict: bool) 
         }
         Ok(conn)
     };
-    let conn = run().map_err(Error::sqlite("open for writing", path))?;
-    if create && let Some(dir) = path.parent() {
-        durable::sync_dir(dir).map_err(Error::io("sync", dir))?;
+    let failed = || Error::sqlite("open for writing", path);
+    let mut conn = run(create).map_err(failed())?;
+    if create {
+        // The tables go into the file, so that the log is the clicks' alone, and may be one that was made beforehand.
+        let is_busy: bool =
+            conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0)).map_err(failed())?;
+        if let Some(dir) = path.parent() {
+            if !is_busy && ahead::has_spare(dir) {
+                drop(conn);
+                ahead::take_spare(dir, &beside(path, "-wal"));
+                conn = run(false).map_err(failed())?;
+            }
+            durable::sync_dir(dir).map_err(Error::io("sync", dir))?;
+        }
     }
     Ok(conn)
 }

@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +14,8 @@ use bytes::Bytes;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 use roundtrip_domain::time::Timestamp;
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::super::bucket::Reach;
 use super::super::index::Extent;
@@ -156,20 +157,28 @@ impl Source {
         }
     }
 
-    /// The same source, to be asked for these parts next. A system is told that they are wanted soon, a bucket is asked for
-    /// all of them at once: one after the other would take as many times as long.
+    /// The same source, to be asked for these parts next. Of a file, what the system has in memory is read at once, and the
+    /// system is told that the rest is wanted soon; a bucket is asked for all of them at once. One after the other would
+    /// take as many times as long.
     ///
     /// # Errors
     /// When a bucket does not give them.
     pub(super) fn ahead(&self, ranges: &[Range<u64>]) -> io::Result<Self> {
         match self {
-            Self::File(file, _) => {
-                for range in ranges {
-                    let len = std::num::NonZeroU64::new(range.end - range.start);
-                    // Of no consequence where it is not possible.
-                    let _ = rustix::fs::fadvise(file, range.start, len, rustix::fs::Advice::WillNeed);
+            Self::File(file, len) => {
+                let is_there = |range: &Range<u64>| range.start < range.end && range.end <= *len;
+                let mut parts = Vec::with_capacity(ranges.len());
+                let mut rest = ranges.iter().filter(|range| is_there(range));
+                for range in rest.by_ref() {
+                    let Some(bytes) = at_hand(file, range) else {
+                        advise(file, range);
+                        break;
+                    };
+                    parts.push((range.start, bytes));
                 }
-                Ok(self.clone())
+                // The disk is asked for them all at once.
+                rest.for_each(|range| advise(file, range));
+                Ok(Self::Ahead(Arc::new(Ahead { of: self.clone(), parts })))
             }
             Self::Object(reach, key, len) => {
                 let there = |range: &&Range<u64>| range.start < range.end && range.end <= *len;
@@ -209,8 +218,17 @@ impl Source {
         }
         match self {
             Self::File(file, _) => {
-                let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, from)?;
+                let mut bytes = Vec::with_capacity(length);
+                while bytes.len() < length {
+                    let at = from + bytes.len() as u64;
+                    match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
+                        Ok(0) => return Err(short()),
+                        Ok(_) | Err(Errno::INTR) => {}
+                        Err(error) => return Err(io::Error::from(error).into()),
+                    }
+                }
+                // Room may have been made for more than was asked for.
+                bytes.truncate(length);
                 Ok(bytes.into())
             }
             Self::Object(reach, key, _) => {
@@ -236,6 +254,20 @@ impl Source {
             Self::Panics => panic!("a test ordered this panic"),
         }
     }
+}
+
+/// A part of a file, if the system has it in memory.
+fn at_hand(file: &File, range: &Range<u64>) -> Option<Bytes> {
+    let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
+    let into = &mut [io::IoSliceMut::new(&mut bytes)];
+    let n = rustix::io::preadv2(file, into, range.start, ReadWriteFlags::NOWAIT).ok()?;
+    (n == bytes.len()).then(|| bytes.into())
+}
+
+/// Tells the system that a part is wanted soon. Of no consequence where it is not possible.
+fn advise(file: &File, range: &Range<u64>) {
+    let len = std::num::NonZeroU64::new(range.end - range.start);
+    let _ = rustix::fs::fadvise(file, range.start, len, rustix::fs::Advice::WillNeed);
 }
 
 impl Length for Source {

@@ -37,10 +37,10 @@ fn is_of_person(touch: &Touch) -> bool {
 /// So many clicks fill a slice.
 const FULL: u64 = 4;
 
-/// The log of a slice is full with the page of the fourth click that has a commit of its own, behind three of its tables.
+/// The log of a slice is full with the page of the fourth click that has a commit of its own.
 fn world(dir: PathBuf, clock: &Clock) -> World {
     let mut world = super::world(dir, clock);
-    world.config.slice_bytes_max = 6_700;
+    world.config.slice_bytes_max = 4_000;
     world
 }
 
