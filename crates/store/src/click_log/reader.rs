@@ -493,7 +493,7 @@ fn suspect(shared: &Shared, slice: &Slice, damage: bool) {
 fn ask_of(shared: &Shared, segment: &Segment) {
     match &segment.moved {
         None => ask(shared, segment.seq()),
-        Some(_) => drop(lock(&shared.moving).suspects.insert(segment.seq())),
+        Some(_) => lock(&shared.moving).suspect(segment.seq()),
     }
 }
 
