@@ -100,7 +100,8 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
                 close(shared, seq, how)
             }));
             match closed.unwrap_or_else(|_| Err(panicked(shared, seq))) {
-                Ok(()) => {}
+                // What was in doubt of it is found now, or is not there.
+                Ok(()) => drop(lock(&shared.unsure).remove(&seq)),
                 Err(error) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,

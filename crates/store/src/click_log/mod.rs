@@ -62,7 +62,7 @@ mod stats;
 mod walk;
 mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
@@ -276,6 +276,8 @@ struct Shared {
     seq_last: AtomicU64,
     /// The moment of the first id that the writer has minted and not committed, in milliseconds; else `i64::MAX`.
     uncommitted_ms: AtomicI64,
+    /// Slices that are being saved, by number, each with the moment of the first id that may come back with it.
+    unsure: Mutex<BTreeMap<u64, i64>>,
     threads: (Mutex<u32>, Condvar),
 }
 
@@ -394,6 +396,7 @@ impl ClickLog {
             damage: Mutex::new(opened.report.damaged.clone()),
             seq_last: AtomicU64::new(opened.seq_last),
             uncommitted_ms: AtomicI64::new(i64::MAX),
+            unsure: Mutex::default(),
             threads: (Mutex::new(0), Condvar::new()),
             config: Config { published: None, ..config },
             clock,
