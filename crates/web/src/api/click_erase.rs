@@ -63,8 +63,8 @@ struct OneFile {
     replaced_by: Option<String>,
     /// Nothing finds the clicks any more, and the old file could not be deleted yet: it is before the erasure says that all
     /// files are done. Absent when it is deleted.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    deletion_waits: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deletion_waits: Option<bool>,
 }
 
 /// What was erased in this request.
@@ -288,7 +288,7 @@ async fn erase(mut call: Call) -> Result<Answer, Failure> {
         erased: file.erased,
         replaced_by: file.replaced_by,
         // What was left when it was written anew is deleted by now.
-        deletion_waits: file.is_left && next.is_some(),
+        deletion_waits: (file.is_left && next.is_some()).then_some(true),
     });
     let files = files.collect();
     Ok(Answer::ok(json!(Erased { files, looked_through, erased, next, set_aside, fingerprint })))

@@ -268,14 +268,25 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
     let mut made = Vec::new();
     for segment in &of_it {
         let (name, seq) = (segment.sealed.name, new_seq(shared)?);
-        made.push(side_again(dir, &dir.join(name.key()), name, seq, Pace::HURRIED, &NEVER)?);
+        match side_again(dir, &dir.join(name.key()), name, seq, Pace::HURRIED, &NEVER) {
+            Ok(side) => made.push(side),
+            Err(error) => {
+                take_away(dir, &made);
+                if error.is_damage() {
+                    give_up(shared, segment)?;
+                }
+                // One that was given up has a side file of its own now; one that moved or expired needs none here.
+                return match is_same_segment(&shared.registry.all(), segment) {
+                    true => Err(error),
+                    false => verify_side(shared, side),
+                };
+            }
+        }
     }
     let _files = lock(&shared.files);
     let now = shared.registry.all();
     if now.side(side.name.seq).is_none() || !of_it.iter().all(|segment| is_same_segment(&now, segment)) {
-        for side in &made {
-            let _ = durable::remove(&dir.join(side.name.key()));
-        }
+        take_away(dir, &made);
         return Ok(None);
     }
     let change = Change {
@@ -291,6 +302,13 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
     let damage = Damage { file: side.name.key(), cause: Cause::Changed, set_aside: Vec::new(), clicks_kept };
     shared.damaged(damage.clone());
     Ok(Some(damage))
+}
+
+/// Takes side files away that nobody knows of yet; what cannot be deleted is found by the next start.
+fn take_away(dir: &Path, made: &[Side]) {
+    for side in made {
+        let _ = durable::remove(&dir.join(side.name.key()));
+    }
 }
 
 /// Makes a side file again from its segment, whose bytes are in a file at `path`.

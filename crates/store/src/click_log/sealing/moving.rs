@@ -42,6 +42,9 @@ use crate::click_log::{Shared, durable};
 
 /// Most bytes of a segment that is moved: they are in memory meanwhile.
 const BYTES_MAX: u64 = 1 << 30;
+/// So many objects of one bucket that cannot be deleted are tried by whoever waits for all of them: one that does not answer
+/// takes a minute for each.
+const FAILURES_MAX: u32 = 4;
 /// The end of the names of copies that were brought here from a bucket. A start deletes them as unfinished.
 const BROUGHT: &str = ".brought.sealing.tmp";
 
@@ -143,15 +146,23 @@ fn delete_next(shared: &Shared) -> Result<Option<String>, Error> {
 }
 
 /// Deletes the objects whose segment is gone, of these: what is said to be erased is nowhere. One that is not deleted keeps
-/// no other; the first trouble is told.
+/// no other, unless so many are that its bucket is ill; the first trouble is told.
 pub(super) fn delete_objects(shared: &Shared, which: impl Fn(&Object) -> bool) -> Result<(), Error> {
     let unlisted = lock(&shared.manifest).objects_unlisted()?;
     let mut done = Ok(());
+    let mut failures: BTreeMap<&str, u32> = BTreeMap::new();
     for object in unlisted.iter().filter(|object| which(object)) {
+        let failed = failures.entry(&object.bucket).or_default();
+        if *failed >= FAILURES_MAX {
+            continue;
+        }
         match delete_object(shared, object) {
             Ok(_) => {}
             Err(Error::Stopped) => return Err(Error::Stopped),
-            Err(error) => done = done.and(Err(error)),
+            Err(error) => {
+                *failed += 1;
+                done = done.and(Err(error));
+            }
         }
     }
     done

@@ -218,15 +218,14 @@ async fn a_flood_costs_what_is_wanted_of_it() {
 /// Stores one click of a device and then so many of another, and seals them.
 async fn one_before_many(world: &World, log: &ClickLog, one: u64, many: (u64, usize)) {
     stored(log.append(world.click(one)).await);
-    for _ in 0..many.1.div_ceil(1_000) {
-        let tasks: Vec<_> = (0..1_000).map(|_| (log.clone(), world.click(many.0))).collect();
-        let tasks: Vec<_> = tasks
-            .into_iter()
-            .map(|(log, click)| tokio::spawn(async move { log.append(click).await }))
-            .collect();
-        for task in tasks {
-            stored(task.await.unwrap());
-        }
+    let tasks: Vec<_> = (0..many.1)
+        .map(|_| {
+            let (log, click) = (log.clone(), world.click(many.0));
+            tokio::spawn(async move { log.append(click).await })
+        })
+        .collect();
+    for task in tasks {
+        stored(task.await.unwrap());
     }
     assert!(log.close_now());
     world.clock.advance(DAY);

@@ -374,12 +374,12 @@ async fn a_side_file_that_cannot_be_made_again_keeps_no_other_from_it() {
 }
 
 /// A segment that cannot be read through is not taken for one whose clicks have no prints.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_damaged_segment_without_a_side_file_answers_nothing_by_print_until_it_is_given_up() {
     let mut world = World::new();
     world.config.verify_at_start = 0;
     let (log, _) = world.open();
-    let ids = world.store(&log, 0..2_500).await;
+    let ids = world.store_at_once(&log, 0..2_500).await;
     assert!(log.close_now());
     publish(&log);
     world.clock.advance(HOUR);
@@ -409,6 +409,35 @@ async fn a_damaged_segment_without_a_side_file_answers_nothing_by_print_until_it
     assert!(log.shutdown());
     let (_, report) = world.open();
     assert!(report.damaged.is_empty() && report.side_files_rebuilt.is_empty(), "{report:?}");
+}
+
+/// The same while the log runs: whoever asks by print has both looked into.
+#[tokio::test]
+async fn a_segment_and_its_side_file_that_are_damaged_together_are_given_up_for_a_look_up() {
+    let mut world = World::new();
+    world.config.verify_at_start = 0;
+    let (log, _) = world.open();
+    let ids = world.store_at_once(&log, 0..2_500).await;
+    assert!(log.close_now());
+    publish(&log);
+    // A second segment, which is well, with the same side file.
+    world.clock.advance(HOUR);
+    let next = slice(&world, &log, 2_500).await;
+    world.clock.advance(2 * DAY);
+    while log.seal(world.clock.now()).unwrap().is_some() {}
+    assert_eq!(log.segments().len(), 2);
+    let side = fs::read_dir(world.dir().join("prints")).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(side).unwrap();
+    flip(&world.dir().join(&log.segments()[0].file), 20, 20);
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    let error = log.find_print(gaid(2_400), START, far, 9).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    until("giving it up", || log.damages().len() >= 2).await;
+    for (n, id) in [(2_400, ids[2_400]), (2_502, next[2])] {
+        let found = log.find_print(gaid(n), START, far, 9).await.unwrap();
+        assert_eq!(found.iter().map(|touch| touch.id).collect::<Vec<_>>(), [id]);
+    }
+    assert!(log.find_print(gaid(3), START, far, 9).await.unwrap().is_empty(), "it is gone by now");
 }
 
 /// The clock is set back between the moment at which a click is received and its commit.

@@ -111,6 +111,8 @@ impl World {
         let mut log =
             click_log::Config::new(dir.path().join("clicks"), 1, ledger.identity().check_keys.clone());
         log.faults = faults.clone();
+        // These tests do not depend on how busy the machine is.
+        log.append_wait = std::time::Duration::from_secs(20);
         let (clicks, _) = ClickLog::open(log, clock.clone(), Entropy::seeded(2)).expect("a click log");
         let admin_token = AdminToken::of_hash(hash_token(ADMIN));
         let router = api::router(ApiState {

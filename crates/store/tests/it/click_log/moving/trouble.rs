@@ -62,7 +62,7 @@ async fn what_a_backup_reads_stays_though_it_moved_and_somebody_is_erased_from_i
 async fn a_damaged_object_is_set_aside_here_and_what_is_sound_of_it_goes_on() {
     let (world, shelf) = World::with_bucket();
     let (log, _) = world.open();
-    let ids = world.store(&log, 0..2_500).await;
+    let ids = world.store_at_once(&log, 0..2_500).await;
     assert!(log.close_now());
     publish(&log);
     world.clock.advance(HOUR);
@@ -126,7 +126,7 @@ async fn an_object_that_is_gone_is_missing_and_one_whose_bucket_is_not_there_is_
 async fn an_object_that_is_shorter_than_listed_is_found_and_one_that_was_answered_short_is_left_alone() {
     let (world, shelf) = World::with_bucket();
     let (log, _) = world.open();
-    let ids = world.store(&log, 0..2_500).await;
+    let ids = world.store_at_once(&log, 0..200).await;
     assert!(log.close_now());
     publish(&log);
     world.clock.advance(HOUR);
