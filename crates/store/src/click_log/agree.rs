@@ -88,6 +88,15 @@ pub(super) fn mend(
             }
             other => other?,
         };
+        let clicks: u64 = told.iter().map(|listed| listed.extent.clicks).sum();
+        if clicks > 0 {
+            // Tens of seconds for ten million clicks, and nothing is served meanwhile.
+            tracing::info!(
+                segment.file = name.key(),
+                segment.clicks = clicks,
+                "counted a segment's clicks anew"
+            );
+        }
         for listed in told {
             manifest.count_again(&listed)?;
             report.told_again.push(listed.name.seq);

@@ -57,12 +57,13 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let tmp = args.shared.directory()?;
     // Where a server has its clicks.
-    let dir = tmp.path().join("data").join("clicks");
+    let data = tmp.path().join("data");
+    let dir = data.join("clicks");
     let mut report = Report { bench: "lookup", ..Report::default() };
     let hours = i64::try_from(args.hours)?;
     let start = Clock::System.now().plus_ms(-AGO_MS - hours * HOUR_MS).floor_to(24 * HOUR_MS);
     let clock = Clock::manual(start);
-    let samples = made(&args, &dir, &clock, &mut report).await?;
+    let samples = made(&args, &data, &clock, &mut report).await?;
     measured(&args, &dir, &clock, start, &samples, &mut report).await?;
     served(tmp.path(), &mut report).await?;
     let system = disk::file_system(tmp.path());
@@ -80,8 +81,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Stores and seals all clicks; every so many become samples.
-async fn made(args: &Args, dir: &Path, clock: &Clock, report: &mut Report) -> anyhow::Result<Vec<Sample>> {
-    let mut past = Past::new(dir, clock)?;
+async fn made(args: &Args, data: &Path, clock: &Clock, report: &mut Report) -> anyhow::Result<Vec<Sample>> {
+    let mut past = Past::new(data, clock)?;
     // Twice as many as are measured: the first half warms.
     let every = (args.clicks / (args.lookups * 4)).max(1);
     let mut samples = Vec::new();
@@ -91,14 +92,14 @@ async fn made(args: &Args, dir: &Path, clock: &Clock, report: &mut Report) -> an
         let began = Instant::now();
         samples.extend(past.store(n, HOUR_MS, every).await?);
         storing += began.elapsed();
+        past.close().await?;
         sealing += sealed(&past.log, clock).await?;
         progress(&format!("hour {hour} of {}: {} clicks", args.hours, past.stored));
     }
     // The day is over, so that side files become one.
     clock.advance(48 * HOUR_MS);
-    let Past { log, stored, .. } = past;
-    sealing += sealed(&log, clock).await?;
-    let stats = log.stats();
+    sealing += sealed(&past.log, clock).await?;
+    let (stats, stored) = (past.log.stats(), past.stored);
     ensure!(stats.segments_clicks == stored, "{} of {stored} clicks are in segments", stats.segments_clicks);
     #[expect(clippy::cast_precision_loss, reason = "clicks and bytes of a run are far below 2^53")]
     let (clicks, segments, sides) = (stored as f64, stats.bytes_segments as f64, stats.bytes_sides as f64);
@@ -111,15 +112,14 @@ async fn made(args: &Args, dir: &Path, clock: &Clock, report: &mut Report) -> an
         Measure::once("disk per sealed click", "B", segments / clicks).held_against(Floor::AtMost(90.0)),
         Measure::once("side files, per click", "B", sides / clicks).held_against(Floor::AtMost(40.0)),
     ]);
-    ensure!(log.shutdown(), "the click log does not stop");
+    past.end().await?;
     Ok(samples)
 }
 
-/// Closes, seals and merges what there is to. How long it took.
+/// Seals and merges what there is to. How long it took.
 async fn sealed(log: &ClickLog, clock: &Clock) -> anyhow::Result<Duration> {
     let (log, now) = (log.clone(), clock.now());
     let work = move || -> anyhow::Result<Duration> {
-        past::closed(&log)?;
         let began = Instant::now();
         log.seal_now().context("seal")?;
         // Merging is what is left.

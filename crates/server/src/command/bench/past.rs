@@ -1,6 +1,5 @@
-//! Clicks of hours that are over, made through the click log itself: without HTTP, and on a clock moved by hand.
-//!
-//! Not relied on: the ledger. Nobody publishes counts here, so the slices are said to be published.
+//! Clicks of hours that are over, made through the click log itself: without HTTP, and on a clock moved by hand. The ledger
+//! beside them has their counts, or else a server that starts on both would count them all anew.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +11,10 @@ use roundtrip_domain::click_id::{CheckKey, ClickId};
 use roundtrip_domain::id::{Id, WorkspaceNo};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::click_log::{Append, ClickLog, Config, Durability};
+use roundtrip_store::ledger::{self, Ledger};
 use tokio::task::JoinSet;
+
+use crate::data_dir::DataDir;
 
 use super::world::{self, Random};
 
@@ -34,23 +36,49 @@ pub(super) struct Past {
     pub(super) log: ClickLog,
     /// How many clicks it has got.
     pub(super) stored: u64,
+    ledger: Ledger,
+    _data: DataDir,
     clock: Clock,
     random: Random,
     agents: Vec<String>,
 }
 
 impl Past {
-    /// A new log in a new directory; the first click will be of the clock's time.
-    pub(super) fn new(dir: &Path, clock: &Clock) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-        let log = open(config(dir), clock)?;
+    /// A new ledger and a new log in a data directory; the first click will be of the clock's time.
+    pub(super) fn new(data: &Path, clock: &Clock) -> anyhow::Result<Self> {
+        let data = DataDir::open(data)?;
+        let config_of = ledger::Config { path: data.ledger(), readers: 2 };
+        let (ledger, _) =
+            Ledger::open(&config_of, Entropy::System, clock.now()).context("open the ledger")?;
         Ok(Self {
-            log,
+            log: open(config(&data.clicks()), clock)?,
             stored: 0,
+            ledger,
+            _data: data,
             clock: clock.clone(),
             random: Random::new(11),
             agents: world::user_agents(),
         })
+    }
+
+    /// Closes what there is, and puts the counts of all slices into the ledger.
+    pub(super) async fn close(&self) -> anyhow::Result<()> {
+        let log = self.log.clone();
+        ensure!(tokio::task::spawn_blocking(move || log.close_now()).await?, "a slice is not closed in time");
+        for slice in self.log.to_publish() {
+            let seq = slice.seq;
+            self.ledger.slice_publish(slice).await.context("put the counts of a slice into the ledger")?;
+            self.log.published(seq).context("note the counts")?;
+        }
+        Ok(())
+    }
+
+    /// Ends both.
+    pub(super) async fn end(self) -> anyhow::Result<()> {
+        let log = self.log;
+        ensure!(tokio::task::spawn_blocking(move || log.shutdown()).await?, "the click log does not stop");
+        self.ledger.close().await;
+        Ok(())
     }
 
     /// Stores `n` clicks, over which `span_ms` pass; one of `every` becomes a sample.
@@ -92,12 +120,6 @@ pub(super) fn config(dir: &Path) -> Config {
 
 pub(super) fn open(config: Config, clock: &Clock) -> anyhow::Result<ClickLog> {
     Ok(ClickLog::open(config, clock.clone(), Entropy::seeded(1)).context("open the click log")?.0)
-}
-
-/// Closes what there is, and says of all slices that their counts are told. Blocks.
-pub(super) fn closed(log: &ClickLog) -> anyhow::Result<()> {
-    ensure!(log.close_now(), "a slice is not closed in time");
-    log.to_publish().iter().try_for_each(|slice| log.published(slice.seq)).context("note the counts")
 }
 
 fn click(random: &mut Random, agents: &[String], n: u64, now: Timestamp) -> (Click, Sample) {

@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use roundtrip_ambient::Clock;
 
-use super::past::{self, Past};
+use super::past::Past;
 use super::report::{Floor, Measure, Report, median};
 use super::server::Server;
 use super::{OHA, Shared, disk, find_tools, machine, oha, progress, world};
@@ -124,21 +124,17 @@ async fn made(args: &Args, dir: &Path) -> anyhow::Result<()> {
     let hours = i64::try_from(HOURS)?;
     let start = Clock::System.now().plus_ms(-(hours + 2) * HOUR_MS).floor_to(HOUR_MS);
     let clock = Clock::manual(start);
-    let mut past = Past::new(&dir.join("clicks"), &clock)?;
+    let mut past = Past::new(dir, &clock)?;
     for half_hour in 0..HOURS * 2 {
         past.store(args.clicks / HOURS / 2, HOUR_MS / 2, u64::MAX).await?;
-        let log = past.log.clone();
-        let work = move || -> anyhow::Result<()> {
-            past::closed(&log)?;
-            if half_hour < HOURS {
-                log.seal_now().context("seal")?;
-            }
-            Ok(())
-        };
-        tokio::task::spawn_blocking(work).await??;
+        past.close().await?;
+        if half_hour < HOURS {
+            let log = past.log.clone();
+            tokio::task::spawn_blocking(move || log.seal_now().context("seal")).await??;
+        }
     }
     progress(&format!("{} clicks of {HOURS} hours", past.stored));
-    ensure!(past.log.shutdown(), "the click log does not stop");
+    past.end().await?;
     // Or else the disk is busy with them while it is measured.
     rustix::fs::sync();
     Ok(())

@@ -15,6 +15,7 @@ use parquet::errors::ParquetError;
 use super::super::append::lock;
 use super::lookup::Segment;
 use super::prints::Prints;
+use super::value::Dictionary;
 
 /// What a kept thing is. The first number is that of the segment or side file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +42,7 @@ impl Key {
 #[derive(Clone)]
 pub(super) enum Kept {
     Footer(Arc<Segment>),
-    Dictionary(Arc<Page>),
+    Dictionary(Arc<Dictionary>),
     Page(Arc<Vec<Option<Page>>>),
     Prints(Arc<Prints>),
 }

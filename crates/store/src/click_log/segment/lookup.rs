@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::basic::{CompressionCodec, Encoding};
+use parquet::basic::{CompressionCodec, Encoding, Type};
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::data_type::{ByteArray, FixedLenByteArray};
@@ -27,6 +27,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::schema::types::ColumnDescPtr;
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 
@@ -34,6 +35,7 @@ use super::PAGE_ROWS_MAX;
 use super::cache::{Cache, Kept, Key};
 use super::columns::{self, Cells};
 use super::sealed::{Sealed, Source};
+use super::value::{Dictionary, value};
 
 /// A segment that is open.
 pub(super) struct Segment {
@@ -97,7 +99,7 @@ fn needs_dictionary(page: &Page) -> bool {
     matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY)
 }
 
-fn bad(what: &str) -> ParquetError {
+pub(super) fn bad(what: &str) -> ParquetError {
     ParquetError::General(what.to_owned())
 }
 
@@ -334,9 +336,9 @@ impl Segment {
         if is_packed { unpacked(page, &mut |bytes| cache.unpack(bytes)) } else { Ok(page) }
     }
 
-    fn dictionary(&self, cache: &Cache, seq: u64, group: u32, column: usize) -> Result<Arc<Page>> {
-        if let Some(Kept::Dictionary(page)) = cache.get(Key::Dictionary(seq, group, column as u32)) {
-            return Ok(page);
+    fn dictionary(&self, cache: &Cache, seq: u64, group: u32, column: usize) -> Result<Arc<Dictionary>> {
+        if let Some(Kept::Dictionary(dictionary)) = cache.get(Key::Dictionary(seq, group, column as u32)) {
+            return Ok(dictionary);
         }
         self.dictionary_of(cache, seq, group, column, &self.source)
     }
@@ -374,20 +376,17 @@ impl Segment {
         group: u32,
         column: usize,
         source: &Source,
-    ) -> Result<Arc<Page>> {
+    ) -> Result<Arc<Dictionary>> {
         let key = Key::Dictionary(seq, group, column as u32);
         let since = cache.forgets();
-        let page =
-            Arc::new(self.read(cache, source, group, column, self.place_of_dictionary(group, column)?)?);
-        let Page::DictionaryPage { buf, num_values, .. } = &*page else {
-            return Err(bad("no dictionary where one should be"));
-        };
-        // The library makes room for as many values as it is told. Each takes four bytes at least.
-        if *num_values as usize > buf.len() / 4 {
-            return Err(bad("a dictionary of more values than it has bytes for"));
-        }
-        cache.put(key, Kept::Dictionary(page.clone()), page.buffer().len() + size_of::<Page>(), since);
-        Ok(page)
+        let page = self.read(cache, source, group, column, self.place_of_dictionary(group, column)?)?;
+        let dictionary = Arc::new(Dictionary::new(page, self.descriptor(column).physical_type())?);
+        cache.put(key, Kept::Dictionary(dictionary.clone()), dictionary.memory(), since);
+        Ok(dictionary)
+    }
+
+    fn descriptor(&self, column: usize) -> ColumnDescPtr {
+        self.footer.metadata.file_metadata().schema_descr().column(column)
     }
 
     /// A column of a page.
@@ -395,11 +394,10 @@ impl Segment {
         let span = self.footer.spans[at];
         let mut pages = VecDeque::with_capacity(2);
         if needs_dictionary(page) {
-            pages.push_back(Page::clone(&*self.dictionary(cache, seq, span.group, column)?));
+            pages.push_back(self.dictionary(cache, seq, span.group, column)?.page.clone());
         }
         pages.push_back(page.clone());
-        let descriptor = self.footer.metadata.file_metadata().schema_descr().column(column);
-        Ok(get_column_reader(descriptor, Box::new(OnePage { pages, rows: span.rows as usize })))
+        Ok(get_column_reader(self.descriptor(column), Box::new(OnePage { pages, rows: span.rows as usize })))
     }
 
     fn row_of_id(&self, cache: &Cache, seq: u64, at: usize, id: ClickId) -> Result<Option<usize>> {
@@ -441,14 +439,20 @@ impl Segment {
     /// Reads one row of a page. `None` when it makes no sense.
     fn row(&self, cache: &Cache, seq: u64, at: usize, row: usize) -> Result<Option<Touch>> {
         let pages = self.page(cache, seq, at)?;
-        let schema = self.footer.metadata.file_metadata().schema_descr();
+        let group = self.footer.spans[at].group;
         let mut cells = Vec::with_capacity(pages.len());
         for (column, page) in pages.iter().enumerate() {
+            let descriptor = self.descriptor(column);
             let cell = match page {
-                Some(page) => cell(self.column(cache, seq, at, column, page)?, row)?,
                 None => Cell::Null,
+                Some(page) => {
+                    match value(page, &descriptor, row, || self.dictionary(cache, seq, group, column))? {
+                        Some(value) => cell_of(value, descriptor.physical_type())?,
+                        None => cell(self.column(cache, seq, at, column, page)?, row)?,
+                    }
+                }
             };
-            cells.push((schema.column(column), cell));
+            cells.push((descriptor, cell));
         }
         let cells = Row(cells.iter().map(|(column, cell)| (column.name(), cell)).collect());
         Ok(columns::touch(&cells))
@@ -631,6 +635,19 @@ enum Cell {
     Long(i64),
 }
 
+/// A value that was found by its bytes.
+fn cell_of(value: Option<Bytes>, of: Type) -> Result<Cell> {
+    let Some(value) = value else { return Ok(Cell::Null) };
+    let short = || bad("a number of another length");
+    Ok(match of {
+        Type::INT32 => Cell::Number(i32::from_le_bytes(*value.as_array().ok_or_else(short)?)),
+        Type::INT64 => Cell::Long(i64::from_le_bytes(*value.as_array().ok_or_else(short)?)),
+        Type::FIXED_LEN_BYTE_ARRAY => Cell::Fixed(ByteArray::from(value).into()),
+        _ => Cell::Bytes(value.into()),
+    })
+}
+
+/// The value of a row by the library's reader, for pages that are not as we write them.
 fn cell(reader: ColumnReader, row: usize) -> Result<Cell> {
     macro_rules! one {
         ($reader:ident, $cell:path) => {{

@@ -6,6 +6,7 @@
 //! | `frame` | the query with the values that stand in columns of their own taken out |
 //! | `write` | rows in the order of their ids become the bytes of a file |
 //! | `lookup` | one row of a file, by its id or its place |
+//! | `value` | one value out of a page |
 //! | `cache` | footers and pages that stay in memory between look-ups |
 //! | `read` | a file read from its first row to its last, a page at a time |
 //! | `hits` | the clicks with a print in a side file, and how some of them are left out |
@@ -27,6 +28,7 @@ mod lookup;
 pub(super) mod prints;
 mod read;
 mod sealed;
+mod value;
 mod write;
 
 pub(super) use self::cache::Cache;
