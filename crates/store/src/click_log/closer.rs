@@ -72,6 +72,7 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
         match job {
             Ok(Job::Close { seq, how }) => todo.push((seq, how)),
             Ok(Job::Verify { seq }) => {
+                shared.config.faults.reach(Point::Verifying);
                 let verified = catch_unwind(AssertUnwindSafe(|| verify_here(shared, seq)));
                 if let Err(error) = verified.unwrap_or_else(|_| Err(panicked(shared, seq))) {
                     tracing::error!(

@@ -15,6 +15,8 @@ pub enum Point {
     BeforeCommit,
     /// The closer has a slice in hand.
     Closing,
+    /// The closer was asked to look at a file.
+    Verifying,
     /// The slice's pages are in its file and it has no side file.
     BeforeSideFile,
     /// The side file is there and the slice is not renamed.

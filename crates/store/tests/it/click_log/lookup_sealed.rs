@@ -6,6 +6,7 @@ use roundtrip_domain::click::{Click, Touch, TouchKind};
 use roundtrip_domain::device::Print;
 use roundtrip_domain::id::{Id, WorkspaceNo};
 use roundtrip_domain::time::Timestamp;
+use roundtrip_store::click_log::faults::Point;
 use roundtrip_store::click_log::{ClickLog, Error, Found};
 
 fn publish_and_seal(world: &World, log: &ClickLog) {
@@ -302,10 +303,12 @@ async fn a_changed_page_is_an_error_that_names_the_file_and_is_looked_into() {
     let mut changed = bytes.clone();
     changed[4..40].fill(0xff);
     std::fs::write(&path, &changed).unwrap();
+    world.faults.hold(Point::Verifying);
     let error = log.find(ids[3]).await.unwrap_err();
     assert!(matches!(&error, Error::Parquet { file, .. } if *file == path), "{error:?}");
     assert!(!error.is_retryable() && error.to_string().contains(&segment.file), "{error}");
     // The closer compares the file with its checksum and sets it aside.
+    world.faults.release(Point::Verifying);
     let seq = segment.seq;
     for _ in 0..2_000 {
         if !log.damages().is_empty() {
