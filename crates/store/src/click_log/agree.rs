@@ -70,14 +70,16 @@ pub(super) fn mend(
             report.uncounted.push(name.key());
             continue;
         }
-        let spans =
-            || -> Result<Vec<SliceSpan>, Error> { Ok(Rows::of_segment(dir, name, false)?.slices().to_vec()) };
+        let path = dir.join(name.key());
+        let spans = || -> Result<Vec<SliceSpan>, Error> {
+            Ok(Rows::of_segment(&path, name, false)?.slices().to_vec())
+        };
         let lacking = |span: &SliceSpan| {
             !counted.contains(&(name.node, span.seq)) && !slices.iter().any(|s| s.name.seq == span.seq)
         };
         let told = spans().and_then(|mut spans| {
             spans.retain(lacking);
-            count(dir, segment, &spans)
+            count(&path, segment, &spans)
         });
         let told = match told {
             Err(error) if error.is_damage() => {
@@ -116,13 +118,13 @@ pub(super) fn mend(
 }
 
 /// Counts the clicks of slices that are in a segment.
-fn count(dir: &Path, segment: &Segment, spans: &[SliceSpan]) -> Result<Vec<Listed>, Error> {
+fn count(path: &Path, segment: &Segment, spans: &[SliceSpan]) -> Result<Vec<Listed>, Error> {
     let name = segment.sealed.name;
     if spans.is_empty() {
         return Ok(Vec::new());
     }
     let mut counted: BTreeMap<u64, Index> = BTreeMap::new();
-    for touch in Rows::of_segment(dir, name, false)?.all() {
+    for touch in Rows::of_segment(path, name, false)?.all() {
         let touch = touch?;
         if let Some(span) = spans.iter().find(|span| span.holds(touch.id)) {
             let noted = Noted::of(&touch.click, &touch.click.params());

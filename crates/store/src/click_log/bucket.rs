@@ -8,7 +8,7 @@
 //! Not relied on: that a failed request did nothing (an object that was put may be there although the answer says
 //! otherwise), that what is there is what was put, that deleting needs doing once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 use std::io;
 use std::ops::Range;
@@ -29,6 +29,9 @@ const WORK_WAIT: Duration = Duration::from_secs(60);
 const PUT_RATE_MIN: u64 = 64 << 10;
 /// The longest pause between two look-ups that are tried while a bucket does not answer.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Objects that are kept in mind to be looked at. One that is not among them comes up with the next look-up.
+const DOUBTS_MAX: usize = 1_024;
 
 /// What came of putting an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,8 @@ pub(super) struct Reach {
     /// The first pause after a look-up that was not answered.
     pause: Duration,
     trouble: Mutex<Option<Trouble>>,
+    /// Objects of which a look-up did not get what it asked for: they may be shorter than they are listed.
+    doubts: Mutex<BTreeSet<String>>,
     failures: AtomicU64,
 }
 
@@ -125,6 +130,11 @@ impl Reach {
         match &read {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 self.failures.fetch_add(1, Relaxed);
+                let mut doubts = lock(&self.doubts);
+                if doubts.len() < DOUBTS_MAX {
+                    doubts.insert(key.to_owned());
+                }
+                drop(doubts);
                 let pause = trouble.as_ref().map_or(self.pause, |before| match before.is_tried {
                     true => (before.pause * 2).min(PAUSE_MAX.max(self.pause)),
                     // One of several that were under way together.
@@ -254,10 +264,20 @@ impl Reaches {
             wait: self.wait,
             pause: self.pause,
             trouble: Mutex::default(),
+            doubts: Mutex::default(),
             failures: AtomicU64::new(0),
         });
         known.insert(name.to_owned(), reach.clone());
         Ok(reach)
+    }
+
+    /// Objects, each with its bucket before it, of which a look-up did not get what it asked for since this was asked last:
+    /// a bucket that is ill says the same as one whose object is shorter than it is listed, and many say it in words of
+    /// their own.
+    pub(super) fn doubts(&self) -> Vec<(String, String)> {
+        let known = lock(&self.known);
+        let doubts = known.iter().map(|(name, reach)| (name, std::mem::take(&mut *lock(&reach.doubts))));
+        doubts.flat_map(|(name, keys)| keys.into_iter().map(|key| (name.clone(), key))).collect()
     }
 
     /// Requests that failed since the log was opened.

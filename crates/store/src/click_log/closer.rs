@@ -23,7 +23,7 @@ use super::index::Index;
 use super::manifest::{Listed, Manifest};
 use super::pour::{self, Pace};
 use super::registry::{Slice, State, read};
-use super::sealing;
+use super::sealing::{self, Far, Left, Verified};
 use super::side_file;
 use super::slice::{self, Name, Part};
 
@@ -77,6 +77,7 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
         match job {
             Ok(Job::Close { seq, how }) => todo.push((seq, how)),
             Ok(Job::Verify { seq }) => {
+                shared.config.faults.reach(Point::Verifying);
                 let verified = catch_unwind(AssertUnwindSafe(|| verify_here(shared, seq)));
                 if let Err(error) = verified.unwrap_or_else(|_| Err(panicked(shared, seq))) {
                     tracing::error!(
@@ -105,7 +106,11 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
                 close(shared, seq, how)
             }));
             match closed.unwrap_or_else(|_| Err(panicked(shared, seq))) {
-                Ok(log_bytes) => see_to_spare(shared, log_bytes),
+                Ok(log_bytes) => {
+                    // What was in doubt of it is found now, or is not there.
+                    lock(&shared.unsure).remove(&seq);
+                    see_to_spare(shared, log_bytes);
+                }
                 Err(error) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
@@ -134,27 +139,48 @@ fn see_to_spare(shared: &Shared, log_bytes: u64) {
 }
 
 /// Compares a file that lies here. Who speaks to buckets does it for the others: slices are to be closed meanwhile.
-fn verify_here(shared: &Shared, seq: u64) -> Result<Option<Damage>, Error> {
-    if shared.registry.all().segment(seq).is_some_and(|segment| segment.moved.is_some()) {
-        lock(&shared.moving).suspects.insert(seq);
-        return Ok(None);
+fn verify_here(shared: &Shared, seq: u64) -> Result<(), Error> {
+    if verify(shared, seq, Far::Left)? == Verified::Far {
+        lock(&shared.moving).suspect(seq);
     }
-    verify(shared, seq)
+    Ok(())
 }
 
-/// Makes a side file again, and has the next one made: others come between. Whether it failed and is to be tried again.
+/// Compares a file wherever it lies, for whoever may wait until nobody else has to do with a bucket.
+pub(super) fn verify_anywhere(shared: &Shared, seq: u64) -> Result<Option<Damage>, Error> {
+    let verified = match verify(shared, seq, Far::Left)? {
+        Verified::Far => {
+            let _one = lock(&shared.sealing);
+            verify(shared, seq, Far::Asked)?
+        }
+        here => here,
+    };
+    Ok(match verified {
+        Verified::Damaged(damage) => Some(damage),
+        Verified::Done | Verified::Far => None,
+    })
+}
+
+/// Makes a side file again, and has the next one made: others come between. Whether only those are left that failed, which
+/// are tried again later.
 fn make_lost_side(shared: &Arc<Shared>) -> bool {
     let made = catch_unwind(AssertUnwindSafe(|| sealing::make_lost_side(shared)));
     match made.unwrap_or_else(|_| Err(panicked(shared, 0))) {
-        Ok(true) => shared.closer_send(Job::Sides),
-        Ok(false) | Err(Error::Stopped) => {}
+        Ok(()) => {}
+        Err(Error::Stopped) => return false,
         Err(error) => {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "a side file that was lost cannot be made again yet");
-            return true;
         }
     }
-    false
+    match shared.sides_lost.left() {
+        Left::Nothing => false,
+        Left::Later => true,
+        Left::More => {
+            shared.closer_send(Job::Sides);
+            false
+        }
+    }
 }
 
 /// One file that makes us panic does not keep the others from being closed.
@@ -337,10 +363,14 @@ pub(super) fn side_file_rebuild(dir: &Path, name: Name) -> Result<(), Error> {
 
 /// Compares a closed slice and its side file with their checksums, byte by byte. A damaged slice is set aside and
 /// what can be read of it goes on; a damaged side file is made again.
-pub(super) fn verify(shared: &Shared, seq: u64) -> Result<Option<Damage>, Error> {
-    if shared.registry.get(seq).is_none() {
-        return sealing::verify(shared, seq);
+pub(super) fn verify(shared: &Shared, seq: u64, far: Far) -> Result<Verified, Error> {
+    match shared.registry.get(seq) {
+        None => sealing::verify(shared, seq, far),
+        Some(_) => verify_slice(shared, seq).map(Verified::from),
     }
+}
+
+fn verify_slice(shared: &Shared, seq: u64) -> Result<Option<Damage>, Error> {
     let _files = lock(&shared.files);
     let Some(Slice { name, state: State::Closed { listed, recorded: true } }) = shared.registry.get(seq)
     else {
@@ -358,12 +388,14 @@ pub(super) fn verify(shared: &Shared, seq: u64) -> Result<Option<Damage>, Error>
                 None => State::Missing { listed },
             };
             shared.registry.put(Slice { name, state });
+            shared.readers.forget(seq);
             shared.damaged(damage.clone());
             return Ok(Some(damage));
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             tracing::error!(slice.seq = seq, "a click slice is missing");
             shared.registry.put(Slice { name, state: State::Missing { listed } });
+            shared.readers.forget(seq);
             return Ok(None);
         }
         Err(error) => return Err(Error::io("read", &closed)(error)),

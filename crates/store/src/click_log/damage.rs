@@ -261,6 +261,11 @@ pub(super) fn image(db: &Path, wal: &Path, out: &Path) -> io::Result<()> {
 
 /// Moves a file, with its `-wal` and `-shm`, into `damaged/`. A name that is taken gets a number. `file` is below `dir`.
 pub(super) fn set_aside(dir: &Path, file: &str) -> io::Result<Vec<PathBuf>> {
+    set_aside_as(dir, &dir.join(file), file)
+}
+
+/// The same for a file that lies at `path` and goes by the name `file`.
+pub(super) fn set_aside_as(dir: &Path, path: &Path, file: &str) -> io::Result<Vec<PathBuf>> {
     let damaged = dir.join(super::DAMAGED);
     if !damaged.is_dir() {
         fs::create_dir_all(&damaged)?;
@@ -275,7 +280,7 @@ pub(super) fn set_aside(dir: &Path, file: &str) -> io::Result<Vec<PathBuf>> {
     let mut moved = Vec::new();
     // The log first: a database file left behind by a crash would otherwise look like a whole slice.
     for suffix in ["-wal", "-shm", ""] {
-        let from = slice::beside(&dir.join(file), suffix);
+        let from = slice::beside(path, suffix);
         if from.exists() {
             let to = slice::beside(&to, suffix);
             fs::rename(&from, &to)?;
@@ -283,7 +288,7 @@ pub(super) fn set_aside(dir: &Path, file: &str) -> io::Result<Vec<PathBuf>> {
         }
     }
     durable::sync_dir(&damaged)?;
-    durable::sync_dir(dir.join(file).parent().unwrap_or(dir))?;
+    durable::sync_dir(path.parent().unwrap_or(dir))?;
     Ok(moved)
 }
 

@@ -15,6 +15,8 @@ pub enum Point {
     BeforeCommit,
     /// The closer has a slice in hand.
     Closing,
+    /// The closer was asked to look at a file.
+    Verifying,
     /// The slice's pages are in its file and it has no side file.
     BeforeSideFile,
     /// The side file is there and the slice is not renamed.
@@ -48,6 +50,7 @@ struct State {
     panics: u32,
     panics_at: HashSet<Point>,
     syncs: u32,
+    syncs_behind: u32,
     inserts: u32,
     pages_max: Option<u32>,
     unreadable: HashSet<u64>,
@@ -115,6 +118,11 @@ impl Faults {
         self.with(|s| s.syncs = n);
     }
 
+    /// The sync of the next `n` commits fails, and their bytes are in the file all the same.
+    pub fn fail_sync_behind(&self, n: u32) {
+        self.with(|s| s.syncs_behind = n);
+    }
+
     /// The next `n` rows fail to insert.
     pub fn fail_insert(&self, n: u32) {
         self.with(|s| s.inserts = n);
@@ -151,6 +159,10 @@ impl Faults {
 
     pub(super) fn take_sync(&self) -> bool {
         self.with(|s| take(&mut s.syncs)).unwrap_or(false)
+    }
+
+    pub(super) fn take_sync_behind(&self) -> bool {
+        self.with(|s| take(&mut s.syncs_behind)).unwrap_or(false)
     }
 
     pub(super) fn take_insert(&self) -> bool {

@@ -62,7 +62,7 @@ mod stats;
 mod walk;
 mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
@@ -269,13 +269,15 @@ struct Shared {
     /// Closed slices, segments and side files that the closer was asked to look at.
     suspects: Mutex<BTreeSet<u64>>,
     /// Slices and side files of segments, by number, whose side file is made again in the background.
-    sides_lost: Mutex<BTreeSet<u64>>,
+    sides_lost: sealing::SidesLost,
     jobs: Mutex<mpsc::Sender<Job>>,
     counters: stats::Counters,
     damage: Mutex<Vec<Damage>>,
     seq_last: AtomicU64,
     /// The moment of the first id that the writer has minted and not committed, in milliseconds; else `i64::MAX`.
     uncommitted_ms: AtomicI64,
+    /// Slices that are being saved, by number, each with the moment of the first id that may come back with it.
+    unsure: Mutex<BTreeMap<u64, i64>>,
     threads: (Mutex<u32>, Condvar),
 }
 
@@ -388,12 +390,13 @@ impl ClickLog {
             reaches: bucket::Reaches::new(config.buckets.clone(), config.bucket_wait, config.bucket_pause),
             moving: Mutex::default(),
             suspects: Mutex::default(),
-            sides_lost: Mutex::new(opened.sides_lost),
+            sides_lost: sealing::SidesLost::new(opened.sides_lost),
             jobs: Mutex::new(jobs),
             counters: stats::Counters::default(),
             damage: Mutex::new(opened.report.damaged.clone()),
             seq_last: AtomicU64::new(opened.seq_last),
             uncommitted_ms: AtomicI64::new(i64::MAX),
+            unsure: Mutex::default(),
             threads: (Mutex::new(0), Condvar::new()),
             config: Config { published: None, ..config },
             clock,
@@ -402,7 +405,7 @@ impl ClickLog {
         // A start asks no bucket, so these have no side file yet.
         let far =
             opened.view.segments.iter().filter(|s| s.moved.is_some() && opened.view.side(s.side).is_none());
-        lock(&shared.moving).suspects.extend(far.map(registry::Segment::seq));
+        far.for_each(|segment| lock(&shared.moving).suspect(segment.seq()));
         shared.registry.with(|view| *view = opened.view);
         for job in opened.jobs {
             shared.closer_send(job);
@@ -585,11 +588,7 @@ impl ClickLog {
     /// # Errors
     /// When files cannot be read or written.
     pub fn verify(&self, seq: u64) -> Result<Option<Damage>, Error> {
-        let shared = self.shared();
-        let is_far = shared.registry.all().segment(seq).is_some_and(|segment| segment.moved.is_some());
-        // One at a time has to do with a bucket.
-        let _one = is_far.then(|| lock(&shared.sealing));
-        closer::verify(shared, seq)
+        closer::verify_anywhere(self.shared(), seq)
     }
 
     /// Closes the active slice now and waits until every slice that was not closed at the call is. Blocks for
@@ -660,12 +659,12 @@ impl ClickLog {
             segments_moved: there.clone().filter(|s| s.moved.is_some()).count(),
             bytes_moved: there.clone().filter(|s| s.moved.is_some()).map(|s| s.sealed.bytes).sum(),
             bucket_failures: shared.reaches.failures(),
-            bucket_error: lock(&shared.moving).error.clone(),
+            bucket_error: lock(&shared.moving).error(),
             segments_missing: view.segments.iter().filter(|s| s.is_missing).count(),
             segments_clicks: there.clone().map(|s| s.extent().clicks).sum(),
             bytes_segments: there.filter(|s| s.moved.is_none()).map(|s| s.sealed.bytes).sum(),
             bytes_sides: view.sides.iter().map(|side| side.bytes).sum(),
-            sides_lost: lock(&shared.sides_lost).len(),
+            sides_lost: shared.sides_lost.len(),
             seal_error: lock(&shared.seal_error).clone(),
             damaged: lock(&shared.damage).len(),
             bytes_closed: slices

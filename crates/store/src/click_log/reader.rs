@@ -44,8 +44,8 @@ const IDS_STEP: usize = 4_096;
 /// So many rows of a page are read as they come; of more, the moments are read first, so that a device id shared by a bot
 /// farm costs the touches that are wanted and not those beside them.
 const ROWS_FEW: usize = 4;
-/// Rows of a side file that may name clicks without the print before the rest of it is left alone. A sound one has none
-/// of these, unless an earlier release read links otherwise.
+/// Rows of a side file that may name clicks without the print before it is looked at. A sound one has none of these, unless
+/// an earlier release read links otherwise. Behind them may stand those that are wanted, so the look-up goes on.
 const STRANGERS_MAX: usize = 4_096;
 
 /// What is known of a click id.
@@ -362,9 +362,10 @@ fn in_side(
             rows.push(next.row);
             hits.step();
         }
+        let before = strangers;
         in_page(shared, segment, &pages, &page, rows, wanted, newest, &mut strangers)?;
-        if strangers > STRANGERS_MAX {
-            break;
+        if before <= STRANGERS_MAX && strangers > STRANGERS_MAX {
+            ask(shared, side.name.seq);
         }
     }
     Ok(())
@@ -493,7 +494,7 @@ fn suspect(shared: &Shared, slice: &Slice, damage: bool) {
 fn ask_of(shared: &Shared, segment: &Segment) {
     match &segment.moved {
         None => ask(shared, segment.seq()),
-        Some(_) => drop(lock(&shared.moving).suspects.insert(segment.seq())),
+        Some(_) => lock(&shared.moving).suspect(segment.seq()),
     }
 }
 

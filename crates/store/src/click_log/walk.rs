@@ -6,8 +6,8 @@
 //! comes once. A page is bounded by the rows that it looks at, not by those that fit. No lock is held while a file is read.
 //!
 //! The time of a click is the one in its id. [`ClickLog::first_and_settled`] says until when no click comes any more by
-//! that: it raises the floor of the ids and knows what the writer has in hand, so it also holds when the clock is set
-//! back.
+//! that: it raises the floor of the ids and knows what the writer has in hand, and what may come back with a slice that is
+//! saved, so it also holds when the clock is set back or a sync fails.
 //!
 //! NOT relied on: that a file that is listed is there a moment later (the next snapshot says where its clicks went). The
 //! clicks of a file that is missing are left out, and that is said in the log.
@@ -75,13 +75,15 @@ impl ClickLog {
             mint.raise(over);
             shared.uncommitted_ms.load(Acquire)
         };
+        // Behind the other, which it takes over from.
+        let unsure_ms = lock(&shared.unsure).values().copied().min().unwrap_or(i64::MAX);
         let view = shared.registry.all();
         let slices =
             view.slices.iter().filter(|s| !matches!(s.state, State::Missing { .. })).map(Slice::extent);
         let segments = view.segments.iter().filter(|s| !s.is_missing).map(Segment::extent);
         let first =
             slices.chain(segments).filter(|extent| extent.clicks > 0).map(|extent| extent.id_first_ms).min();
-        (first.map(Timestamp::from_ms), Timestamp::from_ms(over.ms().min(uncommitted_ms)))
+        (first.map(Timestamp::from_ms), Timestamp::from_ms(over.ms().min(uncommitted_ms).min(unsure_ms)))
     }
 
     /// Begins a way along clicks. Those that come meanwhile are on it too: whoever wants it to end where clicks keep coming

@@ -150,9 +150,9 @@ impl Writer {
                         "the click log's writer panicked"
                     );
                     self.fail_batch(Why::Panic);
-                    self.shared.uncommitted_ms.store(i64::MAX, Release);
                     // The index may have half of the batch, so the closer reads the file again.
                     self.retire(How::Rescan);
+                    self.shared.uncommitted_ms.store(i64::MAX, Release);
                 }
             }
         }
@@ -206,6 +206,11 @@ impl Writer {
 
     fn retire(&mut self, how: How) {
         let Some(active) = self.active.take() else { return };
+        let first_ms = self.shared.uncommitted_ms.load(Relaxed);
+        if how != How::Pour && first_ms < i64::MAX {
+            // What was not answered may be in the file all the same, and is found again once it is closed.
+            lock(&self.shared.unsure).insert(active.name.seq, first_ms);
+        }
         // Dropping the connection moves no pages: it does not checkpoint on close.
         drop(active.conn);
         let state = State::Live { index: active.index, active: false };
@@ -431,13 +436,18 @@ fn write(shared: &Shared, active: &Active, batch: &[Pending]) -> rusqlite::Resul
     shared.config.faults.reach(Point::BeforeCommit);
     shared.config.faults.panic_if_ordered();
     if shared.config.faults.take_sync() {
-        return Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC),
-            None,
-        ));
+        return Err(failed_sync());
     }
     conn.prepare_cached("COMMIT")?.execute([])?;
+    if shared.config.faults.take_sync_behind() {
+        return Err(failed_sync());
+    }
     Ok(refused)
+}
+
+/// What SQLite says when a sync fails.
+fn failed_sync() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC), None)
 }
 
 /// Now, or the newest id's moment if that is later.

@@ -26,24 +26,29 @@ impl Pair {
     }
 
     fn open_with(dir: &Path, clock: &Clock, faults: Faults) -> Self {
-        let (pair, report) = Self::opened(dir, clock, faults);
+        Self::open_as(dir, clock, |config| config.faults = faults)
+    }
+
+    /// With what `change` changes of how the click log is opened.
+    pub(crate) fn open_as(dir: &Path, clock: &Clock, change: impl FnOnce(&mut Config)) -> Self {
+        let (pair, report) = Self::opened(dir, clock, change);
         assert!(report.damaged.is_empty() && report.missing.is_empty(), "{report:?}");
         pair
     }
 
     pub(crate) fn try_open(dir: &Path, clock: &Clock) -> (Self, OpenReport) {
-        Self::opened(dir, clock, Faults::default())
+        Self::opened(dir, clock, |_| {})
     }
 
-    fn opened(dir: &Path, clock: &Clock, faults: Faults) -> (Self, OpenReport) {
+    fn opened(dir: &Path, clock: &Clock, change: impl FnOnce(&mut Config)) -> (Self, OpenReport) {
         let (ledger, _) =
             Ledger::open(&ledger::Config::in_dir(dir), Entropy::seeded(9), clock.now()).unwrap();
         let identity = ledger.identity();
         let mut config = Config::new(dir.join("clicks"), identity.node, identity.check_keys.clone());
         config.floor = identity.click_floor;
         config.published = Some(ledger.slices_counted().unwrap());
-        config.faults = faults;
         config.append_wait = std::time::Duration::from_secs(20);
+        change(&mut config);
         let (clicks, report) = ClickLog::open(config, clock.clone(), Entropy::seeded(1)).unwrap();
         (Self { ledger, clicks }, report)
     }
@@ -90,7 +95,7 @@ pub(crate) async fn click(at: Timestamp) -> (World, Click) {
     (world, click)
 }
 
-fn unpacked(archive: &[u8], dir: &Path) -> Result<backup::Restored, Error> {
+pub(crate) fn unpacked(archive: &[u8], dir: &Path) -> Result<backup::Restored, Error> {
     fs::create_dir_all(dir).unwrap();
     backup::unpack(archive, dir, &mut |_| {})
 }

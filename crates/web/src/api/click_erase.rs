@@ -50,7 +50,7 @@ struct Erase {
 /// One file that held such clicks.
 #[derive(Serialize, JsonSchema)]
 struct OneFile {
-    /// Its name, below `clicks/` of the data directory. Where clicks were erased it is gone.
+    /// Its name, below `clicks/` of the data directory or in its bucket. Where clicks were erased it is gone.
     file: String,
     /// Its number.
     number: u64,
@@ -61,6 +61,10 @@ struct OneFile {
     /// The file that has the others; absent when there are none, or nothing was erased.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced_by: Option<String>,
+    /// Nothing finds the clicks any more, and the old file could not be deleted yet: it is before the erasure says that all
+    /// files are done. Absent when it is deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deletion_waits: Option<bool>,
 }
 
 /// What was erased in this request.
@@ -259,9 +263,13 @@ async fn erase(mut call: Call) -> Result<Answer, Failure> {
     let (files, looked_through, next) = done;
     let erased: u64 = files.iter().map(|file| file.erased).sum();
     if !is_dry && (erased > 0 || next.is_none()) {
-        let end = match next {
-            Some(last) => format!("it goes on behind file number {last}"),
-            None => format!(
+        let end = match (next, files.iter().filter(|file| file.is_left).count()) {
+            (Some(last), 0) => format!("it goes on behind file number {last}"),
+            (Some(last), left) => {
+                format!("{left} old files cannot be deleted yet, and it goes on behind file number {last}")
+            }
+            // The log says that there is nothing left once the last of them is deleted.
+            (None, _) => format!(
                 "all files are done; not reached: backups, the ledger's records, and {} set aside as damaged",
                 set_aside.len()
             ),
@@ -279,6 +287,8 @@ async fn erase(mut call: Call) -> Result<Answer, Failure> {
         clicks: file.clicks,
         erased: file.erased,
         replaced_by: file.replaced_by,
+        // What was left when it was written anew is deleted by now.
+        deletion_waits: (file.is_left && next.is_some()).then_some(true),
     });
     let files = files.collect();
     Ok(Answer::ok(json!(Erased { files, looked_through, erased, next, set_aside, fingerprint })))

@@ -39,6 +39,9 @@ pub struct ErasedFile {
     pub erased: u64,
     /// The segment that has the others; `None` when nothing was erased, or everything.
     pub replaced_by: Option<String>,
+    /// Nothing finds what was erased any more, and the old file cannot be deleted yet. It is deleted before a step says that
+    /// there is nothing left to go through.
+    pub is_left: bool,
 }
 
 /// A file that clicks are in.
@@ -49,12 +52,14 @@ enum Place {
 
 impl ClickLog {
     /// Goes through the file with the lowest number above `after` and erases the clicks that match: it is written anew
-    /// without them, in place of the old one in the same transaction, and the old one is deleted. `None` when there is
-    /// no such file: all are done, and no old one is left that could not be deleted before. Clicks in a slice that is not closed yet are not reached, so [`Self::close_now`]
-    /// comes first, once. A step that was interrupted changed nothing, and may be repeated. Blocks.
+    /// without them, in place of the old one in the same transaction, and the old one is deleted, now or by a later step.
+    /// `None` when there is no such file: all are done, and no old one is left, here or in a bucket. Clicks in a slice that
+    /// is not closed yet are not reached, so [`Self::close_now`] comes first, once. A step that was interrupted changed
+    /// nothing, and may be repeated. Blocks.
     ///
     /// # Errors
-    /// When files cannot be read or written, or a bucket does not give or delete one; the same step may be tried again.
+    /// When files cannot be read or written, or a bucket does not give one; the same step may be tried again. Behind the last
+    /// file, when an old one cannot be deleted yet. No step that erased something is an error: what it counts is the proof.
     pub fn erase_next(
         &self,
         after: u64,
@@ -62,12 +67,10 @@ impl ClickLog {
     ) -> Result<Option<ErasedFile>, Error> {
         let shared = self.shared();
         let _one = lock(&shared.sealing);
-        // What an earlier step, or expiry, could not delete from its bucket may hold the person.
-        moving::delete_objects(shared)?;
         loop {
             let Some((seq, place)) = lowest(&shared.registry.all(), after) else {
-                // What expired meanwhile may hold the person too.
-                moving::delete_objects(shared)?;
+                // What an earlier step could not delete, or expired meanwhile, may hold the person too.
+                moving::delete_objects(shared, |_| true)?;
                 return are_gone(shared).map(|()| None);
             };
             if let Some(erased) = erase(shared, seq, &place, matches)? {
@@ -91,6 +94,7 @@ impl ClickLog {
 /// Deletes what could not be deleted before, in earlier steps or because a backup reads it.
 fn are_gone(shared: &Shared) -> Result<(), Error> {
     sweep(shared)?;
+    moving::clear_brought(shared)?;
     let doomed = lock(&shared.manifest).doomed()?;
     is_gone(shared, &doomed.into_iter().filter(|file| is_ours(file)).collect::<Vec<_>>())
 }
@@ -137,9 +141,10 @@ fn erase(
             other => Some(other.inspect_err(|error| look_at(shared, seq, error))?),
         },
     };
+    let path = brought.as_ref().map_or_else(|| dir.join(&file), |brought| brought.path().to_owned());
     let rows = || match place {
         Place::Slice(slice) => Rows::of_slice(dir, slice.name),
-        Place::Segment(segment) => Rows::of_segment(dir, segment.sealed.name, false),
+        Place::Segment(segment) => Rows::of_segment(&path, segment.sealed.name, false),
     };
     let same = |view: &View| match place {
         Place::Slice(slice) => view.slice(seq).is_some_and(|now| match (&now.state, &slice.state) {
@@ -162,7 +167,7 @@ fn erase(
         other => other.inspect_err(|error| look_at(shared, seq, error))?,
     };
     if erased == 0 {
-        return Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by: None }));
+        return Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by: None, is_left: false }));
     }
     let feed = Feed::new(vec![rows()?], pace, &shared.sealing_stop);
     let covering = Covering::all(&shared.registry.all(), seq, &feed.replaces());
@@ -193,12 +198,21 @@ fn erase(
         return Ok(None);
     }
     drop(brought);
-    moving::delete_objects(shared)?;
-    is_gone(shared, &change.doomed)?;
-    is_gone(shared, std::slice::from_ref(&file))?;
+    // From here on it is done, whatever is left of the old file: an error would take the count out of the proof.
+    let gone = moving::delete_objects(shared, |object| object.seq == seq);
+    let gone = gone.and_then(|()| is_gone(shared, &change.doomed));
+    let is_left = gone.is_err();
+    if let Err(error) = gone {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(
+            error,
+            segment.file = file,
+            "a file that clicks were erased from cannot be deleted yet"
+        );
+    }
     let replaced_by = made.map(|made| made.sealed.name.key());
     tracing::info!(segment.file = file, segment.clicks_erased = erased, "erased clicks from a file");
-    Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by }))
+    Ok(Some(ErasedFile { seq, file, clicks, erased, replaced_by, is_left }))
 }
 
 /// Has a file looked at that cannot be read: it is gone or damaged, or nothing is wrong with it. Otherwise nobody might, and

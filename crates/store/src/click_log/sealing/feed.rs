@@ -43,9 +43,10 @@ impl Rows {
         Ok(Self { from, ready: VecDeque::new(), replaces: vec![name.seq], slices })
     }
 
-    /// Opens a segment. A lenient one leaves out the pages that cannot be read or are not what was written.
-    pub(in super::super) fn of_segment(dir: &Path, name: SegmentName, lenient: bool) -> Result<Self, Error> {
-        let path = dir.join(name.key());
+    /// Opens a segment, wherever its file lies. A lenient one leaves out the pages that cannot be read or are not what was
+    /// written.
+    pub(in super::super) fn of_segment(path: &Path, name: SegmentName, lenient: bool) -> Result<Self, Error> {
+        let path = path.to_owned();
         let source = Source::open(&path).map_err(Error::io("open", &path))?;
         let opened = Opened::open(&source).map_err(Error::parquet("open", &path))?;
         let mut replaces = numbers(opened.said(About::REPLACES));

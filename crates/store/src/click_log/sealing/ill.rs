@@ -1,5 +1,6 @@
 //! Segments and side files that are not what was written: noticed, set aside, made again as far as they can be read.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -7,7 +8,6 @@ use std::sync::atomic::AtomicBool;
 use super::feed::{Feed, NEVER, Rows};
 use super::lost::is_sound;
 use super::make::{Made, Order, make, make_side};
-use super::moving::Brought;
 use super::{change_files, is_same_segment, moving, new_seq, sides_without, swap};
 use crate::click_log::append::lock;
 use crate::click_log::closer::Job;
@@ -28,32 +28,60 @@ pub(in super::super) fn ask(shared: &Shared, seq: u64) {
     }
 }
 
+/// Whether a bucket may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Far {
+    /// By whoever holds `sealing`: one at a time has to do with a bucket.
+    Asked,
+    /// By nobody else.
+    Left,
+}
+
+/// What looking at a file came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Verified {
+    /// It is what it should be, or is missing, or it is not there any more under this number.
+    Done,
+    /// It was damaged.
+    Damaged(Damage),
+    /// It lies in a bucket, which may not be asked.
+    Far,
+}
+
+impl From<Option<Damage>> for Verified {
+    fn from(damage: Option<Damage>) -> Self {
+        damage.map_or(Self::Done, Self::Damaged)
+    }
+}
+
 /// Compares a segment, or a side file of segments, with its checksum, byte by byte. What can be read of a damaged
 /// segment goes on in a new one; a side file is made again. With its newest segment a side file is looked at too.
-pub(in super::super) fn verify(shared: &Shared, seq: u64) -> Result<Option<Damage>, Error> {
+pub(in super::super) fn verify(shared: &Shared, seq: u64, far: Far) -> Result<Verified, Error> {
     let view = shared.registry.all();
     if let Some(segment) = view.segment(seq) {
-        if segment.is_missing {
-            return Ok(None);
-        }
         let damage = match &segment.moved {
+            _ if segment.is_missing => return Ok(Verified::Done),
             None => verify_segment(shared, segment)?,
+            Some(_) if far == Far::Left => return Ok(Verified::Far),
             Some(moved) => verify_object(shared, segment, moved)?,
         };
         if damage.is_some() {
-            return Ok(damage);
+            return Ok(damage.into());
         }
         // Only of one in a bucket: the start asks no bucket.
         if view.side(segment.side).is_none() {
-            return side_of_object(shared, segment).map(|()| None);
+            return side_of_object(shared, segment).map(|()| Verified::Done);
         }
         let newest = view.segments.iter().rev().find(|s| s.side == segment.side && !s.is_missing);
         if newest.is_none_or(|newest| newest.seq() != seq) {
-            return Ok(None);
+            return Ok(Verified::Done);
         }
-        return view.side(segment.side).map_or(Ok(None), |side| verify_side(shared, side));
+        return view
+            .side(segment.side)
+            .map_or(Ok(None), |side| verify_side(shared, side))
+            .map(Verified::from);
     }
-    view.side(seq).map_or(Ok(None), |side| verify_side(shared, side))
+    view.side(seq).map_or(Ok(None), |side| verify_side(shared, side)).map(Verified::from)
 }
 
 fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, Error> {
@@ -66,7 +94,7 @@ fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, 
     };
     match sum {
         Ok(sum) if sum == segment.sealed.checksum => Ok(None),
-        sum if sum.as_ref().map_or_else(is_ill, |_| true) => give_way(shared, segment, None),
+        sum if sum.as_ref().map_or_else(is_ill, |_| true) => give_way(shared, segment, &path, Cause::Changed),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let _files = lock(&shared.files);
             // Merged or expired meanwhile is not missing.
@@ -74,12 +102,28 @@ fn verify_segment(shared: &Shared, segment: &Segment) -> Result<Option<Damage>, 
                 tracing::error!(segment.file = name.key(), "a click segment is missing");
                 let missing = Segment { is_missing: true, ..segment.clone() };
                 shared.registry.with(|view| view.put_segment(missing));
+                shared.readers.forget(name.seq);
             }
             Ok(None)
         }
         Err(error) => Err(Error::io("read", &path)(error)),
         // The arm above takes it.
         Ok(_) => Ok(None),
+    }
+}
+
+/// Gives up a segment that lies here and cannot be read through: what can be read of it goes on, also where its bytes are
+/// those that were written.
+pub(super) fn give_up(shared: &Shared, segment: &Segment) -> Result<(), Error> {
+    let damage = verify_segment(shared, segment)?;
+    if damage.is_some() || !is_same_segment(&shared.registry.all(), segment) {
+        return Ok(());
+    }
+    let (name, path) = (segment.sealed.name, shared.config.dir.join(segment.sealed.name.key()));
+    let rows = Rows::of_segment(&path, name, false);
+    match rows.and_then(|rows| rows.all().try_for_each(|touch| touch.map(drop))) {
+        Err(error) if error.is_damage() => give_way(shared, segment, &path, Cause::Unreadable).map(drop),
+        other => other,
     }
 }
 
@@ -118,41 +162,42 @@ fn verify_object(shared: &Shared, segment: &Segment, moved: &Moved) -> Result<Op
         let source = std::io::Error::other("it reads another way each time");
         return Err(Error::bucket("read", shown)(source));
     }
-    // The object is noted, and is deleted once its segment is not listed.
-    give_way(shared, segment, Some(brought))
+    // Soon there is no other. The object is noted, and is deleted once its segment is not listed.
+    let path = brought.path();
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))?;
+    give_way(shared, segment, path, Cause::Changed)
 }
 
-/// What can be read of a damaged segment, whose file is here or was `brought`, goes on in a new one; the file is set aside.
+/// What can be read of a damaged segment, whose bytes are in a file at `path`, goes on in a new one; the file is set aside.
 /// `None` when it is not what it was any more.
-fn give_way(
-    shared: &Shared,
-    segment: &Segment,
-    brought: Option<Brought<'_>>,
-) -> Result<Option<Damage>, Error> {
+fn give_way(shared: &Shared, segment: &Segment, path: &Path, cause: Cause) -> Result<Option<Damage>, Error> {
     let (dir, name) = (&shared.config.dir, segment.sealed.name);
     let seqs = (new_seq(shared)?, new_seq(shared)?);
-    let made = salvage(dir, name, seqs, &shared.config.faults)?;
+    let made = match salvage(dir, path, name, seqs, &shared.config.faults) {
+        // It moved into a bucket, or expired.
+        Err(_) if !is_same_segment(&shared.registry.all(), segment) => return Ok(None),
+        other => other?,
+    };
     let _files = lock(&shared.files);
     if !is_same_segment(&shared.registry.all(), segment) {
         made.iter().for_each(|made| made.discard(dir));
         return Ok(None);
     }
-    let path = dir.join(name.key());
-    let set_aside = damage::set_aside(dir, &name.key()).map_err(Error::io("set aside", &path))?;
-    drop(brought);
+    let set_aside = damage::set_aside_as(dir, path, &name.key()).map_err(Error::io("set aside", path))?;
     let clicks_kept = made.as_ref().map_or(0, |made| made.sealed.extent.clicks);
     let gone = sides_without(&shared.registry.all(), &[name.seq]);
     change_files(shared, &replaced(name.seq, made, &gone))?;
-    let damage = Damage { file: name.key(), cause: Cause::Changed, set_aside, clicks_kept };
+    let damage = Damage { file: name.key(), cause, set_aside, clicks_kept };
     shared.damaged(damage.clone());
     Ok(Some(damage))
 }
 
 /// Makes the side file again of a segment that lies in a bucket and has none.
 fn side_of_object(shared: &Shared, segment: &Segment) -> Result<(), Error> {
-    let _brought = moving::bring(shared, segment, Pace::calm(&shared.queue))?;
     let (name, pace) = (segment.sealed.name, Pace::calm(&shared.queue));
-    let side = side_again(&shared.config.dir, name, new_seq(shared)?, pace, &shared.sealing_stop)?;
+    let brought = moving::bring(shared, segment, pace)?;
+    let (dir, seq) = (&shared.config.dir, new_seq(shared)?);
+    let side = side_again(dir, brought.path(), name, seq, pace, &shared.sealing_stop)?;
     let sides_of = vec![(segment.seq(), side.name.seq)];
     let change = Change { sides: vec![side], sides_of, ..Change::default() };
     swap(shared, &change, |view| is_same_segment(view, segment)).map(drop)
@@ -178,14 +223,16 @@ pub(super) fn replaced(seq: u64, made: Option<Made>, sides_gone: &[Arc<Side>]) -
     change
 }
 
-/// Makes a segment of what can be read of a damaged one, which stays where it is. `None`: nothing can.
+/// Makes a segment of what can be read of a damaged one, whose bytes are in a file at `path` and stay there. `None`:
+/// nothing can.
 pub(super) fn salvage(
     dir: &Path,
+    path: &Path,
     name: SegmentName,
     seqs: (u64, u64),
     faults: &Faults,
 ) -> Result<Option<Made>, Error> {
-    let rows = match Rows::of_segment(dir, name, true) {
+    let rows = match Rows::of_segment(path, name, true) {
         Err(error) if error.is_damage() => return Ok(None),
         other => other?,
     };
@@ -197,7 +244,7 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
     let dir = &shared.config.dir;
     let path = dir.join(side.name.key());
     // It is made again as it is.
-    if lock(&shared.sides_lost).contains(&side.name.seq) {
+    if shared.sides_lost.contains(side.name.seq) {
         return Ok(None);
     }
     match is_sound(dir, side) {
@@ -220,15 +267,26 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
         view.segments.iter().filter(is_of_it).partition(|s| s.moved.is_some());
     let mut made = Vec::new();
     for segment in &of_it {
-        let seq = new_seq(shared)?;
-        made.push(side_again(dir, segment.sealed.name, seq, Pace::HURRIED, &NEVER)?);
+        let (name, seq) = (segment.sealed.name, new_seq(shared)?);
+        match side_again(dir, &dir.join(name.key()), name, seq, Pace::HURRIED, &NEVER) {
+            Ok(side) => made.push(side),
+            Err(error) => {
+                take_away(dir, &made);
+                if error.is_damage() {
+                    give_up(shared, segment)?;
+                }
+                // One that was given up has a side file of its own now; one that moved or expired needs none here.
+                return match is_same_segment(&shared.registry.all(), segment) {
+                    true => Err(error),
+                    false => verify_side(shared, side),
+                };
+            }
+        }
     }
     let _files = lock(&shared.files);
     let now = shared.registry.all();
     if now.side(side.name.seq).is_none() || !of_it.iter().all(|segment| is_same_segment(&now, segment)) {
-        for side in &made {
-            let _ = durable::remove(&dir.join(side.name.key()));
-        }
+        take_away(dir, &made);
         return Ok(None);
     }
     let change = Change {
@@ -239,27 +297,35 @@ fn verify_side(shared: &Shared, side: &Arc<Side>) -> Result<Option<Damage>, Erro
         ..Change::default()
     };
     change_files(shared, &change)?;
-    lock(&shared.moving).suspects.extend(far.iter().map(|segment| segment.seq()));
+    far.iter().for_each(|segment| lock(&shared.moving).suspect(segment.seq()));
     let clicks_kept = of_it.iter().map(|segment| segment.extent().clicks).sum();
     let damage = Damage { file: side.name.key(), cause: Cause::Changed, set_aside: Vec::new(), clicks_kept };
     shared.damaged(damage.clone());
     Ok(Some(damage))
 }
 
-/// Makes a side file again from its segment.
+/// Takes side files away that nobody knows of yet; what cannot be deleted is found by the next start.
+fn take_away(dir: &Path, made: &[Side]) {
+    for side in made {
+        let _ = durable::remove(&dir.join(side.name.key()));
+    }
+}
+
+/// Makes a side file again from its segment, whose bytes are in a file at `path`.
 pub(super) fn side_again(
     dir: &Path,
+    path: &Path,
     name: SegmentName,
     seq: u64,
     pace: Pace<'_>,
     stop: &AtomicBool,
 ) -> Result<Side, Error> {
     let mut entries = Vec::new();
-    let rows = vec![Rows::of_segment(dir, name, false)?];
+    let rows = vec![Rows::of_segment(path, name, false)?];
     for (row, touch) in Feed::new(rows, pace, stop).enumerate() {
         let touch = touch?;
         let row = u32::try_from(row)
-            .map_err(|_| Error::Damaged { file: dir.join(name.key()), row: i64::from(u32::MAX) })?;
+            .map_err(|_| Error::Damaged { file: path.to_owned(), row: i64::from(u32::MAX) })?;
         entries.extend(touch.click.prints(&touch.click.params()).iter().map(|print| Entry {
             scope: print.scope,
             kind: print.kind as u8,

@@ -1,13 +1,15 @@
 //! Side files that a start found lost, and left for later: they are made again one after the other beside everything else, the
-//! newest first, since that is where most look-ups look.
+//! newest first, since that is where most look-ups look. One that cannot be made comes again behind the others. Where a
+//! segment cannot be read through for it, the segment is given up, and what can be read of it goes on.
 //!
 //! Until then a look-up by print over their clicks is an error, and whoever decides by it waits. Reading a segment as a
 //! whole in its place would answer, and each answer would take as long as making the file.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 
-use super::ill::{ask, side_again};
+use super::ill::{Far, give_up, side_again};
 use super::{change_files, is_same_segment, new_seq};
 use crate::click_log::append::lock;
 use crate::click_log::error::Error;
@@ -19,28 +21,101 @@ use crate::click_log::segment::Side;
 use crate::click_log::segment::prints::Prints;
 use crate::click_log::{Shared, closer, durable};
 
-/// Makes one side file again. `false` when there is nothing more to be made.
-///
-/// # Errors
-/// When files cannot be read or written; the next step tries again.
-pub(in super::super) fn step(shared: &Shared) -> Result<bool, Error> {
-    if shared.sealing_stop.load(Relaxed) {
-        return Ok(false);
-    }
-    let Some(seq) = lock(&shared.sides_lost).last().copied() else { return Ok(false) };
-    shared.config.faults.reach(Point::SideAgain);
-    let is_done = match shared.registry.get(seq) {
-        Some(_) => closer::verify(shared, seq).map(|_| true)?,
-        None => of_segments(shared, seq)?,
-    };
-    let mut lost = lock(&shared.sides_lost);
-    if is_done {
-        lost.remove(&seq);
-    }
-    Ok(!lost.is_empty())
+/// The side files that are to be made again.
+#[derive(Default)]
+pub(in super::super) struct SidesLost(Mutex<Lost>);
+
+/// By numbers: those of slices and of side files of segments.
+#[derive(Default)]
+struct Lost {
+    all: BTreeSet<u64>,
+    /// Those that were tried since the others had their turn.
+    tried: BTreeSet<u64>,
 }
 
-/// Whether nothing is left to be made in place of a side file of segments.
+/// What is left to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Left {
+    /// Nothing.
+    Nothing,
+    /// Something that was not tried yet.
+    More,
+    /// Only what failed.
+    Later,
+}
+
+impl SidesLost {
+    /// With these to be made.
+    pub(in super::super) fn new(all: BTreeSet<u64>) -> Self {
+        Self(Mutex::new(Lost { all, tried: BTreeSet::new() }))
+    }
+
+    /// All that are left.
+    pub(in super::super) fn all(&self) -> BTreeSet<u64> {
+        lock(&self.0).all.clone()
+    }
+
+    /// How many are left.
+    pub(in super::super) fn len(&self) -> usize {
+        lock(&self.0).all.len()
+    }
+
+    /// Whether one is left, by its number.
+    pub(in super::super) fn contains(&self, seq: u64) -> bool {
+        lock(&self.0).all.contains(&seq)
+    }
+
+    /// What is left. Where only those are that failed, they have their turn again.
+    pub(in super::super) fn left(&self) -> Left {
+        let lost = &mut *lock(&self.0);
+        if lost.all.is_empty() {
+            return Left::Nothing;
+        }
+        if lost.all.iter().any(|seq| !lost.tried.contains(seq)) {
+            return Left::More;
+        }
+        lost.tried.clear();
+        Left::Later
+    }
+
+    /// The newest that was not tried.
+    fn next(&self) -> Option<u64> {
+        let lost = &mut *lock(&self.0);
+        let seq = lost.all.iter().rev().copied().find(|seq| !lost.tried.contains(seq))?;
+        // Until it says otherwise it failed, so that a panic is one of those too.
+        lost.tried.insert(seq);
+        Some(seq)
+    }
+
+    /// It did not fail, and is done with or not.
+    fn went_on(&self, seq: u64, is_done: bool) {
+        let lost = &mut *lock(&self.0);
+        lost.tried.remove(&seq);
+        if is_done {
+            lost.all.remove(&seq);
+        }
+    }
+}
+
+/// Makes one side file again, if there is one to be made. One that fails comes again behind the others.
+///
+/// # Errors
+/// When files cannot be read or written.
+pub(in super::super) fn step(shared: &Shared) -> Result<(), Error> {
+    if shared.sealing_stop.load(Relaxed) {
+        return Err(Error::Stopped);
+    }
+    let Some(seq) = shared.sides_lost.next() else { return Ok(()) };
+    shared.config.faults.reach(Point::SideAgain);
+    let is_done = match shared.registry.get(seq) {
+        Some(_) => closer::verify(shared, seq, Far::Left).map(|_| true)?,
+        None => of_segments(shared, seq)?,
+    };
+    shared.sides_lost.went_on(seq, is_done);
+    Ok(())
+}
+
+/// Makes one in place of a side file of segments, for one of them. Whether nothing is left to be made in its place.
 fn of_segments(shared: &Shared, seq: u64) -> Result<bool, Error> {
     let dir = &shared.config.dir;
     let view = shared.registry.all();
@@ -48,19 +123,20 @@ fn of_segments(shared: &Shared, seq: u64) -> Result<bool, Error> {
     if is_sound(dir, side).unwrap_or(false) {
         return Ok(true);
     }
-    for segment in
-        view.segments.iter().rev().filter(|s| s.side == seq && s.local().is_some() && !s.is_missing)
-    {
+    let is_of_it = |s: &&Segment| s.side == seq && s.local().is_some() && !s.is_missing;
+    for segment in view.segments.iter().rev().filter(is_of_it) {
         let name = segment.sealed.name;
-        let made = side_again(dir, name, new_seq(shared)?, Pace::calm(&shared.queue), &shared.sealing_stop);
-        match made {
+        let (path, pace) = (dir.join(name.key()), Pace::calm(&shared.queue));
+        match side_again(dir, &path, name, new_seq(shared)?, pace, &shared.sealing_stop) {
             Ok(made) => return put(shared, side, segment, made),
             // What can be read of the segment goes on in another, with a side file of its own.
-            Err(error) if error.is_damage() => ask(shared, segment.seq()),
+            Err(error) if error.is_damage() => give_up(shared, segment)?,
+            // It moved, or expired.
+            Err(_) if !is_same_segment(&shared.registry.all(), segment) => return Ok(false),
             Err(error) => return Err(error),
         }
     }
-    Ok(true)
+    Ok(!shared.registry.all().segments.iter().any(|segment| is_of_it(&segment)))
 }
 
 /// Whether a side file is what is listed.

@@ -9,6 +9,7 @@
 //! | `start` | what a start finds of all this, and puts right |
 //! | `ill` | damaged and missing segments |
 //! | `moving` | finished segments go into a bucket, and back for whoever needs all of one |
+//! | `turns` | whose turn it is in a bucket where something fails |
 //! | `lost` | side files made again in the background |
 //! | `erase` | files are written anew without the clicks of a person |
 //!
@@ -34,6 +35,7 @@ mod moving;
 mod plan;
 mod sides;
 mod start;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -42,8 +44,8 @@ use roundtrip_domain::time::Timestamp;
 
 pub use self::erase::ErasedFile;
 pub(super) use self::feed::Rows;
-pub(super) use self::ill::{ask, verify};
-pub(super) use self::lost::step as make_lost_side;
+pub(super) use self::ill::{Far, Verified, ask, verify};
+pub(super) use self::lost::{Left, SidesLost, step as make_lost_side};
 pub(super) use self::moving::Moving;
 pub(super) use self::start::{Recovered, clear, open};
 
@@ -189,11 +191,16 @@ fn step(shared: &Shared, now: Timestamp, at_once: bool, pace: Pace<'_>) -> Resul
         Some(Task::Merge(segments)) => merge(shared, &segments, pace).map(Some),
         Some(Task::Sides(sides, segments)) => sides::merge(shared, &sides, &segments, pace).map(Some),
     };
-    *lock(&shared.seal_error) = done.as_ref().err().map(|error| match std::error::Error::source(error) {
+    *lock(&shared.seal_error) = done.as_ref().err().map(words);
+    done
+}
+
+/// An error with its cause.
+fn words(error: &Error) -> String {
+    match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
-    });
-    done
+    }
 }
 
 fn seal(shared: &Shared, slices: &[Slice], pace: Pace<'_>) -> Result<Work, Error> {
@@ -247,8 +254,9 @@ fn merge(shared: &Shared, segments: &[Segment], pace: Pace<'_>) -> Result<Work, 
         }
     };
     let open = |segment: &Segment| {
-        as_written(&dir.join(segment.sealed.name.key()), segment.sealed.checksum)?;
-        Rows::of_segment(dir, segment.sealed.name, false)
+        let path = dir.join(segment.sealed.name.key());
+        as_written(&path, segment.sealed.checksum)?;
+        Rows::of_segment(&path, segment.sealed.name, false)
     };
     let rows: Result<Vec<Rows>, Error> =
         segments.iter().map(|segment| open(segment).inspect_err(suspect)).collect();

@@ -56,14 +56,15 @@ pub(super) fn next(view: &View, rules: &Rules, left_out: &dyn Fn(u64, u64) -> bo
     merge(view, rules, &unsealed, left_out).or_else(|| sides(view, rules, &unsealed, left_out))
 }
 
-/// The oldest segment that is finished, whose last click id is older than `local`, and that is not in a bucket yet. To be
-/// asked when [`next`] says that nothing is to be done: of a segment whose hour is over nothing is made any more then.
+/// The segments that are finished, whose last click id is older than `local`, and that are not in a bucket yet; the oldest
+/// first. To be asked when [`next`] says that nothing is to be done: of a segment whose hour is over nothing is made any
+/// more then.
 pub(super) fn to_move(
     view: &View,
     rules: &Rules,
     local: Span,
     left_out: &dyn Fn(u64, u64) -> bool,
-) -> Option<Segment> {
+) -> Vec<Segment> {
     let (waiting, mut unsealed) = slices(view, left_out);
     unsealed.extend(waiting.keys());
     let is_finished = |segment: &&Segment| {
@@ -75,7 +76,7 @@ pub(super) fn to_move(
             && last.saturating_add(local.ms()) < rules.now.ms()
             && !left_out(segment.seq(), segment.sealed.checksum)
     };
-    view.segments.iter().find(is_finished).cloned()
+    view.segments.iter().filter(is_finished).cloned().collect()
 }
 
 /// The slices that can be sealed, and where clicks are that cannot be yet.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use roundtrip_domain::time::Timestamp;
 
 use super::feed::{NEVER, Rows, numbers};
-use super::make::{UNFINISHED, make_side, read_extent};
+use super::make::{UNFINISHED, read_extent};
 use super::{delete, ill, is_ours};
 use crate::click_log::damage::{self, Cause, Damage};
 use crate::click_log::error::Error;
@@ -163,7 +163,7 @@ impl Start<'_> {
     /// Goes on with what can be read of a segment, and sets it aside.
     fn damaged(&mut self, name: SegmentName, cause: Cause) -> Result<(), Error> {
         let seqs = (self.new_seq(), self.new_seq());
-        let made = ill::salvage(self.dir, name, seqs, &self.config.faults)?;
+        let made = ill::salvage(self.dir, &self.dir.join(name.key()), name, seqs, &self.config.faults)?;
         let set_aside = damage::set_aside(self.dir, &name.key()).map_err(Error::io("set aside", self.dir))?;
         let clicks_kept = made.as_ref().map_or(0, |made| made.sealed.extent.clicks);
         self.report.damaged.push(Damage { file: name.key(), cause, set_aside, clicks_kept });
@@ -195,7 +195,7 @@ impl Start<'_> {
             .collect();
         let mut orphans = Vec::new();
         for (_, name) in std::mem::take(&mut self.disk.segments) {
-            match Rows::of_segment(self.dir, name, false) {
+            match Rows::of_segment(&self.dir.join(name.key()), name, false) {
                 Ok(rows) => {
                     let sources = numbers(rows.said(About::MADE_FROM));
                     if !sources.is_empty() && sources.iter().all(|seq| there.contains(seq)) {
@@ -275,7 +275,8 @@ impl Start<'_> {
             if let Some(moved) = &segment.moved {
                 return Some(moved.replaces.clone());
             }
-            let rows = Rows::of_segment(self.dir, segment.sealed.name, true).ok()?;
+            let name = segment.sealed.name;
+            let rows = Rows::of_segment(&self.dir.join(name.key()), name, true).ok()?;
             Some(numbers(rows.said(About::REPLACES)))
         });
         said.flatten().collect()
@@ -297,7 +298,7 @@ impl Start<'_> {
                 None => {
                     let seq = self.new_seq();
                     match self.later.is_now(extent.clicks) {
-                        true => ill::side_again(self.dir, name, seq, Pace::HURRIED, &NEVER)?,
+                        true => ill::side_again(self.dir, &path, name, seq, Pace::HURRIED, &NEVER)?,
                         false => self.waiting(name, seq),
                     }
                 }
@@ -307,7 +308,7 @@ impl Start<'_> {
         Ok(())
     }
 
-    /// A side file that is listed and not there: it is made in the background.
+    /// A side file that is listed and not there: it is made in the background, or its segment is given up there.
     fn waiting(&mut self, segment: SegmentName, seq: u64) -> Side {
         let name = SideName { node: segment.node, seq };
         self.later.wait(seq, name.key(), self.report);
@@ -355,24 +356,29 @@ impl Start<'_> {
                 self.later.wait(side, SideName { node: name.node, seq: side }.key(), self.report);
                 continue;
             }
-            let seq = self.new_seq();
-            let again = || ill::side_again(self.dir, name, seq, Pace::HURRIED, &NEVER);
-            let made = match if is_now { again() } else { Ok(self.waiting(name, seq)) } {
-                // It is found damaged by the look-ups and by the background; the start goes on without its prints.
-                Err(error) if error.is_damage() => {
+            let (seq, path) = (self.new_seq(), self.dir.join(name.key()));
+            let again = || ill::side_again(self.dir, &path, name, seq, Pace::HURRIED, &NEVER);
+            let made = match is_now.then(again) {
+                None => self.waiting(name, seq),
+                // Nobody may take it for a segment without prints: a look-up by print cannot answer before the background
+                // has given it up, and what can be read of it goes on.
+                Some(Err(error)) if error.is_damage() => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         segment.file = name.key(),
                         "a click segment cannot be read for its side file"
                     );
-                    make_side(self.dir, SideName { node: name.node, seq }, name.seq, &[], Pace::HURRIED)?
+                    self.waiting(name, seq)
                 }
-                other => other?,
+                Some(made) => {
+                    let made = made?;
+                    let key = SideName { node: name.node, seq: side }.key();
+                    if !self.report.side_files_rebuilt.contains(&key) {
+                        self.report.side_files_rebuilt.push(key);
+                    }
+                    made
+                }
             };
-            let key = SideName { node: name.node, seq: side }.key();
-            if !self.report.side_files_rebuilt.contains(&key) {
-                self.report.side_files_rebuilt.push(key);
-            }
             self.segments[at].side = seq;
             match self.change.segments.iter_mut().find(|(sealed, _)| sealed.name.seq == name.seq) {
                 Some((_, side)) => *side = seq,

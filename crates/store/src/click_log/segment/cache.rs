@@ -145,14 +145,15 @@ impl Cache {
     }
 
     /// Keeps a thing that takes so many bytes. One that is larger than the cache is not kept, nor one of a file that may
-    /// have been forgotten since it was opened.
+    /// have been forgotten since it was opened: what is read of a file is kept beside its footer only.
     pub(super) fn put(&self, key: Key, kept: Kept, bytes: usize, since: u64) {
         if bytes > self.bytes_max {
             return;
         }
         let mut guard = lock(&self.all);
         let all = &mut *guard;
-        if all.forgets != since {
+        let is_part = matches!(key, Key::Page(..) | Key::Dictionary(..));
+        if all.forgets != since || is_part && !all.kept.contains_key(&Key::Footer(key.file())) {
             return;
         }
         all.remove(key);

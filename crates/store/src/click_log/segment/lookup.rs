@@ -240,53 +240,29 @@ fn slim(metadata: ParquetMetaData, columns: &[Vec<Chunk>]) -> Result<ParquetMeta
 }
 
 /// Decompresses what the library left as it was.
-fn unpacked(page: Page, unpack: &mut dyn FnMut(&[u8]) -> Result<Vec<u8>>) -> Result<Page> {
-    let mut open = |bytes: Bytes, from: usize| -> Result<Bytes> {
+fn unpacked(mut page: Page, unpack: &mut dyn FnMut(&[u8]) -> Result<Vec<u8>>) -> Result<Page> {
+    let mut open = |bytes: &mut Bytes, from: usize| -> Result<()> {
         let (levels, packed) =
             bytes.split_at_checked(from).ok_or_else(|| bad("a page that makes no sense"))?;
         // Nothing, where all values are null.
         if packed.is_empty() {
-            return Ok(bytes);
+            return Ok(());
         }
         let mut all = unpack(packed)?;
         all.splice(0..0, levels.iter().copied());
-        Ok(all.into())
+        *bytes = all.into();
+        Ok(())
     };
-    Ok(match page {
-        Page::DataPage { buf, num_values, encoding, def_level_encoding, rep_level_encoding, statistics } => {
-            let buf = open(buf, 0)?;
-            Page::DataPage { buf, num_values, encoding, def_level_encoding, rep_level_encoding, statistics }
-        }
-        Page::DictionaryPage { buf, num_values, encoding, is_sorted } => {
-            Page::DictionaryPage { buf: open(buf, 0)?, num_values, encoding, is_sorted }
-        }
+    match &mut page {
+        Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => open(buf, 0)?,
         // We write none, and a file that somebody else wrote anew may have some.
-        Page::DataPageV2 {
-            buf,
-            num_values,
-            encoding,
-            num_nulls,
-            num_rows,
-            def_levels_byte_len,
-            rep_levels_byte_len,
-            is_compressed,
-            statistics,
-        } => {
-            let levels = def_levels_byte_len as usize + rep_levels_byte_len as usize;
-            let buf = if is_compressed { open(buf, levels)? } else { buf };
-            Page::DataPageV2 {
-                buf,
-                num_values,
-                encoding,
-                num_nulls,
-                num_rows,
-                def_levels_byte_len,
-                rep_levels_byte_len,
-                is_compressed: false,
-                statistics,
+        Page::DataPageV2 { buf, def_levels_byte_len, rep_levels_byte_len, is_compressed, .. } => {
+            if std::mem::take(is_compressed) {
+                open(buf, *def_levels_byte_len as usize + *rep_levels_byte_len as usize)?;
             }
         }
-    })
+    }
+    Ok(page)
 }
 
 /// Why a row could not be read.

@@ -227,6 +227,46 @@ fn a_file_that_is_forgotten_while_it_is_opened_is_not_kept() {
     assert!(cache.find(&sealed(1), touches[0].id, gone).expect("it is kept").is_some());
 }
 
+/// It is deleted while a look-up has its footer in hand.
+#[test]
+fn pages_of_a_file_that_is_forgotten_meanwhile_are_not_kept() {
+    let touches: Vec<Touch> =
+        (0..300).map(|n| touch(n, click(format!("sub1=site-{}", n % 9).as_bytes()))).collect();
+    let cache = Cache::new(1 << 20, 8);
+    let bytes = written(&touches);
+    let pages = cache.pages(&sealed(1), || Ok(Source::Memory(bytes.clone()))).expect("it opens");
+    cache.forget(1);
+    let page = pages.holding(0).expect("a page");
+    assert_eq!(pages.received(&cache, &page).expect("it reads").len(), 300);
+    assert_eq!(cache.bytes(), 0, "a page of a file that is gone");
+    let pages = cache.pages(&sealed(1), || Ok(Source::Memory(bytes))).expect("it opens");
+    let footer = cache.bytes();
+    pages.received(&cache, &page).expect("it reads");
+    assert!(cache.bytes() > footer, "beside its footer it is kept");
+}
+
+/// The library would make room for them before it reads one.
+#[test]
+fn a_dictionary_that_says_more_values_than_it_has_bytes_for_is_refused() {
+    use parquet::file::metadata::ParquetMetaDataReader;
+    let touches: Vec<Touch> =
+        (0..300).map(|n| touch(n, click(format!("sub1=site-{}", n % 90).as_bytes()))).collect();
+    let file = written(&touches);
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).expect("a footer");
+    let column = COLUMNS.iter().position(|column| column.name == "sub1").expect("the column");
+    let start = metadata.row_group(0).column(column).byte_range().0 as usize;
+    // Thrift: the field of the dictionary, in it the number of values, 90, as a varint of two bytes.
+    let header = [0x4c, 0x15, 0xb4, 0x01];
+    let at = file[start..].windows(4).position(|bytes| bytes == header).expect("a header") + start + 2;
+    assert!(at < start + 40, "it is another column's");
+    let mut changed = file.to_vec();
+    changed[at..at + 2].copy_from_slice(&[0xfe, 0x7f]);
+    let cache = Cache::new(1 << 20, 8);
+    let looking = Looking { cache: &cache, seq: 1, file: changed.into() };
+    let Err(Failed::Parquet(error)) = looking.find(touches[7].id) else { panic!("it is refused") };
+    assert!(error.to_string().contains("more values than it has bytes for"), "{error}");
+}
+
 /// Whatever byte of a footer or of an index is changed, reading it is an answer or an error.
 #[test]
 fn a_changed_footer_is_an_error_and_no_panic() {

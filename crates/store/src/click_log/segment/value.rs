@@ -39,10 +39,13 @@ impl Dictionary {
         let Page::DictionaryPage { buf, num_values, .. } = &page else {
             return Err(bad("no dictionary where one should be"));
         };
+        // An entry takes four bytes at least, and the library makes room for as many as it is told.
+        if *num_values as usize > buf.len() / 4 {
+            return Err(bad("a dictionary of more values than it has bytes for"));
+        }
         let mut starts = Vec::new();
         if of == Type::BYTE_ARRAY {
-            // An entry takes four bytes at least.
-            starts.reserve((*num_values as usize).min(buf.len() / 4));
+            starts.reserve(*num_values as usize);
             let mut at = 0;
             for _ in 0..*num_values {
                 let text = text_at(buf, at)?;

@@ -6,6 +6,7 @@ use roundtrip_domain::click::{Click, Touch, TouchKind};
 use roundtrip_domain::device::Print;
 use roundtrip_domain::id::{Id, WorkspaceNo};
 use roundtrip_domain::time::Timestamp;
+use roundtrip_store::click_log::faults::Point;
 use roundtrip_store::click_log::{ClickLog, Error, Found};
 
 fn publish_and_seal(world: &World, log: &ClickLog) {
@@ -215,6 +216,64 @@ async fn a_flood_costs_what_is_wanted_of_it() {
     assert!(log.find_print(gaid(7), moments[1], moments[1], 20).await.is_err(), "this one had to be read");
 }
 
+/// Stores one click of a device and then so many of another, and seals them.
+async fn one_before_many(world: &World, log: &ClickLog, one: u64, many: (u64, usize)) {
+    stored(log.append(world.click(one)).await);
+    let tasks: Vec<_> = (0..many.1)
+        .map(|_| {
+            let (log, click) = (log.clone(), world.click(many.0));
+            tokio::spawn(async move { log.append(click).await })
+        })
+        .collect();
+    for task in tasks {
+        stored(task.await.unwrap());
+    }
+    assert!(log.close_now());
+    world.clock.advance(DAY);
+    publish_and_seal(world, log);
+}
+
+/// Rows of a damaged side file name clicks that do not have the print; the one that has it stands behind all of them.
+#[tokio::test]
+async fn thousands_of_rows_that_are_wrong_hide_none_that_is_right() {
+    let mut world = World::new();
+    world.config.verify_at_start = 0;
+    let (log, _) = world.open();
+    one_before_many(&world, &log, 8, (7, 7_000)).await;
+    assert!(log.shutdown());
+    let dir = std::fs::read_dir(world.dir().join("prints")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&dir).unwrap();
+    let number = |at: usize, n: usize| bytes[at..at + n].iter().fold(0, |sum, b| sum << 8 | usize::from(*b));
+    let rows_at = 64 + 8 * number(8, 4) + 25 * number(12, 4);
+    // Every row of either device says that it is of the one, in the order of the rows.
+    let (one, other) = (gaid(8).hash.to_be_bytes(), gaid(7).hash.to_be_bytes());
+    let of_both: Vec<usize> = (rows_at..bytes.len())
+        .step_by(14)
+        .filter(|at| [one, other].iter().any(|hash| bytes[*at..*at + 8] == hash[..]))
+        .collect();
+    assert_eq!(of_both.len(), 7_001);
+    let mut rows: Vec<Vec<u8>> = of_both.iter().map(|at| bytes[at + 8..at + 14].to_vec()).collect();
+    rows.sort();
+    for (at, row) in of_both.iter().zip(rows) {
+        bytes[*at..*at + 8].copy_from_slice(&one);
+        bytes[at + 8..at + 14].copy_from_slice(&row);
+    }
+    std::fs::write(&dir, bytes).unwrap();
+    let (log, _) = world.open();
+    let found = log.find_print(gaid(8), START, START.plus_ms(DAY), 9).await.unwrap();
+    assert_eq!(found.len(), 1, "it stands behind those that are wrong");
+    // The side file is looked at, and made again.
+    for _ in 0..2_000 {
+        if !log.damages().is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(log.damages().len(), 1, "nobody looked into it");
+    assert_eq!(log.find_print(gaid(7), START, START.plus_ms(DAY), 9).await.unwrap().len(), 9);
+    assert_eq!(log.find_print(gaid(8), START, START.plus_ms(DAY), 9).await.unwrap().len(), 1);
+}
+
 /// Where the pages of a minute lie in a file of five pages, those of each column.
 fn pages_of(file: &[u8], page: usize) -> Vec<(usize, usize)> {
     use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
@@ -244,10 +303,12 @@ async fn a_changed_page_is_an_error_that_names_the_file_and_is_looked_into() {
     let mut changed = bytes.clone();
     changed[4..40].fill(0xff);
     std::fs::write(&path, &changed).unwrap();
+    world.faults.hold(Point::Verifying);
     let error = log.find(ids[3]).await.unwrap_err();
     assert!(matches!(&error, Error::Parquet { file, .. } if *file == path), "{error:?}");
     assert!(!error.is_retryable() && error.to_string().contains(&segment.file), "{error}");
     // The closer compares the file with its checksum and sets it aside.
+    world.faults.release(Point::Verifying);
     let seq = segment.seq;
     for _ in 0..2_000 {
         if !log.damages().is_empty() {

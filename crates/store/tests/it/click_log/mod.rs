@@ -109,6 +109,21 @@ impl World {
         }
         ids
     }
+
+    /// Stores clicks that come together, many in a commit. On a runtime of one thread they get their ids in their order.
+    async fn store_at_once(&self, log: &ClickLog, numbers: std::ops::Range<u64>) -> Vec<ClickId> {
+        let tasks: Vec<_> = numbers
+            .map(|n| {
+                let (log, click) = (log.clone(), self.click(n));
+                tokio::spawn(async move { log.append(click).await })
+            })
+            .collect();
+        let mut ids = Vec::new();
+        for task in tasks {
+            ids.push(stored(task.await.unwrap()));
+        }
+        ids
+    }
 }
 
 /// Copies it as it is at one moment: if something changed meanwhile, once more.

@@ -119,15 +119,15 @@ async fn erased_is_not_said_of_files_that_are_still_there() {
     fs::remove_file(&path).unwrap();
     fs::create_dir_all(path.join("in the way")).unwrap();
     world.faults.release(Point::BeforeDelete);
-    let error = erasing.await.unwrap().unwrap_err();
+    let erased = erasing.await.unwrap().unwrap().expect("a file");
+    assert_eq!((erased.erased, erased.is_left), (1, true), "it is counted, though it is still there");
+    assert_eq!(count_found(&log, &ids).await, 4, "nobody finds it any more");
+    // The files that are left hold nothing of it, and it is not said that all is done.
+    let rest = log.erase_next(erased.seq, &is_it).unwrap().expect("a file without it");
+    assert_eq!((rest.erased, rest.is_left), (0, false));
+    let error = log.erase_next(rest.seq, &is_it).unwrap_err();
     assert!(matches!(&error, Error::Io { what: "delete", file, .. } if *file == path), "{error}");
     assert!(error.is_retryable());
-    assert_eq!(count_found(&log, &ids).await, 4, "nobody finds it any more");
-    // Nor does asking again make it so: the files that are left hold nothing of it, and the old one is still there.
-    let rest = log.erase_next(0, &is_it).unwrap().expect("a file without it");
-    assert_eq!(rest.erased, 0);
-    let error = log.erase_next(rest.seq, &is_it).unwrap_err();
-    assert!(matches!(&error, Error::Io { what: "delete", .. }), "{error}");
     fs::remove_dir_all(&path).unwrap();
     fs::write(&path, "what is left").unwrap();
     assert_eq!(log.erase_next(rest.seq, &is_it).unwrap(), None);
@@ -332,6 +332,112 @@ async fn side_files_that_are_lost_at_once_are_made_again_beside_everything_else(
         );
         assert!(log.damages().is_empty(), "{what}: {:?}", log.damages());
     }
+}
+
+/// What cannot be made again keeps nothing else waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_side_file_that_cannot_be_made_again_keeps_no_other_from_it() {
+    let mut world = World::new();
+    world.config.verify_at_start = 0;
+    let (log, _) = world.open();
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.extend(slice(&world, &log, n * 5).await);
+        assert!(log.seal(world.clock.now()).unwrap().is_some());
+    }
+    assert!(log.shutdown());
+    fs::remove_dir_all(world.dir().join("prints")).unwrap();
+    world.config.sides_at_start_clicks = 0;
+    world.faults.hold(Point::SideAgain);
+    let (log, report) = world.open();
+    assert_eq!((log.stats().sides_lost, report.side_files_lost.len()), (3, 3), "{report:?}");
+    held(&world, Point::SideAgain).await;
+    // The newest is tried first. In the place of its segment stands something that cannot be read.
+    let newest = world.dir().join(&log.segments()[2].file);
+    let bytes = fs::read(&newest).unwrap();
+    fs::remove_file(&newest).unwrap();
+    fs::create_dir(&newest).unwrap();
+    world.faults.release(Point::SideAgain);
+    until("making the others", || log.stats().sides_lost <= 1).await;
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    let before = Timestamp::from_ms(START.ms() + 2 * HOUR - 1);
+    for n in 0..10 {
+        assert_eq!(log.find_print(gaid(n), START, before, 9).await.unwrap().len(), 1, "{n}");
+    }
+    assert!(log.find_print(gaid(12), START, far, 9).await.is_err(), "this one is not there yet");
+    fs::remove_dir(&newest).unwrap();
+    fs::write(&newest, bytes).unwrap();
+    until("making the last", || log.stats().sides_lost == 0).await;
+    assert_eq!(log.find_print(gaid(12), START, far, 9).await.unwrap().len(), 1);
+    assert_eq!(count_found(&log, &ids).await, 15);
+    assert!(log.damages().is_empty(), "{:?}", log.damages());
+}
+
+/// A segment that cannot be read through is not taken for one whose clicks have no prints.
+#[tokio::test]
+async fn a_damaged_segment_without_a_side_file_answers_nothing_by_print_until_it_is_given_up() {
+    let mut world = World::new();
+    world.config.verify_at_start = 0;
+    let (log, _) = world.open();
+    let ids = world.store_at_once(&log, 0..2_500).await;
+    assert!(log.close_now());
+    publish(&log);
+    world.clock.advance(HOUR);
+    assert!(log.seal(world.clock.now()).unwrap().is_some());
+    assert!(log.shutdown());
+    fs::remove_dir_all(world.dir().join("prints")).unwrap();
+    // In the first page of the ids.
+    flip(&world.dir().join(&log.segments()[0].file), 20, 20);
+    world.faults.hold(Point::SideAgain);
+    let (log, report) = world.open();
+    assert!(report.side_files_rebuilt.is_empty() && report.side_files_lost.len() == 1, "{report:?}");
+    held(&world, Point::SideAgain).await;
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    for n in [3, 2_400] {
+        let error = log.find_print(gaid(n), START, far, 9).await.unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+    }
+    world.faults.release(Point::SideAgain);
+    until("giving it up", || log.stats().sides_lost == 0).await;
+    let damages = log.damages();
+    assert_eq!(damages.len(), 1, "{damages:?}");
+    assert!((1_000..2_500).contains(&damages[0].clicks_kept), "{damages:?}");
+    assert_eq!(count_found(&log, &ids).await as u64, damages[0].clicks_kept);
+    let found = log.find_print(gaid(2_400), START, far, 9).await.unwrap();
+    assert_eq!(found.iter().map(|touch| touch.id).collect::<Vec<_>>(), [ids[2_400]]);
+    assert!(log.find_print(gaid(3), START, far, 9).await.unwrap().is_empty(), "it is gone by now");
+    assert!(log.shutdown());
+    let (_, report) = world.open();
+    assert!(report.damaged.is_empty() && report.side_files_rebuilt.is_empty(), "{report:?}");
+}
+
+/// The same while the log runs: whoever asks by print has both looked into.
+#[tokio::test]
+async fn a_segment_and_its_side_file_that_are_damaged_together_are_given_up_for_a_look_up() {
+    let mut world = World::new();
+    world.config.verify_at_start = 0;
+    let (log, _) = world.open();
+    let ids = world.store_at_once(&log, 0..2_500).await;
+    assert!(log.close_now());
+    publish(&log);
+    // A second segment, which is well, with the same side file.
+    world.clock.advance(HOUR);
+    let next = slice(&world, &log, 2_500).await;
+    world.clock.advance(2 * DAY);
+    while log.seal(world.clock.now()).unwrap().is_some() {}
+    assert_eq!(log.segments().len(), 2);
+    let side = fs::read_dir(world.dir().join("prints")).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(side).unwrap();
+    flip(&world.dir().join(&log.segments()[0].file), 20, 20);
+    let far = Timestamp::from_ms(i64::MAX / 2);
+    let error = log.find_print(gaid(2_400), START, far, 9).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    until("giving it up", || log.damages().len() >= 2).await;
+    for (n, id) in [(2_400, ids[2_400]), (2_502, next[2])] {
+        let found = log.find_print(gaid(n), START, far, 9).await.unwrap();
+        assert_eq!(found.iter().map(|touch| touch.id).collect::<Vec<_>>(), [id]);
+    }
+    assert!(log.find_print(gaid(3), START, far, 9).await.unwrap().is_empty(), "it is gone by now");
 }
 
 /// The clock is set back between the moment at which a click is received and its commit.

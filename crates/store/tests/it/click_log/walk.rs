@@ -2,13 +2,13 @@
 
 use std::ops::RangeInclusive;
 
-use super::{DAY, START, World, flip, gaid, stored};
+use super::{DAY, START, World, flip, gaid, stored, unstored};
 use proptest::prelude::*;
 use roundtrip_domain::click::{Click, Touch};
 use roundtrip_domain::id::{Id, WorkspaceNo};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::click_log::faults::Point;
-use roundtrip_store::click_log::{ClickLog, ClickWalk, ClickWish};
+use roundtrip_store::click_log::{ClickLog, ClickWalk, ClickWish, Why};
 
 const HOUR: i64 = 3_600_000;
 const OURS: WorkspaceNo = WorkspaceNo(1);
@@ -205,6 +205,8 @@ async fn what_is_missing_is_left_out_and_what_is_damaged_is_said() {
     let all = some_hours(&world, &log, 4).await;
     let segments = log.segments();
     let (lost, ill) = (&segments[0], &segments[1]);
+    // It is not looked into before it was met.
+    world.faults.hold(Point::Verifying);
     flip(&world.dir().join(&ill.file), 4, 30);
     let mut walk = log.walk(wish());
     let mut came = Vec::new();
@@ -217,6 +219,7 @@ async fn what_is_missing_is_left_out_and_what_is_damaged_is_said() {
     assert!(error.to_string().contains(&ill.file), "{error}");
     assert!(came.iter().all(|touch| touch.id.ms() < ill.id_first.ms()), "what lies before it came");
     // It is looked into; what can be read of it goes on, and so does the way.
+    world.faults.release(Point::Verifying);
     for _ in 0..2_000 {
         if !log.damages().is_empty() {
             break;
@@ -232,8 +235,10 @@ async fn what_is_missing_is_left_out_and_what_is_damaged_is_said() {
     assert_eq!(came, wanted);
 
     std::fs::remove_file(world.dir().join(&lost.file)).unwrap();
+    world.faults.hold(Point::Verifying);
     let mut walk = log.walk(wish());
     assert!(walk.page_of(3).is_err(), "nobody knew yet that it is gone");
+    world.faults.release(Point::Verifying);
     for _ in 0..2_000 {
         if log.segments().iter().any(|segment| segment.is_missing) {
             break;
@@ -283,6 +288,44 @@ async fn what_is_settled_stays_so_though_a_commit_is_slow_and_the_clock_is_set_b
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     assert_eq!(log.first_and_settled(world.clock.now()).1, over);
+}
+
+/// A commit whose sync failed may be in the file all the same; so may one in which the writer panicked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_settled_behind_clicks_that_may_come_back_with_their_slice() {
+    for is_panic in [false, true] {
+        let world = World::new();
+        let (log, _) = world.open();
+        world.store(&log, 0..1).await;
+        world.clock.advance(HOUR);
+        world.faults.hold(Point::Closing);
+        let why = if is_panic {
+            world.faults.panic(1);
+            Why::Panic
+        } else {
+            world.faults.fail_sync_behind(1);
+            Why::Disk
+        };
+        let lost = unstored(log.append(world.click(1)).await, why);
+        let faults = world.faults.clone();
+        assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::Closing)).await.unwrap());
+        world.clock.advance(HOUR);
+        let later = stored(log.append(world.click(2)).await);
+        let (_, settled) = log.first_and_settled(world.clock.now());
+        assert_eq!(settled.ms(), lost.ms(), "panic {is_panic}: it may come back");
+        world.faults.release(Point::Closing);
+        let over = world.clock.now().plus_ms(-60_000);
+        for _ in 0..2_000 {
+            if log.first_and_settled(world.clock.now()).1 == over {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert_eq!(log.first_and_settled(world.clock.now()).1, over, "panic {is_panic}");
+        let behind = ClickWish { from: Timestamp::from_ms(lost.ms()), ..wish() };
+        let came: Vec<_> = rest(&mut log.walk(behind), 9).into_iter().map(|touch| touch.id).collect();
+        assert_eq!(came, if is_panic { vec![later] } else { vec![lost, later] }, "panic {is_panic}");
+    }
 }
 
 #[tokio::test]

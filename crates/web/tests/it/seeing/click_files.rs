@@ -3,6 +3,7 @@
 use axum::body::Body;
 use http::{Method, Request};
 use roundtrip_domain::click::Touch;
+use roundtrip_store::click_log::faults::Point;
 use serde_json::{Value, json};
 
 use super::world::{GAID, IP, WRITER, World};
@@ -138,6 +139,49 @@ async fn a_persons_clicks_are_erased_everywhere_with_a_proof() {
     assert_eq!((&again["erased"], &again["fingerprint"]), (&json!(0), &json!(hash)), "{again}");
     let behind = world.ask("erase", json!({ "device_id": GAID, "after": 1_000_000 })).await;
     assert_eq!(behind["looked_through"], 0, "{behind}");
+}
+
+/// What was taken out is in the proof, and the proof does not end before the last old file is deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_counts_what_it_took_out_and_is_not_done_before_all_is_deleted() {
+    let world = World::set_up().await;
+    let gone = world.click("Acme-Summer", &format!("click_id=a1&gaid={GAID}")).await;
+    world.click("Acme-Summer", "click_id=a2&gaid=other").await;
+    world.ask("seal", json!({})).await;
+    let list = world.get("/api/v1/click-files").await.json(200);
+    let name = list["files"].as_array().and_then(|files| files.iter().rfind(|f| f["state"] == "sealed"));
+    let name = name.expect("a segment")["file"].as_str().expect("a name");
+    let path = world.dir.path().join("clicks").join(name);
+    world.faults.hold(Point::BeforeDelete);
+    let in_the_way = async {
+        let faults = world.faults.clone();
+        let held = tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeDelete)).await;
+        assert!(held.expect("it waits"));
+        // In its place stands something that cannot be deleted as a file.
+        std::fs::remove_file(&path).expect("it is there");
+        std::fs::create_dir_all(path.join("in the way")).expect("a directory");
+        world.faults.release(Point::BeforeDelete);
+    };
+    let (done, ()) = tokio::join!(world.ask("erase", json!({ "device_id": GAID })), in_the_way);
+    let waits: Vec<&Value> =
+        done["files"].as_array().expect("files").iter().map(|f| &f["deletion_waits"]).collect();
+    assert_eq!((&done["erased"], waits), (&json!(1), vec![&json!(true)]), "{done}");
+    assert_eq!(world.still(&[&gone]).await, [false]);
+    let audit = world.audit().await;
+    assert!(audit[0].contains(": 1 clicks of 1 files are gone, "), "{audit:?}");
+    assert!(
+        audit[0].contains("; 1 old files cannot be deleted yet, and it goes on behind file "),
+        "{audit:?}"
+    );
+    // As long as it stands there, the end is not said.
+    let next = done["next"].clone();
+    let (status, code, _) = world.refused("erase", json!({ "device_id": GAID, "after": next })).await;
+    assert_eq!((status, code.as_str()), (503, "store_unavailable"));
+    assert_eq!(world.audit().await, audit);
+    std::fs::remove_dir_all(&path).expect("it is there");
+    let end = world.ask("erase", json!({ "device_id": GAID, "after": next })).await;
+    assert_eq!((&end["erased"], end.get("next")), (&json!(0), None), "{end}");
+    assert!(world.audit().await[0].contains("; all files are done; "));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

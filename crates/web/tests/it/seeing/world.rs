@@ -15,6 +15,7 @@ use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::money::{Amount, Currency};
 use roundtrip_domain::settings::Settings;
 use roundtrip_domain::time::Timestamp;
+use roundtrip_store::click_log::faults::Faults;
 use roundtrip_store::click_log::{self, Append, ClickLog};
 use roundtrip_store::ledger::{
     AttemptRow, Config, Due, Ledger, NewEvent, Prepared, Recorded, Settled, Settlement,
@@ -45,6 +46,7 @@ pub(super) struct World {
     pub(super) ledger: Ledger,
     pub(super) clicks: ClickLog,
     pub(super) clock: Clock,
+    pub(super) faults: Faults,
     pub(super) router: Router,
     pub(super) dir: tempfile::TempDir,
 }
@@ -105,7 +107,12 @@ impl World {
         let clock = Clock::manual(NOW);
         let (ledger, _) =
             Ledger::open(&Config::in_dir(dir.path()), Entropy::seeded(1), NOW).expect("a ledger");
-        let log = click_log::Config::new(dir.path().join("clicks"), 1, ledger.identity().check_keys.clone());
+        let faults = Faults::armed();
+        let mut log =
+            click_log::Config::new(dir.path().join("clicks"), 1, ledger.identity().check_keys.clone());
+        log.faults = faults.clone();
+        // These tests do not depend on how busy the machine is.
+        log.append_wait = std::time::Duration::from_secs(20);
         let (clicks, _) = ClickLog::open(log, clock.clone(), Entropy::seeded(2)).expect("a click log");
         let admin_token = AdminToken::of_hash(hash_token(ADMIN));
         let router = api::router(ApiState {
@@ -130,7 +137,7 @@ impl World {
             clicks: clicks.clone(),
             clock: clock.clone(),
         }));
-        Self { ledger, clicks, clock, router, dir }
+        Self { ledger, clicks, clock, faults, router, dir }
     }
 
     /// Everything set up, nothing happened.

@@ -1,6 +1,6 @@
 //! A bucket in memory that fails when it is told to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -34,6 +34,8 @@ pub(super) enum Ill {
 struct State {
     objects: BTreeMap<String, Vec<u8>>,
     ill: HashMap<Ill, u32>,
+    /// Objects about which nothing is answered.
+    forbidden: BTreeSet<String>,
     asked: usize,
     looked_up: usize,
 }
@@ -58,7 +60,7 @@ impl Shelf {
 
     /// What there would be after a crash at this moment.
     pub(super) fn copy(&self) -> Arc<Self> {
-        let copied = State { ill: HashMap::new(), ..self.state().clone() };
+        let copied = State { ill: HashMap::new(), forbidden: BTreeSet::new(), ..self.state().clone() };
         Arc::new(Self(Mutex::new(copied)))
     }
 
@@ -70,6 +72,16 @@ impl Shelf {
     /// Nothing goes wrong any more.
     pub(super) fn well(&self) {
         self.state().ill.clear();
+    }
+
+    /// Nothing is answered about an object any more, whatever is asked.
+    pub(super) fn forbid(&self, name: &str) {
+        self.state().forbidden.insert(name.to_owned());
+    }
+
+    /// It is answered about again.
+    pub(super) fn allow(&self, name: &str) {
+        self.state().forbidden.remove(name);
     }
 
     /// Names of all objects, their buckets' before them.
@@ -124,7 +136,11 @@ impl Named {
         if state.takes(Ill::Down) {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody is there"));
         }
-        run(&mut state, format!("{}/{key}", self.name))
+        let name = format!("{}/{key}", self.name);
+        if state.forbidden.contains(&name) {
+            return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        }
+        run(&mut state, name)
     }
 }
 
@@ -170,10 +186,11 @@ impl Bucket for Named {
                     return Err(io::Error::from(io::ErrorKind::NotFound));
                 };
                 let read = ranges.iter().map(|range| {
-                    let mut bytes = object[range.start as usize..range.end as usize].to_vec();
+                    let end = object.len().min(range.end as usize);
+                    let mut bytes = object[end.min(range.start as usize)..end].to_vec();
                     if is_short {
                         bytes.pop();
-                    } else if is_changed {
+                    } else if is_changed && !bytes.is_empty() {
                         // Somewhere else each time.
                         let at = state.looked_up % bytes.len();
                         bytes[at] ^= 1;
