@@ -1,6 +1,6 @@
 //! Look-ups over clicks wherever they lie: what is found is what a plain list of them says.
 
-use super::{DAY, START, World, gaid, stored};
+use super::{DAY, START, World, gaid, publish, seal_all, stored, until};
 use proptest::prelude::*;
 use roundtrip_domain::click::{Click, Touch, TouchKind};
 use roundtrip_domain::device::Print;
@@ -9,10 +9,8 @@ use roundtrip_domain::time::Timestamp;
 use roundtrip_store::click_log::{ClickLog, Error, Found};
 
 fn publish_and_seal(world: &World, log: &ClickLog) {
-    for slice in log.to_publish() {
-        log.published(slice.seq).unwrap();
-    }
-    while log.seal(world.clock.now()).unwrap().is_some() {}
+    publish(log);
+    seal_all(world, log);
 }
 
 /// What happens to a log.
@@ -249,13 +247,8 @@ async fn a_changed_page_is_an_error_that_names_the_file_and_is_looked_into() {
     assert!(!error.is_retryable() && error.to_string().contains(&segment.file), "{error}");
     // The closer compares the file with its checksum and sets it aside.
     let seq = segment.seq;
-    for _ in 0..2_000 {
-        if !log.damages().is_empty() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    assert_eq!(log.damages().len(), 1, "nobody looked into it");
+    until("looking into it", || !log.damages().is_empty()).await;
+    assert_eq!(log.damages().len(), 1);
     assert!(log.segments().iter().all(|s| s.seq != seq));
     assert!(log.find(ids[3]).await.is_ok(), "the damaged file is no longer asked");
 }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{DAY, START, World, flip, gaid, stored};
+use super::{DAY, START, World, flip, gaid, held, publish, seal_all, stored, until};
 use proptest::prelude::*;
 use roundtrip_domain::click::{Click, Touch};
 use roundtrip_domain::id::{Id, WorkspaceNo};
@@ -26,10 +26,8 @@ fn rest(walk: &mut ClickWalk, rows: usize) -> Vec<Touch> {
 }
 
 fn publish_and_seal(world: &World, log: &ClickLog) {
-    for slice in log.to_publish() {
-        log.published(slice.seq).unwrap();
-    }
-    while log.seal(world.clock.now()).unwrap().is_some() {}
+    publish(log);
+    seal_all(world, log);
 }
 
 fn made(world: &World, device: u64, app: u128, workspace: u32) -> Click {
@@ -95,11 +93,11 @@ proptest! {
                         all.push(Touch { id, click });
                     },
                     Step::Close => assert!(log.close_now()),
-                    Step::Publish => for slice in log.to_publish() { log.published(slice.seq).unwrap() },
+                    Step::Publish => publish(&log),
                     Step::Seal => publish_and_seal(&world, &log),
                     Step::SealNow => {
                         assert!(log.close_now());
-                        for slice in log.to_publish() { log.published(slice.seq).unwrap(); }
+                        publish(&log);
                         while log.seal_next_now().unwrap().is_some() {}
                     }
                     Step::Erase => {
@@ -217,12 +215,7 @@ async fn what_is_missing_is_left_out_and_what_is_damaged_is_said() {
     assert!(error.to_string().contains(&ill.file), "{error}");
     assert!(came.iter().all(|touch| touch.id.ms() < ill.id_first.ms()), "what lies before it came");
     // It is looked into; what can be read of it goes on, and so does the way.
-    for _ in 0..2_000 {
-        if !log.damages().is_empty() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("looking into it", || !log.damages().is_empty()).await;
     assert_eq!(log.damages().len(), 1, "{error:?}");
     came.extend(rest(&mut walk, 3));
     let is_ill = |touch: &Touch| (ill.id_first.ms()..=ill.id_last.ms()).contains(&touch.id.ms());
@@ -234,12 +227,7 @@ async fn what_is_missing_is_left_out_and_what_is_damaged_is_said() {
     std::fs::remove_file(world.dir().join(&lost.file)).unwrap();
     let mut walk = log.walk(wish());
     assert!(walk.page_of(3).is_err(), "nobody knew yet that it is gone");
-    for _ in 0..2_000 {
-        if log.segments().iter().any(|segment| segment.is_missing) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("missing it", || log.segments().iter().any(|segment| segment.is_missing)).await;
     let is_lost = |touch: &Touch| touch.id.ms() <= lost.id_last.ms();
     let mut came = rest(&mut walk, 3);
     came.retain(|touch| !is_ill(touch));
@@ -267,8 +255,7 @@ async fn what_is_settled_stays_so_though_a_commit_is_slow_and_the_clock_is_set_b
         let (log, click) = (log.clone(), world.click(2));
         async move { log.append(click).await }
     });
-    let faults = world.faults.clone();
-    assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeCommit)).await.unwrap());
+    held(&world, Point::BeforeCommit).await;
     world.clock.advance(HOUR);
     let (_, settled) = log.first_and_settled(world.clock.now());
     assert_eq!(settled, minted_at, "not before it is written");
@@ -276,13 +263,7 @@ async fn what_is_settled_stays_so_though_a_commit_is_slow_and_the_clock_is_set_b
     let id = stored(waiting.await.unwrap());
     assert_eq!(id.ms(), minted_at.ms());
     let over = world.clock.now().plus_ms(-60_000);
-    for _ in 0..2_000 {
-        if log.first_and_settled(world.clock.now()).1 == over {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    assert_eq!(log.first_and_settled(world.clock.now()).1, over);
+    until("settling", || log.first_and_settled(world.clock.now()).1 == over).await;
 }
 
 #[tokio::test]
