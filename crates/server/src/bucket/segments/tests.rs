@@ -12,7 +12,7 @@ use object_store::aws::AmazonS3Builder;
 use super::super::Wire;
 use super::*;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const OBJECT: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const KEY: &str = "dt=2026-06-04/hr=09/0005-000000000042.parquet";
 
@@ -39,6 +39,10 @@ enum Answer {
     List,
     /// The bucket is not there.
     NoBucket,
+    /// Of objects to be deleted, that they are.
+    Deleted,
+    /// Of objects to be deleted, that they are not, in an answer that all is well.
+    NotDeleted,
 }
 
 struct Hostile {
@@ -195,6 +199,15 @@ fn serve(
             );
             stream.write_all(xml("200 OK", &list).as_bytes())?;
         }
+        Answer::Deleted | Answer::NotDeleted => {
+            let of_it = match answer {
+                Answer::Deleted => format!("<Deleted><Key>a b/{KEY}</Key></Deleted>"),
+                _ => format!(
+                    "<Error><Key>a b/{KEY}</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
+                ),
+            };
+            stream.write_all(xml("200 OK", &format!("<DeleteResult>{of_it}</DeleteResult>")).as_bytes())?;
+        }
         Answer::NoBucket => {
             let body = if method == "HEAD" { "" } else { "<Error><Code>NoSuchBucket</Code></Error>" };
             stream.write_all(xml("404 Not Found", body).as_bytes())?;
@@ -278,7 +291,7 @@ fn nobody_waits_longer_than_he_said() {
 
 #[test]
 fn an_object_is_gone_only_if_its_bucket_says_so_and_is_there() {
-    use Answer::{EmptyList, NoBucket, Status};
+    use Answer::{Deleted, EmptyList, NoBucket, NotDeleted, Status};
     let (done, _) = ask(&[Status(404), EmptyList], |reached| reached.length(KEY, SOON));
     assert_eq!(done.unwrap(), None);
     let (done, _) = ask(&[Status(404), EmptyList], read(SOON));
@@ -295,12 +308,13 @@ fn an_object_is_gone_only_if_its_bucket_says_so_and_is_there() {
     assert!(done.is_err() && asked == ["HEAD", "GET"], "{done:?}: {asked:?}");
     let (done, _) = ask(listed, read(SOON));
     assert_ne!(done.unwrap_err().kind(), io::ErrorKind::NotFound);
-    // What is not there is deleted; what may be there is not.
-    for answers in [&[Status(204)][..], &[Status(404), EmptyList]] {
-        ask(answers, |reached| reached.delete(KEY, SOON)).0.unwrap();
+    // It is deleted if that is said of the object, and not only of the request.
+    let (done, asked) = ask(&[Deleted], |reached| reached.delete(KEY, SOON));
+    assert!(done.is_ok() && asked == ["POST"], "{done:?}: {asked:?}");
+    for answer in [NotDeleted, Status(200), Status(403)] {
+        let (done, asked) = ask(&[answer], |reached| reached.delete(KEY, SOON));
+        assert!(done.is_err() && asked == ["POST"], "{answer:?}: {done:?}: {asked:?}");
     }
-    let (done, asked) = ask(&[Status(403)], |reached| reached.delete(KEY, SOON));
-    assert!(done.is_err() && asked == ["DELETE"], "{done:?}: {asked:?}");
     for status in [403, 301] {
         let (done, _) = ask(&[Status(status)], |reached| reached.length(KEY, SOON));
         assert!(done.is_err(), "{status}");

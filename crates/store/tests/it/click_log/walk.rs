@@ -226,10 +226,11 @@ async fn what_is_missing_is_left_out_and_what_is_damaged_is_said() {
 
     std::fs::remove_file(world.dir().join(&lost.file)).unwrap();
     let mut walk = log.walk(wish());
-    assert!(walk.page_of(3).is_err(), "nobody knew yet that it is gone");
+    // Whoever goes there first finds out, unless the closer was as quick as the second try.
+    let mut came = walk.page_of(3).unwrap_or_default().unwrap_or_default();
     until("missing it", || log.segments().iter().any(|segment| segment.is_missing)).await;
     let is_lost = |touch: &Touch| touch.id.ms() <= lost.id_last.ms();
-    let mut came = rest(&mut walk, 3);
+    came.extend(rest(&mut walk, 3));
     came.retain(|touch| !is_ill(touch));
     let wanted: Vec<Touch> = wanted.into_iter().filter(|touch| !is_lost(touch)).collect();
     assert_eq!(came, wanted, "the others come");

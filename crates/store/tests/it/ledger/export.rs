@@ -223,7 +223,8 @@ async fn a_change_of_a_status_is_an_event_and_no_conversion() {
     };
     world.ledger.status_change(world.workspace, wish, minute(30)).await.unwrap();
     world.decide().await;
-    for (what, wanted) in kinds.into_iter().zip([2, 2, 1, 1]) {
+    // The change has a decision of its own, and the install a new one.
+    for (what, wanted) in kinds.into_iter().zip([2, 3, 1, 1]) {
         assert_eq!(count(what).await, wanted, "{what:?}");
     }
     for what in &kinds[2..] {
