@@ -60,7 +60,7 @@ fn listed(all: &[Touch], print: Print, from: Timestamp, to: Timestamp, limit: us
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(super::cases())]
 
     #[test]
     fn what_is_found_is_what_a_list_says(

@@ -19,6 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use proptest::prelude::ProptestConfig;
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::click::{Click, Flags, LinkDialect, TouchKind};
 use roundtrip_domain::click_id::{CheckKey, ClickId};
@@ -33,6 +34,12 @@ const START: Timestamp = Timestamp::from_ms(1_780_565_000_000);
 const DAY: i64 = 86_400_000;
 /// How long something may take that should take a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// As many cases as `PROPTEST_CASES` says; a few where it says nothing.
+fn cases() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_some() { usual } else { ProptestConfig { cases: 24, ..usual } }
+}
 
 struct World {
     _tmp: tempfile::TempDir,

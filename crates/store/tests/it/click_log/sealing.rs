@@ -139,7 +139,7 @@ async fn by_print(log: &ClickLog, clicks: &[(ClickId, Click)]) -> BTreeMap<(u128
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config { max_shrink_iters: 40, ..proptest::test_runner::Config::with_cases(24) })]
+    #![proptest_config(proptest::test_runner::Config { max_shrink_iters: 40, ..super::cases() })]
 
     #[test]
     fn every_click_is_found_as_it_was_whatever_became_of_its_file(

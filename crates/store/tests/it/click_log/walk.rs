@@ -68,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(super::cases())]
 
     #[test]
     fn each_click_comes_once_and_in_order_whatever_is_done_to_the_files(

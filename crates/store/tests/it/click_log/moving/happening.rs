@@ -44,7 +44,7 @@ fn any_happening() -> impl Strategy<Value = Happens> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(super::super::cases())]
 
     /// Whatever happens, in the end every click that was not erased is found once, and the bucket holds just what is listed
     /// as lying there.
