@@ -303,6 +303,19 @@ async fn what_is_there_already_is_not_created_again() {
     assert!(format!("{error:#}").contains("put head into s3://b/p"), "{error:#}");
 }
 
+#[tokio::test]
+async fn what_is_not_said_is_not_taken_for_absent() {
+    for fate in [Fate::Status(403), Fate::Status(503), Fate::Cut] {
+        let (_, bucket) = Ill::start(move |_, _| fate);
+        let error = bucket.get("head").await.expect_err("it does not say");
+        assert!(format!("{error:#}").contains("read head in s3://b/p"), "{fate:?}: {error:#}");
+        // The answer to this question has nothing in it that could be cut.
+        if fate != Fate::Cut {
+            assert!(bucket.has("head").await.is_err(), "{fate:?}");
+        }
+    }
+}
+
 #[test]
 fn plain_http_stays_on_this_machine() {
     let to = |uri: &str, may| Target::of(&uri.parse().unwrap(), may);
