@@ -110,7 +110,7 @@ impl Ill {
             connect_max: Duration::from_secs(5),
             request_max,
             answer_max: ANSWER_BYTES_MAX,
-            retry: RetryConfig { backoff, max_retries: 2, retry_timeout: Duration::from_secs(60) },
+            retry: RetryConfig { backoff, max_retries: 1, retry_timeout: Duration::from_secs(60) },
         };
         let builder = object_store::aws::AmazonS3Builder::new()
             .with_access_key_id("k")
