@@ -27,6 +27,17 @@ enum Fate {
     Cut,
 }
 
+impl Fate {
+    /// How long a request may take. Where somebody is silent each test waits that long, so there it is what a large file
+    /// needs on a busy machine; elsewhere nobody comes to it.
+    const fn request_max(self) -> Duration {
+        match self {
+            Self::Silent => Duration::from_secs(3),
+            _ => Duration::from_secs(30),
+        }
+    }
+}
+
 /// Says what becomes of a request: of its method and target, and of how many of that kind came before it.
 type Judge = dyn Fn(&str, usize) -> Fate + Send + Sync;
 
@@ -67,6 +78,14 @@ impl Ill {
     /// A bucket on a port of its own. `fate` is asked with the method and target of a request, and how many of that kind
     /// came before it.
     fn start(fate: impl Fn(&str, usize) -> Fate + Send + Sync + 'static) -> (Arc<Self>, Bucket) {
+        Self::start_within(Fate::Done.request_max(), fate)
+    }
+
+    /// The same, asked by somebody who waits so long for an answer.
+    fn start_within(
+        request_max: Duration,
+        fate: impl Fn(&str, usize) -> Fate + Send + Sync + 'static,
+    ) -> (Arc<Self>, Bucket) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let ill = Arc::new(Self {
@@ -89,9 +108,9 @@ impl Ill {
         };
         let patience = Patience {
             connect_max: Duration::from_secs(5),
-            request_max: Duration::from_millis(400),
+            request_max,
             answer_max: ANSWER_BYTES_MAX,
-            retry: RetryConfig { backoff, max_retries: 3, retry_timeout: Duration::from_secs(20) },
+            retry: RetryConfig { backoff, max_retries: 1, retry_timeout: Duration::from_secs(60) },
         };
         let builder = object_store::aws::AmazonS3Builder::new()
             .with_access_key_id("k")
@@ -198,7 +217,11 @@ async fn what_is_busy_slow_or_cut_short_is_tried_again_and_ends_whole() {
     ];
     for fate in fates {
         // The first request of each kind fares so, the others go through.
-        let (ill, bucket) = Ill::start(move |_, before| if before == 0 { fate } else { Fate::Done });
+        let (ill, bucket) =
+            Ill::start_within(
+                fate.request_max(),
+                move |_, before| if before == 0 { fate } else { Fate::Done },
+            );
         let (small, bytes) = file(100);
         bucket.put_file("dt=1/small", small).await.unwrap_or_else(|error| panic!("{fate:?}: {error:#}"));
         assert_eq!(
@@ -223,7 +246,11 @@ async fn a_large_file_that_cannot_be_put_leaves_nothing_behind() {
             {
                 continue;
             }
-            let (ill, bucket) = Ill::start(move |what, _| if what == ill_at { fate } else { Fate::Done });
+            let (ill, bucket) =
+                Ill::start_within(
+                    fate.request_max(),
+                    move |what, _| if what == ill_at { fate } else { Fate::Done },
+                );
             let (large, _) = file(LARGE);
             let error = bucket.put_file("dt=1/large", large).await.expect_err("it cannot be put");
             let said = format!("{error:#}");
@@ -244,7 +271,7 @@ async fn a_large_file_that_cannot_be_put_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_large_file_that_is_put_after_trouble_is_whole() {
     for fate in [Fate::Status(503), Fate::Silent] {
-        let (ill, bucket) = Ill::start(move |what, before| match (what, before) {
+        let (ill, bucket) = Ill::start_within(fate.request_max(), move |what, before| match (what, before) {
             ("POST uploads" | "PUT partNumber" | "POST uploadId", 0) if fate != Fate::Silent => fate,
             ("PUT partNumber", 0) => fate,
             _ => Fate::Done,
@@ -274,6 +301,19 @@ async fn what_is_there_already_is_not_created_again() {
     let (_, bucket) = Ill::start(|_, _| Fate::Status(403));
     let error = bucket.create("head", b"x".to_vec()).await.expect_err("it may not");
     assert!(format!("{error:#}").contains("put head into s3://b/p"), "{error:#}");
+}
+
+#[tokio::test]
+async fn what_is_not_said_is_not_taken_for_absent() {
+    for fate in [Fate::Status(403), Fate::Status(503), Fate::Cut] {
+        let (_, bucket) = Ill::start(move |_, _| fate);
+        let error = bucket.get("head").await.expect_err("it does not say");
+        assert!(format!("{error:#}").contains("read head in s3://b/p"), "{fate:?}: {error:#}");
+        // The answer to this question has nothing in it that could be cut.
+        if fate != Fate::Cut {
+            assert!(bucket.has("head").await.is_err(), "{fate:?}");
+        }
+    }
 }
 
 #[test]

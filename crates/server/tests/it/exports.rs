@@ -239,7 +239,8 @@ async fn a_killed_export_goes_on_and_ends_as_if_it_had_not_been() {
         }
     }
     assert!(kills >= 2, "it was killed on its way");
-    std::fs::write(cut.join(".partial"), "what a kill leaves").expect("it is written");
+    // More than any file has.
+    std::fs::write(cut.join(".partial"), "what a kill leaves".repeat(10_000)).expect("it is written");
     let last = done(&export(&house, "events", &cut.join(""), &flags));
     assert_eq!(files(&cut), wanted, "the same rows, none twice, none missing");
     assert_eq!(

@@ -67,13 +67,12 @@ fn written(format: Format, columns: &[Column], rows: &[Vec<Cell>]) -> Vec<u8> {
             let mut shape =
                 Shape::Text { out: Vec::new(), is_csv: format == Format::Csv, buffer: Vec::new() };
             rows.iter().for_each(|row| shape.push(columns, row).unwrap());
-            let Shape::Text { mut out, buffer, is_csv } = shape else { panic!("it is text") };
+            let Shape::Text { out, buffer, is_csv } = shape else { panic!("it is text") };
             let mut head = Vec::new();
             if is_csv {
                 text::csv_head(columns, &mut head);
             }
-            out.extend(buffer);
-            [head, out].concat()
+            [head, out, buffer].concat()
         }
     }
 }
@@ -282,6 +281,22 @@ fn groups_are_bounded_and_the_same_rows_are_the_same_bytes() {
     // A file that lost its end is none.
     file.set_len(bytes.len() as u64 - 1).unwrap();
     assert!(Count::new(Format::Parquet).rows(&file).is_err());
+}
+
+#[test]
+fn texts_that_are_written_in_pieces_are_the_same_rows() {
+    let columns = all_forms();
+    let row = |n: i64| {
+        let mut row = vec![Cell::Empty; columns.len()];
+        (row[0], row[2], row[4]) =
+            (Cell::Text(format!("{n},\n")), Cell::Time(Timestamp::from_ms(n)), Cell::Number(n));
+        (row[6], row[8]) = (Cell::Money(n), Cell::Flag(n % 2 == 0));
+        row
+    };
+    let rows: Vec<_> = (0..3_000).map(row).collect();
+    let (csv, ndjson) = (written(Format::Csv, &columns, &rows), written(Format::Ndjson, &columns, &rows));
+    assert!(csv.len() > 2 * TEXT_BYTES && ndjson.len() > 2 * TEXT_BYTES);
+    assert!(read_csv(&columns, &csv) == rows && read_ndjson(&columns, &ndjson) == rows);
 }
 
 /// A sink that is full after some bytes.

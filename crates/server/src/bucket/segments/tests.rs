@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use object_store::aws::AmazonS3Builder;
@@ -11,7 +12,7 @@ use object_store::aws::AmazonS3Builder;
 use super::super::Wire;
 use super::*;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const OBJECT: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const KEY: &str = "dt=2026-06-04/hr=09/0005-000000000042.parquet";
 
@@ -34,13 +35,21 @@ enum Answer {
     Drip,
     /// A list without the object.
     EmptyList,
+    /// A list with it.
+    List,
     /// The bucket is not there.
     NoBucket,
+    /// Of objects to be deleted, that they are.
+    Deleted,
+    /// Of objects to be deleted, that they are not, in an answer that all is well.
+    NotDeleted,
 }
 
 struct Hostile {
     address: std::net::SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    /// Bytes of endless answers that somebody took.
+    taken: Arc<AtomicU64>,
 }
 
 impl Hostile {
@@ -48,17 +57,17 @@ impl Hostile {
     fn new(answers: &[Answer]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (mut answers, told) = (VecDeque::from(answers.to_vec()), asked.clone());
+        let (asked, taken) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU64::new(0)));
+        let (mut answers, told, counted) = (VecDeque::from(answers.to_vec()), asked.clone(), taken.clone());
         std::thread::spawn(move || {
             let mut last = Answer::Status(500);
             for stream in listener.incoming().flatten() {
                 last = answers.pop_front().unwrap_or(last);
-                let (answer, told) = (last, told.clone());
-                std::thread::spawn(move || drop(serve(stream, answer, &told)));
+                let (answer, told, counted) = (last, told.clone(), counted.clone());
+                std::thread::spawn(move || drop(serve(stream, answer, &told, &counted)));
             }
         });
-        Self { address, asked }
+        Self { address, asked, taken }
     }
 
     fn reached(&self, buckets: &SegmentBuckets) -> Reached {
@@ -82,7 +91,12 @@ impl Hostile {
     }
 }
 
-fn serve(mut stream: TcpStream, answer: Answer, told: &Mutex<Vec<String>>) -> io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    answer: Answer,
+    told: &Mutex<Vec<String>>,
+    taken: &AtomicU64,
+) -> io::Result<()> {
     stream.set_read_timeout(Some(SOON))?;
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4_096]);
     let end = loop {
@@ -156,7 +170,9 @@ fn serve(mut stream: TcpStream, answer: Answer, told: &Mutex<Vec<String>>) -> io
         Answer::Endless => {
             stream.write_all(partial(usize::MAX >> 1).as_bytes())?;
             let zeros = [0; 65_536];
-            while stream.write_all(&zeros).is_ok() {}
+            while stream.write_all(&zeros).is_ok() {
+                taken.fetch_add(zeros.len() as u64, Relaxed);
+            }
         }
         Answer::Silence => drop(stream.read(&mut chunk)),
         Answer::Drip => {
@@ -173,6 +189,24 @@ fn serve(mut stream: TcpStream, answer: Answer, told: &Mutex<Vec<String>>) -> io
         Answer::EmptyList => {
             let list = "<ListBucketResult><Name>clicks</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>";
             stream.write_all(xml("200 OK", list).as_bytes())?;
+        }
+        Answer::List => {
+            let list = format!(
+                "<ListBucketResult><Name>clicks</Name><KeyCount>1</KeyCount><IsTruncated>false</IsTruncated><Contents>\
+                 <Key>a b/{KEY}</Key><Size>{}</Size><LastModified>2026-06-04T09:00:00.000Z</LastModified>\
+                 <ETag>e</ETag></Contents></ListBucketResult>",
+                OBJECT.len()
+            );
+            stream.write_all(xml("200 OK", &list).as_bytes())?;
+        }
+        Answer::Deleted | Answer::NotDeleted => {
+            let of_it = match answer {
+                Answer::Deleted => format!("<Deleted><Key>a b/{KEY}</Key></Deleted>"),
+                _ => format!(
+                    "<Error><Key>a b/{KEY}</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
+                ),
+            };
+            stream.write_all(xml("200 OK", &format!("<DeleteResult>{of_it}</DeleteResult>")).as_bytes())?;
         }
         Answer::NoBucket => {
             let body = if method == "HEAD" { "" } else { "<Error><Code>NoSuchBucket</Code></Error>" };
@@ -236,8 +270,12 @@ fn an_answer_that_is_not_whole_is_none() {
         let (done, _) = ask(answers, read(SOON));
         assert_ne!(done.unwrap_err().kind(), io::ErrorKind::NotFound, "{answers:?}");
     }
-    let (done, _) = ask(&[Answer::Endless], read(SOON));
-    assert!(done.is_err(), "what is too long is not read");
+    // What is too long is not read: five times as much as the longest answer, and what lies in between on the way.
+    let (hostile, buckets) = (Hostile::new(&[Answer::Endless]), SegmentBuckets::default());
+    let error = read(SOON)(&hostile.reached(&buckets)).unwrap_err();
+    assert_ne!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+    let (asked, taken) = (hostile.asked().len() as u64, hostile.taken.load(Relaxed));
+    assert!(taken <= asked * (ANSWER_BYTES_MAX as u64 + (8 << 20)), "{taken} bytes of {asked} answers");
 }
 
 #[test]
@@ -253,7 +291,7 @@ fn nobody_waits_longer_than_he_said() {
 
 #[test]
 fn an_object_is_gone_only_if_its_bucket_says_so_and_is_there() {
-    use Answer::{EmptyList, NoBucket, Status};
+    use Answer::{Deleted, EmptyList, NoBucket, NotDeleted, Status};
     let (done, _) = ask(&[Status(404), EmptyList], |reached| reached.length(KEY, SOON));
     assert_eq!(done.unwrap(), None);
     let (done, _) = ask(&[Status(404), EmptyList], read(SOON));
@@ -264,6 +302,19 @@ fn an_object_is_gone_only_if_its_bucket_says_so_and_is_there() {
     assert_ne!(done.unwrap_err().kind(), io::ErrorKind::NotFound);
     let (done, _) = ask(&[NoBucket], |reached| reached.delete(KEY, SOON));
     assert!(done.is_err(), "nothing is deleted where nothing is");
+    // It is not given, and is listed.
+    let listed = &[Status(404), Answer::List];
+    let (done, asked) = ask(listed, |reached| reached.length(KEY, SOON));
+    assert!(done.is_err() && asked == ["HEAD", "GET"], "{done:?}: {asked:?}");
+    let (done, _) = ask(listed, read(SOON));
+    assert_ne!(done.unwrap_err().kind(), io::ErrorKind::NotFound);
+    // It is deleted if that is said of the object, and not only of the request.
+    let (done, asked) = ask(&[Deleted], |reached| reached.delete(KEY, SOON));
+    assert!(done.is_ok() && asked == ["POST"], "{done:?}: {asked:?}");
+    for answer in [NotDeleted, Status(200), Status(403)] {
+        let (done, asked) = ask(&[answer], |reached| reached.delete(KEY, SOON));
+        assert!(done.is_err() && asked == ["POST"], "{answer:?}: {done:?}: {asked:?}");
+    }
     for status in [403, 301] {
         let (done, _) = ask(&[Status(status)], |reached| reached.length(KEY, SOON));
         assert!(done.is_err(), "{status}");

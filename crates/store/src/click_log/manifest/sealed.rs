@@ -93,10 +93,14 @@ impl Manifest {
     /// Notes that an object may be in a bucket from now on. Returns whether it was known to be put by us, or is now.
     pub(in super::super) fn object_note(&self, object: &Object) -> Result<bool, Error> {
         let Object { bucket, file, seq, is_put } = object;
+        let failed = || Error::sqlite("write", &self.path);
+        // In two steps: of a statement that also returns rows the commit comes behind the last one, and whoever takes the
+        // first and goes never hears that it failed.
         let note = "INSERT INTO object VALUES (?1, ?2, ?3, ?4) \
-                    ON CONFLICT DO UPDATE SET seq = excluded.seq, put = max(put, excluded.put) RETURNING put";
-        let done = self.conn.query_row(note, params![bucket, file, *seq as i64, is_put], |r| r.get(0));
-        done.map_err(Error::sqlite("write", &self.path))
+                    ON CONFLICT DO UPDATE SET seq = excluded.seq, put = max(put, excluded.put)";
+        self.conn.execute(note, params![bucket, file, *seq as i64, is_put]).map_err(failed())?;
+        let known = "SELECT put FROM object WHERE bucket = ?1 AND file = ?2";
+        self.conn.query_row(known, params![bucket, file], |r| r.get(0)).map_err(failed())
     }
 
     /// Notes that an object is not in its bucket.

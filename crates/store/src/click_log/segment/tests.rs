@@ -16,6 +16,12 @@ use super::{
     touch_at,
 };
 
+/// As many cases as `PROPTEST_CASES` says; a few where it says nothing.
+fn cases() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_some() { usual } else { ProptestConfig { cases: 24, ..usual } }
+}
+
 fn touch(n: u64, click: Click) -> Touch {
     Touch { id: ClickId::from_bits(u128::from(n) << 80 | 7 << 76 | (u128::from(n) * 7_919)), click }
 }
@@ -97,7 +103,7 @@ fn any_click() -> impl Strategy<Value = Click> {
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+    #![proptest_config(cases())]
 
     #[test]
     fn every_click_reads_back(clicks in proptest::collection::vec(any_click(), 1..40)) {
@@ -128,7 +134,7 @@ impl Looking<'_> {
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+    #![proptest_config(cases())]
 
     #[test]
     fn a_look_up_finds_what_a_list_holds(

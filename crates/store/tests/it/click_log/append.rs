@@ -1,6 +1,6 @@
 //! What a caller is told, and what of it is on the disk.
 
-use super::{DAY, KEY, START, World, count_found, counted, gaid, is_found, stored, unstored};
+use super::{DAY, KEY, START, World, count_found, counted, gaid, held, is_found, stored, unstored, until};
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::click_id::CheckKey;
 use roundtrip_store::click_log::faults::Point;
@@ -52,17 +52,14 @@ async fn clicks_that_come_during_a_commit_share_the_next_one() {
         let (log, click) = (log.clone(), world.click(0));
         async move { log.append(click).await }
     });
-    let faults = world.faults.clone();
-    assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeCommit)).await.unwrap());
+    held(&world, Point::BeforeCommit).await;
     let others: Vec<_> = (1..100)
         .map(|n| {
             let (log, click) = (log.clone(), world.click(n));
             tokio::spawn(async move { log.append(click).await })
         })
         .collect();
-    while log.stats().queue_depth < 99 {
-        tokio::task::yield_now().await;
-    }
+    until("queueing", || log.stats().queue_depth >= 99).await;
     world.faults.release(Point::BeforeCommit);
     let mut ids = BTreeSet::from([stored(first.await.unwrap())]);
     for other in others {
@@ -124,16 +121,13 @@ async fn a_full_queue_answers_at_once() {
         let (log, click) = (log.clone(), world.click(n));
         tokio::spawn(async move { log.append(click).await })
     };
-    let held = append(0);
-    let faults = world.faults.clone();
-    assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeCommit)).await.unwrap());
+    let first = append(0);
+    held(&world, Point::BeforeCommit).await;
     let queued = [append(1), append(2)];
-    while log.stats().queue_depth < 2 {
-        tokio::task::yield_now().await;
-    }
+    until("queueing", || log.stats().queue_depth >= 2).await;
     let refused = unstored(log.append(world.click(3)).await, Why::QueueFull);
     world.faults.release(Point::BeforeCommit);
-    for task in queued.into_iter().chain([held]) {
+    for task in queued.into_iter().chain([first]) {
         assert!(is_found(&log, stored(task.await.unwrap())).await);
     }
     assert_eq!(log.find(refused).await.unwrap(), Found::NotStored);
@@ -177,8 +171,7 @@ async fn one_bad_row_does_not_take_the_others_down() {
         tokio::spawn(async move { log.append(click).await })
     };
     let tasks: Vec<_> = (0..10).map(append).collect();
-    let faults = world.faults.clone();
-    assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeMint)).await.unwrap());
+    held(&world, Point::BeforeMint).await;
     world.faults.fail_insert(3);
     world.faults.release(Point::BeforeMint);
     let (mut good, mut bad) = (Vec::new(), Vec::new());
@@ -227,15 +220,12 @@ async fn shutting_down_writes_what_waits_and_refuses_what_comes_later() {
             tokio::spawn(async move { log.append(click).await })
         })
         .collect();
-    let faults = world.faults.clone();
-    assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeCommit)).await.unwrap());
+    held(&world, Point::BeforeCommit).await;
     let stopping = tokio::task::spawn_blocking({
         let log = log.clone();
         move || log.shutdown()
     });
-    while log.stats().open {
-        tokio::task::yield_now().await;
-    }
+    until("stopping", || !log.stats().open).await;
     let refused = log.append(world.click(99)).await;
     unstored(refused, Why::Stopped);
     world.faults.release(Point::BeforeCommit);

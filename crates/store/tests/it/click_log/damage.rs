@@ -1,6 +1,6 @@
 //! What is broken is named, what can be read goes on, what is torn is normal.
 
-use super::{START, World, count_found, counted, flip, gaid, is_found, unstored};
+use super::{START, World, count_found, counted, flip, gaid, is_found, unstored, until};
 use roundtrip_store::click_log::{Cause, Found, Why};
 use std::collections::BTreeSet;
 use std::fs;
@@ -68,9 +68,8 @@ async fn zeros_written_ahead_of_the_log_are_no_damage() {
     let ids = world.store(&log, 0..40).await;
     let wal = world.files(".sqlite-wal").pop().unwrap();
     // The answers are given before the zeros are written.
-    while fs::read(&wal).unwrap().iter().rev().take_while(|b| **b == 0).count() < 100_000 {
-        tokio::task::yield_now().await;
-    }
+    let zeros = || fs::read(&wal).unwrap().iter().rev().take_while(|b| **b == 0).count();
+    until("writing zeros", || zeros() >= 100_000).await;
     let crashed = world.crashed();
     assert!(log.shutdown());
     assert_ne!(
@@ -197,9 +196,7 @@ async fn a_closed_slice_damaged_in_the_middle_is_named_and_salvaged() {
     world.config.verify_at_start = 4;
     flip(&closed, 20_000, 10);
     let (log, _) = world.open();
-    while log.damages().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until("looking into it", || !log.damages().is_empty()).await;
     assert_eq!(log.damages()[0].cause, Cause::Changed);
     assert!(log.shutdown());
 

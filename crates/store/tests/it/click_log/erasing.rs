@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{DAY, START, World, count_found, counted, gaid, publish};
+use super::{DAY, START, World, count_found, counted, gaid, held, publish};
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_store::click_log::faults::Point;
@@ -184,8 +184,7 @@ async fn a_crash_at_any_step_of_erasing_keeps_the_others_and_it_goes_on() {
             let log = log.clone();
             move || log.erase_next(0, &of(&[1, 6]))
         });
-        let faults = world.faults.clone();
-        assert!(tokio::task::spawn_blocking(move || faults.wait_held(point)).await.unwrap(), "{point:?}");
+        held(&world, point).await;
         let crashed = world.crashed();
         world.faults.release(point);
         working.await.unwrap().unwrap();

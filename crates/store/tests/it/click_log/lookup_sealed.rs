@@ -1,6 +1,6 @@
 //! Look-ups over clicks wherever they lie: what is found is what a plain list of them says.
 
-use super::{DAY, START, World, gaid, stored};
+use super::{DAY, START, World, gaid, publish, seal_all, stored, until};
 use proptest::prelude::*;
 use roundtrip_domain::click::{Click, Touch, TouchKind};
 use roundtrip_domain::device::Print;
@@ -10,10 +10,8 @@ use roundtrip_store::click_log::faults::Point;
 use roundtrip_store::click_log::{ClickLog, Error, Found};
 
 fn publish_and_seal(world: &World, log: &ClickLog) {
-    for slice in log.to_publish() {
-        log.published(slice.seq).unwrap();
-    }
-    while log.seal(world.clock.now()).unwrap().is_some() {}
+    publish(log);
+    seal_all(world, log);
 }
 
 /// What happens to a log.
@@ -63,7 +61,7 @@ fn listed(all: &[Touch], print: Print, from: Timestamp, to: Timestamp, limit: us
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(super::cases())]
 
     #[test]
     fn what_is_found_is_what_a_list_says(
@@ -263,13 +261,8 @@ async fn thousands_of_rows_that_are_wrong_hide_none_that_is_right() {
     let found = log.find_print(gaid(8), START, START.plus_ms(DAY), 9).await.unwrap();
     assert_eq!(found.len(), 1, "it stands behind those that are wrong");
     // The side file is looked at, and made again.
-    for _ in 0..2_000 {
-        if !log.damages().is_empty() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    assert_eq!(log.damages().len(), 1, "nobody looked into it");
+    until("looking into it", || !log.damages().is_empty()).await;
+    assert_eq!(log.damages().len(), 1);
     assert_eq!(log.find_print(gaid(7), START, START.plus_ms(DAY), 9).await.unwrap().len(), 9);
     assert_eq!(log.find_print(gaid(8), START, START.plus_ms(DAY), 9).await.unwrap().len(), 1);
 }
@@ -310,13 +303,8 @@ async fn a_changed_page_is_an_error_that_names_the_file_and_is_looked_into() {
     // The closer compares the file with its checksum and sets it aside.
     world.faults.release(Point::Verifying);
     let seq = segment.seq;
-    for _ in 0..2_000 {
-        if !log.damages().is_empty() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    assert_eq!(log.damages().len(), 1, "nobody looked into it");
+    until("looking into it", || !log.damages().is_empty()).await;
+    assert_eq!(log.damages().len(), 1);
     assert!(log.segments().iter().all(|s| s.seq != seq));
     assert!(log.find(ids[3]).await.is_ok(), "the damaged file is no longer asked");
 }

@@ -17,20 +17,29 @@ mod walk;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use proptest::prelude::ProptestConfig;
 use roundtrip_ambient::{Clock, Entropy};
 use roundtrip_domain::click::{Click, Flags, LinkDialect, TouchKind};
 use roundtrip_domain::click_id::{CheckKey, ClickId};
 use roundtrip_domain::device::{DeviceId, DeviceIdKind, Print};
 use roundtrip_domain::id::{Id, WorkspaceNo};
 use roundtrip_domain::time::Timestamp;
-use roundtrip_store::click_log::faults::Faults;
+use roundtrip_store::click_log::faults::{Faults, Point};
 use roundtrip_store::click_log::{Append, ClickLog, Config, Found, OpenReport, Why, Work};
 
 const KEY: CheckKey = CheckKey([7; 16]);
 const START: Timestamp = Timestamp::from_ms(1_780_565_000_000);
 const DAY: i64 = 86_400_000;
+/// How long something may take that should take a moment.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// As many cases as `PROPTEST_CASES` says; a few where it says nothing.
+fn cases() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_some() { usual } else { ProptestConfig { cases: 24, ..usual } }
+}
 
 struct World {
     _tmp: tempfile::TempDir,
@@ -134,7 +143,7 @@ fn copy_dir(from: &Path, to: &Path) {
             return;
         }
         let _ = fs::remove_dir_all(to);
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
     }
     panic!("it never keeps still: {}", from.display());
 }
@@ -169,8 +178,8 @@ fn listing(dir: &Path) -> std::io::Result<Vec<(PathBuf, u64, std::time::SystemTi
     Ok(files)
 }
 
-#[track_caller]
 /// What the engine does when the ledger has the counts.
+#[track_caller]
 fn publish(log: &ClickLog) {
     for slice in log.to_publish() {
         log.published(slice.seq).unwrap();
@@ -178,6 +187,7 @@ fn publish(log: &ClickLog) {
 }
 
 /// Everything that is to be done now.
+#[track_caller]
 fn seal_all(world: &World, log: &ClickLog) -> Vec<Work> {
     let mut done = Vec::new();
     while let Some(work) = log.seal(world.clock.now()).unwrap() {
@@ -187,6 +197,22 @@ fn seal_all(world: &World, log: &ClickLog) -> Vec<Work> {
     done
 }
 
+/// Waits for what another thread does, and not for ever.
+async fn until(what: &str, done: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "{what} takes for ever");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until somebody is held at a point.
+async fn held(world: &World, point: Point) {
+    let faults = world.faults.clone();
+    assert!(tokio::task::spawn_blocking(move || faults.wait_held(point)).await.unwrap(), "{point:?}");
+}
+
+#[track_caller]
 fn stored(append: Append) -> ClickId {
     match append {
         Append::Stored(id) => id,

@@ -2,23 +2,25 @@
 //! What was answered is there, once.
 
 mod erasing;
+mod moving;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use roundtrip_ambient::{Clock, Entropy};
+use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_store::click_log::faults::Faults;
-use roundtrip_store::click_log::{Append, ClickLog, Config, Error, Found, SliceCount};
+use roundtrip_store::click_log::{Append, ClickLog, ClosedSlice, Config, Error, Found, SliceCount};
 use roundtrip_testkit::disk::{Disk, Unsynced};
 
-use super::{DAY, KEY, START, World, gaid};
+use super::{DAY, KEY, PATIENCE, START, World, gaid};
 
 /// Clicks of one life.
 const CLICKS: u64 = 24;
 const HOUR: i64 = 3_600_000;
-/// How long something may take that should take a moment.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What somebody knows who heard all answers.
 #[derive(Default)]
@@ -76,7 +78,7 @@ async fn live(disk: &Disk, clock: &Clock) -> Known {
         }
         if n == CLICKS / 2 {
             until(disk, "closing", || log.stats().slices_closing == 0);
-            count(&log, &mut known);
+            count(disk, &log, &mut known);
             seal(disk, || log.seal_now());
         }
         if disk.is_dead() {
@@ -84,7 +86,7 @@ async fn live(disk: &Disk, clock: &Clock) -> Known {
         }
     }
     until(disk, "closing", || log.stats().slices_closing == 0);
-    count(&log, &mut known);
+    count(disk, &log, &mut known);
     seal(disk, || log.seal_now());
     // The hour is over, then the day: what is small becomes one.
     for passed in [HOUR, DAY] {
@@ -111,14 +113,59 @@ fn seal<T>(disk: &Disk, step: impl FnOnce() -> Result<T, Error>) -> Option<T> {
     done.ok()
 }
 
-/// The ledger takes the counts, and says so.
-fn count(log: &ClickLog, known: &mut Known) {
+/// The ledger takes the counts, and says so, which fails only with the disk. Returns what it took.
+fn publish(disk: &Disk, log: &ClickLog) -> Vec<ClosedSlice> {
+    let mut taken = Vec::new();
     for slice in log.to_publish() {
-        known.counted.entry(slice.seq).or_insert(slice.counts);
-        if log.published(slice.seq).is_err() {
-            return;
+        let said = log.published(slice.seq);
+        taken.push(slice);
+        if let Err(error) = said {
+            assert!(disk.is_dead(), "{error}");
+            break;
         }
     }
+    taken
+}
+
+fn count(disk: &Disk, log: &ClickLog, known: &mut Known) {
+    for slice in publish(disk, log) {
+        known.counted.entry(slice.seq).or_insert(slice.counts);
+    }
+}
+
+/// Whose device it is.
+fn is_of(person: u64) -> impl Fn(&Touch) -> bool {
+    move |touch| touch.click.prints(&touch.click.params()).contains(&gaid(person))
+}
+
+/// Erases what matches from every file behind `after`, which goes on with what is done. `false`: the power is gone.
+fn erase(disk: &Disk, log: &ClickLog, matches: &dyn Fn(&Touch) -> bool, after: &mut u64) -> bool {
+    loop {
+        match log.erase_next(*after, matches) {
+            Ok(None) => return true,
+            Ok(Some(file)) => *after = file.seq,
+            Err(error) => {
+                assert!(disk.is_dead(), "{error}");
+                return false;
+            }
+        }
+    }
+}
+
+/// Copies a directory onto a disk, and all of it is durable.
+fn put(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let from = entry.unwrap().path();
+        let to = to.join(from.file_name().unwrap());
+        if from.is_dir() {
+            put(&from, &to);
+        } else {
+            fs::write(&to, fs::read(&from).unwrap()).unwrap();
+            File::open(&to).unwrap().sync_all().unwrap();
+        }
+    }
+    File::open(to).unwrap().sync_all().unwrap();
 }
 
 /// A directory in memory where there is such a place: what is there is only read, hundreds of times.
@@ -164,17 +211,23 @@ async fn judge(known: &Known, disk: &Disk, clock: &Clock, unsynced: &Unsynced, m
     assert!(log.shutdown(), "{moment}");
 }
 
-/// The steps of a whole life before which the power is cut: those that make something durable, because between them only
-/// what is answered differs, and that is most at the end. `None` where there is no such disk.
+/// The steps of a whole life before which the power is cut. `None` where there is no such disk.
 async fn moments() -> Option<Vec<u64>> {
     let disk = Disk::mount()?;
     let clock = Clock::manual(START);
     let known = live(&disk, &clock).await;
     assert_eq!((known.stored.len() as u64, known.unsure, disk.is_dead()), (CLICKS, 0, false));
     assert!(known.counted.len() >= 3, "slices were closed and counted: {}", known.counted.len());
+    Some(moments_of(&disk, 0))
+}
+
+/// The steps that made something durable since so many were done, as they are counted from then on, and the one behind the
+/// last of all. Between them only what is answered differs, and that is most at the end.
+fn moments_of(disk: &Disk, before: u64) -> Vec<u64> {
     let steps = disk.steps();
     let syncs = steps.iter().zip(1..).filter(|(step, _)| step.what.starts_with("sync")).map(|(_, n)| n);
-    Some(syncs.chain([disk.done() + 1]).collect())
+    let all = syncs.chain([disk.done() + 1]);
+    all.filter(|n| *n > before).map(|n| n - before).collect()
 }
 
 /// Cuts the power before every moment whose place in the list leaves this rest.

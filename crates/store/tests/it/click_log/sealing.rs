@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use super::{DAY, START, World, count_found, counted, flip, gaid, publish, seal_all, stored};
+use super::{DAY, START, World, count_found, counted, flip, gaid, held, publish, seal_all, stored, until};
 use proptest::prelude::*;
 use roundtrip_domain::click::{Click, TouchKind};
 use roundtrip_domain::click_id::ClickId;
@@ -43,7 +43,7 @@ fn segment_paths(world: &World) -> Vec<PathBuf> {
 }
 
 /// Clicks in files that are listed, the active slice's too.
-fn held(log: &ClickLog) -> u64 {
+fn clicks_in_files(log: &ClickLog) -> u64 {
     let slices: u64 = log.slices().iter().map(|slice| slice.clicks).sum();
     slices + log.segments().iter().filter(|s| !s.is_missing).map(|s| s.clicks).sum::<u64>()
 }
@@ -56,7 +56,7 @@ async fn assert_whole(log: &ClickLog, ids: &[ClickId], what: &str) {
         assert_eq!(found.len(), 1, "{what}: click {n} by its device");
         assert_eq!(found[0].id, ids[n as usize], "{what}");
     }
-    assert_eq!(held(log), ids.len() as u64, "{what}: clicks in files");
+    assert_eq!(clicks_in_files(log), ids.len() as u64, "{what}: clicks in files");
 }
 
 /// `n` closed and published slices of five clicks, all of one hour; the hour is over behind it.
@@ -139,7 +139,7 @@ async fn by_print(log: &ClickLog, clicks: &[(ClickId, Click)]) -> BTreeMap<(u128
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config { max_shrink_iters: 40, ..proptest::test_runner::Config::with_cases(24) })]
+    #![proptest_config(proptest::test_runner::Config { max_shrink_iters: 40, ..super::cases() })]
 
     #[test]
     fn every_click_is_found_as_it_was_whatever_became_of_its_file(
@@ -192,7 +192,7 @@ proptest! {
                 want.sort();
                 assert_eq!(ids, &want, "none is left out, none is there twice");
             }
-            assert_eq!(held(&log), clicks.len() as u64);
+            assert_eq!(clicks_in_files(&log), clicks.len() as u64);
             assert!(log.shutdown());
         });
     }
@@ -297,8 +297,7 @@ async fn crash_at(world: &World, log: &ClickLog, ids: &[ClickId], point: Point, 
         let (log, now) = (log.clone(), world.clock.now());
         move || log.seal(now)
     });
-    let faults = world.faults.clone();
-    assert!(tokio::task::spawn_blocking(move || faults.wait_held(point)).await.unwrap(), "{what}");
+    held(world, point).await;
     let (crashed, twin) = (world.crashed(), world.crashed());
     assert_whole(log, ids, &format!("{what}: meanwhile")).await;
     world.faults.release(point);
@@ -395,8 +394,7 @@ async fn what_a_failed_step_left_is_not_taken_for_a_segment_that_was_lost() {
         let (log, now) = (log.clone(), world.clock.now());
         move || log.seal(now)
     });
-    let faults = world.faults.clone();
-    assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeSwap)).await.unwrap());
+    held(&world, Point::BeforeSwap).await;
     let failed = world.crashed();
     world.faults.release(Point::BeforeSwap);
     assert!(working.await.unwrap().unwrap().is_some());
@@ -592,9 +590,7 @@ async fn the_background_looks_at_the_newest_segments() {
     flip(&path, 2_000, 4);
     let (log, report) = world.open();
     assert!(report.damaged.is_empty());
-    while log.damages().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until("looking into it", || !log.damages().is_empty()).await;
     assert_eq!(log.damages()[0].cause, Cause::Changed);
 }
 
@@ -672,8 +668,7 @@ async fn what_changes_while_it_is_sealed_is_sealed_later() {
         let (log, now) = (log.clone(), world.clock.now());
         move || log.seal(now)
     });
-    let faults = world.faults.clone();
-    assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeSegmentSide)).await.unwrap());
+    held(&world, Point::BeforeSegmentSide).await;
     let closed = world.files(".closed.sqlite").pop().unwrap();
     flip(&closed, 3 * 4_096 + 100, 50);
     let damage = log.verify(1).unwrap().expect("it is damaged meanwhile");
@@ -703,9 +698,7 @@ async fn a_slice_that_cannot_be_read_keeps_no_other_from_being_sealed() {
     assert!(matches!(&seal_all(&world, &log)[..], [Work::Sealed { slices: 1, clicks: 5, .. }]));
     assert_eq!(log.stats().seal_error, None);
     assert_eq!((count_found(&log, &ids).await, count_found(&log, &later).await), (0, 5));
-    while log.stats().slices_missing == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("missing it", || log.stats().slices_missing > 0).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use super::{DAY, START, World, count_found, flip, gaid, publish, stored};
+use super::{DAY, START, World, count_found, flip, gaid, held, publish, stored, until};
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::time::Timestamp;
@@ -14,8 +14,6 @@ use roundtrip_store::click_log::faults::Point;
 use roundtrip_store::click_log::{Append, Cause, ClickLog, Error, Found, Work};
 
 const HOUR: i64 = 3_600_000;
-/// How long something may take that should take a moment.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Five clicks in a closed slice that is counted; the hour is over behind it.
 async fn slice(world: &World, log: &ClickLog, from: u64) -> Vec<ClickId> {
@@ -24,19 +22,6 @@ async fn slice(world: &World, log: &ClickLog, from: u64) -> Vec<ClickId> {
     publish(log);
     world.clock.advance(HOUR);
     ids
-}
-
-async fn until(what: &str, done: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        assert!(began.elapsed() < PATIENCE, "{what} takes for ever");
-        tokio::task::yield_now().await;
-    }
-}
-
-async fn held(world: &World, point: Point) {
-    let faults = world.faults.clone();
-    assert!(tokio::task::spawn_blocking(move || faults.wait_held(point)).await.unwrap(), "{point:?}");
 }
 
 /// Changes a letter of a stored browser, so that everything reads as before and says something else.

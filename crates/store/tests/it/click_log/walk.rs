@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{DAY, START, World, flip, gaid, stored, unstored};
+use super::{DAY, START, World, flip, gaid, held, publish, seal_all, stored, unstored, until};
 use proptest::prelude::*;
 use roundtrip_domain::click::{Click, Touch};
 use roundtrip_domain::id::{Id, WorkspaceNo};
@@ -26,10 +26,8 @@ fn rest(walk: &mut ClickWalk, rows: usize) -> Vec<Touch> {
 }
 
 fn publish_and_seal(world: &World, log: &ClickLog) {
-    for slice in log.to_publish() {
-        log.published(slice.seq).unwrap();
-    }
-    while log.seal(world.clock.now()).unwrap().is_some() {}
+    publish(log);
+    seal_all(world, log);
 }
 
 fn made(world: &World, device: u64, app: u128, workspace: u32) -> Click {
@@ -70,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(super::cases())]
 
     #[test]
     fn each_click_comes_once_and_in_order_whatever_is_done_to_the_files(
@@ -95,11 +93,11 @@ proptest! {
                         all.push(Touch { id, click });
                     },
                     Step::Close => assert!(log.close_now()),
-                    Step::Publish => for slice in log.to_publish() { log.published(slice.seq).unwrap() },
+                    Step::Publish => publish(&log),
                     Step::Seal => publish_and_seal(&world, &log),
                     Step::SealNow => {
                         assert!(log.close_now());
-                        for slice in log.to_publish() { log.published(slice.seq).unwrap(); }
+                        publish(&log);
                         while log.seal_next_now().unwrap().is_some() {}
                     }
                     Step::Erase => {
@@ -220,12 +218,7 @@ async fn what_is_missing_is_left_out_and_what_is_damaged_is_said() {
     assert!(came.iter().all(|touch| touch.id.ms() < ill.id_first.ms()), "what lies before it came");
     // It is looked into; what can be read of it goes on, and so does the way.
     world.faults.release(Point::Verifying);
-    for _ in 0..2_000 {
-        if !log.damages().is_empty() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("looking into it", || !log.damages().is_empty()).await;
     assert_eq!(log.damages().len(), 1, "{error:?}");
     came.extend(rest(&mut walk, 3));
     let is_ill = |touch: &Touch| (ill.id_first.ms()..=ill.id_last.ms()).contains(&touch.id.ms());
@@ -239,12 +232,7 @@ async fn what_is_missing_is_left_out_and_what_is_damaged_is_said() {
     let mut walk = log.walk(wish());
     assert!(walk.page_of(3).is_err(), "nobody knew yet that it is gone");
     world.faults.release(Point::Verifying);
-    for _ in 0..2_000 {
-        if log.segments().iter().any(|segment| segment.is_missing) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("missing it", || log.segments().iter().any(|segment| segment.is_missing)).await;
     let is_lost = |touch: &Touch| touch.id.ms() <= lost.id_last.ms();
     let mut came = rest(&mut walk, 3);
     came.retain(|touch| !is_ill(touch));
@@ -272,8 +260,7 @@ async fn what_is_settled_stays_so_though_a_commit_is_slow_and_the_clock_is_set_b
         let (log, click) = (log.clone(), world.click(2));
         async move { log.append(click).await }
     });
-    let faults = world.faults.clone();
-    assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::BeforeCommit)).await.unwrap());
+    held(&world, Point::BeforeCommit).await;
     world.clock.advance(HOUR);
     let (_, settled) = log.first_and_settled(world.clock.now());
     assert_eq!(settled, minted_at, "not before it is written");
@@ -281,13 +268,7 @@ async fn what_is_settled_stays_so_though_a_commit_is_slow_and_the_clock_is_set_b
     let id = stored(waiting.await.unwrap());
     assert_eq!(id.ms(), minted_at.ms());
     let over = world.clock.now().plus_ms(-60_000);
-    for _ in 0..2_000 {
-        if log.first_and_settled(world.clock.now()).1 == over {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    assert_eq!(log.first_and_settled(world.clock.now()).1, over);
+    until("settling", || log.first_and_settled(world.clock.now()).1 == over).await;
 }
 
 /// A commit whose sync failed may be in the file all the same; so may one in which the writer panicked.
@@ -307,21 +288,14 @@ async fn nothing_is_settled_behind_clicks_that_may_come_back_with_their_slice() 
             Why::Disk
         };
         let lost = unstored(log.append(world.click(1)).await, why);
-        let faults = world.faults.clone();
-        assert!(tokio::task::spawn_blocking(move || faults.wait_held(Point::Closing)).await.unwrap());
+        held(&world, Point::Closing).await;
         world.clock.advance(HOUR);
         let later = stored(log.append(world.click(2)).await);
         let (_, settled) = log.first_and_settled(world.clock.now());
         assert_eq!(settled.ms(), lost.ms(), "panic {is_panic}: it may come back");
         world.faults.release(Point::Closing);
         let over = world.clock.now().plus_ms(-60_000);
-        for _ in 0..2_000 {
-            if log.first_and_settled(world.clock.now()).1 == over {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        assert_eq!(log.first_and_settled(world.clock.now()).1, over, "panic {is_panic}");
+        until("settling", || log.first_and_settled(world.clock.now()).1 == over).await;
         let behind = ClickWish { from: Timestamp::from_ms(lost.ms()), ..wish() };
         let came: Vec<_> = rest(&mut log.walk(behind), 9).into_iter().map(|touch| touch.id).collect();
         assert_eq!(came, if is_panic { vec![later] } else { vec![lost, later] }, "panic {is_panic}");

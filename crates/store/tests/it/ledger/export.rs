@@ -2,9 +2,10 @@
 
 use roundtrip_domain::endpoint::{Endpoint, State};
 use roundtrip_domain::id::WorkspaceNo;
+use roundtrip_domain::status::{Asker, Status};
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::export::{Cell, columns, rows};
-use roundtrip_store::ledger::{EndpointWish, ExportMark, ExportWhat, ExportWish};
+use roundtrip_store::ledger::{EndpointWish, ExportMark, ExportWhat, ExportWish, StatusWish};
 use roundtrip_testkit::{Tell, World};
 use serde_json::json;
 
@@ -68,8 +69,7 @@ fn texts(what: ExportWhat, rows: &[Vec<Cell>], name: &str) -> Vec<String> {
     rows.iter().map(text).collect()
 }
 
-/// Installs of two partners and an organic one, purchases with money, a change of a status, a delivery that is held, one
-/// that waits.
+/// Installs of two partners and an organic one, purchases with money, a delivery that is held, one that waits.
 async fn lively() -> World {
     let rules = json!({"i": rule("install", None), "p": rule("purchase", Some("acme"))});
     let mut document = with_rules(rules);
@@ -201,6 +201,35 @@ async fn facts_stand_under_their_names() {
     let candidates = texts(ExportWhat::Decisions, &decisions, "candidates");
     assert!(candidates[0].contains(r#""verdict":"won""#), "{}", candidates[0]);
     assert!(candidates.iter().all(|text| !text.contains("203.0.113")), "addresses stay where they are");
+}
+
+#[tokio::test]
+async fn a_change_of_a_status_is_an_event_and_no_conversion() {
+    let mut world = World::new(&with_rules(json!({}))).await;
+    let click = world.click("game-acme", minute(1), "");
+    let install = world.record(world.event("game", "install", minute(10)).of("i").click(&click)).await;
+    world.decide().await;
+    let count = async |what| all(&world, what).await.len();
+    let kinds = [ExportWhat::Events, ExportWhat::Decisions, ExportWhat::Conversions, ExportWhat::Installs];
+    for what in kinds {
+        assert_eq!(count(what).await, 1, "{what:?}");
+    }
+    let wish = StatusWish {
+        conversion: install.conversion(),
+        to: Status::Rejected,
+        asker: Asker::Owner,
+        by: "owner".into(),
+        reason: None,
+    };
+    world.ledger.status_change(world.workspace, wish, minute(30)).await.unwrap();
+    world.decide().await;
+    // The change has a decision of its own, and the install a new one.
+    for (what, wanted) in kinds.into_iter().zip([2, 3, 1, 1]) {
+        assert_eq!(count(what).await, wanted, "{what:?}");
+    }
+    for what in &kinds[2..] {
+        assert_eq!(texts(*what, &all(&world, *what).await, "status"), ["rejected"], "{what:?}");
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use roundtrip_store::click_log::bucket::{Bucket, Buckets, Put};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Ill {
+pub(in crate::click_log) enum Ill {
     /// The object is put, and the answer says that it is not.
     PutAnsweredWrong,
     /// The object is put with a byte changed, and the answer says that all is well.
@@ -51,7 +51,7 @@ impl State {
 
 /// All buckets.
 #[derive(Debug, Default)]
-pub(super) struct Shelf(Mutex<State>);
+pub(in crate::click_log) struct Shelf(Mutex<State>);
 
 impl Shelf {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -59,18 +59,18 @@ impl Shelf {
     }
 
     /// What there would be after a crash at this moment.
-    pub(super) fn copy(&self) -> Arc<Self> {
+    pub(in crate::click_log) fn copy(&self) -> Arc<Self> {
         let copied = State { ill: HashMap::new(), forbidden: BTreeSet::new(), ..self.state().clone() };
         Arc::new(Self(Mutex::new(copied)))
     }
 
     /// The next so many requests that it can happen to go wrong in this way.
-    pub(super) fn order(&self, ill: Ill, times: u32) {
+    pub(in crate::click_log) fn order(&self, ill: Ill, times: u32) {
         self.state().ill.insert(ill, times);
     }
 
     /// Nothing goes wrong any more.
-    pub(super) fn well(&self) {
+    pub(in crate::click_log) fn well(&self) {
         self.state().ill.clear();
     }
 
@@ -85,24 +85,24 @@ impl Shelf {
     }
 
     /// Names of all objects, their buckets' before them.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(in crate::click_log) fn names(&self) -> Vec<String> {
         self.state().objects.keys().cloned().collect()
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Vec<u8>> {
+    pub(in crate::click_log) fn get(&self, name: &str) -> Option<Vec<u8>> {
         self.state().objects.get(name).cloned()
     }
 
-    pub(super) fn set(&self, name: &str, bytes: &[u8]) {
+    pub(in crate::click_log) fn set(&self, name: &str, bytes: &[u8]) {
         self.state().objects.insert(name.to_owned(), bytes.to_vec());
     }
 
-    pub(super) fn remove(&self, name: &str) {
+    pub(in crate::click_log) fn remove(&self, name: &str) {
         self.state().objects.remove(name);
     }
 
     /// How many requests there were, and how many of them read.
-    pub(super) fn asked(&self) -> (usize, usize) {
+    pub(in crate::click_log) fn asked(&self) -> (usize, usize) {
         let state = self.state();
         (state.asked, state.looked_up)
     }
@@ -110,7 +110,7 @@ impl Shelf {
 
 /// Reaches a shelf.
 #[derive(Debug)]
-pub(super) struct Reached(pub(super) Arc<Shelf>);
+pub(in crate::click_log) struct Reached(pub(in crate::click_log) Arc<Shelf>);
 
 impl Buckets for Reached {
     fn open(&self, name: &str) -> io::Result<Arc<dyn Bucket>> {

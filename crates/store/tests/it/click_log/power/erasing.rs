@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use memchr::memmem;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use roundtrip_ambient::{Clock, Entropy};
-use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_store::click_log::{Append, ClickLog, Found, SliceInfo};
 use roundtrip_testkit::disk::{Disk, Unsynced};
 
 use super::super::{DAY, START, World, gaid};
-use super::{HOUR, in_memory, seal, until};
+use super::{HOUR, erase, in_memory, is_of, moments_of, publish, put, seal, until};
 
 /// Number of the person's clicks: all with one device and one click id of the partner's.
 const PERSON: u64 = 900;
@@ -28,10 +27,6 @@ struct Known {
     unsure: Vec<u64>,
     /// Behind which file the erasure goes on.
     after: u64,
-}
-
-fn is_of_person(touch: &Touch) -> bool {
-    touch.click.prints(&touch.click.params()).contains(&gaid(PERSON))
 }
 
 /// So many clicks fill a slice.
@@ -58,28 +53,6 @@ async fn take(log: &ClickLog, world: &World, disk: &Disk, known: &mut Known, num
     !disk.is_dead()
 }
 
-fn publish(log: &ClickLog) {
-    for slice in log.to_publish() {
-        if log.published(slice.seq).is_err() {
-            return;
-        }
-    }
-}
-
-/// Erases the person from every file behind `after`, which goes on with what is done. `false`: the power is gone.
-fn erase(log: &ClickLog, disk: &Disk, after: &mut u64) -> bool {
-    loop {
-        match log.erase_next(*after, &is_of_person) {
-            Ok(None) => return true,
-            Ok(Some(file)) => *after = file.seq,
-            Err(error) => {
-                assert!(disk.is_dead(), "{error}");
-                return false;
-            }
-        }
-    }
-}
-
 /// Everything that becomes of a person's clicks. Four clicks fill a slice.
 async fn live(disk: &Disk, clock: &Clock, is_undisturbed: bool) -> Known {
     let mut known = Known::default();
@@ -93,7 +66,7 @@ async fn live(disk: &Disk, clock: &Clock, is_undisturbed: bool) -> Known {
         if !take(&log, &world, disk, &mut known, &[10 * hour, PERSON, 10 * hour + 1, 10 * hour + 2]).await {
             return known;
         }
-        publish(&log);
+        publish(disk, &log);
         seal(disk, || log.seal_now());
         clock.advance(HOUR);
     }
@@ -108,7 +81,7 @@ async fn live(disk: &Disk, clock: &Clock, is_undisturbed: bool) -> Known {
             return known;
         }
         if is_published {
-            publish(&log);
+            publish(disk, &log);
         }
         if is_sealed {
             seal(disk, || log.seal_now());
@@ -127,7 +100,7 @@ async fn live(disk: &Disk, clock: &Clock, is_undisturbed: bool) -> Known {
     }
     if take(&log, &world, disk, &mut known, &[51, 52]).await
         && log.close_now()
-        && erase(&log, disk, &mut known.after)
+        && erase(disk, &log, &is_of(PERSON), &mut known.after)
         && !disk.is_dead()
     {
         assert!(log.shutdown());
@@ -173,22 +146,6 @@ fn traces(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Copies a directory onto a disk, and all of it is durable.
-fn put(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let from = entry.unwrap().path();
-        let to = to.join(from.file_name().unwrap());
-        if from.is_dir() {
-            put(&from, &to);
-        } else {
-            fs::write(&to, fs::read(&from).unwrap()).unwrap();
-            File::open(&to).unwrap().sync_all().unwrap();
-        }
-    }
-    File::open(to).unwrap().sync_all().unwrap();
-}
-
 /// Everybody's clicks are there once, but the person's.
 async fn compare(known: &Known, log: &ClickLog, moment: &str) {
     let by_print = async |n: u64| {
@@ -230,7 +187,7 @@ async fn judge(known: &Known, disk: &Disk, clock: &Clock, unsynced: &Unsynced, m
     if after == 0 {
         assert!(log.close_now(), "{moment}");
     }
-    assert!(erase(&log, &again, &mut after), "{moment}");
+    assert!(erase(&again, &log, &is_of(PERSON), &mut after), "{moment}");
     assert!(log.set_aside().is_empty(), "{moment}");
     compare(known, &log, moment).await;
     assert_eq!(traces(&again.path()), [] as [PathBuf; 0], "{moment}");
@@ -251,9 +208,7 @@ async fn cut_everywhere(rest: usize, of: usize) {
     let known = live(&disk, &Clock::manual(START), true).await;
     assert_eq!((known.stored.len(), known.unsure.len(), disk.is_dead()), (24, 0, false));
     assert_eq!(traces(&disk.path()), [] as [PathBuf; 0]);
-    let steps = disk.steps();
-    let syncs = steps.iter().zip(1..).filter(|(step, _)| step.what.starts_with("sync")).map(|(_, n)| n);
-    let moments: Vec<u64> = syncs.chain([disk.done() + 1]).collect();
+    let moments = moments_of(&disk, 0);
     drop(disk);
     for (at, step) in moments.into_iter().skip(rest).step_by(of).enumerate() {
         let Some(disk) = Disk::mount() else { return };
