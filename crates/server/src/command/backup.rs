@@ -114,6 +114,11 @@ fn named(to: &Path) -> anyhow::Result<PathBuf> {
         let digits: String = now.split('.').next().unwrap_or(&now).replace(['-', ':'], "");
         to.join(format!("roundtrip-{digits}Z.tar"))
     } else {
+        anyhow::ensure!(
+            !to.as_os_str().as_encoded_bytes().ends_with(b"/"),
+            "back up to {}: there is no such directory; make it first",
+            to.display()
+        );
         to.to_owned()
     };
     anyhow::ensure!(

@@ -215,7 +215,7 @@ async fn a_person_is_erased_with_a_proof_that_names_nobody() {
     // The other ways to name clicks.
     assert!(
         said(&house, &["erase", "--workspace=default", "--click-id", &stays, "--yes"])
-            .starts_with("1 clicks of 1 files")
+            .starts_with("1 click of 1 file is gone; ")
     );
     assert!(!is_found(&house, &stays).await);
 }

@@ -252,6 +252,7 @@ pub(super) fn login(problem: Option<&Problem>, next: &str) -> Result<String, Err
 #[derive(Serialize)]
 struct Message<'a> {
     code: &'a str,
+    field: &'a str,
     message: &'a str,
     fix: &'a str,
 }
@@ -259,7 +260,12 @@ struct Message<'a> {
 pub(super) fn message(problem: &Problem) -> Result<String, Error> {
     render(
         "message.html",
-        &Message { code: problem.code.text(), message: &problem.message, fix: problem.fix() },
+        &Message {
+            code: problem.code.text(),
+            field: &problem.field,
+            message: &problem.message,
+            fix: problem.fix(),
+        },
     )
 }
 
