@@ -282,12 +282,8 @@ fn compared(looked: u64, bad: u64) -> String {
         (0, _) => {
             "No file is closed yet; `roundtrip clicks seal` closes the one that clicks go into.".to_owned()
         }
-        (1, 0) => "The one closed file is what was written.".to_owned(),
-        (_, 0) => format!("All {looked} closed files are what was written."),
-        (_, bad) => {
-            let are = if bad == 1 { "is" } else { "are" };
-            format!("{bad} of {} {are} not what was written.", counted(looked, "closed file"))
-        }
+        (_, 0) => format!("Closed files that were compared: {looked}. Each is what was written."),
+        (_, bad) => format!("Closed files that were compared: {looked}. Not what was written: {bad}."),
     }
 }
 
@@ -437,7 +433,7 @@ mod tests {
         8       moved   2026-06-04T08  dt=2026-06-04/hr=08/1-8.parquet     800  40.0 kB
         12      active  2026-06-04T10  1-12.open                             3      0 B
         3 files, 2003 clicks, 65.5 kB; side files 4.1 kB.
-        In s3://clicks/here: 1 files, 40.0 kB.
+        In s3://clicks/here: 1 file, 40.0 kB.
         Set aside in clicks/damaged/: 1-3.parquet.
         ");
     }

@@ -84,7 +84,10 @@ async fn files_are_listed_sealed_and_verified_until_a_byte_changes() {
         none.contains(" 0 clicks, ") && none.lines().next().is_some_and(|head| head.starts_with("number")),
         "{none}"
     );
-    assert_eq!(said(&house, &["verify"]), "All 0 closed files are what was written.\n");
+    assert_eq!(
+        said(&house, &["verify"]),
+        "No file is closed yet; `roundtrip clicks seal` closes the one that clicks go into.\n"
+    );
     for n in 0..3 {
         click(&house, &format!("click_id=a{n}")).await;
     }
@@ -107,7 +110,7 @@ async fn files_are_listed_sealed_and_verified_until_a_byte_changes() {
     let name = segments[0]["file"].as_str().expect("a name");
     assert_eq!(
         said(&house, &["verify"]),
-        format!("All {} closed files are what was written.\n", segments.len())
+        format!("Closed files that were compared: {}. Each is what was written.\n", segments.len())
     );
     let found = lines(&house, &["verify", name], 0);
     assert_eq!((&found[0]["file"], &found[0]["result"]), (&json!(name), &json!("sound")));
@@ -130,7 +133,7 @@ async fn files_are_listed_sealed_and_verified_until_a_byte_changes() {
         out.contains(&format!("{name} was damaged; ")) && out.contains("Set aside in clicks/damaged/: "),
         "{out}"
     );
-    assert!(out.ends_with("closed files are not what was written.\n"), "{out}");
+    assert!(out.ends_with(" Not what was written: 1.\n"), "{out}");
     assert!(said(&house, &["list"]).contains("Set aside in clicks/damaged/: "));
 
     // A file is gone: the same.

@@ -435,3 +435,22 @@ fn redirect(path: &str) -> Response {
     harden(response.headers_mut());
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_that_is_lost_gets_a_page_and_programs_get_json() {
+        let asked = |accept: &'static str, path: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            let answer = not_found(&headers, path);
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+            answer.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned()
+        };
+        assert_eq!(asked("text/html,application/xhtml+xml", "/nosuch"), "text/html; charset=utf-8");
+        assert_eq!(asked("text/html", "/api/v1/nosuch"), "application/json");
+        assert_eq!(asked("application/json", "/nosuch"), "application/json");
+    }
+}
