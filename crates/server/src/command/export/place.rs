@@ -212,9 +212,11 @@ impl Place {
                 .into())
             }
             Self::Folder { path, lock } => {
-                if !is_empty || path.join(HEAD).exists() {
-                    *lock = Some(open_folder(path, head)?);
+                if is_empty && !path.join(HEAD).exists() {
+                    let made = std::fs::create_dir_all(&path);
+                    return Ok(made.map_err(|error| Refused::io("make", path, &error))?);
                 }
+                *lock = Some(open_folder(path, head)?);
                 Ok(())
             }
             #[cfg(feature = "bucket")]
