@@ -34,7 +34,7 @@ pub(crate) fn parse(text: &str) -> Result<Url, String> {
     if !bare || !url.username().is_empty() || url.password().is_some() {
         // What it holds may be a secret, and would be written into logs and lists.
         return Err(
-            "is more than a bucket's name and a folder; credentials come from the environment".to_owned()
+            "it is more than a bucket's name and a folder; credentials come from the environment".to_owned()
         );
     }
     if url.host_str().is_none_or(str::is_empty) {

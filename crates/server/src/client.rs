@@ -287,7 +287,8 @@ impl Client {
     async fn begin(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         let Origin { host, port, tls, .. } = &self.origin;
         let connecting = tokio::time::timeout(CONNECT_MAX, async {
-            let stream = connect(host, *port).await.context("is `roundtrip serve` running there?")?;
+            let stream =
+                connect(host, *port).await.context("reach it (is `roundtrip serve` running there?)")?;
             let tls = match tls {
                 false => None,
                 true => Some((

@@ -53,7 +53,7 @@ impl Templates {
 #[expect(clippy::needless_pass_by_value, reason = "filters take what they are given")]
 fn words(text: String) -> Value {
     let mut html = String::new();
-    let is_paired = text.matches('`').count() % 2 == 0;
+    let is_paired = text.matches('`').count().is_multiple_of(2);
     for (n, part) in text.split('`').enumerate() {
         let is_code = is_paired && n % 2 == 1;
         if is_code {

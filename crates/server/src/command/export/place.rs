@@ -204,12 +204,8 @@ impl Place {
                     return Ok(());
                 }
                 let words = format!("{}: it is there already", path.display());
-                Err(Refused::new(
-                    Code::There,
-                    words,
-                    "name another file, or give --replace: --replace writes it once more",
-                )
-                .into())
+                Err(Refused::new(Code::There, words, "name another file; --replace writes it once more")
+                    .into())
             }
             Self::Folder { path, lock } => {
                 if is_empty && !path.join(HEAD).exists() {
