@@ -226,7 +226,9 @@ impl Client {
                     .with_context(|| format!("nothing came for {} s", SILENCE_MAX.as_secs()))?;
                 match frame {
                     Some(frame) => {
-                        if let Ok(bytes) = frame.context("read the answer")?.into_data() {
+                        let frame =
+                            frame.context("read the answer, which broke off: the server's log says why")?;
+                        if let Ok(bytes) = frame.into_data() {
                             take(bytes)?;
                         }
                     }

@@ -283,7 +283,9 @@ fn compared(looked: u64, bad: u64) -> String {
             "No file is closed yet; `roundtrip clicks seal` closes the one that clicks go into.".to_owned()
         }
         (_, 0) => format!("Closed files that were compared: {looked}. Each is what was written."),
-        (_, bad) => format!("Closed files that were compared: {looked}. Not what was written: {bad}."),
+        (_, bad) => {
+            format!("Closed files that were compared: {looked}. Damaged, missing or not to be read: {bad}.")
+        }
     }
 }
 

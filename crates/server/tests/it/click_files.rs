@@ -133,7 +133,7 @@ async fn files_are_listed_sealed_and_verified_until_a_byte_changes() {
         out.contains(&format!("{name} was damaged; ")) && out.contains("Set aside in clicks/damaged/: "),
         "{out}"
     );
-    assert!(out.ends_with(" Not what was written: 1.\n"), "{out}");
+    assert!(out.ends_with(" Damaged, missing or not to be read: 1.\n"), "{out}");
     assert!(said(&house, &["list"]).contains("Set aside in clicks/damaged/: "));
 
     // A file is gone: the same.
