@@ -89,7 +89,7 @@ impl Ill {
         };
         let patience = Patience {
             connect_max: Duration::from_secs(5),
-            request_max: Duration::from_millis(400),
+            request_max: Duration::from_millis(1_000),
             answer_max: ANSWER_BYTES_MAX,
             retry: RetryConfig { backoff, max_retries: 3, retry_timeout: Duration::from_secs(20) },
         };
