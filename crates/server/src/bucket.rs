@@ -7,6 +7,7 @@
 //! Commands write exports with the rights of whoever runs them, the server segments with its own. Plain HTTP goes to loopback, and elsewhere only
 //! where the environment allows it (`AWS_ALLOW_HTTP=true`) or `object_store` asks a machine's own metadata service.
 
+mod said;
 mod segments;
 
 use std::fs::File;
@@ -14,7 +15,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Uri, header};
@@ -32,6 +33,7 @@ use object_store::{
 use tokio_rustls::rustls::pki_types::ServerName;
 use url::Url;
 
+pub(crate) use self::said::Said;
 pub(crate) use self::segments::SegmentBuckets;
 use crate::client::{connect, tls_connector};
 
@@ -108,7 +110,7 @@ impl Bucket {
         match reading.await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("read {name} in {}", self.shown)),
+            Err(error) => Err(Said::of(&error)).with_context(|| format!("read {name} in {}", self.shown)),
         }
     }
 
@@ -117,14 +119,14 @@ impl Bucket {
         match self.store.head(&self.path(name)).await {
             Ok(_) => Ok(true),
             Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error).with_context(|| format!("look for {name} in {}", self.shown)),
+            Err(error) => Err(Said::of(&error)).with_context(|| format!("look for {name} in {}", self.shown)),
         }
     }
 
     /// Puts a small file there.
     async fn put(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
         let put = self.store.put(&self.path(name), PutPayload::from(bytes)).await;
-        put.map(drop).with_context(|| format!("put {name} into {}", self.shown))
+        put.map(drop).map_err(|error| self.not_put(name, &error))
     }
 
     /// Puts a small file there unless there is one of that name. `false`: there is, perhaps this very one, put by a request
@@ -138,8 +140,12 @@ impl Bucket {
             Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => {
                 self.put(name, bytes).await.map(|()| true)
             }
-            Err(error) => Err(error).with_context(|| format!("put {name} into {}", self.shown)),
+            Err(error) => Err(self.not_put(name, &error)),
         }
+    }
+
+    fn not_put(&self, name: &str, error: &Error) -> anyhow::Error {
+        anyhow::Error::new(Said::of(error)).context(format!("put {name} into {}", self.shown))
     }
 
     /// Puts a file there, in pieces if it is large. Nobody sees it before it is whole; of one that fails no piece is left.
@@ -150,15 +156,17 @@ impl Bucket {
             return self.put(name, piece).await;
         }
         let putting = || format!("put {name} into {}", self.shown);
-        let mut upload = self.store.put_multipart(&self.path(name)).await.with_context(putting)?;
+        let begun = self.store.put_multipart(&self.path(name)).await;
+        let mut upload = begun.map_err(|error| self.not_put(name, &error))?;
         let put = put_pieces(upload.as_mut(), piece, &mut file).await;
         if put.is_err()
             && let Err(error) = upload.abort().await
         {
             // Of a bucket that does not answer nothing can be taken back. Its owner can have it forget what was not completed.
             let why = format!(
-                "take back the pieces of {name}, which take room in {} until then: {error}",
-                self.shown
+                "take back the pieces of {name}, which take room in {} until then: {}",
+                self.shown,
+                Said::of(&error)
             );
             return put.context(why);
         }
@@ -171,13 +179,13 @@ async fn put_pieces(upload: &mut dyn MultipartUpload, first: Vec<u8>, file: &mut
     let mut piece = first;
     while !piece.is_empty() {
         let is_last = piece.len() < PIECE;
-        upload.put_part(PutPayload::from(piece)).await?;
+        upload.put_part(PutPayload::from(piece)).await.map_err(|error| Said::of(&error))?;
         if is_last {
             break;
         }
         piece = read_piece(file)?;
     }
-    upload.complete().await?;
+    upload.complete().await.map_err(|error| Said::of(&error))?;
     Ok(())
 }
 
@@ -193,6 +201,7 @@ fn open(url: &Url, patience: Patience) -> anyhow::Result<Arc<dyn ObjectStore>> {
         #[cfg(feature = "s3")]
         "s3" => {
             let builder = object_store::aws::AmazonS3Builder::from_env().with_http_connector(wire);
+            check_environment(|key| builder.get_config_value(&key))?;
             Ok(Arc::new(builder.with_retry(retry).with_url(url.as_str()).build()?))
         }
         #[cfg(feature = "gcs")]
@@ -209,6 +218,40 @@ fn open(url: &Url, patience: Patience) -> anyhow::Result<Arc<dyn ObjectStore>> {
         }
         other => bail!("this program is not built for {other}://"),
     }
+}
+
+/// Refuses what cannot be an address, a region or a credential: the library builds requests of them without looking, and
+/// panics where that is not possible.
+#[cfg(feature = "s3")]
+fn check_environment(
+    value: impl Fn(object_store::aws::AmazonS3ConfigKey) -> Option<String>,
+) -> anyhow::Result<()> {
+    use object_store::aws::AmazonS3ConfigKey as Key;
+    for (key, name) in [(Key::Endpoint, "AWS_ENDPOINT_URL"), (Key::S3Endpoint, "AWS_ENDPOINT_URL_S3")] {
+        let Some(text) = value(key) else { continue };
+        let url =
+            Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        // What stands before an @ is a secret, and an address of a bucket has none.
+        let is_good = url.is_some_and(|url| url.username().is_empty() && url.query().is_none())
+            && text.parse::<Uri>().is_ok();
+        ensure!(is_good, "read {name}: it is no URL such as https://s3.example.com or http://127.0.0.1:9000");
+    }
+    if let Some(region) = value(Key::Region) {
+        let is_good = region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        ensure!(is_good, "read AWS_REGION: `{}` is no region such as eu-central-1", region.escape_debug());
+    }
+    for (key, name) in [
+        (Key::AccessKeyId, "AWS_ACCESS_KEY_ID"),
+        (Key::SecretAccessKey, "AWS_SECRET_ACCESS_KEY"),
+        (Key::Token, "AWS_SESSION_TOKEN"),
+    ] {
+        let is_good = value(key).is_none_or(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
+        ensure!(
+            is_good,
+            "read {name}: it holds a blank, a line break or something else that no credential has"
+        );
+    }
+    Ok(())
 }
 
 /// One connection for each request. There are a few requests for each file, and none is kept open in between.

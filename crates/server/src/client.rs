@@ -226,7 +226,9 @@ impl Client {
                     .with_context(|| format!("nothing came for {} s", SILENCE_MAX.as_secs()))?;
                 match frame {
                     Some(frame) => {
-                        if let Ok(bytes) = frame.context("read the answer")?.into_data() {
+                        let frame =
+                            frame.context("read the answer, which broke off: the server's log says why")?;
+                        if let Ok(bytes) = frame.into_data() {
                             take(bytes)?;
                         }
                     }
@@ -287,7 +289,8 @@ impl Client {
     async fn begin(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         let Origin { host, port, tls, .. } = &self.origin;
         let connecting = tokio::time::timeout(CONNECT_MAX, async {
-            let stream = connect(host, *port).await?;
+            let stream =
+                connect(host, *port).await.context("reach it (is `roundtrip serve` running there?)")?;
             let tls = match tls {
                 false => None,
                 true => Some((
@@ -318,12 +321,11 @@ impl Client {
 }
 
 pub(crate) async fn connect(host: &str, port: u16) -> anyhow::Result<TcpStream> {
-    let advice = "is `roundtrip serve` running there?";
     let connected = match host.parse::<IpAddr>() {
         Ok(address) => TcpStream::connect(SocketAddr::new(address, port)).await,
         Err(_) => TcpStream::connect((host, port)).await,
     };
-    connected.with_context(|| format!("connect to {host} port {port} ({advice})"))
+    connected.with_context(|| format!("connect to {host} port {port}"))
 }
 
 pub(crate) fn tls_connector() -> anyhow::Result<TlsConnector> {
@@ -372,12 +374,25 @@ pub(crate) fn refusal(status: u16, answer: &Value) -> String {
     if lines.is_empty() { format!("the server answered {status}") } else { lines.join("\n") }
 }
 
-/// The document of a success; anything else becomes an error that says what the server said.
+/// What the server answered, when it was no success.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub(crate) struct Refusal {
+    /// Its stable code, if it was Roundtrip that answered.
+    pub(crate) code: Option<String>,
+    words: String,
+}
+
+/// The document of a success; anything else becomes a [`Refusal`] that says what the server said.
 ///
 /// # Errors
 /// When `status` is not 2xx.
 pub(crate) fn accepted((status, answer): (u16, Value)) -> anyhow::Result<Value> {
-    if (200..300).contains(&status) { Ok(answer) } else { bail!(refusal(status, &answer)) }
+    if (200..300).contains(&status) {
+        return Ok(answer);
+    }
+    let code = answer["error"]["code"].as_str().map(str::to_owned);
+    Err(Refusal { code, words: refusal(status, &answer) }.into())
 }
 
 #[cfg(test)]

@@ -9,13 +9,14 @@
 //! | `listen`, `operate`, `metrics`, `telemetry` | the accept loop; probes; counters; log lines |
 //! | `demo` | what the demo plays: partners, people, scenes |
 //! | `client`, `terminal` | what commands speak to, and where they print |
-//! | `bucket` | S3 and its like, for exports |
+//! | `bucket`, `bucket_url` | S3 and its like, for exports and for segments of clicks; how they are named |
 //!
 //! Nothing here decides anything about clicks, events or postbacks.
 
 mod admin_token;
 #[cfg(feature = "bucket")]
 mod bucket;
+mod bucket_url;
 mod client;
 mod command;
 mod config;

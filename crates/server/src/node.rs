@@ -164,7 +164,9 @@ impl Node {
             .merge(operate::admin_router(state))
             .merge(web::api::router(api))
             .merge(web::dashboard::router(pages))
-            .fallback(async || web::problem::not_found());
+            .fallback(async |headers: http::HeaderMap, uri: http::Uri| {
+                web::dashboard::not_found(&headers, uri.path())
+            });
         let serve = |listener: Listener, answers: Answers, connections_max, log_requests, side| {
             let counted = metrics.listener(side);
             tokio::spawn(listener.serve(answers, connections_max, log_requests, counted, staged.clone()))

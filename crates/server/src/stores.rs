@@ -17,6 +17,12 @@ use crate::data_dir::DataDir;
 
 /// Read connections of the ledger: reports and look-ups of a few people, beside one writer.
 const LEDGER_READERS: usize = 4;
+/// The object that is asked for at the start; there is none of that name.
+#[cfg(feature = "bucket")]
+const BUCKET_LOOK: &str = "is-it-there";
+/// How long that may take.
+#[cfg(feature = "bucket")]
+const BUCKET_LOOK_MAX: Duration = Duration::from_secs(30);
 /// How long a probe of the ledger may take before it counts as a trouble.
 const PROBE_MAX: Duration = Duration::from_secs(2);
 /// How long a probe's result stands. A probe is a commit, and anybody who reaches the admin listener may ask.
@@ -38,9 +44,30 @@ pub(crate) struct Stores {
 fn buckets(named: Option<&str>) -> anyhow::Result<Option<Arc<dyn click_log::bucket::Buckets>>> {
     let buckets: Arc<dyn click_log::bucket::Buckets> = Arc::new(crate::bucket::SegmentBuckets::default());
     if let Some(name) = named {
-        buckets.open(name).with_context(|| format!("open the bucket {name} for clicks"))?;
+        let bucket = buckets.open(name).with_context(|| format!("open the bucket {name} for clicks"))?;
+        let name = name.to_owned();
+        // The start does not wait for it: clicks are taken whether or not it answers.
+        let looking = std::thread::Builder::new().name("bucket-look".to_owned());
+        looking.spawn(move || look(&name, &*bucket)).context("start a thread")?;
     }
     Ok(Some(buckets))
+}
+
+/// Asks a bucket for something that is not there, so that a name or credentials that are wrong are told of at the start and
+/// not days later, when the first segment is old enough to be moved. That it may be written to is seen then.
+#[cfg(feature = "bucket")]
+fn look(name: &str, bucket: &dyn click_log::bucket::Bucket) {
+    match bucket.length(BUCKET_LOOK, BUCKET_LOOK_MAX) {
+        Ok(_) => tracing::info!(bucket = name, "the bucket for sealed clicks answers"),
+        // The server ends.
+        Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+        Err(error) => tracing::warn!(
+            bucket = name,
+            %error,
+            advice = crate::bucket::Said::within(&error).and_then(crate::bucket::Said::advice),
+            "the bucket for sealed clicks does not answer as it should; they stay in the data directory until it does"
+        ),
+    }
 }
 
 /// A program that was built without them reaches none.

@@ -40,7 +40,10 @@ pub(crate) fn filter(text: &str) -> Result<EnvFilter, String> {
             return Err(format!("`{level}` is not one of {}", LEVELS.join(", ")));
         }
     }
-    EnvFilter::builder().parse(format!("{text},hyper=off,hyper_util=off")).map_err(|error| error.to_string())
+    // Each try of a bucket would be a line; what became of them is one of ours.
+    let buckets = if text.contains("object_store") { "" } else { ",object_store=warn" };
+    let text = format!("{text},hyper=off,hyper_util=off{buckets}");
+    EnvFilter::builder().parse(text).map_err(|error| error.to_string())
 }
 
 /// Starts logging. Called once per process; a second call changes nothing.
@@ -72,6 +75,8 @@ mod tests {
             assert!(filter(bad).is_err(), "{bad}");
         }
         assert!(filter("trace").unwrap().to_string().contains("hyper=off"));
+        assert!(filter("info").unwrap().to_string().contains("object_store=warn"));
+        assert!(filter("info,object_store=debug").unwrap().to_string().contains("object_store=debug"));
     }
 
     /// The messages of all log lines in a source file: the last text of each call of a log macro.

@@ -94,11 +94,11 @@ impl Inner {
             Shared::Delivery { workspace, delivery, until } => (workspace, delivery, until),
             Shared::Ended => return ended("the link's time is over"),
             Shared::Revoked => return ended("the link was taken back"),
-            Shared::Unknown => return Err(Problem::new(Code::NotFound, "", "there is no such link")),
+            Shared::Unknown => return Err(unknown()),
         };
         let catalog = self.state.ledger.catalog();
         let settings = catalog.workspace(workspace);
-        let settings = settings.ok_or_else(|| Problem::new(Code::NotFound, "", "there is no such link"))?;
+        let settings = settings.ok_or_else(unknown)?;
         let telling = Telling { now, full: false };
         let finder = Finder { ledger: &self.state.ledger, clicks: &self.state.clicks, settings, telling };
         let (mut delivery, _, story) = finder.delivery(id).await?;
@@ -111,6 +111,11 @@ impl Inner {
         let delivery = tell_delivery(&delivery, story.as_ref(), &names, telling);
         Ok(SharedDelivery { until: until.to_string(), delivery })
     }
+}
+
+fn unknown() -> Problem {
+    Problem::new(Code::NotFound, "", "there is no such link")
+        .fixed_by("open the whole link, as it was sent; whoever sent it can make another one")
 }
 
 /// The page's context. Absent fields are those of the other case.

@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use url::Url;
 
-use super::Patience;
+use super::{Patience, Said};
 
 /// Parts of an object with no more than this between them are one request, in bytes.
 const GAP: u64 = 32 << 10;
@@ -244,12 +244,7 @@ impl Objects {
     /// What went wrong. Nothing that is said of a whole bucket says that an object is not there.
     fn said(&self, error: Error) -> io::Error {
         tracing::debug!(bucket = self.name, %error, "a bucket did not do what it was asked");
-        let text = match std::error::Error::source(&error) {
-            // The library's own words repeat it, and name the request in all its length.
-            Some(source) => source.to_string(),
-            None => error.to_string(),
-        };
-        io::Error::other(text)
+        io::Error::other(Said::of(&error))
     }
 }
 

@@ -347,3 +347,41 @@ async fn large_files_are_put_in_pieces_and_come_back_whole() {
     }
     assert!(bucket.has("dt=1/x").await.unwrap());
 }
+
+/// Each of these made `object_store` panic at its first request.
+#[cfg(feature = "s3")]
+#[test]
+fn an_environment_that_no_request_can_be_made_of_is_refused() {
+    use object_store::aws::AmazonS3ConfigKey as Key;
+    let with = |wanted: Key, text: &str| {
+        check_environment(|key| (key == wanted).then(|| text.to_owned()))
+            .map_err(|error| format!("{error:#}"))
+    };
+    for (key, text, named) in [
+        (Key::Endpoint, "nonsense", "AWS_ENDPOINT_URL"),
+        (Key::Endpoint, "127.0.0.1:9000", "AWS_ENDPOINT_URL"),
+        (Key::Endpoint, "localhost:9000", "AWS_ENDPOINT_URL"),
+        (Key::Endpoint, "ftp://h", "AWS_ENDPOINT_URL"),
+        (Key::Endpoint, "http://u:secret@h", "AWS_ENDPOINT_URL"),
+        (Key::Endpoint, "http://h h", "AWS_ENDPOINT_URL"),
+        (Key::S3Endpoint, "", "AWS_ENDPOINT_URL_S3"),
+        (Key::Region, "eu central", "AWS_REGION"),
+        (Key::AccessKeyId, "k\n", "AWS_ACCESS_KEY_ID"),
+        (Key::SecretAccessKey, "a secret", "AWS_SECRET_ACCESS_KEY"),
+        (Key::Token, "t\u{e9}", "AWS_SESSION_TOKEN"),
+    ] {
+        let why = with(key, text).expect_err(text);
+        assert!(why.contains(&format!("read {named}: ")) && !why.contains("secret@"), "{text}: {why}");
+        assert!(!why.contains("a secret"), "{why}");
+    }
+    for (key, text) in [
+        (Key::Endpoint, "http://127.0.0.1:9000"),
+        (Key::Endpoint, "https://s3.example.com/minio/"),
+        (Key::Endpoint, "http://[::1]:9000"),
+        (Key::Region, "eu-central-1"),
+        (Key::SecretAccessKey, "a+b/c=="),
+    ] {
+        with(key, text).unwrap_or_else(|why| panic!("{text}: {why}"));
+    }
+    assert!(check_environment(|_| None).is_ok());
+}

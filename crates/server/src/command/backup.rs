@@ -114,6 +114,11 @@ fn named(to: &Path) -> anyhow::Result<PathBuf> {
         let digits: String = now.split('.').next().unwrap_or(&now).replace(['-', ':'], "");
         to.join(format!("roundtrip-{digits}Z.tar"))
     } else {
+        anyhow::ensure!(
+            !to.as_os_str().as_encoded_bytes().ends_with(b"/"),
+            "back up to {}: there is no such directory; make it first",
+            to.display()
+        );
         to.to_owned()
     };
     anyhow::ensure!(
@@ -149,7 +154,11 @@ fn text(path: &Path, contents: &Contents) -> String {
 /// What of the click log is not in a backup because it lies in buckets, for a person.
 pub(super) fn elsewhere(contents: &Contents) -> Option<String> {
     let n = contents.head.segments_elsewhere.filter(|n| *n > 0)?;
-    Some(format!(
-        "{n} sealed files lie in buckets and are not in it: keep those buckets as long as the backup."
-    ))
+    Some(match n {
+        1 => "1 sealed file lies in a bucket and is not in it: keep that bucket as long as the backup."
+            .to_owned(),
+        n => format!(
+            "{n} sealed files lie in buckets and are not in it: keep those buckets as long as the backup."
+        ),
+    })
 }

@@ -154,6 +154,17 @@ fn n(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
 }
 
+/// So many of something.
+fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// So many of something, of which something was done.
+fn was(n: u64, what: &str) -> String {
+    let was = if n == 1 { "was" } else { "were" };
+    format!("{} {was}", counted(n, what))
+}
+
 /// Says on a terminal how far it came, on a line that is written again and again. An empty one ends it.
 fn progress(words: &str) {
     let mut err = io::stderr().lock();
@@ -194,9 +205,9 @@ fn listed(answer: &Value) -> Vec<String> {
     });
     let mut lines = terminal::aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), 4);
     lines.push(format!(
-        "{} files, {} clicks, {}; side files {}.",
-        files.len(),
-        n(&answer["clicks"]),
+        "{}, {}, {}; side files {}.",
+        counted(files.len() as u64, "file"),
+        counted(n(&answer["clicks"]), "click"),
         size(n(&answer["bytes"])),
         size(n(&answer["side_bytes"]))
     ));
@@ -215,7 +226,7 @@ fn in_buckets(answer: &Value) -> Vec<String> {
         }
     }
     let line = |(bucket, (files, bytes)): (&str, (u64, u64))| {
-        format!("In {bucket}: {files} files, {}.", size(bytes))
+        format!("In {bucket}: {}, {}.", counted(files, "file"), size(bytes))
     };
     buckets.into_iter().map(line).collect()
 }
@@ -260,12 +271,22 @@ async fn verify(args: &Verify, client: &Client) -> anyhow::Result<ExitCode> {
     }
     progress("");
     if !args.common.json {
-        terminal::line(&match bad {
-            0 => format!("All {looked} closed files are what was written."),
-            bad => format!("{bad} of {looked} closed files are not what was written."),
-        })?;
+        terminal::line(&compared(looked, bad))?;
     }
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The end of a comparison, for a person.
+fn compared(looked: u64, bad: u64) -> String {
+    match (looked, bad) {
+        (0, _) => {
+            "No file is closed yet; `roundtrip clicks seal` closes the one that clicks go into.".to_owned()
+        }
+        (_, 0) => format!("Closed files that were compared: {looked}. Each is what was written."),
+        (_, bad) => {
+            format!("Closed files that were compared: {looked}. Damaged, missing or not to be read: {bad}.")
+        }
+    }
 }
 
 /// What is wrong with a file, for a person.
@@ -295,7 +316,7 @@ async fn seal(common: &Common, client: &Client) -> anyhow::Result<ExitCode> {
                 terminal::line(&step.to_string())?;
             } else if let Some(file) = step["file"].as_str() {
                 let from = n(&step["from"]);
-                terminal::line(&format!("{}: {file}, of {from} files", text(&step["what"])))?;
+                terminal::line(&format!("{}: {file}, of {}", text(&step["what"]), counted(from, "file")))?;
             }
         }
         if answer["more"] != true {
@@ -305,11 +326,12 @@ async fn seal(common: &Common, client: &Client) -> anyhow::Result<ExitCode> {
     if !common.json {
         let rest = match waiting {
             0 => String::new(),
+            1 => " One file with clicks waits: written since, or not closed in time.".to_owned(),
             n => format!(" {n} files with clicks wait: written since, or not closed in time."),
         };
         terminal::line(&match done {
             0 => format!("Nothing was to be done.{rest}"),
-            _ => format!("{clicks} clicks were sealed.{rest}"),
+            _ => format!("{} sealed.{rest}", was(clicks, "click")),
         })?;
     }
     Ok(ExitCode::SUCCESS)
@@ -370,11 +392,20 @@ async fn erase(args: &Erase, client: &Client) -> anyhow::Result<ExitCode> {
 fn ended(is_dry: bool, clicks: u64, files: u64, looked: u64, last: &Value) -> Vec<String> {
     if is_dry {
         return vec![format!(
-            "{clicks} clicks of {files} files would be erased; {looked} files were looked through. Nothing was changed."
+            "{} of {} would be erased; {} looked through. Nothing was changed.",
+            counted(clicks, "click"),
+            counted(files, "file"),
+            was(looked, "file")
         )];
     }
     let mut lines = vec![
-        format!("{clicks} clicks of {files} files are gone; {looked} files were looked through."),
+        format!(
+            "{} of {} {} gone; {} looked through.",
+            counted(clicks, "click"),
+            counted(files, "file"),
+            if clicks == 1 { "is" } else { "are" },
+            was(looked, "file")
+        ),
         format!("The audit log says so, by the keyed hash {}.", text(&last["fingerprint"])),
         "Not reached: backups, and the ledger's events and what was told of them.".to_owned(),
     ];
@@ -404,7 +435,7 @@ mod tests {
         8       moved   2026-06-04T08  dt=2026-06-04/hr=08/1-8.parquet     800  40.0 kB
         12      active  2026-06-04T10  1-12.open                             3      0 B
         3 files, 2003 clicks, 65.5 kB; side files 4.1 kB.
-        In s3://clicks/here: 1 files, 40.0 kB.
+        In s3://clicks/here: 1 file, 40.0 kB.
         Set aside in clicks/damaged/: 1-3.parquet.
         ");
     }

@@ -5,6 +5,7 @@
 //! | `span` | cuts a span of time into whole days or hours |
 //! | `place` | where files go: standard output, one file, a folder, a bucket |
 //! | `count` | rows and bytes as they pass |
+//! | `refused` | why there is none, with a code |
 //!
 //! The server reads and writes the format (`GET /api/v1/export/{what}`); this end keeps what comes under a name that it
 //! does not yet have, and names it once it is whole and on the disk. A folder or bucket gets a file for each whole day or
@@ -13,13 +14,15 @@
 
 mod count;
 mod place;
+mod refused;
 mod span;
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::Context as _;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::export::{Format, What};
 use roundtrip_web::export::{Exports, moment};
@@ -27,6 +30,7 @@ use serde_json::json;
 
 use self::count::Counted;
 use self::place::{Head, Place, Spool};
+use self::refused::{Code, Refused};
 use self::span::{Split, parts};
 use super::backup::telling::size;
 use super::explain::encoded;
@@ -108,6 +112,8 @@ struct Done {
     there: u64,
     /// The end of the last span, where there was one.
     to: Option<Timestamp>,
+    /// When the first span with rows is over, where none is yet.
+    next: Option<Timestamp>,
 }
 
 /// How often progress is said inside of a file.
@@ -126,48 +132,68 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
 /// # Errors
 /// As [`run`].
 pub(crate) async fn export(what: What, args: Order, client: &Client) -> anyhow::Result<ExitCode> {
+    let made = make(what, &args, client).await.with_context(|| format!("export {}", what.name()));
+    let line = match &made {
+        Ok(line) => line.clone(),
+        // People are told by the one place that tells them.
+        Err(error) if args.json => refused::document(error).to_string(),
+        Err(_) => return made.map(|_| ExitCode::FAILURE),
+    };
+    match Place::is_standard(&args.to_place) {
+        true => writeln!(io::stderr().lock(), "{line}")?,
+        false => terminal::line(&line)?,
+    }
+    made.map(|_| ExitCode::SUCCESS)
+}
+
+/// Makes it; the last line.
+async fn make(what: What, args: &Order, client: &Client) -> anyhow::Result<String> {
     let place = Place::of(&args.to_place)?;
-    let format = args.format.or_else(|| place.format()).unwrap_or(match place {
+    let named = match args.format {
+        None => place.format_named()?,
+        given => given,
+    };
+    let format = named.unwrap_or(match place {
         Place::Standard => Format::Ndjson,
         _ => Format::Parquet,
     });
     let is_open = args.to.is_none() && !place.is_folder();
-    let export = Export { what, format, place, client, said: None, args: &args };
-    let exported = export.run().await.with_context(|| format!("export {}", what.name()));
-    let (done, is_standard) = exported?;
-    let line = if args.json {
-        json!({ "export": {
+    let export = Export { what, format, place, client, said: None, args };
+    let done = export.run().await?;
+    if args.json {
+        let line = json!({ "export": {
             "what": what.name(), "format": format.name(), "place": args.to_place, "rows": done.rows,
             "bytes": done.bytes, "files": done.files, "files_there": done.there,
             "to": done.to.map(|to| to.to_string()),
-        } })
-        .to_string()
-    } else {
-        let there = match done.there {
-            0 => String::new(),
-            n => format!("; {n} were there already"),
-        };
-        let until = match done.to {
-            None => "; there is no row yet, or no span that is over".to_owned(),
-            Some(to) if is_open => {
-                format!("; until {to}, behind which rows can still come (--to takes those that are there)")
-            }
-            Some(to) => format!("; until {to}"),
-        };
-        format!(
-            "{} {} in {} {}, {}{there}{until}.",
-            done.rows,
-            what.name(),
-            done.files,
-            if done.files == 1 { "file" } else { "files" },
-            size(done.bytes)
-        )
-    };
-    match is_standard {
-        true => writeln!(io::stderr().lock(), "{line}")?,
-        false => terminal::line(&line)?,
+        } });
+        return Ok(line.to_string());
     }
-    Ok(ExitCode::SUCCESS)
+    let there = match done.there {
+        0 => String::new(),
+        n => format!("; {n} were there already"),
+    };
+    let until = match done.to {
+        None => match done.next {
+            None => "; there is no row yet".to_owned(),
+            Some(at) => format!(
+                "; no {} is over yet that could have rows: the first ends at {at}{}",
+                args.split.name(),
+                if args.split == Split::Day { " (--split hour makes a file for each hour)" } else { "" }
+            ),
+        },
+        Some(to) if is_open => {
+            format!("; until {to}: rows can still come to what is newer, and --to takes those that are there")
+        }
+        Some(to) => format!("; until {to}"),
+    };
+    Ok(format!(
+        "{} {} in {} {}, {}{there}{until}.",
+        done.rows,
+        what.name(),
+        done.files,
+        if done.files == 1 { "file" } else { "files" },
+        size(done.bytes)
+    ))
 }
 
 struct Export<'a> {
@@ -180,11 +206,10 @@ struct Export<'a> {
 }
 
 impl Export<'_> {
-    async fn run(mut self) -> anyhow::Result<(Done, bool)> {
+    async fn run(mut self) -> anyhow::Result<Done> {
         let mut done = Done::default();
-        let is_standard = matches!(self.place, Place::Standard);
-        let parts = self.parts().await?;
-        self.place.begin(&self.head(), self.args.replace).await?;
+        let parts = self.parts(&mut done).await?;
+        self.place.begin(&self.head(), self.args.replace, parts.is_empty()).await?;
         for part in parts {
             done.to = part.to;
             if !self.args.replace && self.place.has(&part.name).await? {
@@ -199,7 +224,7 @@ impl Export<'_> {
         if !self.args.json && io::stderr().is_terminal() {
             let _ = write!(io::stderr().lock(), "\r\x1b[K");
         }
-        Ok((done, is_standard))
+        Ok(done)
     }
 
     /// What a folder holds; a folder of something else is not added to.
@@ -214,15 +239,21 @@ impl Export<'_> {
         }
     }
 
-    /// The files to be, oldest first.
-    async fn parts(&self) -> anyhow::Result<Vec<Part>> {
+    /// The files to be, oldest first. Where there are none, `done` learns when the first one can be.
+    async fn parts(&self, done: &mut Done) -> anyhow::Result<Vec<Part>> {
+        let refused = |name: &str, why: String, advice: &str| {
+            anyhow::Error::new(Refused::new(Code::Span, format!("--{name}: {why}"), advice))
+        };
         let end = |name: &str, text: &Option<String>| -> anyhow::Result<Option<Timestamp>> {
             let read = text.as_deref().map(|text| moment(name, text)).transpose();
-            read.map_err(|problem| anyhow::anyhow!("--{name}: {}", problem.message))
+            read.map_err(|problem| {
+                refused(name, problem.message, "give 2026-06-04 or 2026-06-04T09:00:00Z, in UTC")
+            })
         };
         let (from, to) = (end("from", &self.args.from)?, end("to", &self.args.to)?);
-        if let (Some(from), Some(to)) = (from, to) {
-            ensure!(from <= to, "read --to: it lies before --from, so nothing is meant");
+        if from.zip(to).is_some_and(|(from, to)| to < from) {
+            let why = "it lies before --from, so nothing is meant".to_owned();
+            return Err(refused("to", why, "give an end behind the beginning"));
         }
         let known = self.known().await?;
         let settled = Timestamp::parse(&known.settled).context("read until when all is there")?;
@@ -233,36 +264,38 @@ impl Export<'_> {
         }
         let split = self.args.split;
         for (name, at) in [("from", from), ("to", to)] {
-            if let Some(at) = at
-                && at != split.floor(at)
-            {
-                bail!(
-                    "read --{name}: in a folder each file holds a whole {0}, and {at} does not begin one; take a {0}'s \
-                     beginning, --split hour, or one file",
+            if let Some(at) = at.filter(|at| *at != split.floor(*at)) {
+                let why = format!(
+                    "in a folder each file holds a whole {}, and {at} does not begin one",
                     split.name()
                 );
+                return Err(refused(name, why, "take the beginning of one, --split hour, or one file"));
             }
         }
         let over = split.floor(settled);
-        if let Some(to) = to {
-            ensure!(
-                to <= over,
-                "read --to: in a folder each file holds a whole {}, and the last one that is over ends at {over}, by which \
-                 every event is decided; take that, or one file",
+        if to.is_some_and(|to| to > over) {
+            let why = format!(
+                "in a folder each file holds a whole {}, and the last one that is over ends at {over}, by which every event \
+                 is decided",
                 split.name()
             );
+            return Err(refused("to", why, "take that, leave --to away, or write one file"));
         }
         let first = known.first.as_deref().and_then(Timestamp::parse);
         let Some(first) = first else { return Ok(Vec::new()) };
         // Before the first row there is nothing, whatever was asked for.
         let from = from.unwrap_or(first).max(split.floor(first));
-        Ok(parts(split, from, to.unwrap_or(over))
+        let parts: Vec<Part> = parts(split, from, to.unwrap_or(over))
             .map(|(from, to)| Part {
                 from: Some(from),
                 to: Some(to),
                 name: split.file(from, self.what, self.format),
             })
-            .collect())
+            .collect();
+        if parts.is_empty() && to.is_none() {
+            done.next = Some(split.end(from));
+        }
+        Ok(parts)
     }
 
     /// What the server says of this export.
@@ -328,7 +361,9 @@ impl Export<'_> {
         let answered = client
             .read(path, |bytes| {
                 counted.take(&bytes);
-                spool.take(&bytes).context("write it")?;
+                spool
+                    .take(&bytes)
+                    .map_err(|error| Refused::io("write", Path::new(&self.args.to_place), &error))?;
                 self.say(part, done, counted, false);
                 Ok(())
             })

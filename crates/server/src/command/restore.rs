@@ -151,7 +151,8 @@ fn document(contents: &Contents) -> serde_json::Value {
 
 fn described(contents: &Contents) -> String {
     let elsewhere = match contents.head.segments_elsewhere {
-        Some(n) if n > 0 => format!("; {n} sealed files lie in buckets and are not in it"),
+        Some(1) => "; 1 sealed file lies in a bucket and is not in it".to_owned(),
+        Some(n) if n > 1 => format!("; {n} sealed files lie in buckets and are not in it"),
         _ => String::new(),
     };
     format!(

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::raw::Raw;
 use super::{Config, Durability, Refused, SETTINGS};
-use crate::telemetry;
+use crate::{bucket_url, telemetry};
 
 /// The longest that clicks may be kept; the ledger keeps idempotency keys for 400 days, and nothing needs a
 /// click for ten years.
@@ -81,14 +81,6 @@ pub(super) fn check(raw: &Raw, problems: Vec<Problem>) -> Result<Config, Refused
         r.refuse(&place, "is the address of the public listener too; the admin listener needs its own");
     }
     if r.problems.is_empty() { Ok(config) } else { Err(Refused(r.problems)) }
-}
-
-/// The kinds of buckets that this program was built for.
-fn built_for() -> &'static [&'static str] {
-    #[cfg(feature = "bucket")]
-    return crate::bucket::SCHEMES;
-    #[cfg(not(feature = "bucket"))]
-    return &[];
 }
 
 struct Reader<'a> {
@@ -271,28 +263,7 @@ impl Reader<'_> {
     fn bucket(&mut self, key: &str) -> Option<String> {
         self.one(key)?;
         self.parsed(key, None, |text| {
-            let url = Url::parse(text)
-                .map_err(|error| format!("`{text}` is no URL such as s3://NAME/FOLDER: {error}"))?;
-            let built = built_for();
-            if !built.contains(&url.scheme()) {
-                let known = built.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(", ");
-                let known = if known.is_empty() { "no buckets".to_owned() } else { known };
-                return Err(format!(
-                    "`{text}`: this program is built for {known}, not for {}://",
-                    url.scheme()
-                ));
-            }
-            let bare = url.query().is_none() && url.fragment().is_none() && url.port().is_none();
-            if !bare || !url.username().is_empty() || url.password().is_some() {
-                // What it holds may be a secret, and would be written into logs and lists.
-                return Err(
-                    "is more than a bucket's name and a folder; credentials come from the environment"
-                        .to_owned(),
-                );
-            }
-            if url.host_str().is_none_or(str::is_empty) {
-                return Err(format!("`{text}` names no bucket"));
-            }
+            let url = bucket_url::parse(text)?;
             Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
         })
     }

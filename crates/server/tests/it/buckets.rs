@@ -263,7 +263,7 @@ async fn segments_of_a_server_move_into_a_bucket_and_decide_from_there() {
     let erase = ["clicks", "erase", "--workspace=default", "--yes", &device, &server, &data];
     let erased = run(&erase);
     let text = String::from_utf8_lossy(&erased.stdout).into_owned();
-    assert!(erased.status.success() && text.contains("1 clicks of 1 files are gone"), "{text}");
+    assert!(erased.status.success() && text.contains("1 click of 1 file is gone"), "{text}");
     let (status, _) =
         ask(moto.address, "GET", &format!("/warehouse/a%20b/clicks/{}", names[0].replace('=', "%3D")));
     assert_eq!(status, 404, "the object is gone");

@@ -288,6 +288,25 @@ async fn a_killed_export_goes_on_and_ends_as_if_it_had_not_been() {
     assert!(String::from_utf8_lossy(&output.stderr).contains(r#""rows":2"#), "the end is on standard error");
     refused(&export(&house, "events", Path::new("ftp://h/x"), &[]), "cannot write to ftp://");
     refused(&export(&house, "events", &dir.path().join("a.csv"), &["--app=nope"]), "there is no app `nope`");
+    // What programs branch on; and what was not written yet binds nobody to its options.
+    let said = |name: &str, flags: &[&str]| {
+        let output = export(&house, "events", &dir.path().join(name), flags);
+        let line: Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+        line["error"]["code"].as_str().map(str::to_owned)
+    };
+    for (name, flags, code) in [
+        ("two.csv", &ends[..], "export_there"),
+        ("x.json", &[], "export_format"),
+        ("no/such/x.csv", &[], "export_io"),
+        ("x.csv", &["--from=yesterday"], "export_span"),
+        ("x.csv", &["--app=nope"], "parameter_invalid"),
+        ("cut/", &[], "export_other"),
+    ] {
+        assert_eq!(said(name, flags).as_deref(), Some(code), "{name} {flags:?}");
+    }
+    let none = ["--from=2026-06-04", "--to=2026-06-04"];
+    assert_eq!(done(&export(&house, "events", &dir.path().join("later/"), &none))["files"], 0);
+    assert!(!dir.path().join("later/_roundtrip_export.json").exists(), "nothing is said to be there");
     let left = |name: &str| dir.path().join(name).exists();
     assert!(!left("a.csv") && !left(".a.csv.partial") && !left("cut/.partial"), "what failed leaves nothing");
 }

@@ -9,6 +9,7 @@
 //! up later.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use roundtrip_domain::problem::{Code, Problem};
@@ -181,11 +182,12 @@ pub(super) fn routes() -> Vec<Route> {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, click_log::Error> + Send + 'static,
 ) -> Result<T, Problem> {
-    let refused = || {
-        Problem::new(Code::StoreUnavailable, "", "the click log's files cannot be read or written now")
-            .fixed_by(
-                "see the server's log for the file; what was done before stays, and the same request goes on",
-            )
+    // Whoever may ask for this has the installation's own token, so the file or bucket is no secret.
+    let refused = |why: &str| {
+        let message = format!("the click log's files cannot be read or written now: {why}");
+        Problem::new(Code::StoreUnavailable, "", message).fixed_by(
+            "see to the disk or bucket that is named; what was done before stays, and the same request goes on",
+        )
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(done)) => Ok(done),
@@ -194,9 +196,10 @@ pub(super) async fn blocking<T: Send + 'static>(
                 error = &error as &dyn std::error::Error,
                 "the click log's files could not be worked on"
             );
-            Err(refused())
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            Err(refused(&format!("{error}{cause}")))
         }
-        Err(_) => Err(refused()),
+        Err(_) => Err(refused("a bug, which the server's log tells of")),
     }
 }
 

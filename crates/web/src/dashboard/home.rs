@@ -46,6 +46,7 @@ pub(super) async fn render(
         figures: figures(&report.total),
         books_balanced: books.balanced,
         speed: speed(&books.total),
+        is_lossy: books.total.success_rate.as_deref().is_some_and(|rate| rate != "100.0"),
         waiting: books.waiting.words(),
         books: books.sentence,
         rows: list.items.iter().map(|item| row(item, now)).collect(),

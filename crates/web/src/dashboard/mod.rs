@@ -105,6 +105,19 @@ pub fn router(state: DashboardState) -> Router {
         .with_state(Arc::new(inner))
 }
 
+/// The answer to a path of the admin listener that is none: a page to a browser, unless it asks the API.
+pub fn not_found(headers: &HeaderMap, path: &str) -> Response {
+    let wants_page = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"));
+    if !wants_page || path.starts_with("/api/") {
+        return problem::not_found();
+    }
+    let told = Problem::new(Code::NotFound, "", "there is no page here");
+    page(StatusCode::NOT_FOUND, pages::message(&told.fixed_by("choose one of those above")))
+}
+
 /// A page or why there is none.
 type Outcome = Result<Response, Refused>;
 
@@ -293,7 +306,10 @@ async fn partner(State(inner): Shared, Path(slug): Path<String>, request: Reques
                     Problem::new(Code::StoreUnavailable, "", "the settings cannot be read")
                 })
             })?
-            .ok_or_else(|| Problem::new(Code::NotFound, "slug", format!("there is no partner `{slug}`")))?;
+            .ok_or_else(|| {
+                let message = format!("there is no partner `{slug}`");
+                Problem::new(Code::NotFound, "", message).fixed_by("choose one of those at /partners")
+            })?;
         Ok(page(StatusCode::OK, sheet::html::inside(&sheet)))
     };
     finish(outcome.await, &parts)
@@ -418,4 +434,23 @@ fn redirect(path: &str) -> Response {
     response.headers_mut().insert(header::LOCATION, location);
     harden(response.headers_mut());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_that_is_lost_gets_a_page_and_programs_get_json() {
+        let asked = |accept: &'static str, path: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            let answer = not_found(&headers, path);
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+            answer.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned()
+        };
+        assert_eq!(asked("text/html,application/xhtml+xml", "/nosuch"), "text/html; charset=utf-8");
+        assert_eq!(asked("text/html", "/api/v1/nosuch"), "application/json");
+        assert_eq!(asked("application/json", "/nosuch"), "application/json");
+    }
 }

@@ -86,6 +86,8 @@ pub(super) struct Home {
     pub(super) books: String,
     /// How sure and how fast postbacks arrive.
     pub(super) speed: Option<String>,
+    /// Whether something of it did not arrive.
+    pub(super) is_lossy: bool,
     pub(super) waiting: Option<String>,
     pub(super) rows: Vec<HomeRow>,
     pub(super) next: Option<String>,
@@ -252,6 +254,7 @@ pub(super) fn login(problem: Option<&Problem>, next: &str) -> Result<String, Err
 #[derive(Serialize)]
 struct Message<'a> {
     code: &'a str,
+    field: &'a str,
     message: &'a str,
     fix: &'a str,
 }
@@ -259,7 +262,12 @@ struct Message<'a> {
 pub(super) fn message(problem: &Problem) -> Result<String, Error> {
     render(
         "message.html",
-        &Message { code: problem.code.text(), message: &problem.message, fix: problem.fix() },
+        &Message {
+            code: problem.code.text(),
+            field: &problem.field,
+            message: &problem.message,
+            fix: problem.fix(),
+        },
     )
 }
 
@@ -351,6 +359,7 @@ mod tests {
             books_balanced: false,
             books: "They do not add up.".to_owned(),
             speed: Some("all arrived <b>".to_owned()),
+            is_lossy: false,
             waiting: Some("1 waiting".to_owned()),
             rows: vec![row],
             next: Some("cnv_0".to_owned()),

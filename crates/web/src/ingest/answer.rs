@@ -3,8 +3,11 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use roundtrip_domain::problem::{Code, Problem};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::deep_link::escape;
 /// A problem for a program.
@@ -71,6 +74,10 @@ pub(super) fn rate_limited(message: &str, wait_s: u64) -> Response {
     response
 }
 
+/// How the page of a link that leads nowhere looks.
+const NOWHERE_STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:12vh auto;padding:0 1.25rem}\
+                             h1{font-size:1.3rem}code{opacity:.7}";
+
 /// A problem for a visitor: a page if the browser asks for one, else JSON.
 pub(super) fn visitor_problem(headers: &HeaderMap, told: &Problem) -> Response {
     if !wants_html(headers) {
@@ -79,14 +86,18 @@ pub(super) fn visitor_problem(headers: &HeaderMap, told: &Problem) -> Response {
     let status = StatusCode::from_u16(told.code.status()).unwrap_or(StatusCode::NOT_FOUND);
     let page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><title>This link leads nowhere</title></head>\
+         content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
+         <title>This link leads nowhere</title><style>{NOWHERE_STYLE}</style></head>\
          <body><h1>This link leads nowhere</h1><p>{}</p><p><code>{}</code></p></body></html>",
         escape(&told.message),
         told.code.text(),
     );
-    let policy = HeaderValue::from_static(
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    // Its one style stands in it, and nothing but that is allowed.
+    let style = STANDARD.encode(Sha256::digest(NOWHERE_STYLE));
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
+    let policy = HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
     html(status, page, policy)
 }
 

@@ -39,6 +39,7 @@ impl Reference {
             let message =
                 "it is a conversion (cnv_…), an event (evt_…), a delivery (dlv_…) or a click (a UUID)";
             Problem::new(Code::ParameterInvalid, "id", message)
+                .fixed_by("give the whole id, as a page, a list or the log shows it")
         })
     }
 }

@@ -38,6 +38,11 @@ impl Split {
         at.floor_to(self.ms())
     }
 
+    /// The end of the span that a moment is in.
+    pub(super) const fn end(self, at: Timestamp) -> Timestamp {
+        self.floor(at).plus_ms(self.ms())
+    }
+
     /// The file of the span that begins then, in the way of Hive's partitions.
     pub(super) fn file(self, from: Timestamp, what: What, format: Format) -> String {
         let text = from.to_string();
