@@ -113,6 +113,8 @@ async fn made(args: &Args, data: &Path, clock: &Clock, report: &mut Report) -> a
         Measure::once("side files, per click", "B", sides / clicks).held_against(Floor::AtMost(40.0)),
     ]);
     past.end().await?;
+    // Or else the disk is busy with them while it is measured.
+    rustix::fs::sync();
     Ok(samples)
 }
 

@@ -1,6 +1,6 @@
 //! The life of a slice: closed, published, expired, and what a crash between leaves.
 
-use super::{DAY, START, World, count_found, counted, gaid, is_found, stored};
+use super::{DAY, START, World, count_found, counted, gaid, is_found, stored, until};
 use roundtrip_domain::location::{Country, Location};
 use roundtrip_domain::time::Span;
 use roundtrip_store::click_log::faults::Point;
@@ -45,6 +45,53 @@ async fn slices_close_by_size_and_by_age_while_appends_go_on() {
         assert!(slice.counts.iter().all(|c| c.bucket_start.ms() % (15 * 60_000) == 0));
         assert_eq!(slice.counts.iter().map(|c| c.count).sum::<u64>(), slice.clicks);
     }
+}
+
+/// Waits until the log of the next slice is made, and says how long it is.
+async fn spare(world: &World) -> u64 {
+    let path = world.dir().join("next-wal");
+    until("making a log beforehand", || path.exists()).await;
+    std::fs::metadata(&path).unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_slices_fill_the_log_of_the_next_one_is_made_beforehand() {
+    let mut world = World::new();
+    // A click takes a page of the log, and four times so many bytes of log fill a slice.
+    world.config.slice_bytes_max = 20_000;
+    let (log, _) = world.open();
+    let mut ids = world.store(&log, 0..1).await;
+    let longest = |world: &World| {
+        world.files("-wal").iter().map(|path| std::fs::metadata(path).unwrap().len()).max().unwrap_or(0)
+    };
+    assert!(longest(&world) < 20_000, "the first slice has none");
+    // The second begins before the first is closed, and so without.
+    world.faults.hold(Point::Closing);
+    ids.extend(world.store(&log, 1..25).await);
+    world.faults.release(Point::Closing);
+    let made = spare(&world).await;
+    assert!(made > 80_000, "as long as the log of the slice before");
+    let bytes = std::fs::read(world.dir().join("next-wal")).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == 0), "nothing of anybody is in it");
+    // The third takes it.
+    ids.extend(world.store(&log, 25..45).await);
+    assert_eq!(longest(&world), made);
+    assert_eq!(count_found(&log, &ids).await, 45);
+    // There is one for the fourth, which a crash leaves and a start takes away.
+    spare(&world).await;
+    let crashed = world.crashed();
+    let (after, report) = crashed.open();
+    assert!(report.damaged.is_empty(), "{report:?}");
+    assert!(!crashed.dir().join("next-wal").exists());
+    assert_eq!(count_found(&after, &ids).await, 45);
+    assert!(after.shutdown());
+    // Where clicks come slowly there is none.
+    assert!(log.close_now());
+    ids.extend(world.store(&log, 45..46).await);
+    assert!(log.close_now() && log.shutdown());
+    assert!(!world.dir().join("next-wal").exists());
+    let (log, _) = world.open();
+    assert_eq!(count_found(&log, &ids).await, 46);
 }
 
 #[tokio::test]
