@@ -2,13 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{DAY, START, World, count_found, counted, gaid, held, publish};
+use super::{DAY, HOUR, START, World, count_found, counted, gaid, held, publish};
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_store::click_log::faults::Point;
 use roundtrip_store::click_log::{ClickLog, ErasedFile, Work};
-
-const HOUR: i64 = 3_600_000;
 
 /// Whoever has one of these devices.
 fn of(numbers: &'static [u64]) -> impl Fn(&Touch) -> bool {

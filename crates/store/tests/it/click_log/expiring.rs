@@ -1,11 +1,9 @@
 //! Which clock is believed when clicks are deleted for their age.
 
-use super::{DAY, START, World, count_found, gaid};
+use super::{DAY, HOUR, START, World, count_found, gaid};
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::time::{Span, Timestamp};
 use roundtrip_store::click_log::{ClickLog, Found};
-
-const HOUR: i64 = 3_600_000;
 
 /// Five clicks in a segment, five in a closed slice, all counted.
 async fn both(world: &World, log: &ClickLog) -> Vec<ClickId> {

@@ -31,6 +31,7 @@ use roundtrip_store::click_log::{Append, ClickLog, Config, Found, OpenReport, Wh
 
 const KEY: CheckKey = CheckKey([7; 16]);
 const START: Timestamp = Timestamp::from_ms(1_780_565_000_000);
+const HOUR: i64 = 3_600_000;
 const DAY: i64 = 86_400_000;
 /// How long something may take that should take a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -108,6 +109,16 @@ impl World {
         };
         click.flag();
         click
+    }
+
+    /// Stores so many clicks, and seals them in one segment: their hour is over.
+    async fn sealed(&self, log: &ClickLog, n: u64) -> Vec<ClickId> {
+        let ids = self.store_at_once(log, 0..n).await;
+        assert!(log.close_now());
+        publish(log);
+        self.clock.advance(HOUR);
+        seal_all(self, log);
+        ids
     }
 
     /// Stores clicks one after the other, each in a commit of its own.

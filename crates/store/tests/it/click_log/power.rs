@@ -16,11 +16,10 @@ use roundtrip_store::click_log::faults::Faults;
 use roundtrip_store::click_log::{Append, ClickLog, ClosedSlice, Config, Error, Found, SliceCount};
 use roundtrip_testkit::disk::{Disk, Unsynced};
 
-use super::{DAY, KEY, PATIENCE, START, World, gaid};
+use super::{DAY, HOUR, KEY, PATIENCE, START, World, gaid};
 
 /// Clicks of one life.
 const CLICKS: u64 = 24;
-const HOUR: i64 = 3_600_000;
 
 /// What somebody knows who heard all answers.
 #[derive(Default)]

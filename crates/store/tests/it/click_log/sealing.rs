@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use super::{DAY, START, World, count_found, counted, flip, gaid, held, publish, seal_all, stored, until};
+use super::{
+    DAY, HOUR, START, World, count_found, counted, flip, gaid, held, publish, seal_all, stored, until,
+};
 use proptest::prelude::*;
 use roundtrip_domain::click::{Click, TouchKind};
 use roundtrip_domain::click_id::ClickId;
@@ -14,7 +16,6 @@ use roundtrip_domain::time::{Span, Timestamp};
 use roundtrip_store::click_log::faults::Point;
 use roundtrip_store::click_log::{Cause, ClickLog, Found, Work};
 
-const HOUR: i64 = 3_600_000;
 const NEVER: Timestamp = Timestamp::from_ms(i64::MAX / 2);
 
 /// Names of all files of sealed clicks, side files too, sorted.

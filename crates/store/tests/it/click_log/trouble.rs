@@ -6,14 +6,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use super::{DAY, START, World, count_found, flip, gaid, held, publish, stored, until};
+use super::{DAY, HOUR, START, World, count_found, flip, gaid, held, publish, stored, until};
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::time::Timestamp;
 use roundtrip_store::click_log::faults::Point;
 use roundtrip_store::click_log::{Append, Cause, ClickLog, Error, Found, Work};
-
-const HOUR: i64 = 3_600_000;
 
 /// Five clicks in a closed slice that is counted; the hour is over behind it.
 async fn slice(world: &World, log: &ClickLog, from: u64) -> Vec<ClickId> {
@@ -364,11 +362,7 @@ async fn a_damaged_segment_without_a_side_file_answers_nothing_by_print_until_it
     let mut world = World::new();
     world.config.verify_at_start = 0;
     let (log, _) = world.open();
-    let ids = world.store_at_once(&log, 0..2_500).await;
-    assert!(log.close_now());
-    publish(&log);
-    world.clock.advance(HOUR);
-    assert!(log.seal(world.clock.now()).unwrap().is_some());
+    let ids = world.sealed(&log, 2_500).await;
     assert!(log.shutdown());
     fs::remove_dir_all(world.dir().join("prints")).unwrap();
     // In the first page of the ids.

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{DAY, START, World, flip, gaid, held, publish, seal_all, stored, unstored, until};
+use super::{DAY, HOUR, START, World, flip, gaid, held, publish, seal_all, stored, unstored, until};
 use proptest::prelude::*;
 use roundtrip_domain::click::{Click, Touch};
 use roundtrip_domain::id::{Id, WorkspaceNo};
@@ -10,7 +10,6 @@ use roundtrip_domain::time::Timestamp;
 use roundtrip_store::click_log::faults::Point;
 use roundtrip_store::click_log::{ClickLog, ClickWalk, ClickWish, Why};
 
-const HOUR: i64 = 3_600_000;
 const OURS: WorkspaceNo = WorkspaceNo(1);
 
 fn wish() -> ClickWish {

@@ -7,7 +7,7 @@ mod trouble;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DAY, START, World, count_found, gaid, held, publish, seal_all};
+use super::{DAY, HOUR, START, World, count_found, gaid, held, publish, seal_all};
 use roundtrip_domain::click::Touch;
 use roundtrip_domain::click_id::ClickId;
 use roundtrip_domain::time::{Span, Timestamp};
@@ -16,7 +16,6 @@ use roundtrip_store::click_log::{ClickLog, Error, Found, SegmentInfo, Work};
 
 use self::shelf::{Ill, Reached, Shelf};
 
-const HOUR: i64 = 3_600_000;
 pub(super) const NEVER: Timestamp = Timestamp::from_ms(i64::MAX / 2);
 pub(super) const BUCKET: &str = "shelf://clicks/here";
 

@@ -62,11 +62,7 @@ async fn what_a_backup_reads_stays_though_it_moved_and_somebody_is_erased_from_i
 async fn a_damaged_object_is_set_aside_here_and_what_is_sound_of_it_goes_on() {
     let (world, shelf) = World::with_bucket();
     let (log, _) = world.open();
-    let ids = world.store_at_once(&log, 0..2_500).await;
-    assert!(log.close_now());
-    publish(&log);
-    world.clock.advance(HOUR);
-    seal_all(&world, &log);
+    let ids = world.sealed(&log, 2_500).await;
     let name = shelf.names()[0].clone();
     let whole = shelf.get(&name).unwrap();
     let mut changed = whole.clone();
@@ -126,11 +122,7 @@ async fn an_object_that_is_gone_is_missing_and_one_whose_bucket_is_not_there_is_
 async fn an_object_that_is_shorter_than_listed_is_found_and_one_that_was_answered_short_is_left_alone() {
     let (world, shelf) = World::with_bucket();
     let (log, _) = world.open();
-    let ids = world.store_at_once(&log, 0..200).await;
-    assert!(log.close_now());
-    publish(&log);
-    world.clock.advance(HOUR);
-    seal_all(&world, &log);
+    let ids = world.sealed(&log, 200).await;
     let name = shelf.names()[0].clone();
     let whole = shelf.get(&name).unwrap();
     // The answer is short, the object is not.
