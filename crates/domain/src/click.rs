@@ -1,5 +1,6 @@
 //! A touch as it is recorded: a click, an impression, or a request that only looked like one.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::device::{DeviceId, DeviceIdKind, Print};
@@ -231,7 +232,7 @@ impl Click {
         if self.dialect.aliases("ts").is_empty() {
             return (false, false);
         }
-        let Some(text) = params.text("ts") else { return (false, false) };
+        let Some(text) = params.filled("ts") else { return (false, false) };
         match Timestamp::parse(&text) {
             Some(at) if at.since(self.received_at) <= Self::CLOCK_AHEAD_MAX.ms() => {
                 (false, self.received_at.since(at) > Self::ENGAGEMENT_AGE_MAX.ms())
@@ -245,7 +246,7 @@ impl Click {
         let mut ids: Vec<DeviceId> = DeviceIdKind::ALL
             .into_iter()
             .filter(|kind| kind.matches_clicks())
-            .filter_map(|kind| DeviceId::parse(kind, &params.text(kind.name())?))
+            .filter_map(|kind| DeviceId::parse(kind, &params.filled(kind.name())?))
             .collect();
         ids.extend(params.typed_device_id().filter(|id| !ids.contains(id)));
         ids
@@ -274,10 +275,10 @@ impl Click {
 
 /// Whether a cost is given that no report could count.
 fn cost_is_invalid(params: &Params) -> bool {
-    let is_bad_amount = |text: String| Amount::parse(&text).is_err();
-    let is_bad_currency = |text: String| Currency::parse(&text).is_none();
-    params.text("cost_value").is_some_and(is_bad_amount)
-        || params.text("cost_currency").is_some_and(is_bad_currency)
+    let is_bad_amount = |text: Cow<'_, str>| Amount::parse(&text).is_err();
+    let is_bad_currency = |text: Cow<'_, str>| Currency::parse(&text).is_none();
+    params.filled("cost_value").is_some_and(is_bad_amount)
+        || params.filled("cost_currency").is_some_and(is_bad_currency)
 }
 
 /// A touch that the log holds.

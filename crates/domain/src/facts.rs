@@ -77,7 +77,7 @@ pub struct ClickValues<'a> {
 
 impl ClickValues<'_> {
     /// A link's parameter by its canonical name.
-    fn canonical(&self, name: &str) -> Option<Value<'static>> {
+    fn canonical(&self, name: &str) -> Option<Value<'_>> {
         self.params.get(name).and_then(value)
     }
 
@@ -125,8 +125,8 @@ impl ClickValues<'_> {
 }
 
 /// A parameter's value, unless it is empty.
-fn value(param: &Param) -> Option<Value<'static>> {
-    (!param.raw.is_empty()).then(|| Value::received(param.bytes(), param.raw.clone()))
+fn value(param: Param<'_>) -> Option<Value<'_>> {
+    (!param.raw.is_empty()).then(|| Value::received(param.bytes(), param.raw))
 }
 
 impl Values for ClickValues<'_> {
@@ -142,7 +142,7 @@ impl Values for ClickValues<'_> {
         }
         // Of what we know ourselves too, a macro that the sender did not fill says less than we do.
         let is_ours_too = || matches!(name, "campaign" | "campaign_id" | "aff_id");
-        let is_worth = |param: &&Param| !is_ours_too() || !unexpanded(&param.raw);
+        let is_worth = |param: &Param<'_>| !is_ours_too() || !unexpanded(param.raw);
         if LINK_PARAMETERS.contains(&name)
             && let Some(value) = self.params.get(name).filter(is_worth).and_then(value)
         {
@@ -374,7 +374,7 @@ impl Facts<'_> {
             .iter()
             .map(|stem| format!("{stem}{number}"))
             .chain(first.map(str::to_owned))
-            .find_map(|name| params.text(&name).filter(|text| !text.is_empty()))
+            .find_map(|name| params.text(&name))
     }
 
     /// A scalar of the event's properties, as text.

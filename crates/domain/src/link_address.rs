@@ -115,7 +115,7 @@ impl Address {
                 return Err(AddressError::Escape);
             }
             let value = text_of_value(&param.bytes())?;
-            if unexpanded(&param.raw) || value.contains(['{', '}']) {
+            if unexpanded(param.raw) || value.contains(['{', '}']) {
                 return Err(AddressError::Macro);
             }
             if value.is_empty() {

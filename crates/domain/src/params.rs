@@ -16,24 +16,26 @@ pub const VALUE_BYTES_MAX: usize = 2_048;
 pub const NAME_BYTES_MAX: usize = 128;
 /// Most parameters that are read from one query.
 pub const PARAMS_MAX: usize = 128;
+/// Most queries have no more.
+const PARAMS_USUAL: usize = 12;
 
 /// One parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Param {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Param<'p> {
     /// Decoded name; bytes that are no UTF-8 become U+FFFD.
-    pub name: String,
+    pub name: &'p str,
     /// The received bytes of the value, still percent-encoded.
-    pub raw: Vec<u8>,
+    pub raw: &'p [u8],
 }
 
-impl Param {
+impl<'p> Param<'p> {
     /// The decoded bytes of the value; `+` is a space.
-    pub fn bytes(&self) -> Vec<u8> {
-        decode(&self.raw)
+    pub fn bytes(self) -> Cow<'p, [u8]> {
+        decoded(self.raw)
     }
 
     /// The decoded value as text; bytes that are no UTF-8 become U+FFFD.
-    pub fn text(&self) -> String {
+    pub fn text(self) -> Cow<'p, str> {
         into_text(self.bytes())
     }
 }
@@ -52,9 +54,15 @@ pub struct Oddities {
 }
 
 /// A query, read.
+///
+/// Names and values stand one behind the other, so that reading a query allocates three times and not twice for each
+/// parameter: every click is read, once when it comes and once when it is sealed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params {
-    list: Vec<Param>,
+    names: String,
+    values: Vec<u8>,
+    /// Where each parameter's name and value end.
+    ends: Vec<(usize, usize)>,
     dialect: LinkDialect,
     /// What was odd about it.
     pub oddities: Oddities,
@@ -78,11 +86,14 @@ impl Params {
         } else {
             query
         };
+        this.names.reserve(query.len() / 2);
+        this.values.reserve(query.len());
+        this.ends.reserve(PARAMS_USUAL);
         for pair in query.split(|b| matches!(b, b'&' | b'?')) {
             if pair.is_empty() {
                 continue;
             }
-            if this.list.len() == PARAMS_MAX {
+            if this.ends.len() == PARAMS_MAX {
                 this.oddities.cut = true;
                 break;
             }
@@ -98,7 +109,7 @@ impl Params {
                 continue;
             }
             this.oddities.bad_escape |= bad_escape(name) || bad_escape(value);
-            let name = into_text(decode(name));
+            let name = into_text(decoded(name));
             if this.received(&name).is_some() {
                 this.oddities.repeated = true;
                 continue;
@@ -119,12 +130,10 @@ impl Params {
             } else {
                 value
             };
-            let param = Param { name, raw: raw.to_vec() };
-            if !this.oddities.bad_utf8 {
-                let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
-                this.oddities.bad_utf8 = !if is_plain(raw) { is_text(raw) } else { is_text(&param.bytes()) };
-            }
-            this.list.push(param);
+            this.oddities.bad_utf8 |= std::str::from_utf8(&decoded(raw)).is_err();
+            this.names.push_str(&name);
+            this.values.extend_from_slice(raw);
+            this.ends.push((this.names.len(), this.values.len()));
         }
         this
     }
@@ -136,47 +145,67 @@ impl Params {
 
     /// The parameter that the dialect has for a canonical name: of several words for it the first that is
     /// not empty, else the first that is there.
-    pub fn get(&self, name: &str) -> Option<&Param> {
+    pub fn get(&self, name: &str) -> Option<Param<'_>> {
         self.dialect.find(self, name)
     }
 
     /// The first parameter that came under exactly this name.
-    pub fn received(&self, name: &str) -> Option<&Param> {
-        self.list.iter().find(|p| p.name == name)
+    pub fn received(&self, name: &str) -> Option<Param<'_>> {
+        self.iter().find(|p| p.name == name)
     }
 
     /// The text of the parameter of that canonical name, if it is not empty.
     pub fn text(&self, name: &str) -> Option<String> {
+        self.filled(name).map(Cow::into_owned)
+    }
+
+    /// The same, not copied where it stands in the query as it is.
+    pub fn filled(&self, name: &str) -> Option<Cow<'_, str>> {
         self.get(name).map(Param::text).filter(|t| !t.is_empty())
     }
 
     /// All parameters, in the order in which they came.
-    pub fn iter(&self) -> impl Iterator<Item = &Param> {
-        self.list.iter()
+    pub fn iter(&self) -> impl Iterator<Item = Param<'_>> {
+        let mut from = (0, 0);
+        self.ends.iter().map(move |&end| {
+            let (name, value) = std::mem::replace(&mut from, end);
+            Param { name: &self.names[name..end.0], raw: &self.values[value..end.1] }
+        })
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.ends.is_empty()
     }
 }
 
-/// Bytes as text, moved where they are text already.
-fn into_text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+/// Bytes as text, as they are where they are text already.
+fn into_text(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
+    match bytes {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(
+            String::from_utf8(bytes)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        ),
+    }
 }
 
 /// Decodes percent escapes and `+`. A bad escape stays as it is.
 pub fn decode(raw: &[u8]) -> Vec<u8> {
+    decoded(raw).into_owned()
+}
+
+/// The same, not copied where nothing changes.
+fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
     if is_plain(raw) {
-        return raw.to_vec();
+        return raw.into();
     }
     let plussed: Cow<'_, [u8]> = if raw.contains(&b'+') {
         raw.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect::<Vec<_>>().into()
     } else {
         raw.into()
     };
-    percent_encoding::percent_decode(&plussed).collect()
+    percent_encoding::percent_decode(&plussed).collect::<Vec<u8>>().into()
 }
 
 /// Whether decoding changes nothing. Most of what links carry is plain, and every click is read.
@@ -236,58 +265,67 @@ fn cut_chars(raw: &[u8], chars_max: usize) -> &[u8] {
 /// Whether a value is still a macro that its sender did not fill: `{clickid}`, `__CLICKID__`,
 /// `[CLICK_ID]`, `${x}`, `{{x}}`, `%x%`, `#x#`, `<x>`, also percent-encoded once.
 pub fn unexpanded(raw: &[u8]) -> bool {
-    // Every open bracket below is one of these, and without an escape decoding brings no other to light.
-    let opens = |b: &u8| matches!(b, b'{' | b'$' | b'[' | b'_' | b'#' | b'<' | b'(');
-    if is_plain(raw) && !raw.iter().any(opens) {
+    if is_plain(raw) {
+        return is_macro(raw);
+    }
+    let once = decoded(raw);
+    // A second decode finds templates that were encoded twice on their way.
+    is_macro(raw) || is_macro(&once) || is_macro(&decoded(&once))
+}
+
+/// Whether a value, as it stands, is a macro.
+fn is_macro(value: &[u8]) -> bool {
+    // Hardly any value ends as macros do, and every value is asked. What may be a space is left to the reading below.
+    let last = value.iter().rfind(|b| **b > b' ');
+    if !last.is_some_and(|b| matches!(b, b'}' | b']' | b'_' | b'%' | b'#' | b'>' | b')' | 0x80..)) {
         return false;
     }
-    let decoded = decode(raw);
-    // A second decode finds templates that were encoded twice on their way.
-    [decode(&decoded), decoded, raw.to_vec()].iter().any(|value| {
-        let Ok(text) = std::str::from_utf8(value) else { return false };
-        let text = text.trim();
-        let inside = |open: &str, close: &str| {
-            text.len() > open.len() + close.len()
-                && text.strip_prefix(open).and_then(|t| t.strip_suffix(close)).is_some_and(|name| {
-                    name.bytes().all(|b| {
-                        b.is_ascii_alphanumeric()
-                            || matches!(
-                                b,
-                                b'_' | b'-'
-                                    | b'.'
-                                    | b' '
-                                    | b'{'
-                                    | b'}'
-                                    | b'['
-                                    | b']'
-                                    | b'#'
-                                    | b'@'
-                                    | b':'
-                                    | b'('
-                                    | b')'
-                                    | b'!'
-                                    | b'~'
-                                    | b'|'
-                            )
-                    })
-                })
-        };
-        [
-            ("{", "}"),
-            ("${", "}"),
-            ("%{", "}"),
-            ("[", "]"),
-            ("__", "__"),
-            ("%", "%"),
-            ("#", "#"),
-            ("<", ">"),
-            ("(", ")"),
-            ("$(", ")"),
-        ]
-        .iter()
-        .any(|(open, close)| inside(open, close))
-    })
+    let Ok(text) = std::str::from_utf8(value) else { return false };
+    let text = text.trim();
+    let is_name = |b: u8| {
+        b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'_' | b'-'
+                    | b'.'
+                    | b' '
+                    | b'{'
+                    | b'}'
+                    | b'['
+                    | b']'
+                    | b'#'
+                    | b'@'
+                    | b':'
+                    | b'('
+                    | b')'
+                    | b'!'
+                    | b'~'
+                    | b'|'
+            )
+    };
+    let inside = |open: &str, close: &str| {
+        text.len() > open.len() + close.len()
+            && text
+                .strip_prefix(open)
+                .and_then(|t| t.strip_suffix(close))
+                .is_some_and(|name| name.bytes().all(is_name))
+    };
+    MACROS.iter().any(|(open, close)| inside(open, close))
 }
+
+/// What stands around the names of macros.
+const MACROS: [(&str, &str); 10] = [
+    ("{", "}"),
+    ("${", "}"),
+    ("%{", "}"),
+    ("[", "]"),
+    ("__", "__"),
+    ("%", "%"),
+    ("#", "#"),
+    ("<", ">"),
+    ("(", ")"),
+    ("$(", ")"),
+];
 
 /// What a partner's click id on a link is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,11 +340,11 @@ pub enum PartnerClickId {
 
 impl PartnerClickId {
     /// Judges the parameter.
-    pub fn judge(param: Option<&Param>) -> Self {
+    pub fn judge(param: Option<Param<'_>>) -> Self {
         match param {
             None => Self::Absent,
             Some(p) if p.bytes().iter().all(u8::is_ascii_whitespace) => Self::Absent,
-            Some(p) if unexpanded(&p.raw) => Self::Unexpanded,
+            Some(p) if unexpanded(p.raw) => Self::Unexpanded,
             Some(_) => Self::Present,
         }
     }
@@ -320,7 +358,7 @@ mod tests {
     fn keeps_received_bytes_and_decodes_values() {
         let p = Params::parse(b"click_id=a%2fb+c%20%ff&sub1=&x&=y&~n=1&click_id=second?glued=1");
         assert_eq!(p.get("click_id").unwrap().raw, b"a%2fb+c%20%ff");
-        assert_eq!(p.get("click_id").unwrap().bytes(), b"a/b c \xff");
+        assert_eq!(*p.get("click_id").unwrap().bytes(), *b"a/b c \xff");
         assert_eq!(p.get("sub1").unwrap().raw, b"");
         assert_eq!(p.text("sub1"), None);
         assert_eq!(p.text("~n").as_deref(), Some("1"));
@@ -337,7 +375,7 @@ mod tests {
         let escapes = [b"a=".as_slice(), b"%41".repeat(1_000).as_slice()].concat();
         let p = Params::parse(&escapes);
         assert!(p.oddities.cut && !p.oddities.bad_escape);
-        assert!(!bad_escape(&p.get("a").unwrap().raw), "no escape is split");
+        assert!(!bad_escape(p.get("a").unwrap().raw), "no escape is split");
         assert!(Params::parse(&b"a=1&".repeat(9_000)).oddities.cut);
         assert!(Params::parse(b"a=%zz").oddities.bad_escape);
     }

@@ -164,7 +164,7 @@ impl Params {
     pub fn has_callbacks(&self) -> bool {
         self.dialect().has_callbacks()
             && self.iter().any(|p| {
-                p.name.contains("_callback") && !p.raw.is_empty() && CallbackKind::parse(&p.name).is_some()
+                p.name.contains("_callback") && !p.raw.is_empty() && CallbackKind::parse(p.name).is_some()
             })
     }
 
@@ -187,13 +187,13 @@ impl Params {
 
     fn judged_callbacks(&self) -> impl Iterator<Item = (CallbackKind, Result<String, CallbackFault>)> {
         let named = self.iter().filter(|p| !p.raw.is_empty());
-        named.filter_map(|param| Some((CallbackKind::parse(&param.name)?, param))).enumerate().map(
+        named.filter_map(|param| Some((CallbackKind::parse(param.name)?, param))).enumerate().map(
             |(at, (kind, param))| {
                 let bytes = param.bytes();
                 let url = if at >= CALLBACKS_MAX || bytes.len() > CALLBACK_BYTES_MAX {
                     Err(CallbackFault::TooLong)
                 } else {
-                    let url = String::from_utf8(bytes).map_err(|_| CallbackFault::Malformed);
+                    let url = String::from_utf8(bytes.into_owned()).map_err(|_| CallbackFault::Malformed);
                     url.and_then(|url| judge(&url).map(|()| url))
                 };
                 (kind, url)

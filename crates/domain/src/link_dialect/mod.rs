@@ -204,7 +204,7 @@ impl LinkDialect {
     }
 
     /// The parameter that a canonical name is read from. See [`Params::get`].
-    pub(crate) fn find<'p>(self, params: &'p Params, canonical: &str) -> Option<&'p Param> {
+    pub(crate) fn find<'p>(self, params: &'p Params, canonical: &str) -> Option<Param<'p>> {
         let words = self.words();
         if words.aliases.is_empty() {
             return params.received(canonical);
@@ -240,7 +240,7 @@ impl LinkDialect {
 impl Params {
     /// Whether a server tells of the touch: `s2s=1` or the dialect's own word.
     pub fn says_server_to_server(&self) -> bool {
-        self.received("s2s").is_some_and(|param| matches!(param.raw.as_slice(), b"1" | b"true"))
+        self.received("s2s").is_some_and(|param| matches!(param.raw, b"1" | b"true"))
             || self.says(self.dialect().server_words())
     }
 
@@ -266,7 +266,7 @@ impl Params {
         if self.dialect() != LinkDialect::AppsFlyer {
             return None;
         }
-        let kind = match self.received("af_device_id_type")?.raw.as_slice() {
+        let kind = match self.received("af_device_id_type")?.raw {
             b"advertising_id" => DeviceIdKind::Gaid,
             b"idfa" => DeviceIdKind::Idfa,
             _ => return None,
@@ -297,7 +297,7 @@ impl Params {
     /// hours or days, `6h`, `14d`.
     pub fn lookback(&self, is_view: bool) -> Lookback {
         let name = if is_view { "view_lookback" } else { "click_lookback" };
-        let Some(text) = self.text(name) else { return Lookback::Absent };
+        let Some(text) = self.filled(name) else { return Lookback::Absent };
         let text = text.trim();
         let is_asked = |span: &Span| (LOOKBACK_MIN..=LOOKBACK_MAX).contains(span);
         match Span::parse(text).filter(|_| text.ends_with(['h', 'd'])).filter(is_asked) {

@@ -24,7 +24,7 @@ use super::append::lock;
 use super::error::Error;
 use super::registry::{Segment, Slice, State, View};
 use super::sealing::ask;
-use super::segment::{Opened, PAGE_ROWS, Source, Whose, touch_at};
+use super::segment::{Opened, STRETCH_ROWS, Source, Stream, Whose, touch_at};
 use super::{ClickLog, Shared, slice};
 
 /// How long ago a click's id must have been minted so that no more come, in milliseconds: as long as for the ledger's facts.
@@ -106,7 +106,7 @@ impl ClickWalk {
     /// # Errors
     /// When a file cannot be read, or is damaged, which is looked into; the same call goes on where it failed.
     pub fn page(&mut self) -> Result<Option<Vec<Touch>>, Error> {
-        self.page_of(PAGE_ROWS)
+        self.page_of(STRETCH_ROWS)
     }
 
     /// The same, looking at about so many rows.
@@ -275,8 +275,8 @@ impl Place {
                 };
                 let opened = Opened::open(&source).map_err(Error::parquet("open", &path));
                 let opened = opened.inspect_err(|error| suspect(shared, segment.seq(), error))?;
-                let page = opened.page_from(ClickId::from_bits(mark));
-                From::Segment { segment, opened, source, page }
+                let at = opened.stretch_from(ClickId::from_bits(mark));
+                From::Segment(Box::new(OfSegment { segment, opened, source, at, stream: None }))
             }
         };
         Ok(Open { key: self.key, from, ready: VecDeque::new(), is_read: false })
@@ -302,7 +302,16 @@ struct Open {
 
 enum From {
     Slice { slice: Slice, after: i64 },
-    Segment { segment: Segment, opened: Opened, source: Source, page: usize },
+    Segment(Box<OfSegment>),
+}
+
+struct OfSegment {
+    segment: Segment,
+    opened: Opened,
+    source: Source,
+    /// The next stretch.
+    at: usize,
+    stream: Option<Stream>,
 }
 
 impl Open {
@@ -332,7 +341,7 @@ impl Open {
                 let name = slice.name;
                 let (touches, to) = shared
                     .readers
-                    .with(dir, slice, |conn, path| slice::rows(conn, &name, path, *after, PAGE_ROWS))?;
+                    .with(dir, slice, |conn, path| slice::rows(conn, &name, path, *after, STRETCH_ROWS))?;
                 *after = to;
                 self.is_read = touches.is_empty();
                 for touch in touches {
@@ -346,29 +355,33 @@ impl Open {
                     }
                 }
             }
-            From::Segment { segment, opened, source, page } => {
-                if *page >= opened.pages() {
+            From::Segment(from) => {
+                let OfSegment { segment, opened, source, at, stream } = &mut **from;
+                if *at >= opened.stretches() {
                     self.is_read = true;
                     return Ok(());
                 }
                 let path = dir.join(segment.sealed.name.key());
-                let whose = opened.whose(source.clone(), *page).map_err(Error::parquet("read", &path))?;
+                let whose = opened.whose(source.clone(), *at).map_err(Error::parquet("read", &path))?;
                 let inside = |row: &Whose| mark <= row.id.bits() && row.id.bits() < below;
                 let batch = match whose.iter().any(|row| row.workspace == wish.workspace && inside(row)) {
-                    true => Some(opened.read(source.clone(), *page).map_err(Error::parquet("read", &path))?),
+                    true => {
+                        let batch = opened.read(source.clone(), *at, stream);
+                        Some(batch.map_err(Error::parquet("read", &path))?)
+                    }
                     false => None,
                 };
-                for (at, row) in whose.iter().enumerate().filter(|(_, row)| inside(row)) {
+                for (n, row) in whose.iter().enumerate().filter(|(_, row)| inside(row)) {
                     let touch = match &batch {
                         Some(batch) if row.workspace == wish.workspace => {
-                            let damaged = || Error::Damaged { file: path.clone(), row: at as i64 };
-                            Some(touch_at(batch, at).ok_or_else(damaged)?)
+                            let damaged = || Error::Damaged { file: path.clone(), row: n as i64 };
+                            Some(touch_at(batch, n).ok_or_else(damaged)?)
                         }
                         _ => None,
                     };
                     self.ready.extend(skipped.or_row(row.id.bits(), touch.filter(&fits)));
                 }
-                *page += 1;
+                *at += 1;
                 self.is_read = whose.last().is_some_and(|row| row.id.bits() >= below);
             }
         }

@@ -252,7 +252,7 @@ fn query(route: &Route, raw: &str) -> Result<Params, Problem> {
                 [] => "this route has no parameters".to_owned(),
                 names => format!("this route has {}", names.join(", ")),
             };
-            return wrong(&param.name, &message);
+            return wrong(param.name, &message);
         }
     }
     let odd = query.oddities;

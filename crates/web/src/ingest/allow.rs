@@ -47,7 +47,7 @@ impl Asked {
         let mut asked = Self::default();
         let mut read = |name: &str| {
             // A macro that nobody filled asks for nothing.
-            let param = params.get(name).filter(|param| !param.raw.is_empty() && !unexpanded(&param.raw))?;
+            let param = params.get(name).filter(|param| !param.raw.is_empty() && !unexpanded(param.raw))?;
             let url = judge(param, allowed);
             asked.is_refused |= url.is_none();
             url
@@ -59,7 +59,7 @@ impl Asked {
     }
 }
 
-fn judge(param: &Param, allowed: &[String]) -> Option<String> {
+fn judge(param: Param<'_>, allowed: &[String]) -> Option<String> {
     let bytes = param.bytes();
     let text = std::str::from_utf8(&bytes).ok()?;
     // Browsers take a backslash for a slash and skip control bytes; nobody honest sends either.

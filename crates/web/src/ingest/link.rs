@@ -224,7 +224,7 @@ fn touch(
 }
 
 fn is_macro(params: &Params, name: &str) -> bool {
-    params.get(name).is_some_and(|param| roundtrip_domain::params::unexpanded(&param.raw))
+    params.get(name).is_some_and(|param| roundtrip_domain::params::unexpanded(param.raw))
 }
 
 /// Whether the request comes from a partner's server, and not from the visitor.

@@ -55,7 +55,7 @@ pub(super) fn click(touch: &Touch, names: &Names, mask: &Mask, now: Timestamp) -
         params: params
             .iter()
             .filter(|param| partner_click_id.is_none_or(|shown| shown.name != param.name))
-            .map(|param| Param { value: shown(&param.name, &param.text()), name: param.name.clone() })
+            .map(|param| Param { value: shown(param.name, &param.text()), name: param.name.to_owned() })
             .collect(),
         platform: user_agent.map(|text| user_agent_platform(text).name().to_owned()),
         ip: touch.click.ip.map(|ip| mask.ip(ip)),

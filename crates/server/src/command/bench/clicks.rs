@@ -13,7 +13,7 @@ use super::http::{self, Connection};
 use super::nginx::Nginx;
 use super::oha::{self, Open};
 use super::process::Process;
-use super::report::{Floor, Measure, Report, median};
+use super::report::{Floor, Measure, Report, median, percentile};
 use super::server::Server;
 use super::wrk::{Closed, Wrk};
 use super::{NGINX, OHA, Shared, WRK, find_tools, machine, progress, world};
@@ -172,7 +172,11 @@ impl Bench {
         )]
         let rate = rate.max(1.0) as u64;
         let mut rounds: [Vec<Open>; 2] = Default::default();
+        let mut disk_alone = Vec::new();
         for round in 1..=self.args.rounds {
+            let (dir, time) = (self.dir.path().to_owned(), Duration::from_secs(self.args.seconds));
+            let waits = tokio::task::spawn_blocking(move || disk::waits(&dir, time)).await??;
+            disk_alone.push(percentile(&waits, 0.99));
             for (urls, into) in self.urls.iter().zip(&mut rounds) {
                 let seconds = self.args.seconds;
                 let open =
@@ -182,7 +186,9 @@ impl Bench {
             let [theirs, ours] =
                 rounds.each_ref().map(|rounds| rounds.last().map_or(0.0, |open| open.p99_ms));
             progress(&format!(
-                "{connections} connections, {rate}/s, round {round}: p99 nginx {theirs:.2} ms, durable redirects {ours:.2} ms"
+                "{connections} connections, {rate}/s, round {round}: p99 nginx {theirs:.2} ms, durable redirects {ours:.2} ms, \
+                 the disk by itself {:.2} ms",
+                disk_alone.last().copied().unwrap_or_default()
             ));
         }
         let [theirs, ours] = &rounds;
@@ -196,6 +202,11 @@ impl Bench {
                 .held_against(Floor::AtMost(10.0)),
             Measure::of_rounds(at("p99.9"), "ms", of(ours, |open| open.p999_ms)),
             Measure::of_rounds(at("nginx p99"), "ms", of(theirs, |open| open.p99_ms)),
+            Measure::of_rounds(
+                format!("p99 of the disk by itself, {connections} connections"),
+                "ms",
+                disk_alone,
+            ),
         ]);
         let failed: u64 = rounds.iter().flatten().map(|open| open.failed).sum();
         if failed > 0 {

@@ -18,6 +18,9 @@ const WRITE_BYTES: usize = 16 * 1024;
 /// A probe stops here even on a disk that takes a tenth of a second for each.
 const PROBE_MAX: Duration = Duration::from_secs(5);
 
+/// Between two clicks that wait for the disk alone.
+const ARRIVAL: Duration = Duration::from_micros(100);
+
 /// What fdatasync took, in milliseconds each, sorted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Syncs(Vec<f64>);
@@ -62,6 +65,53 @@ impl Syncs {
     pub(super) fn ms(&self, q: f64) -> f64 {
         percentile(&self.0, q)
     }
+}
+
+/// How long clicks would wait for a server that does nothing but commit, in milliseconds each, sorted: one write and sync
+/// follows the other for so long, inside a file that is there already, and whoever comes during one waits for the end of the
+/// next. Clicks come every [`ARRIVAL`].
+///
+/// # Errors
+/// When the file cannot be written or synced.
+pub(super) fn waits(dir: &Path, time: Duration) -> anyhow::Result<Vec<f64>> {
+    let path = dir.join("commit-probe");
+    let run = || -> std::io::Result<Vec<Duration>> {
+        let file = File::create(&path)?;
+        let (block, blocks) = ([0x5a; WRITE_BYTES], 2_048);
+        for at in 0..blocks {
+            file.write_all_at(&block, at * WRITE_BYTES as u64)?;
+        }
+        file.sync_all()?;
+        let (began, mut ends) = (Instant::now(), Vec::new());
+        for at in 0.. {
+            file.write_all_at(&block, at % blocks * WRITE_BYTES as u64)?;
+            file.sync_data()?;
+            ends.push(began.elapsed());
+            if began.elapsed() >= time {
+                break;
+            }
+        }
+        std::fs::remove_file(&path)?;
+        Ok(ends)
+    };
+    let ends = run().with_context(|| format!("measure commits in {}", dir.display()))?;
+    Ok(waits_of(&ends))
+}
+
+/// Waits of who comes while commits end at these moments.
+fn waits_of(ends: &[Duration]) -> Vec<f64> {
+    let (mut waits, mut at, mut next) = (Vec::new(), Duration::ZERO, 0);
+    loop {
+        while ends.get(next).is_some_and(|end| *end <= at) {
+            next += 1;
+        }
+        // The commit that is under way began without it.
+        let Some(end) = ends.get(next + 1) else { break };
+        waits.push((*end - at).as_secs_f64() * 1_000.0);
+        at += ARRIVAL;
+    }
+    waits.sort_by(f64::total_cmp);
+    waits
 }
 
 /// The name of a directory's file system; one that is unknown here is named by its number.
@@ -110,6 +160,20 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         let both = syncs.clone().and(&Syncs(vec![0.0, 1e9]));
         assert_eq!((both.ms(0.0), both.ms(1.0)), (0.0, 1e9));
+    }
+
+    #[test]
+    fn who_comes_during_a_commit_waits_for_the_end_of_the_next() {
+        let us = Duration::from_micros;
+        // One ends at 0.3 ms, one at 1 ms after a stall, one at 1.1 ms; who comes later than 0.9 ms hears of no end.
+        let told = waits_of(&[us(300), us(1_000), us(1_100)]);
+        let want = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.8, 0.9, 1.0];
+        assert_eq!(told.len(), want.len(), "{told:?}");
+        assert!(told.iter().zip(want).all(|(told, want)| (told - want).abs() < 1e-9), "{told:?}");
+        assert!(waits_of(&[]).is_empty() && waits_of(&[us(5)]).is_empty());
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!waits(dir.path(), us(20_000)).unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

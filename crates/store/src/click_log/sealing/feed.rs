@@ -10,7 +10,9 @@ use rusqlite::Connection;
 
 use crate::click_log::error::Error;
 use crate::click_log::pour::Pace;
-use crate::click_log::segment::{About, Checks, Opened, PAGE_ROWS, SegmentName, SliceSpan, Source, touch_at};
+use crate::click_log::segment::{
+    About, Checks, Opened, STRETCH_ROWS, SegmentName, SliceSpan, Source, Stream, touch_at,
+};
 use crate::click_log::slice::{self, Name, Part};
 
 /// Nobody stops what a start or the closer does.
@@ -27,7 +29,17 @@ pub(in super::super) struct Rows {
 
 enum From {
     Slice { conn: Connection, name: Name, path: PathBuf, after: i64 },
-    Segment { opened: Opened, source: Source, path: PathBuf, page: usize, lenient: bool },
+    Segment(Box<OfSegment>),
+}
+
+struct OfSegment {
+    opened: Opened,
+    source: Source,
+    path: PathBuf,
+    /// The next stretch.
+    at: usize,
+    stream: Option<Stream>,
+    lenient: bool,
 }
 
 impl Rows {
@@ -43,7 +55,7 @@ impl Rows {
         Ok(Self { from, ready: VecDeque::new(), replaces: vec![name.seq], slices })
     }
 
-    /// Opens a segment, wherever its file lies. A lenient one leaves out the pages that cannot be read or are not what was
+    /// Opens a segment, wherever its file lies. A lenient one leaves out the stretches that cannot be read or are not what was
     /// written.
     pub(in super::super) fn of_segment(path: &Path, name: SegmentName, lenient: bool) -> Result<Self, Error> {
         let path = path.to_owned();
@@ -52,7 +64,7 @@ impl Rows {
         let mut replaces = numbers(opened.said(About::REPLACES));
         replaces.push(name.seq);
         let slices = SliceSpan::all(opened.said(About::SLICES).unwrap_or_default());
-        let from = From::Segment { opened, source, path, page: 0, lenient };
+        let from = From::Segment(Box::new(OfSegment { opened, source, path, at: 0, stream: None, lenient }));
         Ok(Self { from, ready: VecDeque::new(), replaces, slices })
     }
 
@@ -70,7 +82,7 @@ impl Rows {
     pub(super) fn said(&self, name: &str) -> Option<&str> {
         match &self.from {
             From::Slice { .. } => None,
-            From::Segment { opened, .. } => opened.said(name),
+            From::Segment(from) => from.opened.said(name),
         }
     }
 
@@ -79,22 +91,23 @@ impl Rows {
         while self.ready.is_empty() {
             match &mut self.from {
                 From::Slice { conn, name, path, after } => {
-                    let (touches, last) = slice::rows(conn, name, path, *after, PAGE_ROWS)?;
+                    let (touches, last) = slice::rows(conn, name, path, *after, STRETCH_ROWS)?;
                     if touches.is_empty() {
                         return Ok(false);
                     }
                     *after = last;
                     self.ready.extend(touches);
                 }
-                From::Segment { opened, source, path, page, lenient } => {
-                    if *page >= opened.pages() {
+                From::Segment(from) => {
+                    let OfSegment { opened, source, path, at, stream, lenient } = &mut **from;
+                    if *at >= opened.stretches() {
                         return Ok(false);
                     }
-                    *page += 1;
-                    let batch = match opened.read(source.clone(), *page - 1) {
+                    *at += 1;
+                    let batch = match opened.read(source.clone(), *at - 1, stream) {
                         Ok(batch) => batch,
                         Err(error) if *lenient => {
-                            tracing::debug!(error = %error, "a page of a damaged segment is left out");
+                            tracing::debug!(error = %error, "a part of a damaged segment is left out");
                             continue;
                         }
                         Err(error) => return Err(Error::parquet("read", path)(error)),
@@ -112,11 +125,10 @@ impl Rows {
                             None => return Err(Error::Damaged { file: path.clone(), row: row as i64 }),
                         }
                     }
-                    let said =
-                        opened.said(About::CHECKS).and_then(|all| all.get((*page - 1) * 16..*page * 16));
+                    let said = opened.said(About::CHECKS).and_then(|all| all.get((*at - 1) * 16..*at * 16));
                     if *lenient && said != Some(checks.finish().as_str()) {
                         tracing::debug!(
-                            "a page of a damaged segment is not what was written and is left out"
+                            "a part of a damaged segment is not what was written and is left out"
                         );
                         self.ready.clear();
                     }
@@ -194,7 +206,7 @@ impl Iterator for Feed<'_> {
         if self.failed {
             return None;
         }
-        if self.given.is_multiple_of(PAGE_ROWS) && self.given > 0 {
+        if self.given.is_multiple_of(STRETCH_ROWS) && self.given > 0 {
             self.pace.rest(self.began);
             self.began = Instant::now();
             if self.stop.load(Relaxed) {

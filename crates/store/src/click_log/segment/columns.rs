@@ -218,7 +218,7 @@ impl Rows {
         }
         self.asns.append_option(*asn);
         self.networks.append_option(network.as_deref());
-        let texts = SLOTS.map(|name| params.text(name));
+        let texts = SLOTS.map(|name| params.filled(name));
         let slots = texts.each_ref().map(Option::as_deref);
         for (column, text) in self.slots.iter_mut().zip(slots) {
             column.append_option(text);

@@ -61,8 +61,11 @@ pub(in super::super) struct Footer {
 /// A column of a row group.
 #[derive(Debug, Default)]
 struct Chunk {
-    /// Where its pages lie. Empty where it holds nothing.
-    places: Vec<Place>,
+    /// Where its pages begin, one behind the other, counted from the first of them, and where the last one ends. Empty
+    /// where it holds nothing.
+    edges: Vec<u32>,
+    /// Where the first page begins in the file.
+    start: u64,
     /// Its pages are decompressed here, and its metadata say that they are not compressed.
     is_packed: bool,
 }
@@ -80,6 +83,27 @@ struct Span {
     page: u32,
     /// First and last moment of receiving, in milliseconds; all of them where the file does not say.
     received: (i64, i64),
+}
+
+impl Chunk {
+    fn new(locations: &[PageLocation], is_packed: bool) -> Option<Self> {
+        let start = locations.first().map_or(Some(0), |first| u64::try_from(first.offset).ok())?;
+        let (mut edges, mut end) = (Vec::with_capacity(locations.len() + 1), start);
+        edges.push(0);
+        for location in locations {
+            if u64::try_from(location.offset) != Ok(end) {
+                return None;
+            }
+            end = end.checked_add(u64::try_from(location.compressed_page_size).ok()?)?;
+            edges.push(u32::try_from(end - start).ok()?);
+        }
+        Some(Self { edges, start, is_packed })
+    }
+
+    fn place(&self, page: usize) -> Option<Place> {
+        let (from, to) = (*self.edges.get(page)?, *self.edges.get(page + 1)?);
+        Some(Place { offset: self.start + u64::from(from), bytes: to - from })
+    }
 }
 
 /// Where a column's page lies.
@@ -171,7 +195,7 @@ impl Footer {
                 let is_packed = chunk.compression_codec() == CompressionCodec::ZSTD;
                 let nulls = chunk.statistics().and_then(|statistics| statistics.null_count_opt());
                 if nulls == Some(rows) {
-                    columns.push(Chunk { places: Vec::new(), is_packed });
+                    columns.push(Chunk { is_packed, ..Chunk::default() });
                     continue;
                 }
                 let locations =
@@ -180,24 +204,17 @@ impl Footer {
                 if locations.len() != starts.len() || !locations.iter().zip(starts).all(same) {
                     return Err(bad("columns with pages of different rows"));
                 }
-                let place = |location: &PageLocation| {
-                    Some(Place {
-                        offset: u64::try_from(location.offset).ok()?,
-                        bytes: u32::try_from(location.compressed_page_size).ok()?,
-                    })
-                };
-                let places: Option<Vec<Place>> = locations.iter().map(place).collect();
-                let places = places.ok_or_else(|| bad("a page before the file"))?;
-                columns.push(Chunk { places, is_packed });
+                let chunk = Chunk::new(locations, is_packed);
+                columns.push(chunk.ok_or_else(|| bad("pages that do not follow each other"))?);
             }
             all_columns.push(columns);
         }
         let metadata = slim(metadata, &all_columns)?;
-        let places_n: usize = all_columns.iter().flatten().map(|chunk| chunk.places.len()).sum();
+        let edges_n: usize = all_columns.iter().flatten().map(|chunk| chunk.edges.len()).sum();
         let chunks_n = all_columns.iter().map(Vec::len).sum::<usize>();
         let memory = metadata.memory_size()
             + spans.len() * size_of::<Span>()
-            + places_n * size_of::<Place>()
+            + edges_n * size_of::<u32>()
             + chunks_n * size_of::<Chunk>();
         Ok(Self { metadata, id_at, received_at, spans, columns: all_columns, memory })
     }
@@ -292,7 +309,7 @@ impl Segment {
         let since = cache.forgets();
         let span = self.footer.spans.get(at).ok_or_else(|| bad("no such page"))?;
         let columns = &self.footer.columns[span.group as usize];
-        let places = columns.iter().map(|chunk| chunk.places.get(span.page as usize).copied());
+        let places = columns.iter().map(|chunk| chunk.place(span.page as usize));
         // All at once, so that a disk or bucket is not asked for one after the other.
         let ranges: Vec<_> = places.clone().flatten().map(Place::range).collect();
         let source = self.source.ahead(&ranges)?;
@@ -363,8 +380,7 @@ impl Segment {
 
     fn place_of_dictionary(&self, group: u32, column: usize) -> Result<Place> {
         let (start, _) = self.footer.metadata.row_group(group as usize).column(column).byte_range();
-        let first =
-            self.footer.columns[group as usize][column].places.first().ok_or_else(|| bad("no pages"))?;
+        let first = self.footer.columns[group as usize][column].place(0).ok_or_else(|| bad("no pages"))?;
         let bytes = first.offset.checked_sub(start).and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
         Ok(Place { offset: start, bytes: bytes.ok_or_else(|| bad("no dictionary where one should be"))? })
     }

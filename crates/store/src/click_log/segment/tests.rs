@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use proptest::prelude::*;
 use roundtrip_domain::click::{Click, Flags, LinkDialect, Touch, TouchKind};
 use roundtrip_domain::click_id::ClickId;
@@ -12,8 +13,8 @@ use roundtrip_domain::time::Timestamp;
 use super::super::index::Extent;
 use super::lookup::{Failed, Footer};
 use super::{
-    About, COLUMNS, Cache, GROUP_ROWS, Opened, PAGE_ROWS, PAGE_ROWS_MAX, Sealed, SegmentName, Source, encode,
-    touch_at,
+    About, COLUMNS, Cache, GROUP_ROWS, Opened, PAGE_ROWS, PAGE_ROWS_MAX, STRETCH_ROWS, Sealed, SegmentName,
+    Source, Stream, encode, touch_at,
 };
 
 /// As many cases as `PROPTEST_CASES` says; a few where it says nothing.
@@ -58,9 +59,10 @@ fn written(touches: &[Touch]) -> Bytes {
 fn all(file: &Bytes) -> Vec<Touch> {
     let opened = Opened::open(file).expect("it opens");
     let mut touches = Vec::new();
-    for page in 0..opened.pages() {
-        let batch = opened.read(file.clone(), page).expect("a page");
-        assert!(batch.num_rows() <= PAGE_ROWS);
+    let mut stream = None;
+    for at in 0..opened.stretches() {
+        let batch = opened.read(file.clone(), at, &mut stream).expect("a stretch");
+        assert!(batch.num_rows() <= STRETCH_ROWS);
         touches.extend((0..batch.num_rows()).map(|row| touch_at(&batch, row).expect("a touch")));
     }
     touches
@@ -161,14 +163,14 @@ proptest! {
 
 #[test]
 fn one_click_is_found_by_its_id_and_by_its_row() {
-    let total = GROUP_ROWS + PAGE_ROWS + 5;
+    let total = GROUP_ROWS + STRETCH_ROWS + 5;
     let touches: Vec<Touch> = (0..total as u64)
         .map(|n| touch(n, click(format!("click_id=partner-{n}&sub1=site-{}", n % 40).as_bytes())))
         .collect();
     let file = written(&touches);
     assert_eq!(file, written(&touches), "the same touches make the same bytes");
     let opened = Opened::open(&file).expect("it opens");
-    assert_eq!(opened.pages(), GROUP_ROWS / PAGE_ROWS + 2);
+    assert_eq!(opened.stretches(), GROUP_ROWS / STRETCH_ROWS + 2);
     let cache = Cache::new(1 << 20, 8);
     let looking = Looking { cache: &cache, seq: 1, file };
     for n in [0, 1, PAGE_ROWS - 1, PAGE_ROWS, GROUP_ROWS - 1, GROUP_ROWS, total - 1] {
@@ -183,6 +185,43 @@ fn one_click_is_found_by_its_id_and_by_its_row() {
     for row in [total as u32, u32::MAX] {
         assert_eq!(looking.touch_at(row).expect("it reads"), None);
     }
+}
+
+#[test]
+fn stretches_are_read_in_any_order_and_one_that_is_damaged_alone_is_missing() {
+    let total = GROUP_ROWS + STRETCH_ROWS + 5;
+    let touches: Vec<Touch> = (0..total as u64)
+        .map(|n| touch(n, click(format!("click_id=partner-{n}&sub1=site-{}", n % 40).as_bytes())))
+        .collect();
+    let file = written(&touches);
+    let opened = Opened::open(&file).expect("it opens");
+    let rows = |file: &Bytes, at: usize, stream: &mut Option<Stream>| -> Option<Vec<Touch>> {
+        let batch = opened.read(file.clone(), at, stream).ok()?;
+        (0..batch.num_rows()).map(|row| touch_at(&batch, row)).collect()
+    };
+    let wanted: Vec<Vec<Touch>> =
+        touches.chunks(GROUP_ROWS).flat_map(|group| group.chunks(STRETCH_ROWS)).map(<[_]>::to_vec).collect();
+    let last = wanted.len() - 1;
+    let mut stream = None;
+    for at in [0, 1, 2, 5, 4, 5, 6, 7, 8, last, 0, last - 1, last] {
+        assert_eq!(rows(&file, at, &mut stream).as_ref(), Some(&wanted[at]), "stretch {at}");
+    }
+    assert!(opened.read(file.clone(), last + 1, &mut stream).is_err());
+
+    // The partner's click ids of a page in the third stretch.
+    let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+    let metadata = reader.parse_and_finish(&file).expect("a footer");
+    let column = COLUMNS.iter().position(|column| column.name == "partner_click_id").expect("a column");
+    let pages = metadata.page_index().and_then(|index| index.offset_index(0, column)).expect("an index");
+    let page = &pages.page_locations()[2 * STRETCH_ROWS / PAGE_ROWS + 1];
+    let mut changed = file.to_vec();
+    let end = page.offset as usize + page.compressed_page_size as usize;
+    changed[end - 100..end].fill(0x55);
+    let (changed, mut stream) = (Bytes::from(changed), None);
+    let read: Vec<_> = (0..=last).map(|at| rows(&changed, at, &mut stream)).collect();
+    let same = read.iter().zip(&wanted).filter(|(read, wanted)| read.as_ref() == Some(wanted)).count();
+    assert_eq!(same, last, "one is another, and the others are as they were");
+    assert_ne!(read[2].as_ref(), Some(&wanted[2]));
 }
 
 #[test]
@@ -237,13 +276,13 @@ fn a_file_that_is_forgotten_while_it_is_opened_is_not_kept() {
 #[test]
 fn pages_of_a_file_that_is_forgotten_meanwhile_are_not_kept() {
     let touches: Vec<Touch> =
-        (0..300).map(|n| touch(n, click(format!("sub1=site-{}", n % 9).as_bytes()))).collect();
+        (0..200).map(|n| touch(n, click(format!("sub1=site-{}", n % 9).as_bytes()))).collect();
     let cache = Cache::new(1 << 20, 8);
     let bytes = written(&touches);
     let pages = cache.pages(&sealed(1), || Ok(Source::Memory(bytes.clone()))).expect("it opens");
     cache.forget(1);
     let page = pages.holding(0).expect("a page");
-    assert_eq!(pages.received(&cache, &page).expect("it reads").len(), 300);
+    assert_eq!(pages.received(&cache, &page).expect("it reads").len(), 200);
     assert_eq!(cache.bytes(), 0, "a page of a file that is gone");
     let pages = cache.pages(&sealed(1), || Ok(Source::Memory(bytes))).expect("it opens");
     let footer = cache.bytes();
@@ -340,8 +379,9 @@ fn a_file_that_is_cut_or_changed_is_an_error_and_no_panic() {
         let changed = Bytes::from(changed);
         // A checksum of the whole file tells; here only nothing may panic.
         if let Ok(opened) = Opened::open(&changed) {
-            for page in 0..opened.pages() {
-                if let Ok(batch) = opened.read(changed.clone(), page) {
+            let mut stream = None;
+            for at in 0..opened.stretches() {
+                if let Ok(batch) = opened.read(changed.clone(), at, &mut stream) {
                     (0..batch.num_rows()).for_each(|row| drop(touch_at(&batch, row)));
                 }
             }

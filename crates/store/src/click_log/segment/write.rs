@@ -24,7 +24,7 @@ use super::super::body;
 use super::super::index::Extent;
 use super::columns::{COLUMNS, Column, Form, Rows, SCHEMA};
 use super::prints::Entry;
-use super::{GROUP_ROWS, PAGE_ROWS};
+use super::{GROUP_ROWS, PAGE_ROWS, STRETCH_ROWS};
 
 /// Rows that are turned into columns at a time.
 const BATCH_ROWS: usize = 8_192;
@@ -106,7 +106,7 @@ impl About<'_> {
 
     /// The slices whose clicks are in it, with their numbers and between which ids they are.
     pub(in super::super) const SLICES: &'static str = "roundtrip.slices";
-    /// A checksum of the clicks of each [`PAGE_ROWS`] rows, hexadecimal: see [`Checks`].
+    /// A checksum of the clicks of each [`STRETCH_ROWS`] rows, hexadecimal: see [`Checks`].
     pub(in super::super) const CHECKS: &'static str = "roundtrip.checks";
 
     fn pairs(&self) -> Vec<KeyValue> {
@@ -140,7 +140,7 @@ impl Checks {
         self.hasher.write(&touch.id.bytes());
         self.hasher.write(&body::encode(&touch.click));
         self.rows += 1;
-        if self.rows == PAGE_ROWS {
+        if self.rows == STRETCH_ROWS {
             self.end();
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use super::lookup_sealed::pages_of;
 use super::{
     DAY, HOUR, START, World, count_found, counted, flip, gaid, held, publish, seal_all, stored, until,
 };
@@ -542,11 +543,10 @@ async fn a_damaged_segment_is_set_aside_and_what_can_be_read_of_it_goes_on() {
     let path = segment_paths(&world).pop().unwrap();
     let seq = log.segments()[0].seq;
     assert_eq!(log.verify(seq).unwrap(), None);
-    // A page of some column in the middle; the footer is at the end, and its length before the last four bytes.
-    let bytes = fs::read(&path).unwrap();
-    let (rest, end) = bytes.split_at(bytes.len() - 8);
-    let footer = u32::from_le_bytes(end[..4].try_into().unwrap()) as usize;
-    flip(&path, (rest.len() - footer) as u64 / 2, 400);
+    // The longest of the pages that hold the sixth part of the clicks.
+    let longest = pages_of(&fs::read(&path).unwrap(), 5).into_iter().max_by_key(|page| page.1).unwrap();
+    assert!(longest.1 > 1_000, "{longest:?}");
+    flip(&path, longest.0 as u64 + 100, 400);
     let damage = log.verify(seq).unwrap().expect("it is noticed");
     assert_eq!((damage.cause, log.damages().len()), (Cause::Changed, 1));
     assert!(damage.set_aside.iter().all(|p| p.exists()) && !path.exists());
