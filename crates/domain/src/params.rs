@@ -5,6 +5,7 @@
 //! it came and is flagged, because a click is never dropped for its parameters.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::link_dialect::LinkDialect;
 
@@ -86,6 +87,8 @@ impl Params {
         } else {
             query
         };
+        // Nothing to decode and nothing odd: most queries are so, and then nobody looks at each value for it.
+        let is_simple = query.is_ascii() && is_plain(query);
         this.names.reserve(query.len() / 2);
         this.values.reserve(query.len());
         this.ends.reserve(PARAMS_USUAL);
@@ -108,7 +111,7 @@ impl Params {
                 this.oddities.cut = true;
                 continue;
             }
-            this.oddities.bad_escape |= bad_escape(name) || bad_escape(value);
+            this.oddities.bad_escape |= !is_simple && (bad_escape(name) || bad_escape(value));
             let name = into_text(decoded(name));
             if this.received(&name).is_some() {
                 this.oddities.repeated = true;
@@ -130,7 +133,7 @@ impl Params {
             } else {
                 value
             };
-            this.oddities.bad_utf8 |= std::str::from_utf8(&decoded(raw)).is_err();
+            this.oddities.bad_utf8 |= !is_simple && std::str::from_utf8(&decoded(raw)).is_err();
             this.names.push_str(&name);
             this.values.extend_from_slice(raw);
             this.ends.push((this.names.len(), this.values.len()));
@@ -151,7 +154,12 @@ impl Params {
 
     /// The first parameter that came under exactly this name.
     pub fn received(&self, name: &str) -> Option<Param<'_>> {
-        self.iter().find(|p| p.name == name)
+        let (names, wanted) = (self.names.as_bytes(), name.as_bytes());
+        // Names of one length differ at their end more often than before: `sub1`, `sub2`.
+        let is_it =
+            |known: &[u8]| known.len() == wanted.len() && known.last() == wanted.last() && known == wanted;
+        let (name, value) = self.places().find(|(known, _)| is_it(&names[known.clone()]))?;
+        Some(Param { name: &self.names[name], raw: &self.values[value] })
     }
 
     /// The text of the parameter of that canonical name, if it is not empty.
@@ -166,10 +174,15 @@ impl Params {
 
     /// All parameters, in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = Param<'_>> {
+        self.places().map(|(name, value)| Param { name: &self.names[name], raw: &self.values[value] })
+    }
+
+    /// Where the names and values stand.
+    fn places(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         let mut from = (0, 0);
         self.ends.iter().map(move |&end| {
             let (name, value) = std::mem::replace(&mut from, end);
-            Param { name: &self.names[name..end.0], raw: &self.values[value..end.1] }
+            (name..end.0, value..end.1)
         })
     }
 

@@ -194,6 +194,11 @@ impl Objects {
         match self.store.head(&self.path(key)).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(Error::NotFound { .. }) => self.absent(key).await.map(|()| None),
+            Err(error @ (Error::PermissionDenied { .. } | Error::Unauthenticated { .. })) => {
+                // Its answer has no words; that to a question for a list has.
+                self.absent(key).await?;
+                Err(self.said(error))
+            }
             Err(error) => Err(self.said(error)),
         }
     }

@@ -319,6 +319,11 @@ fn an_object_is_gone_only_if_its_bucket_says_so_and_is_there() {
         let (done, _) = ask(&[Status(status)], |reached| reached.length(KEY, SOON));
         assert!(done.is_err(), "{status}");
     }
+    // An answer to HEAD has no words, so that others are asked for.
+    let (done, asked) = ask(&[Status(403), NoBucket], |reached| reached.length(KEY, SOON));
+    assert!(done.unwrap_err().to_string().contains("NoSuchBucket") && asked == ["HEAD", "GET"], "{asked:?}");
+    let (done, _) = ask(&[Status(403), EmptyList], |reached| reached.length(KEY, SOON));
+    assert!(done.unwrap_err().to_string().contains("403"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Finished segments go into a bucket, and objects whose segment is gone are deleted there.
 //!
-//! A move: the manifest notes that an object may be there by our hand. The object is put, and only where there is
+//! A move: the bucket is asked whether it is there at all. The manifest notes that an object may be there by our hand. The object is put, and only where there is
 //! none; that it was is noted too. All of it is read back and compared with the segment's checksum: whatever the answers said, what counts is what
 //! is there. One transaction of the manifest says that the segment lies in the bucket and that its file is doomed; one
 //! change of the registry has look-ups go there; the file is deleted. Name and number stay, and so does the side file.
@@ -172,8 +172,12 @@ fn delete_object(shared: &Shared, object: &Object) -> Result<String, Error> {
     let shown = format!("{}/{}", object.bucket, object.file);
     // The manifest is a file like others: only names that we give are deleted for its sake.
     if SegmentName::parse(&object.file).is_some() {
-        let deleted = reach(shared, &object.bucket)?.delete(&object.file);
-        deleted.map_err(Error::bucket("delete", shown.clone()))?;
+        let reach = reach(shared, &object.bucket)?;
+        if let Err(error) = reach.delete(&object.file) {
+            // A bucket that lets nobody delete may say that there is nothing: what it refused to take is not there.
+            let is_gone = matches!(reach.length(&object.file), Ok(None));
+            is_gone.then_some(()).ok_or_else(|| Error::bucket("delete", shown.clone())(error))?;
+        }
         tracing::info!(segment.file = shown, "deleted an object of the click log from its bucket");
     }
     lock(&shared.manifest).object_forget(object)?;
@@ -324,6 +328,8 @@ fn move_one(shared: &Shared, bucket: &str, segment: &Segment) -> Result<Work, Er
 
     let reach = reach(shared, bucket)?;
     let shown = reach.shown(&name.key());
+    // A bucket that was named by mistake says nothing of it: nothing is put there, and no erasure has to wait for it.
+    reach.length(&name.key()).map_err(Error::bucket("look for", shown.clone()))?;
     let mut object = Object { bucket: bucket.to_owned(), file: name.key(), seq: name.seq, is_put: false };
     object.is_put = lock(&shared.manifest).object_note(&object)?;
     shared.config.faults.reach(Point::BeforePut);

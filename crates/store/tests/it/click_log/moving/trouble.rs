@@ -219,3 +219,27 @@ async fn an_object_that_is_not_deleted_keeps_no_other_from_it() {
     assert_eq!(shelf.names(), names[..1]);
     assert!(log.stats().bucket_error.unwrap().contains(&names[0]));
 }
+
+#[tokio::test]
+async fn a_bucket_that_was_named_by_mistake_holds_up_no_erasure() {
+    // There is none of that name, or it is somebody else's: nothing is answered. Or it can be read, and takes and deletes
+    // nothing.
+    for ills in [&[Ill::Down][..], &[Ill::PutRefused, Ill::DeleteRefused]] {
+        let (world, shelf) = World::with_bucket();
+        let (log, _) = world.open();
+        let ids = hours(&world, &log, 1).await;
+        log.seal_now().unwrap();
+        for ill in ills {
+            shelf.order(*ill, u32::MAX);
+        }
+        assert_eq!(log.seal(world.clock.now()).unwrap(), None, "{ills:?}");
+        assert!(log.stats().bucket_error.is_some(), "{ills:?}");
+        let (mut erased, mut after) = (0, 0);
+        while let Some(file) = log.erase_next(after, &of(&[1])).unwrap() {
+            (erased, after) = (erased + file.erased, file.seq);
+            assert!(!file.is_left, "{file:?}");
+        }
+        assert_eq!((erased, count_found(&log, &ids).await), (1, ids.len() - 1), "{ills:?}");
+        assert!(shelf.names().is_empty(), "{ills:?}");
+    }
+}
