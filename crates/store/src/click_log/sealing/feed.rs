@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use crate::click_log::error::Error;
 use crate::click_log::pour::Pace;
 use crate::click_log::segment::{
-    About, Checks, Opened, STRETCH_ROWS, SegmentName, SliceSpan, Source, Stream, touch_at,
+    About, Checks, Opened, PAGE_ROWS, STRETCH_ROWS, SegmentName, SliceSpan, Source, Stream, touch_at,
 };
 use crate::click_log::slice::{self, Name, Part};
 
@@ -206,7 +206,7 @@ impl Iterator for Feed<'_> {
         if self.failed {
             return None;
         }
-        if self.given.is_multiple_of(STRETCH_ROWS) && self.given > 0 {
+        if self.given.is_multiple_of(PAGE_ROWS) && self.given > 0 {
             self.pace.rest(self.began);
             self.began = Instant::now();
             if self.stop.load(Relaxed) {

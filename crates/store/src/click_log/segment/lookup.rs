@@ -18,10 +18,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::basic::{CompressionCodec, Encoding, Type};
+use parquet::basic::{CompressionCodec, Encoding};
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::{ColumnReader, get_column_reader};
-use parquet::data_type::{ByteArray, FixedLenByteArray};
+use parquet::data_type::FixedLenByteArray;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
@@ -33,7 +33,8 @@ use roundtrip_domain::click_id::ClickId;
 
 use super::PAGE_ROWS_MAX;
 use super::cache::{Cache, Kept, Key};
-use super::columns::{self, Cells};
+use super::columns;
+use super::row::{Cell, Row};
 use super::sealed::{Sealed, Source};
 use super::value::{Dictionary, value};
 
@@ -463,8 +464,8 @@ impl Segment {
                 None => Cell::Null,
                 Some(page) => {
                     match value(page, &descriptor, row, || self.dictionary(cache, seq, group, column))? {
-                        Some(value) => cell_of(value, descriptor.physical_type())?,
-                        None => cell(self.column(cache, seq, at, column, page)?, row)?,
+                        Some(value) => Cell::of(value, descriptor.physical_type())?,
+                        None => Cell::read(self.column(cache, seq, at, column, page)?, row)?,
                     }
                 }
             };
@@ -639,93 +640,5 @@ impl PageReader for OnePage {
     fn skip_next_page(&mut self) -> Result<()> {
         self.pages.pop_front();
         Ok(())
-    }
-}
-
-/// A value.
-enum Cell {
-    Null,
-    Bytes(ByteArray),
-    Fixed(FixedLenByteArray),
-    Number(i32),
-    Long(i64),
-}
-
-/// A value that was found by its bytes.
-fn cell_of(value: Option<Bytes>, of: Type) -> Result<Cell> {
-    let Some(value) = value else { return Ok(Cell::Null) };
-    let short = || bad("a number of another length");
-    Ok(match of {
-        Type::INT32 => Cell::Number(i32::from_le_bytes(*value.as_array().ok_or_else(short)?)),
-        Type::INT64 => Cell::Long(i64::from_le_bytes(*value.as_array().ok_or_else(short)?)),
-        Type::FIXED_LEN_BYTE_ARRAY => Cell::Fixed(ByteArray::from(value).into()),
-        _ => Cell::Bytes(value.into()),
-    })
-}
-
-/// The value of a row by the library's reader, for pages that are not as we write them.
-fn cell(reader: ColumnReader, row: usize) -> Result<Cell> {
-    macro_rules! one {
-        ($reader:ident, $cell:path) => {{
-            let mut reader = $reader;
-            let (mut values, mut levels) = (Vec::with_capacity(1), Vec::with_capacity(1));
-            if reader.skip_records(row)? != row
-                || reader.read_records(1, Some(&mut levels), None, &mut values)?.0 != 1
-            {
-                return Err(bad("fewer rows than its index says"));
-            }
-            values.pop().map_or(Cell::Null, $cell)
-        }};
-    }
-    Ok(match reader {
-        ColumnReader::ByteArrayColumnReader(reader) => one!(reader, Cell::Bytes),
-        ColumnReader::FixedLenByteArrayColumnReader(reader) => one!(reader, Cell::Fixed),
-        ColumnReader::Int32ColumnReader(reader) => one!(reader, Cell::Number),
-        ColumnReader::Int64ColumnReader(reader) => one!(reader, Cell::Long),
-        // No column of ours has another type; one that is added later by a newer release is not asked for.
-        _ => Cell::Null,
-    })
-}
-
-/// The values of a row, with the names of their columns.
-struct Row<'a>(Vec<(&'a str, &'a Cell)>);
-
-impl Row<'_> {
-    fn cell(&self, name: &str) -> Option<&Cell> {
-        self.0.iter().find(|(column, _)| *column == name).map(|(_, cell)| *cell)
-    }
-}
-
-impl Cells for Row<'_> {
-    fn text(&self, name: &str) -> Option<Option<&str>> {
-        match self.cell(name) {
-            None | Some(Cell::Null) => Some(None),
-            Some(Cell::Bytes(bytes)) => std::str::from_utf8(bytes.data()).ok().map(Some),
-            Some(_) => None,
-        }
-    }
-
-    fn number(&self, name: &str) -> Option<Option<u32>> {
-        match self.cell(name)? {
-            Cell::Null => Some(None),
-            // The bits of an unsigned number.
-            Cell::Number(number) => Some(Some(number.cast_unsigned())),
-            _ => None,
-        }
-    }
-
-    fn time(&self, name: &str) -> Option<i64> {
-        match self.cell(name)? {
-            Cell::Long(ms) => Some(*ms),
-            _ => None,
-        }
-    }
-
-    fn bytes(&self, name: &str) -> Option<&[u8]> {
-        match self.cell(name)? {
-            Cell::Bytes(bytes) => Some(bytes.data()),
-            Cell::Fixed(bytes) => Some(bytes.data()),
-            _ => None,
-        }
     }
 }

@@ -7,6 +7,7 @@
 //! | `write` | rows in the order of their ids become the bytes of a file |
 //! | `lookup` | one row of a file, by its id or its place |
 //! | `value` | one value out of a page |
+//! | `row` | the values of a row, whichever way they were found |
 //! | `cache` | footers and pages that stay in memory between look-ups |
 //! | `read` | a file read from its first row to its last, a stretch at a time |
 //! | `hits` | the clicks with a print in a side file, and how some of them are left out |
@@ -27,6 +28,7 @@ mod hits;
 mod lookup;
 pub(super) mod prints;
 mod read;
+mod row;
 mod sealed;
 mod value;
 mod write;
@@ -41,7 +43,7 @@ pub(super) use self::write::{About, Checks, Encoded, SliceSpan, encode};
 
 /// Most rows of a page: what a look-up decompresses. Smaller pages take less time to look into and more room: 512 rows
 /// would be 3 B less per click, 1,024 rows 5 B.
-const PAGE_ROWS: usize = 256;
+pub(super) const PAGE_ROWS: usize = 256;
 /// Most rows that are read at a time where a file is read as a whole, and of which there is one checksum.
 pub(super) const STRETCH_ROWS: usize = 1_024;
 /// Most rows of a page that is read at all: a file that says more has changed bytes, and room would be made for them.

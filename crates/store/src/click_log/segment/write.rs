@@ -26,8 +26,8 @@ use super::columns::{COLUMNS, Column, Form, Rows, SCHEMA};
 use super::prints::Entry;
 use super::{GROUP_ROWS, PAGE_ROWS, STRETCH_ROWS};
 
-/// Rows that are turned into columns at a time.
-const BATCH_ROWS: usize = 8_192;
+/// The first rows, which say how the columns are written.
+const SAMPLE_ROWS: usize = 8_192;
 /// Of the columns. It changes only where an older reader would misread a file, never when columns are added.
 pub(super) const VERSION: &str = "1";
 /// So few values are in a dictionary whatever they are.
@@ -200,7 +200,8 @@ pub(in super::super) fn encode<E: From<ParquetError>>(
             row,
         }));
         rows.push(&touch, &params);
-        if rows.len() == BATCH_ROWS {
+        // A page at a time: whoever makes the touches rests between a few of them, and redirects want the processor too.
+        if rows.len() == if matches!(out, Out::Ready(..)) { SAMPLE_ROWS } else { PAGE_ROWS } {
             out = out.write(&rows.finish().map_err(ParquetError::from)?)?;
         }
     }
