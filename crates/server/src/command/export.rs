@@ -35,7 +35,7 @@ use self::span::{Split, parts};
 use super::backup::telling::size;
 use super::explain::encoded;
 use crate::client::{self, Client};
-use crate::terminal;
+use crate::terminal::{self, counted};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -170,6 +170,7 @@ async fn make(what: What, args: &Order, client: &Client) -> anyhow::Result<Strin
     }
     let there = match done.there {
         0 => String::new(),
+        1 => "; 1 was there already".to_owned(),
         n => format!("; {n} were there already"),
     };
     let until = match done.to {
@@ -187,11 +188,9 @@ async fn make(what: What, args: &Order, client: &Client) -> anyhow::Result<Strin
         Some(to) => format!("; until {to}"),
     };
     Ok(format!(
-        "{} {} in {} {}, {}{there}{until}.",
-        done.rows,
-        what.name(),
-        done.files,
-        if done.files == 1 { "file" } else { "files" },
+        "{} in {}, {}{there}{until}.",
+        counted(done.rows, what.name().trim_end_matches('s')),
+        counted(done.files, "file"),
         size(done.bytes)
     ))
 }
@@ -386,7 +385,8 @@ impl Export<'_> {
             let line = json!({ "progress": { "file": part.name, "files": done.files, "rows": rows, "bytes": bytes } });
             let _ = writeln!(out, "{line}");
         } else if io::stderr().is_terminal() {
-            let _ = write!(out, "\r\x1b[K{} {}: {rows} rows, {}", self.what.name(), part.name, size(bytes));
+            let rows = counted(rows, "row");
+            let _ = write!(out, "\r\x1b[K{} {}: {rows}, {}", self.what.name(), part.name, size(bytes));
         }
     }
 }
