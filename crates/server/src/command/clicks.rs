@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::backup::telling::size;
 use super::explain::encoded;
-use super::export;
+use super::export::{self, Errors};
 use crate::client::{self, Client};
 use crate::terminal::{self, counted};
 
@@ -47,7 +47,7 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// Prints JSON lines.
+    /// Prints JSON lines, an error as the last one.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -116,15 +116,15 @@ impl Whose {
 }
 
 impl Args {
-    /// Which server is asked.
-    pub(crate) fn server(&self) -> client::Flags {
+    /// Which server is asked, and who reads what goes wrong.
+    pub(super) fn server(&self) -> (client::Flags, Errors) {
         let common = match &self.verb {
-            Verb::Export(order) => return order.server.clone(),
+            Verb::Export(order) => return (order.server.clone(), order.errors()),
             Verb::List(common) | Verb::Seal(common) => common,
             Verb::Verify(verify) => &verify.common,
             Verb::Erase(erase) => &erase.common,
         };
-        common.server.clone()
+        (common.server.clone(), Errors { json: common.json, aside: false })
     }
 }
 

@@ -85,6 +85,13 @@ pub(crate) struct Order {
     pub(crate) server: client::Flags,
 }
 
+impl Order {
+    /// Who reads what goes wrong.
+    pub(super) fn errors(&self) -> Errors {
+        Errors { json: self.json, aside: Place::is_standard(&self.to_place) }
+    }
+}
+
 fn what(text: &str) -> Result<What, String> {
     What::parse(text)
         .ok_or_else(|| "it is installs, events, conversions, decisions, deliveries or clicks".to_owned())
@@ -132,18 +139,43 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
 /// # Errors
 /// As [`run`].
 pub(crate) async fn export(what: What, args: Order, client: &Client) -> anyhow::Result<ExitCode> {
-    let made = make(what, &args, client).await.with_context(|| format!("export {}", what.name()));
-    let line = match &made {
-        Ok(line) => line.clone(),
-        // People are told by the one place that tells them.
-        Err(error) if args.json => refused::document(error).to_string(),
-        Err(_) => return made.map(|_| ExitCode::FAILURE),
-    };
-    match Place::is_standard(&args.to_place) {
-        true => writeln!(io::stderr().lock(), "{line}")?,
-        false => terminal::line(&line)?,
+    let made = make(what, &args, client).await;
+    last(&made.with_context(|| format!("export {}", what.name()))?, Place::is_standard(&args.to_place))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Which errors are said as JSON too, and where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Errors {
+    /// Whether programs read them.
+    pub(super) json: bool,
+    /// Whether standard output is taken by rows.
+    pub(super) aside: bool,
+}
+
+impl Errors {
+    /// Says the error, if it is one and programs read it. People are told by the one place that tells them, unless that
+    /// would put words behind the JSON lines on standard error.
+    ///
+    /// # Errors
+    /// The one that was there.
+    pub(super) fn tell(self, made: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+        if let (true, Err(error)) = (self.json, &made) {
+            last(&refused::document(error).to_string(), self.aside)?;
+            if self.aside {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        made
     }
-    made.map(|_| ExitCode::SUCCESS)
+}
+
+/// The last line; beside standard output where rows are on that.
+fn last(line: &str, is_aside: bool) -> io::Result<()> {
+    match is_aside {
+        true => writeln!(io::stderr().lock(), "{line}"),
+        false => terminal::line(line),
+    }
 }
 
 /// Makes it; the last line.
