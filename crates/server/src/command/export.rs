@@ -221,10 +221,20 @@ async fn make(what: What, args: &Order, client: &Client) -> anyhow::Result<Strin
     };
     Ok(format!(
         "{} in {}, {}{there}{until}.",
-        counted(done.rows, what.name().trim_end_matches('s')),
+        named(done.rows, what),
         counted(done.files, "file"),
         size(done.bytes)
     ))
+}
+
+/// So many rows, by their name.
+fn named(n: u64, what: What) -> String {
+    let name = what.name();
+    match (n, name.strip_suffix("ies"), name.strip_suffix('s')) {
+        (1, Some(stem), _) => format!("1 {stem}y"),
+        (1, None, Some(one)) => format!("1 {one}"),
+        _ => format!("{n} {name}"),
+    }
 }
 
 struct Export<'a> {
@@ -300,7 +310,11 @@ impl Export<'_> {
                     "in a folder each file holds a whole {}, and {at} does not begin one",
                     split.name()
                 );
-                return Err(refused(name, why, "take the beginning of one, --split hour, or one file"));
+                let advice = match split {
+                    Split::Day => "take the beginning of one, --split hour, or one file",
+                    Split::Hour => "take the beginning of one, or one file",
+                };
+                return Err(refused(name, why, advice));
             }
         }
         let over = split.floor(settled);
@@ -417,7 +431,7 @@ impl Export<'_> {
             let line = json!({ "progress": { "file": part.name, "files": done.files, "rows": rows, "bytes": bytes } });
             let _ = writeln!(out, "{line}");
         } else if io::stderr().is_terminal() {
-            let rows = counted(rows, "row");
+            let rows = terminal::counted(rows, "row");
             let _ = write!(out, "\r\x1b[K{} {}: {rows}, {}", self.what.name(), part.name, size(bytes));
         }
     }
