@@ -221,14 +221,14 @@ async fn make(what: What, args: &Order, client: &Client) -> anyhow::Result<Strin
     };
     Ok(format!(
         "{} in {}, {}{there}{until}.",
-        named(done.rows, what),
+        so_many(done.rows, what),
         counted(done.files, "file"),
         size(done.bytes)
     ))
 }
 
 /// So many rows, by their name.
-fn named(n: u64, what: What) -> String {
+fn so_many(n: u64, what: What) -> String {
     let name = what.name();
     match (n, name.strip_suffix("ies"), name.strip_suffix('s')) {
         (1, Some(stem), _) => format!("1 {stem}y"),
