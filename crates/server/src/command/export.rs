@@ -436,3 +436,15 @@ impl Export<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_called_by_their_number() {
+        let said = |n, name| so_many(n, What::parse(name).unwrap());
+        assert_eq!([said(1, "clicks"), said(1, "deliveries")], ["1 click", "1 delivery"]);
+        assert_eq!([said(0, "events"), said(2, "deliveries")], ["0 events", "2 deliveries"]);
+    }
+}
