@@ -569,7 +569,8 @@ pub(crate) fn page() -> String {
          ## Operating it\n\n\
          `/healthz` answers 200 on both listeners while the process runs. `/readyz`, on the admin listener, answers \
          503 with the reasons while a store cannot take anything or the server is stopping; its notes name what does not \
-         keep it from its work, such as a database of addresses that cannot be read. `/metrics`, on the admin \
+         keep it from its work, such as a database of addresses that cannot be read or a bucket that does not \
+         take sealed clicks. `/metrics`, on the admin \
          listener, needs the token as `Authorization: Bearer`: the numbers tell whoever reaches it how much \
          passes through. Set `metrics_public` where the network already keeps others out. The metrics are listed in \
          [metrics.md](metrics.md), log lines in [logging.md](logging.md).\n",

@@ -162,12 +162,19 @@ impl Stores {
 
     /// What is wrong and keeps nobody from being answered, in words for an operator.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let told = match self.clicks.stats().sides_lost {
-            0 => return Vec::new(),
-            1 => "1 side file is made again".to_owned(),
-            n => format!("{n} side files are made again"),
+        let stats = self.clicks.stats();
+        let sides = match stats.sides_lost {
+            0 => None,
+            1 => Some("1 side file is made again".to_owned()),
+            n => Some(format!("{n} side files are made again")),
         };
-        vec![format!("click log: {told}; decisions that look for devices among their clicks wait for that")]
+        let sides = sides
+            .map(|told| format!("{told}; decisions that look for devices among their clicks wait for that"));
+        let seal = stats.seal_error.map(|why| format!("clicks cannot be sealed yet: {why}"));
+        let bucket = stats
+            .bucket_error
+            .map(|why| format!("something is not done yet in a bucket of sealed clicks: {why}"));
+        [sides, seal, bucket].into_iter().flatten().map(|note| format!("click log: {note}")).collect()
     }
 
     /// Lets the next question reach the disk whatever the last one found.

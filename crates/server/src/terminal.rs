@@ -31,6 +31,11 @@ pub(crate) fn agree(what: &str, meaning: &str) -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
+/// So many of something.
+pub(crate) fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 /// The rows of a table, one line each: the first `left` columns aligned to the left, the others, which are numbers,
 /// to the right.
 pub(crate) fn aligned(rows: &[Vec<String>], left: usize) -> Vec<String> {

@@ -18,6 +18,7 @@ use self::keep::Keeper;
 use self::telling::{Telling, size};
 use crate::client::{self, Client};
 use crate::data_dir::DataDir;
+use crate::terminal::counted;
 
 /// The release, as archives name it.
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -140,12 +141,12 @@ fn document(path: &Path, contents: &Contents) -> serde_json::Value {
 
 fn text(path: &Path, contents: &Contents) -> String {
     format!(
-        "{} shows the installation at {}: ledger {}, {} files of the click log, {} in all.\n{}\
+        "{} shows the installation at {}: ledger {}, {} of the click log, {} in all.\n{}\
          It holds secrets, and is readable by you alone. `roundtrip restore --check {0}` reads it again.",
         path.display(),
         contents.head.at,
         size(contents.ledger_bytes),
-        contents.click_files,
+        counted(contents.click_files, "file"),
         size(contents.head.bytes),
         elsewhere(contents).map(|line| format!("{line}\n")).unwrap_or_default(),
     )

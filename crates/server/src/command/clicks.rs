@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::backup::telling::size;
 use super::explain::encoded;
-use super::export;
+use super::export::{self, Errors};
 use crate::client::{self, Client};
-use crate::terminal;
+use crate::terminal::{self, counted};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -47,7 +47,7 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// Prints JSON lines.
+    /// Prints JSON lines, an error as the last one.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -116,15 +116,15 @@ impl Whose {
 }
 
 impl Args {
-    /// Which server is asked.
-    pub(crate) fn server(&self) -> client::Flags {
+    /// Which server is asked, and who reads what goes wrong.
+    pub(super) fn server(&self) -> (client::Flags, Errors) {
         let common = match &self.verb {
-            Verb::Export(order) => return order.server.clone(),
+            Verb::Export(order) => return (order.server.clone(), order.errors()),
             Verb::List(common) | Verb::Seal(common) => common,
             Verb::Verify(verify) => &verify.common,
             Verb::Erase(erase) => &erase.common,
         };
-        common.server.clone()
+        (common.server.clone(), Errors { json: common.json, aside: false })
     }
 }
 
@@ -152,11 +152,6 @@ fn text(value: &Value) -> &str {
 
 fn n(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
-}
-
-/// So many of something.
-fn counted(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// So many of something, of which something was done.
@@ -263,7 +258,7 @@ async fn verify(args: &Verify, client: &Client) -> anyhow::Result<ExitCode> {
                 terminal::line(&found(file))?;
             }
         }
-        progress(&format!("{looked} of {} files", n(&answer["of"])));
+        progress(&format!("{looked} of {}", counted(n(&answer["of"]), "file")));
         after = answer["next"].as_u64();
         if after.is_none() {
             break;
@@ -295,11 +290,17 @@ fn found(file: &Value) -> String {
     match text(&file["result"]) {
         "damaged" => {
             let (kept, of) = (n(&file["clicks_kept"]), n(&file["clicks"]));
-            let mut line = format!("{} was damaged; {kept} of {of} clicks go on.", text(&file["damaged"]));
+            let mut line = format!(
+                "{} was damaged; {kept} of {} can be read.",
+                text(&file["damaged"]),
+                counted(of, "click")
+            );
             line.extend(aside(file).map(|aside| format!(" {aside}")));
             line
         }
-        "missing" => format!("{name} is missing, with {} clicks: a backup may have it.", n(&file["clicks"])),
+        "missing" => {
+            format!("{name} is missing, with {}: a backup may have it.", counted(n(&file["clicks"]), "click"))
+        }
         _ => format!("{name} cannot be read; the server's log says why."),
     }
 }
@@ -367,7 +368,7 @@ async fn erase(args: &Erase, client: &Client) -> anyhow::Result<ExitCode> {
         }
         clicks += n(&answer["erased"]);
         looked += n(&answer["looked_through"]);
-        progress(&format!("{looked} files looked through, {clicks} clicks found"));
+        progress(&format!("{} looked through, {} found", counted(looked, "file"), counted(clicks, "click")));
         after = answer["next"].as_u64();
         if after.is_none() {
             break answer;
@@ -449,7 +450,7 @@ mod tests {
         let missing = json!({ "file": "a.parquet", "result": "missing", "clicks": 10 });
         let unreadable = json!({ "file": "a.parquet", "result": "unreadable", "clicks": 10 });
         insta::assert_snapshot!([damaged, missing, unreadable].map(|file| found(&file)).join("\n"), @r"
-        a.parquet was damaged; 8 of 10 clicks go on. Set aside in clicks/damaged/: 1-3.parquet.
+        a.parquet was damaged; 8 of 10 clicks can be read. Set aside in clicks/damaged/: 1-3.parquet.
         a.parquet is missing, with 10 clicks: a backup may have it.
         a.parquet cannot be read; the server's log says why.
         ");

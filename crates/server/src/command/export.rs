@@ -35,7 +35,7 @@ use self::span::{Split, parts};
 use super::backup::telling::size;
 use super::explain::encoded;
 use crate::client::{self, Client};
-use crate::terminal;
+use crate::terminal::{self, counted};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -85,6 +85,13 @@ pub(crate) struct Order {
     pub(crate) server: client::Flags,
 }
 
+impl Order {
+    /// Who reads what goes wrong.
+    pub(super) fn errors(&self) -> Errors {
+        Errors { json: self.json, aside: Place::is_standard(&self.to_place) }
+    }
+}
+
 fn what(text: &str) -> Result<What, String> {
     What::parse(text)
         .ok_or_else(|| "it is installs, events, conversions, decisions, deliveries or clicks".to_owned())
@@ -132,18 +139,43 @@ pub(crate) async fn run(args: Args, client: &Client) -> anyhow::Result<ExitCode>
 /// # Errors
 /// As [`run`].
 pub(crate) async fn export(what: What, args: Order, client: &Client) -> anyhow::Result<ExitCode> {
-    let made = make(what, &args, client).await.with_context(|| format!("export {}", what.name()));
-    let line = match &made {
-        Ok(line) => line.clone(),
-        // People are told by the one place that tells them.
-        Err(error) if args.json => refused::document(error).to_string(),
-        Err(_) => return made.map(|_| ExitCode::FAILURE),
-    };
-    match Place::is_standard(&args.to_place) {
-        true => writeln!(io::stderr().lock(), "{line}")?,
-        false => terminal::line(&line)?,
+    let made = make(what, &args, client).await;
+    last(&made.with_context(|| format!("export {}", what.name()))?, Place::is_standard(&args.to_place))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Which errors are said as JSON too, and where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Errors {
+    /// Whether programs read them.
+    pub(super) json: bool,
+    /// Whether standard output is taken by rows.
+    pub(super) aside: bool,
+}
+
+impl Errors {
+    /// Says the error, if it is one and programs read it. People are told by the one place that tells them, unless that
+    /// would put words behind the JSON lines on standard error.
+    ///
+    /// # Errors
+    /// The one that was there.
+    pub(super) fn tell(self, made: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+        if let (true, Err(error)) = (self.json, &made) {
+            last(&refused::document(error).to_string(), self.aside)?;
+            if self.aside {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        made
     }
-    made.map(|_| ExitCode::SUCCESS)
+}
+
+/// The last line; beside standard output where rows are on that.
+fn last(line: &str, is_aside: bool) -> io::Result<()> {
+    match is_aside {
+        true => writeln!(io::stderr().lock(), "{line}"),
+        false => terminal::line(line),
+    }
 }
 
 /// Makes it; the last line.
@@ -170,6 +202,7 @@ async fn make(what: What, args: &Order, client: &Client) -> anyhow::Result<Strin
     }
     let there = match done.there {
         0 => String::new(),
+        1 => "; 1 was there already".to_owned(),
         n => format!("; {n} were there already"),
     };
     let until = match done.to {
@@ -187,13 +220,21 @@ async fn make(what: What, args: &Order, client: &Client) -> anyhow::Result<Strin
         Some(to) => format!("; until {to}"),
     };
     Ok(format!(
-        "{} {} in {} {}, {}{there}{until}.",
-        done.rows,
-        what.name(),
-        done.files,
-        if done.files == 1 { "file" } else { "files" },
+        "{} in {}, {}{there}{until}.",
+        so_many(done.rows, what),
+        counted(done.files, "file"),
         size(done.bytes)
     ))
+}
+
+/// So many rows, by their name.
+fn so_many(n: u64, what: What) -> String {
+    let name = what.name();
+    match (n, name.strip_suffix("ies"), name.strip_suffix('s')) {
+        (1, Some(stem), _) => format!("1 {stem}y"),
+        (1, None, Some(one)) => format!("1 {one}"),
+        _ => format!("{n} {name}"),
+    }
 }
 
 struct Export<'a> {
@@ -269,7 +310,11 @@ impl Export<'_> {
                     "in a folder each file holds a whole {}, and {at} does not begin one",
                     split.name()
                 );
-                return Err(refused(name, why, "take the beginning of one, --split hour, or one file"));
+                let advice = match split {
+                    Split::Day => "take the beginning of one, --split hour, or one file",
+                    Split::Hour => "take the beginning of one, or one file",
+                };
+                return Err(refused(name, why, advice));
             }
         }
         let over = split.floor(settled);
@@ -386,7 +431,20 @@ impl Export<'_> {
             let line = json!({ "progress": { "file": part.name, "files": done.files, "rows": rows, "bytes": bytes } });
             let _ = writeln!(out, "{line}");
         } else if io::stderr().is_terminal() {
-            let _ = write!(out, "\r\x1b[K{} {}: {rows} rows, {}", self.what.name(), part.name, size(bytes));
+            let rows = terminal::counted(rows, "row");
+            let _ = write!(out, "\r\x1b[K{} {}: {rows}, {}", self.what.name(), part.name, size(bytes));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_called_by_their_number() {
+        let said = |n, name| so_many(n, What::parse(name).unwrap());
+        assert_eq!([said(1, "clicks"), said(1, "deliveries")], ["1 click", "1 delivery"]);
+        assert_eq!([said(0, "events"), said(2, "deliveries")], ["0 events", "2 deliveries"]);
     }
 }

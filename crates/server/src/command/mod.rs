@@ -144,10 +144,12 @@ impl Command {
                 with_client(&args.server.clone(), async |client| explain::run(args, client).await)
             }
             Self::Export(args) => {
-                with_client(&args.order.server.clone(), async |client| export::run(*args, client).await)
+                let (server, errors) = (args.order.server.clone(), args.order.errors());
+                errors.tell(with_client(&server, async |client| export::run(*args, client).await))
             }
             Self::Clicks(args) => {
-                with_client(&args.server(), async |client| clicks::run(*args, client).await)
+                let (server, errors) = args.server();
+                errors.tell(with_client(&server, async |client| clicks::run(*args, client).await))
             }
             Self::Report(args) => {
                 with_client(&args.server.clone(), async |client| report::run(args, client).await)

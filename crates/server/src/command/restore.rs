@@ -17,6 +17,7 @@ use serde_json::json;
 use super::backup::DASH;
 use super::backup::telling::{Telling, size};
 use crate::data_dir::DataDir;
+use crate::terminal::counted;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -156,11 +157,11 @@ fn described(contents: &Contents) -> String {
         _ => String::new(),
     };
     format!(
-        "the installation at {}, made by release {}; ledger {}, {} files of the click log{elsewhere}",
+        "the installation at {}, made by release {}; ledger {}, {} of the click log{elsewhere}",
         contents.head.at,
         contents.head.made_by,
         size(contents.ledger_bytes),
-        contents.click_files
+        counted(contents.click_files, "file")
     )
 }
 
@@ -168,9 +169,16 @@ fn going_on(restored: &Restored) -> String {
     if restored.waiting == 0 && restored.undecided == 0 {
         return "Nothing waits to be sent.".to_owned();
     }
+    let deliveries = match restored.waiting {
+        1 => "1 delivery waits".to_owned(),
+        n => format!("{n} deliveries wait"),
+    };
+    let events = match restored.undecided {
+        1 => "1 event is undecided".to_owned(),
+        n => format!("{n} events are undecided"),
+    };
     format!(
-        "{} deliveries wait and {} events are undecided. They are sent and decided when the server starts: what \
-         arrived after the backup was made arrives again, with the same event ids.",
-        restored.waiting, restored.undecided
+        "{deliveries} and {events}. They are sent and decided when the server starts: what arrived after the backup \
+         was made arrives again, with the same event ids."
     )
 }

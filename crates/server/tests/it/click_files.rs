@@ -275,7 +275,7 @@ async fn what_means_nothing_is_refused_and_only_the_installation_may() {
         code == Some(0) && out.lines().count() == 1 && out.contains("\"partner_click_id\":\"a1\""),
         "{out} {err}"
     );
-    assert!(err.starts_with("1 clicks in 1 file, "), "{err}");
+    assert!(err.starts_with("1 click in 1 file, "), "{err}");
 
     // An hour that can still get clicks is no part of a folder.
     let dir = tempfile::tempdir().expect("a directory");

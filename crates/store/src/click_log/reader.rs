@@ -417,10 +417,7 @@ fn sealed<T>(
     run: impl FnOnce(&Cache, &dyn Fn() -> io::Result<Source>) -> Result<T, Failed>,
 ) -> Result<T, Error> {
     let key = segment.sealed.name.key();
-    let path = match &segment.moved {
-        None => shared.config.dir.join(&key),
-        Some(moved) => Path::new(&moved.bucket).join(&key),
-    };
+    let path = segment.path(&shared.config.dir);
     let open = || match &segment.moved {
         None => {
             let source = Source::open(&path)?;

@@ -1,5 +1,6 @@
 //! Which slices and segments there are, in memory: a snapshot that readers take whole and that a change replaces.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -85,6 +86,15 @@ impl Segment {
 
     pub(super) fn extent(&self) -> Extent {
         self.sealed.extent
+    }
+
+    /// Where it lies: in the log's directory, or in its bucket.
+    pub(super) fn path(&self, dir: &Path) -> PathBuf {
+        let key = self.sealed.name.key();
+        match &self.moved {
+            None => dir.join(key),
+            Some(moved) => Path::new(&moved.bucket).join(key),
+        }
     }
 
     /// Its file in the log's directory, if it is there.

@@ -257,7 +257,7 @@ impl Place {
             }
             File::Segment(segment) => {
                 let key = segment.sealed.name.key();
-                let path = shared.config.dir.join(&key);
+                let path = segment.path(&shared.config.dir);
                 let source = match &segment.moved {
                     None => Source::open(&path).map_err(|source| {
                         // It may have been replaced since the snapshot; if not, the closer finds out that it is gone.
@@ -361,7 +361,7 @@ impl Open {
                     self.is_read = true;
                     return Ok(());
                 }
-                let path = dir.join(segment.sealed.name.key());
+                let path = segment.path(dir);
                 let whose = opened.whose(source.clone(), *at).map_err(Error::parquet("read", &path))?;
                 let inside = |row: &Whose| mark <= row.id.bits() && row.id.bits() < below;
                 let batch = match whose.iter().any(|row| row.workspace == wish.workspace && inside(row)) {

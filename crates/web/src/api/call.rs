@@ -52,8 +52,10 @@ impl Call {
     pub(super) fn enter(&self, slug: &str) -> Result<Arc<Settings>, Problem> {
         let catalog = self.state.ledger.catalog();
         let settings = catalog.namespace(slug).cloned().ok_or_else(|| {
-            let message = format!("there is no workspace `{slug}`; POST /api/v1/workspaces makes one");
-            Problem::new(Code::NamespaceUnknown, "workspace", message)
+            Problem::new(Code::NamespaceUnknown, "workspace", format!("there is no workspace `{slug}`"))
+                .fixed_by(
+                    "check the slug: GET /api/v1/workspaces lists those that there are, and POST makes one",
+                )
         })?;
         self.caller.enters(settings.workspace)?;
         Ok(settings)

@@ -229,6 +229,11 @@ fn run(
     Ok((files, looked, Some(after)))
 }
 
+/// So many of something.
+fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 async fn erase(mut call: Call) -> Result<Answer, Failure> {
     let mut fields = Fields::of(call.body.take())?;
     let whose = Whose::of(&mut fields)?;
@@ -266,17 +271,21 @@ async fn erase(mut call: Call) -> Result<Answer, Failure> {
         let end = match (next, files.iter().filter(|file| file.is_left).count()) {
             (Some(last), 0) => format!("it goes on behind file number {last}"),
             (Some(last), left) => {
-                format!("{left} old files cannot be deleted yet, and it goes on behind file number {last}")
+                let left = counted(left as u64, "old file");
+                format!("{left} cannot be deleted yet, and it goes on behind file number {last}")
             }
             // The log says that there is nothing left once the last of them is deleted.
             (None, _) => format!(
                 "all files are done; not reached: backups, the ledger's records, and {} set aside as damaged",
-                set_aside.len()
+                counted(set_aside.len() as u64, "file")
             ),
         };
         let summary = format!(
-            "erasure of clicks {by}: {erased} clicks of {} files are gone, {looked_through} files looked through; {end}",
-            files.len()
+            "erasure of clicks {by}: {} of {} {} gone, {} looked through; {end}",
+            counted(erased, "click"),
+            counted(files.len() as u64, "file"),
+            if erased == 1 { "is" } else { "are" },
+            counted(looked_through, "file")
         );
         ledger.audit_note(workspace, actor.clone(), summary, clock.now()).await?;
         tracing::info!(actor, erase.clicks = erased, erase.files = files.len(), "erased clicks on request");

@@ -41,6 +41,7 @@ pub(super) async fn render(
             Problem::new(Code::ParameterInvalid, "before", "it is the id of a delivery (dlv_…)")
         })?),
     };
+    let is_all = before.is_none() && PARAMETERS.iter().all(|(name, _)| text(name).is_none());
     let filter = Wanted::read(text).judge(settings, now, "")?;
     let page = deliveries::list(&inner.state.ledger, settings, filter, before, ROWS, now).await?;
     let older = page.next.map(|next| {
@@ -79,6 +80,7 @@ pub(super) async fn render(
             })
             .collect(),
         note: page.note,
+        is_all,
         older,
     }))
 }

@@ -143,6 +143,8 @@ pub(super) struct DeliveriesPage {
     pub(super) wanted: FilterFields,
     pub(super) rows: Vec<ListedDelivery>,
     pub(super) note: Option<String>,
+    /// Whether nothing was left out by the question.
+    pub(super) is_all: bool,
     /// The path of the next page, its query encoded.
     pub(super) older: Option<String>,
 }

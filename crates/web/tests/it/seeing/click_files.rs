@@ -129,7 +129,9 @@ async fn a_persons_clicks_are_erased_everywhere_with_a_proof() {
     assert!(
         audit[0].starts_with(&format!("erasure of clicks by device_id (keyed hash {hash}): 3 clicks of "))
     );
-    assert!(audit[0].ends_with("not reached: backups, the ledger's records, and 0 set aside as damaged"));
+    assert!(
+        audit[0].ends_with("not reached: backups, the ledger's records, and 0 files set aside as damaged")
+    );
     assert!(!audit.iter().any(|line| line.contains(GAID)), "{audit:?}");
     let settings = world.get("/api/v1/settings").await;
     assert_eq!(settings.status, 200, "settings go on at the new version: {}", settings.text);
@@ -168,9 +170,9 @@ async fn an_erasure_counts_what_it_took_out_and_is_not_done_before_all_is_delete
     assert_eq!((&done["erased"], waits), (&json!(1), vec![&json!(true)]), "{done}");
     assert_eq!(world.still(&[&gone]).await, [false]);
     let audit = world.audit().await;
-    assert!(audit[0].contains(": 1 clicks of 1 files are gone, "), "{audit:?}");
+    assert!(audit[0].contains(": 1 click of 1 file is gone, "), "{audit:?}");
     assert!(
-        audit[0].contains("; 1 old files cannot be deleted yet, and it goes on behind file "),
+        audit[0].contains("; 1 old file cannot be deleted yet, and it goes on behind file "),
         "{audit:?}"
     );
     // As long as it stands there, the end is not said.
