@@ -1,9 +1,10 @@
 //! Finished segments go into a bucket, and objects whose segment is gone are deleted there.
 //!
-//! A move: the bucket is asked whether it is there at all. The manifest notes that an object may be there by our hand. The object is put, and only where there is
-//! none; that it was is noted too. All of it is read back and compared with the segment's checksum: whatever the answers said, what counts is what
-//! is there. One transaction of the manifest says that the segment lies in the bucket and that its file is doomed; one
-//! change of the registry has look-ups go there; the file is deleted. Name and number stay, and so does the side file.
+//! A move: the bucket is asked whether it is there at all. The manifest notes that an object may be there by our hand. The
+//! object is put, and only where there is none; that it was is noted too. All of it is read back and compared with the
+//! segment's checksum: whatever the answers said, what counts is what is there. One transaction of the manifest says that
+//! the segment lies in the bucket and that its file is doomed; one change of the registry has look-ups go there; the file
+//! is deleted. Name and number stay, and so does the side file.
 //!
 //! A crash may follow each step. Until the transaction the segment is where it was; then the move is tried again and finds
 //! the object there, which is ours if it is the same. Behind it, the file is deleted by the start. An object that is noted

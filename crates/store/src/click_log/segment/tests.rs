@@ -47,6 +47,12 @@ fn click(query: &[u8]) -> Click {
     }
 }
 
+/// So many touches, each with a partner click id of its own.
+fn partners(n: usize) -> Vec<Touch> {
+    let query = |n: u64| format!("click_id=partner-{n}&sub1=site-{}", n % 40);
+    (0..n as u64).map(|n| touch(n, click(query(n).as_bytes()))).collect()
+}
+
 fn written(touches: &[Touch]) -> Bytes {
     let mut out = Vec::new();
     let about = About { node: 5, seq: 42, made_from: &[40, 41], replaces: &[40, 41], slices: &[] };
@@ -164,9 +170,7 @@ proptest! {
 #[test]
 fn one_click_is_found_by_its_id_and_by_its_row() {
     let total = GROUP_ROWS + STRETCH_ROWS + 5;
-    let touches: Vec<Touch> = (0..total as u64)
-        .map(|n| touch(n, click(format!("click_id=partner-{n}&sub1=site-{}", n % 40).as_bytes())))
-        .collect();
+    let touches = partners(total);
     let file = written(&touches);
     assert_eq!(file, written(&touches), "the same touches make the same bytes");
     let opened = Opened::open(&file).expect("it opens");
@@ -190,9 +194,7 @@ fn one_click_is_found_by_its_id_and_by_its_row() {
 #[test]
 fn stretches_are_read_in_any_order_and_one_that_is_damaged_alone_is_missing() {
     let total = GROUP_ROWS + STRETCH_ROWS + 5;
-    let touches: Vec<Touch> = (0..total as u64)
-        .map(|n| touch(n, click(format!("click_id=partner-{n}&sub1=site-{}", n % 40).as_bytes())))
-        .collect();
+    let touches = partners(total);
     let file = written(&touches);
     let opened = Opened::open(&file).expect("it opens");
     let rows = |file: &Bytes, at: usize, stream: &mut Option<Stream>| -> Option<Vec<Touch>> {
@@ -226,9 +228,7 @@ fn stretches_are_read_in_any_order_and_one_that_is_damaged_alone_is_missing() {
 
 #[test]
 fn what_was_looked_up_is_kept_within_a_bound() {
-    let touches: Vec<Touch> = (0..PAGE_ROWS as u64 * 6)
-        .map(|n| touch(n, click(format!("click_id=partner-{n}&sub1=site-{}", n % 40).as_bytes())))
-        .collect();
+    let touches = partners(PAGE_ROWS * 6);
     let file = written(&touches);
     let bound = 300_000;
     let cache = Cache::new(bound, 3);
